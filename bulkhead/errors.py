@@ -1,0 +1,43 @@
+"""The errors a person meets: each names the thing, its value, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class BulkheadError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class InvalidInputError(BulkheadError, ValueError):
+    """Input that was refused before anything was changed.
+
+    Args:
+        field: dotted name of the offending field, as its author wrote it.
+        value: the offending value, shown by ``repr``.
+        remedy: one sentence that says what would be accepted.
+    """
+
+    def __init__(self, field: str, value: Any, remedy: str) -> None:
+        self.field, self.value, self.remedy = field, value, remedy
+        super().__init__(f"{field} = {value!r}: {remedy}")
+
+
+class UnsupportedError(InvalidInputError):
+    """A valid request that this runtime cannot serve (for instance a second container, locally)."""
+
+
+class NotFoundError(BulkheadError, LookupError):
+    """A named thing (service, revision, pod, model version) that does not exist."""
+
+
+class ConflictError(BulkheadError):
+    """Another writer holds what was asked for; the message names the holder."""
+
+
+class FencedError(BulkheadError):
+    """A write that carries an older fence than the world already has: a zombie's. Never retried."""
+
+
+class UnavailableError(BulkheadError):
+    """A dependency (Envoy, MLflow, the ledger) did not answer. Retried by the reconciler."""

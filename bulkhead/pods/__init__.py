@@ -1,0 +1,1 @@
+"""What runs: pod specs, their identity, and the outcome a container leaves behind."""

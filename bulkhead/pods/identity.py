@@ -1,0 +1,79 @@
+"""Who owns a pod: names and labels that follow from the task instance, so that a retry finds its own."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+LABEL_PREFIX = "bulkhead.dev/"
+"""Prefix of every label and annotation that this project sets."""
+
+GENERATION = LABEL_PREFIX + "generation"
+"""Annotation that carries the fence under which an object was written."""
+
+
+@dataclass(frozen=True)
+class TaskIdentity:
+    """One task instance of one DAG run.
+
+    Attributes:
+        dag_id: the DAG.
+        run_id: the DAG run.
+        task_id: the task.
+        map_index: index of a mapped task, -1 where it is not mapped.
+        episode: a number that changes when, and only when, the task instance is cleared. Airflow's
+            ``max_tries`` is such a number: clearing raises it, retrying does not.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+    episode: int = 0
+
+    @property
+    def owner(self) -> str:
+        """The DAG run, as the ledger names it."""
+        return f"airflow:{self.dag_id}/{self.run_id}"
+
+    @property
+    def key(self) -> str:
+        """Idempotency key: the same over retries, another after a clear."""
+        return f"{self.owner}/{self.task_id}/{self.map_index}#{self.episode}"
+
+    def labels(self) -> dict[str, str]:
+        """Kubernetes labels that select every pod of this episode (values are hashed to fit 63 characters)."""
+        return {
+            LABEL_PREFIX + "dag": _label(self.dag_id),
+            LABEL_PREFIX + "task": _label(self.task_id),
+            LABEL_PREFIX + "episode": _digest(self.key),
+        }
+
+    def pod_name(self, try_number: int) -> str:
+        """A DNS-1123 name, unique for the episode and try.
+
+        Args:
+            try_number: Airflow's, from 1.
+        """
+        return f"{_label(self.task_id)[:32].strip('-')}-{_digest(self.key)}-{try_number}"
+
+
+def matches(labels: Mapping[str, str] | None, selector: Mapping[str, str]) -> bool:
+    """Whether labels satisfy an equality selector.
+
+    Args:
+        labels: an object's labels, or None.
+        selector: what each named label must equal.
+    """
+    return all((labels or {}).get(key) == value for key, value in selector.items())
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _label(text: str) -> str:
+    slug = re.sub(r"[^a-z0-9-]+", "-", text.lower()).strip("-") or "x"
+    return slug if len(slug) <= 63 else f"{slug[:50].rstrip('-')}-{_digest(text)}"
