@@ -1,0 +1,1 @@
+"""What runs a pod: ``local`` (processes on this machine); ``kubernetes`` has the same four verbs."""

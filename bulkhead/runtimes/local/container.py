@@ -1,0 +1,146 @@
+"""From a container's spec to a process: argv, environment, working directory, volumes, limits."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bulkhead.runtimes.local.layout import PodFiles
+from bulkhead.runtimes.local.limits import Limits
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class StartError(Exception):
+    """The container could not be started; the text says what and why."""
+
+
+def start(pod: Mapping[str, Any], files: PodFiles, limits: Limits, extra_env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start the pod's container in a process group of its own, its output on a pipe.
+
+    There is no mount namespace here: a mount path (and the termination message path) is mapped, wherever it
+    begins a word of the command, an argument, a variable's value or the working directory, to a folder of
+    the pod.
+
+    Args:
+        pod: the pod in its JSON form.
+        files: of the pod.
+        limits: entered by the child before it runs the command.
+        extra_env: variables of the runtime (devices).
+
+    Returns:
+        The running process.
+
+    Raises:
+        StartError: a secret, the working directory or the program is missing.
+    """
+    spec = pod["spec"]["containers"][0]
+    paths = _paths(spec, files)
+    argv = [_map(word, paths) for word in [*spec["command"], *(spec.get("args") or [])]]
+    environment = {**_base_environment(files), **extra_env}
+    for variable in spec.get("env") or []:
+        environment[variable["name"]] = _map(_value(variable, files), paths)
+    working = _map(spec["workingDir"], paths) if spec.get("workingDir") else str(files.folder)
+
+    def prepare() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # no container outlives its supervisor
+        limits.enter()
+
+    try:
+        return subprocess.Popen(
+            argv,
+            env=environment,
+            cwd=working,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=prepare,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise StartError(f"cannot start {argv[0]!r} in {working!r}: {error}") from error
+
+
+def become_subreaper() -> None:
+    """Make orphaned grandchildren become children of this process, so that it can end them too."""
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def prctl(option: int, value: int) -> None:
+    """Linux' prctl(2).
+
+    Args:
+        option: which.
+        value: its argument.
+
+    Raises:
+        OSError: if the kernel refuses.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def children() -> list[int]:
+    """Process ids of this process' children, adopted ones included."""
+    own = os.getpid()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it ended between the listing and the reading
+            continue
+        if int(fields[1]) == own:
+            found.append(int(entry.name))
+    return found
+
+
+def _base_environment(files: PodFiles) -> dict[str, str]:
+    """A container's environment is its spec's, not its launcher's: nothing secret leaks in from Airflow's."""
+    binaries = str(Path(sys.executable).parent)
+    return {
+        "PATH": f"{binaries}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(files.folder),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "HOSTNAME": files.pod_id,
+    }
+
+
+def _paths(spec: Mapping[str, Any], files: PodFiles) -> dict[str, str]:
+    paths = {spec.get("terminationMessagePath") or "/dev/termination-log": str(files.termination_log)}
+    for mount in spec.get("volumeMounts") or []:
+        folder = files.folder / "volumes" / mount["name"]
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths[mount["mountPath"].rstrip("/")] = str(folder)
+    return paths
+
+
+def _map(text: str, paths: Mapping[str, str]) -> str:
+    for path in sorted(paths, key=len, reverse=True):
+        if text == path or text.startswith(path + "/"):
+            return paths[path] + text[len(path) :]
+    return text
+
+
+def _value(variable: Mapping[str, Any], files: PodFiles) -> str:
+    reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
+    if reference is None:
+        return variable.get("value") or ""
+    path = files.layout.secrets / reference["name"] / reference["key"]
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StartError(
+            f"env {variable['name']}: no secret {reference['name']!r} with key {reference['key']!r}: "
+            f"write it to {path} ({error.strerror})"
+        ) from error

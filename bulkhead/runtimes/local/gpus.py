@@ -1,0 +1,103 @@
+"""GPUs of this machine, one holder each: a lock file a device, held by the supervisor of the pod that has it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bulkhead.errors import InvalidInputError
+from bulkhead.runtimes.local.layout import Layout
+
+
+def devices(stand_ins: int) -> list[str]:
+    """UUIDs of the GPUs that a pod can be given here.
+
+    Args:
+        stand_ins: how many CPU stand-ins were asked for by name; 0 for none. A stand-in counts as a GPU
+            to the scheduler and is none to the program: the pod sees no CUDA device.
+
+    Returns:
+        NVML's UUIDs where NVML sees GPUs, else ``cpu-stand-in-<n>``.
+    """
+    found = _nvml_uuids()
+    return found or [f"cpu-stand-in-{index}" for index in range(stand_ins)]
+
+
+def check_request(count: int, stand_ins: int) -> None:
+    """Refuse a request that this machine can never serve.
+
+    Args:
+        count: GPUs asked for.
+        stand_ins: CPU stand-ins asked for by name.
+
+    Raises:
+        InvalidInputError: there are fewer devices than that.
+    """
+    have = devices(stand_ins) if count else []
+    if count > len(have):
+        raise InvalidInputError(
+            "pod.spec.containers[0].resources.limits['nvidia.com/gpu']",
+            count,
+            f"this machine has {len(have)} GPU(s) that NVML sees; ask for fewer, or name CPU stand-ins"
+            " (gpu_stand_ins in the bulkhead_local connection, or BULKHEAD_GPU_STAND_INS)",
+        )
+
+
+@contextmanager
+def try_hold(layout: Layout, count: int, stand_ins: int) -> Iterator[list[str] | None]:
+    """Take ``count`` free devices at once, or none.
+
+    Args:
+        layout: of the runtime; its ``gpus`` folder holds the locks.
+        count: devices wanted.
+        stand_ins: CPU stand-ins asked for by name.
+
+    Yields:
+        The UUIDs held until the block is left, or None if too few are free now.
+    """
+    held: dict[str, int] = {}
+    try:
+        for uuid in devices(stand_ins) if count else []:
+            if len(held) == count:
+                break
+            descriptor = os.open(layout.gpus / f"{uuid}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                continue
+            held[uuid] = descriptor
+        yield list(held) if len(held) == count else None
+    finally:
+        for descriptor in held.values():
+            os.close(descriptor)
+
+
+def environment(uuids: list[str]) -> dict[str, str]:
+    """Variables that show a program its devices and hide the others.
+
+    Args:
+        uuids: devices held.
+    """
+    real = [uuid for uuid in uuids if not uuid.startswith("cpu-stand-in-")]
+    return {
+        "CUDA_VISIBLE_DEVICES": ",".join(real),
+        "NVIDIA_VISIBLE_DEVICES": ",".join(real) or "void",
+        "BULKHEAD_DEVICES": ",".join(uuids),
+    }
+
+
+def _nvml_uuids() -> list[str]:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # no driver, no library: a machine without GPUs
+        return []
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    finally:
+        pynvml.nvmlShutdown()

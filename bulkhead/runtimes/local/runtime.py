@@ -1,0 +1,266 @@
+"""The local runtime's verbs: launch, status, terminate, delete. Any process may call them at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client as k8s
+
+from bulkhead.errors import ConflictError, FencedError, InvalidInputError, NotFoundError, UnavailableError
+from bulkhead.pods.identity import GENERATION, matches
+from bulkhead.pods.spec import GPU_RESOURCE
+from bulkhead.pods.status import PodStatus, parse
+from bulkhead.runtimes.local import gpus, validation
+from bulkhead.runtimes.local.layout import Layout, PodFiles, now, read_json, write_json
+
+_START_GRACE = timedelta(seconds=20)
+_OWN_MESSAGES = 256 * 1024
+
+
+class LocalRuntime:
+    """Runs pods as processes on this machine.
+
+    Args:
+        root: folder for everything; made with mode 0700.
+        gpu_stand_ins: how many CPU stand-ins may serve ``nvidia.com/gpu`` requests where NVML sees no GPU.
+            0, the default, makes such a request an error.
+    """
+
+    def __init__(self, root: str | Path, gpu_stand_ins: int = 0) -> None:
+        if gpu_stand_ins < 0:
+            raise InvalidInputError("gpu_stand_ins", gpu_stand_ins, "give 0 or more")
+        self.layout = Layout(Path(root).absolute())
+        self.gpu_stand_ins = gpu_stand_ins
+
+    def launch(self, pod: k8s.V1Pod) -> bool:
+        """Start a pod. Creating is the lock: of many callers with the same name exactly one creates it.
+
+        Args:
+            pod: what to run.
+
+        Returns:
+            True if this call created it; False if it existed with the same labels and was adopted.
+
+        Raises:
+            UnsupportedError: the pod asks for what this runtime does not do. Nothing was started.
+            InvalidInputError: it asks for more GPUs than there are. Nothing was started.
+            ConflictError: a pod of that name exists and has another owner.
+        """
+        document: dict[str, Any] = k8s.ApiClient().sanitize_for_serialization(pod)
+        validation.check(document)
+        limits = document["spec"]["containers"][0].get("resources", {}).get("limits", {})
+        gpus.check_request(int(limits.get(GPU_RESOURCE, 0)), self.gpu_stand_ins)
+        self.layout.make()
+        files = self._files(pod.metadata.name, pod.metadata.namespace or "default")
+        created = self._create(files, document)
+        if not created:
+            existing = read_json(files.spec) or {}
+            wanted = document["metadata"].get("labels") or {}
+            if not matches(existing.get("metadata", {}).get("labels"), wanted):
+                raise ConflictError(f"pod {files.pod_id} exists and belongs to another owner; delete it or rename yours")
+        if not self.status(pod.metadata.name, files.pod_id.split(".")[0]).ended:
+            self._supervise(files)
+        return created
+
+    def status(self, name: str, namespace: str = "default") -> PodStatus:
+        """The pod's status; a pod whose supervisor died is declared lost here, by whoever looks first.
+
+        Args:
+            name: of the pod.
+            namespace: of the pod.
+
+        Raises:
+            NotFoundError: there is no such pod.
+        """
+        files = self._files(name, namespace)
+        status = read_json(files.status)
+        if status is None:
+            raise NotFoundError(f"no pod {name!r} in namespace {namespace!r}")
+        known = parse(status)
+        if known.ended or files.supervised():
+            return known
+        again = parse(read_json(files.status) or status)  # it may have ended between the two looks
+        created = datetime.fromisoformat(status.get("createdAt") or now())
+        if again.ended or (not files.lock.exists() and datetime.now(UTC) - created < _START_GRACE):
+            return again
+        lost = {
+            "phase": "Failed",
+            "reason": "NodeLost",
+            "message": "the pod's supervisor process died; its container died with it and its exit code is unknown",
+            "containerStatuses": status.get("containerStatuses"),
+        }
+        write_json(files.status, lost)
+        return parse(lost)
+
+    def list(self, selector: Mapping[str, str]) -> Iterator[k8s.V1ObjectMeta]:
+        """Metadata of the pods whose labels match.
+
+        Args:
+            selector: labels that must be equal; empty for every pod.
+
+        Yields:
+            Name, namespace, labels and annotations.
+        """
+        if not self.layout.pods.exists():
+            return
+        for folder in sorted(self.layout.pods.iterdir()):
+            document = read_json(folder / "pod.json") if not folder.name.startswith(".") else None
+            if document and matches(document["metadata"].get("labels"), selector):
+                metadata = document["metadata"]
+                yield k8s.V1ObjectMeta(
+                    name=metadata["name"],
+                    namespace=metadata.get("namespace"),
+                    labels=metadata.get("labels"),
+                    annotations=metadata.get("annotations"),
+                )
+
+    def terminate(
+        self, name: str, namespace: str = "default", *, reason: str, grace_s: float | None = None, timeout_s: float = 90
+    ) -> None:
+        """End a pod and keep its record: SIGTERM, then after the grace period SIGKILL, to the process group.
+
+        Does nothing to a pod that has ended or does not exist.
+
+        Args:
+            name: of the pod.
+            namespace: of the pod.
+            reason: kept in the status.
+            grace_s: seconds between the signals; the pod's own by default.
+            timeout_s: how long to wait for the end, in seconds.
+
+        Raises:
+            UnavailableError: it has not ended by then.
+        """
+        files = self._files(name, namespace)
+        pid = self._supervisor_pid(files)
+        if pid is None:
+            return
+        request: dict[str, Any] = {"reason": reason}
+        if grace_s is not None:
+            request["grace_s"] = grace_s
+        write_json(files.cancel, request)
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            signal.pidfd_send_signal(handle, signal.SIGTERM)
+            if not select.select([handle], [], [], timeout_s)[0]:
+                raise UnavailableError(f"pod {files.pod_id} has not ended {timeout_s:g} s after it was told to")
+        except ProcessLookupError:
+            return
+        finally:
+            os.close(handle)
+
+    def delete(
+        self, name: str, namespace: str = "default", *, reason: str, generation: int | None = None, grace_s: float | None = None
+    ) -> None:
+        """End a pod and remove its record. Idempotent.
+
+        Args:
+            name: of the pod.
+            namespace: of the pod.
+            reason: for the record of the supervisor.
+            generation: the caller's fence; a pod written under a later one is not deleted. None: no check.
+            grace_s: seconds between SIGTERM and SIGKILL; the pod's own by default.
+
+        Raises:
+            FencedError: the pod was launched under a later generation.
+        """
+        files = self._files(name, namespace)
+        document = read_json(files.spec)
+        if document is None:
+            return
+        theirs = int((document["metadata"].get("annotations") or {}).get(GENERATION, 0))
+        if generation is not None and theirs > generation:
+            raise FencedError(f"pod {files.pod_id} belongs to generation {theirs}, the delete to {generation}")
+        self.terminate(name, namespace, reason=reason, grace_s=grace_s)
+        shutil.rmtree(files.folder, ignore_errors=True)
+        files.status.unlink(missing_ok=True)
+
+    def read_log(self, name: str, namespace: str = "default", max_bytes: int = _OWN_MESSAGES) -> str:
+        """The end of the pod's log.
+
+        Args:
+            name: of the pod.
+            namespace: of the pod.
+            max_bytes: at most so much of it.
+        """
+        path = self._files(name, namespace).log
+        older = path.with_name(path.name + ".1")
+        data = b"".join(part.read_bytes() for part in (older, path) if part.exists())
+        return data[-max_bytes:].decode("utf-8", "replace")
+
+    def write_secret(self, name: str, values: Mapping[str, str]) -> None:
+        """Store what ``secretKeyRef`` resolves to here; files of mode 0600 in folders of mode 0700.
+
+        Args:
+            name: of the secret.
+            values: by key.
+        """
+        self.layout.make()
+        folder = self.layout.secrets / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for key, value in values.items():
+            descriptor = os.open(folder / key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(value)
+
+    def _files(self, name: str, namespace: str) -> PodFiles:
+        return PodFiles(self.layout, f"{namespace}.{name}")
+
+    def _create(self, files: PodFiles, document: dict[str, Any]) -> bool:
+        staging = self.layout.pods / f".{files.pod_id}.{uuid.uuid4().hex}"
+        staging.mkdir(mode=0o700)
+        write_json(staging / "pod.json", document)
+        try:
+            staging.rename(files.folder)  # fails if the folder is there: the lock
+        except OSError:
+            shutil.rmtree(staging)
+            if not files.folder.exists():
+                raise
+            return False
+        write_json(files.status, {"phase": "Pending", "createdAt": now()})
+        return True
+
+    def _supervise(self, files: PodFiles) -> None:
+        if not files.status.exists():  # its creator died between its two writes
+            write_json(files.status, {"phase": "Pending", "createdAt": now()})
+        arguments = [str(self.layout.root), files.pod_id, str(self.gpu_stand_ins)]
+        with (files.folder / "supervisor.log").open("ab") as log:
+            starter = subprocess.run(
+                [sys.executable, "-m", "bulkhead.runtimes.local.supervisor", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=files.folder,
+                env=_supervisor_environment(),
+                check=False,
+                timeout=60,
+            )
+        if starter.returncode != 0:
+            raise UnavailableError(f"the supervisor of pod {files.pod_id} did not start: see {files.folder}/supervisor.log")
+
+    def _supervisor_pid(self, files: PodFiles) -> int | None:
+        if not files.supervised():
+            return None
+        with contextlib.suppress(OSError, ValueError):
+            return int(files.lock.read_text())
+        return None
+
+
+def _supervisor_environment() -> dict[str, str]:
+    """What a Python needs to find itself and its packages, and nothing of what the launcher keeps secret."""
+    keep = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in keep if name in os.environ}
