@@ -18,11 +18,12 @@ from typing import Any
 from kubernetes import client as k8s
 
 from bulkhead.errors import ConflictError, FencedError, InvalidInputError, NotFoundError, UnavailableError
+from bulkhead.files import read_json, write_json
 from bulkhead.pods.identity import GENERATION, matches
 from bulkhead.pods.spec import GPU_RESOURCE
 from bulkhead.pods.status import PodStatus, parse
 from bulkhead.runtimes.local import gpus, validation
-from bulkhead.runtimes.local.layout import Layout, PodFiles, now, read_json, write_json
+from bulkhead.runtimes.local.layout import Layout, PodFiles, now
 
 _START_GRACE = timedelta(seconds=20)
 _OWN_MESSAGES = 256 * 1024

@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bulkhead.files import read_json, write_json
 from bulkhead.runtimes.local import container, gpus, limits
-from bulkhead.runtimes.local.layout import Layout, PodFiles, now, read_json, write_json
+from bulkhead.runtimes.local.layout import Layout, PodFiles, now
 from bulkhead.runtimes.local.logs import RotatingLog
 from bulkhead.runtimes.local.probe import ReadinessProbe
 from bulkhead.runtimes.local.quantities import parse

@@ -1,0 +1,1 @@
+"""What splits a service's traffic between revisions."""

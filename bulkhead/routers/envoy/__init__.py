@@ -1,0 +1,1 @@
+"""Envoy, configured by files: weights change by one atomic rename."""

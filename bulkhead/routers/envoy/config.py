@@ -1,0 +1,196 @@
+"""Envoy's configuration as values: bootstrap, listener, routes, clusters.
+
+Sources: Envoy's v3 API reference (``config.bootstrap.v3``, ``config.route.v3``, ``config.cluster.v3``) and
+its "Dynamic from filesystem" guide: a file is read again when it is *moved* into the watched directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bulkhead.errors import InvalidInputError
+from bulkhead.routers.base import Fence, Split
+
+REVISION_HEADER = "x-bulkhead-revision"
+"""Response header that names the revision that answered."""
+
+_TYPE = "type.googleapis.com/envoy."
+_METADATA = "bulkhead"
+_REQUEST_TIMEOUT = "30s"
+# Below uvicorn's own keep-alive (see gpu_tasks.serve), so that Envoy never sends on a connection just closed.
+_UPSTREAM_IDLE = "30s"
+
+
+def bootstrap(folder: Path, admin_port: int) -> dict[str, Any]:
+    """Envoy's start-up configuration.
+
+    Args:
+        folder: where ``lds.json`` and ``cds.json`` lie.
+        admin_port: on loopback; only reading paths are allowed, so nobody can stop Envoy through it.
+    """
+    return {
+        "node": {"id": "bulkhead", "cluster": "bulkhead"},
+        "admin": {
+            "address": _address(admin_port),
+            "allow_paths": [{"prefix": path} for path in ("/stats", "/ready", "/config_dump", "/clusters")],
+        },
+        "stats_flush_interval": "0.5s",
+        "dynamic_resources": {
+            "lds_config": _files(folder / "lds.json", folder),
+            "cds_config": _files(folder / "cds.json", folder),
+        },
+    }
+
+
+def listener(folder: Path, service: str, port: int) -> dict[str, Any]:
+    """The listener discovery file: one port of one service.
+
+    Args:
+        folder: where ``rds.json`` lies.
+        service: by name.
+        port: TCP port on loopback.
+    """
+    manager = {
+        "@type": _TYPE + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": service,
+        "rds": {"route_config_name": service, "config_source": _files(folder / "rds.json", folder)},
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": _TYPE + "extensions.filters.http.router.v3.Router"},
+            }
+        ],
+    }
+    resource = {
+        "@type": _TYPE + "config.listener.v3.Listener",
+        "name": service,
+        "address": _address(port),
+        "filter_chains": [
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+        ],
+    }
+    return {"version_info": "1", "resources": [resource]}
+
+
+def routes(service: str, split: Split, fence: Fence) -> dict[str, Any]:
+    """The route discovery file: who gets which share.
+
+    A request that reached no server (connection refused, reset before it was sent) is tried once more: it
+    cannot have had an effect. An answer, whatever its status, is never retried: that would hide a bad model.
+
+    Args:
+        service: by name.
+        split: weights by revision.
+        fence: written into the file.
+
+    Raises:
+        InvalidInputError: the weights do not sum to 100, or name a revision without an endpoint.
+    """
+    _check(split)
+    shares = {revision: weight for revision, weight in split.weights.items() if weight}
+    if shares:
+        action: dict[str, Any] = {
+            "route": {
+                "timeout": _REQUEST_TIMEOUT,
+                "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
+                "weighted_clusters": {"clusters": [_share(name, weight) for name, weight in shares.items()]},
+            }
+        }
+    else:
+        body = f"service {service} has no revision that serves"
+        action = {"direct_response": {"status": 503, "body": {"inline_string": body}}}
+    resource = {
+        "@type": _TYPE + "config.route.v3.RouteConfiguration",
+        "name": service,
+        "virtual_hosts": [{"name": service, "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **action}]}],
+        "metadata": {
+            "filter_metadata": {
+                _METADATA: {
+                    "generation": fence.generation,
+                    "sequence": fence.sequence,
+                    "weights": dict(split.weights),
+                    "endpoints": dict(split.endpoints),
+                }
+            }
+        },
+    }
+    return {"version_info": version(fence), "resources": [resource]}
+
+
+def clusters(split: Split, fence: Fence) -> dict[str, Any]:
+    """The cluster discovery file: where each revision listens.
+
+    Args:
+        split: ports by revision.
+        fence: written into the file.
+    """
+    resources = [_cluster(revision, port) for revision, port in sorted(split.endpoints.items())]
+    return {"version_info": version(fence), "resources": resources}
+
+
+def parse_routes(document: Mapping[str, Any]) -> tuple[Fence, Split]:
+    """Read back what ``routes`` wrote.
+
+    Args:
+        document: the route discovery file.
+    """
+    data = document["resources"][0]["metadata"]["filter_metadata"][_METADATA]
+    fence = Fence(int(data["generation"]), int(data["sequence"]))
+    return fence, Split(
+        {name: int(port) for name, port in data["endpoints"].items()},
+        {name: int(weight) for name, weight in data["weights"].items()},
+    )
+
+
+def version(fence: Fence) -> str:
+    """The fence as Envoy's version string.
+
+    Args:
+        fence: of the write.
+    """
+    return f"{fence.generation}.{fence.sequence}"
+
+
+def _check(split: Split) -> None:
+    if split.weights and sum(split.weights.values()) != 100:
+        raise InvalidInputError("router.weights", dict(split.weights), "give percentages that sum to 100")
+    if min(split.weights.values(), default=0) < 0:
+        raise InvalidInputError("router.weights", dict(split.weights), "give percentages of at least 0")
+    unknown = sorted(set(split.weights) - set(split.endpoints))
+    if unknown:
+        raise InvalidInputError("router.weights", unknown, f"name revisions with an endpoint: {sorted(split.endpoints)}")
+
+
+def _share(revision: str, weight: int) -> dict[str, Any]:
+    header = {"header": {"key": REVISION_HEADER, "value": revision}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return {"name": revision, "weight": weight, "response_headers_to_add": [header]}
+
+
+def _cluster(revision: str, port: int) -> dict[str, Any]:
+    http = {
+        "@type": _TYPE + "extensions.upstreams.http.v3.HttpProtocolOptions",
+        "common_http_protocol_options": {"idle_timeout": _UPSTREAM_IDLE},
+        "explicit_http_config": {"http_protocol_options": {}},
+    }
+    endpoint = {"endpoint": {"address": _address(port)}}
+    return {
+        "@type": _TYPE + "config.cluster.v3.Cluster",
+        "name": revision,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {_TYPE.split("/")[1] + "extensions.upstreams.http.v3.HttpProtocolOptions": http},
+        "load_assignment": {"cluster_name": revision, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _files(path: Path, folder: Path) -> dict[str, Any]:
+    return {
+        "path_config_source": {"path": str(path), "watched_directory": {"path": str(folder)}},
+        "resource_api_version": "V3",
+    }

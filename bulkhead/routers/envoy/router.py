@@ -1,0 +1,153 @@
+"""The Envoy router: fenced, ordered, verified writes of the discovery files."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bulkhead.errors import FencedError, InvalidInputError, NotFoundError, UnavailableError
+from bulkhead.files import read_json, write_json
+from bulkhead.routers.base import Counters, Fence, Split
+from bulkhead.routers.envoy import admin, config
+
+
+@dataclass(frozen=True)
+class ServicePorts:
+    """Where one service's Envoy listens, on loopback.
+
+    Attributes:
+        port: the service's.
+        admin_port: the admin interface's.
+    """
+
+    port: int
+    admin_port: int
+
+
+class EnvoyRouter:
+    """One Envoy a service, each in a folder of its own below ``root``.
+
+    Args:
+        root: the folder.
+        ports: by service.
+        confirm_s: how long to wait for Envoy to confirm a change, in seconds.
+    """
+
+    def __init__(self, root: str | Path, ports: Mapping[str, ServicePorts], confirm_s: float = 5.0) -> None:
+        self._root, self._ports, self._confirm_s = Path(root), ports, confirm_s
+
+    def prepare(self, service: str) -> Path:
+        """Write what Envoy needs to start; keeps an existing split.
+
+        Args:
+            service: by name.
+
+        Returns:
+            Path of the bootstrap file: ``envoy -c`` takes it.
+        """
+        ports, folder = self._known(service), self._folder(service)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._locked(service):
+            if read_json(folder / "rds.json") is None:
+                fence = Fence(0, 0)
+                write_json(folder / "cds.json", config.clusters(Split(), fence))
+                write_json(folder / "rds.json", config.routes(service, Split(), fence))
+            write_json(folder / "lds.json", config.listener(folder, service, ports.port))
+            write_json(folder / "bootstrap.json", config.bootstrap(folder, ports.admin_port))
+        return folder / "bootstrap.json"
+
+    def read(self, service: str) -> tuple[Fence, Split]:
+        """See ``Router.read``.
+
+        Args:
+            service: by name.
+
+        Raises:
+            NotFoundError: no Envoy was prepared for the service.
+        """
+        self._known(service)
+        document = read_json(self._folder(service) / "rds.json")
+        if document is None:
+            raise NotFoundError(f"service {service!r} has no router yet: its folder {self._folder(service)} is empty")
+        return config.parse_routes(document)
+
+    def apply(self, service: str, split: Split, fence: Fence) -> None:
+        """See ``Router.apply``.
+
+        The order keeps every request served: first clusters are added, then the routes point at them, then
+        clusters that no route names are removed; each step is confirmed before the next.
+
+        Args:
+            service: by name.
+            split: endpoints and weights.
+            fence: of the writer.
+
+        Raises:
+            InvalidInputError: the weights are no split.
+            FencedError: a later fence was written already.
+            UnavailableError: Envoy has not confirmed in time.
+        """
+        routes = config.routes(service, split, fence)
+        folder = self._folder(service)
+        with self._locked(service):
+            current, before = self.read(service)
+            if current > fence:
+                raise FencedError(
+                    f"service {service}: traffic was written by generation {current.generation} step "
+                    f"{current.sequence}; this writer holds {fence.generation} step {fence.sequence}"
+                )
+            union = Split({**before.endpoints, **split.endpoints})
+            write_json(folder / "cds.json", config.clusters(union, fence))
+            try:
+                self._confirm(service, fence, clusters=set(split.endpoints), routes=False)
+            finally:  # a router that is down comes back with what was asked for
+                write_json(folder / "rds.json", routes)
+            self._confirm(service, fence, clusters=set(), routes=True)
+            if set(union.endpoints) != set(split.endpoints):
+                write_json(folder / "cds.json", config.clusters(split, fence))
+
+    def counters(self, service: str) -> Mapping[str, Counters]:
+        """See ``Router.counters``.
+
+        Args:
+            service: by name.
+        """
+        return admin.counters(self._known(service).admin_port)
+
+    def _confirm(self, service: str, fence: Fence, *, clusters: set[str], routes: bool) -> None:
+        port, wanted = self._known(service).admin_port, config.version(fence)
+        limit = time.monotonic() + self._confirm_s
+        while True:
+            route_versions, cluster_versions = admin.versions(port)
+            if (not routes or route_versions.get(service) == wanted) and clusters <= set(cluster_versions):
+                return
+            if time.monotonic() > limit:
+                why = admin.rejected(port, service) or "no reason given"
+                raise UnavailableError(f"Envoy of service {service} did not take up version {wanted}: {why}")
+            time.sleep(0.02)  # Envoy offers no notification of a configuration taken up: its version is polled
+
+    def _known(self, service: str) -> ServicePorts:
+        try:
+            return self._ports[service]
+        except KeyError:
+            known = ", ".join(sorted(self._ports)) or "none"
+            raise NotFoundError(f"unknown service {service!r}; services in the configuration: {known}") from None
+
+    def _folder(self, service: str) -> Path:
+        if "/" in service or service.startswith("."):
+            raise InvalidInputError("service", service, "use a plain name")
+        return self._root / service
+
+    @contextmanager
+    def _locked(self, service: str) -> Iterator[None]:
+        descriptor = os.open(self._folder(service) / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
