@@ -165,7 +165,7 @@ def _check(request: PodRequest) -> None:
 
 def _scratch(paths: Sequence[str]) -> tuple[list[k8s.V1Volume], list[k8s.V1VolumeMount]]:
     volumes, mounts = [], []
-    for index, path in enumerate(["/tmp", *paths]):  # noqa: S108 - a mount path inside the pod
+    for index, path in enumerate(["/tmp", *paths]):
         if not path.startswith("/"):
             raise InvalidInputError(f"pod.scratch[{index - 1}]", path, "give an absolute path")
         name = f"scratch-{index}"

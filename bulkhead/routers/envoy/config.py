@@ -94,7 +94,10 @@ def routes(service: str, split: Split, fence: Fence) -> dict[str, Any]:
         action: dict[str, Any] = {
             "route": {
                 "timeout": _REQUEST_TIMEOUT,
-                "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
+                "retry_policy": {
+                    "retry_on": "connect-failure,refused-stream,reset-before-request",
+                    "num_retries": 1,
+                },
                 "weighted_clusters": {"clusters": [_share(name, weight) for name, weight in shares.items()]},
             }
         }
@@ -160,11 +163,16 @@ def _check(split: Split) -> None:
         raise InvalidInputError("router.weights", dict(split.weights), "give percentages of at least 0")
     unknown = sorted(set(split.weights) - set(split.endpoints))
     if unknown:
-        raise InvalidInputError("router.weights", unknown, f"name revisions with an endpoint: {sorted(split.endpoints)}")
+        raise InvalidInputError(
+            "router.weights", unknown, f"name revisions with an endpoint: {sorted(split.endpoints)}"
+        )
 
 
 def _share(revision: str, weight: int) -> dict[str, Any]:
-    header = {"header": {"key": REVISION_HEADER, "value": revision}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    header = {
+        "header": {"key": REVISION_HEADER, "value": revision},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
     return {"name": revision, "weight": weight, "response_headers_to_add": [header]}
 
 
@@ -180,7 +188,9 @@ def _cluster(revision: str, port: int) -> dict[str, Any]:
         "name": revision,
         "type": "STATIC",
         "connect_timeout": "1s",
-        "typed_extension_protocol_options": {_TYPE.split("/")[1] + "extensions.upstreams.http.v3.HttpProtocolOptions": http},
+        "typed_extension_protocol_options": {
+            _TYPE.split("/")[1] + "extensions.upstreams.http.v3.HttpProtocolOptions": http
+        },
         "load_assignment": {"cluster_name": revision, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
 

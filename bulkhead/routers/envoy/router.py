@@ -7,26 +7,13 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from bulkhead.errors import FencedError, InvalidInputError, NotFoundError, UnavailableError
 from bulkhead.files import read_json, write_json
 from bulkhead.routers.base import Counters, Fence, Split
 from bulkhead.routers.envoy import admin, config
-
-
-@dataclass(frozen=True)
-class ServicePorts:
-    """Where one service's Envoy listens, on loopback.
-
-    Attributes:
-        port: the service's.
-        admin_port: the admin interface's.
-    """
-
-    port: int
-    admin_port: int
+from bulkhead.settings import ServicePorts
 
 
 class EnvoyRouter:
@@ -99,7 +86,7 @@ class EnvoyRouter:
             if current > fence:
                 raise FencedError(
                     f"service {service}: traffic was written by generation {current.generation} step "
-                    f"{current.sequence}; this writer holds {fence.generation} step {fence.sequence}"
+                    f"{current.sequence}; this writer holds {fence.generation} step {fence.sequence} (after a rebuilt ledger, remove {folder})"
                 )
             union = Split({**before.endpoints, **split.endpoints})
             write_json(folder / "cds.json", config.clusters(union, fence))

@@ -22,7 +22,9 @@ class StartError(Exception):
     """The container could not be started; the text says what and why."""
 
 
-def start(pod: Mapping[str, Any], files: PodFiles, limits: Limits, extra_env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def start(
+    pod: Mapping[str, Any], files: PodFiles, limits: Limits, extra_env: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     """Start the pod's container in a process group of its own, its output on a pipe.
 
     There is no mount namespace here: a mount path (and the termination message path) is mapped, wherever it
@@ -135,7 +137,7 @@ def _map(text: str, paths: Mapping[str, str]) -> str:
 def _value(variable: Mapping[str, Any], files: PodFiles) -> str:
     reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
     if reference is None:
-        return variable.get("value") or ""
+        return str(variable.get("value") or "")
     path = files.layout.secrets / reference["name"] / reference["key"]
     try:
         return path.read_text(encoding="utf-8")

@@ -69,7 +69,9 @@ class LocalRuntime:
             existing = read_json(files.spec) or {}
             wanted = document["metadata"].get("labels") or {}
             if not matches(existing.get("metadata", {}).get("labels"), wanted):
-                raise ConflictError(f"pod {files.pod_id} exists and belongs to another owner; delete it or rename yours")
+                raise ConflictError(
+                    f"pod {files.pod_id} exists and belongs to another owner; delete it or rename yours"
+                )
         if not self.status(pod.metadata.name, files.pod_id.split(".")[0]).ended:
             self._supervise(files)
         return created
@@ -127,7 +129,13 @@ class LocalRuntime:
                 )
 
     def terminate(
-        self, name: str, namespace: str = "default", *, reason: str, grace_s: float | None = None, timeout_s: float = 90
+        self,
+        name: str,
+        namespace: str = "default",
+        *,
+        reason: str,
+        grace_s: float | None = None,
+        timeout_s: float = 90,
     ) -> None:
         """End a pod and keep its record: SIGTERM, then after the grace period SIGKILL, to the process group.
 
@@ -165,7 +173,13 @@ class LocalRuntime:
             os.close(handle)
 
     def delete(
-        self, name: str, namespace: str = "default", *, reason: str, generation: int | None = None, grace_s: float | None = None
+        self,
+        name: str,
+        namespace: str = "default",
+        *,
+        reason: str,
+        generation: int | None = None,
+        grace_s: float | None = None,
     ) -> None:
         """End a pod and remove its record. Idempotent.
 
@@ -251,7 +265,9 @@ class LocalRuntime:
                 timeout=60,
             )
         if starter.returncode != 0:
-            raise UnavailableError(f"the supervisor of pod {files.pod_id} did not start: see {files.folder}/supervisor.log")
+            raise UnavailableError(
+                f"the supervisor of pod {files.pod_id} did not start: see {files.folder}/supervisor.log"
+            )
 
     def _supervisor_pid(self, files: PodFiles) -> int | None:
         if not files.supervised():

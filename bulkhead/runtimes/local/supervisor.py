@@ -176,7 +176,11 @@ class Supervisor:
 
     def _cancel(self) -> None:
         request = read_json(self._files.cancel) or {}
-        self._stop("Cancelled", request.get("reason") or "ended by SIGTERM", float(request.get("grace_s", self._grace_s)))
+        self._stop(
+            "Cancelled",
+            request.get("reason") or "ended by SIGTERM",
+            float(request.get("grace_s", self._grace_s)),
+        )
 
     def _say(self, text: str) -> None:
         self._log.write(f"[bulkhead] {text}\n".encode())
@@ -220,7 +224,13 @@ class Supervisor:
         return message
 
     def _container(self, state: dict[str, Any], ready: bool) -> dict[str, Any]:
-        return {"name": self._spec["name"], "image": self._spec["image"], "ready": ready, "restartCount": 0, "state": state}
+        return {
+            "name": self._spec["name"],
+            "image": self._spec["image"],
+            "ready": ready,
+            "restartCount": 0,
+            "state": state,
+        }
 
     def _write(self, status: dict[str, Any]) -> None:
         self._status = status

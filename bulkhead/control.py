@@ -1,0 +1,169 @@
+"""Putting the parts together: settings in, ledger, world and reconciler out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+
+from bulkhead.errors import NotFoundError
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.tables import Rollout
+from bulkhead.registries.mlflow import MlflowRegistry
+from bulkhead.rollout.nudge import looks, nudge
+from bulkhead.rollout.plan import DIRECT, Plan
+from bulkhead.rollout.reconciler import Reconciler
+from bulkhead.rollout.revision import RevisionSpec
+from bulkhead.rollout.workloads import LocalWorkloads
+from bulkhead.rollout.world import World
+from bulkhead.routers.envoy.router import EnvoyRouter
+from bulkhead.runtimes.local.runtime import LocalRuntime
+from bulkhead.settings import Settings
+
+MLFLOW_SECRET = "mlflow"
+"""Secret that holds MLflow's ``username`` and ``password``."""
+
+MLFLOW_CREDENTIALS = {
+    "MLFLOW_TRACKING_USERNAME": (MLFLOW_SECRET, "username"),
+    "MLFLOW_TRACKING_PASSWORD": (MLFLOW_SECRET, "password"),
+}
+"""Variables that mlflow reads its credentials from, as (secret, key) by name."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """The parts that one configuration describes; each is made on first use.
+
+    Attributes:
+        settings: the configuration.
+    """
+
+    settings: Settings
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger, migrated."""
+        return Ledger(self.settings.ledger)
+
+    @cached_property
+    def runtime(self) -> LocalRuntime:
+        """The local runtime."""
+        return LocalRuntime(self.settings.pods, self.settings.gpu_stand_ins)
+
+    @cached_property
+    def router(self) -> EnvoyRouter:
+        """The router."""
+        return EnvoyRouter(self.settings.routers, self.settings.services)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        """The reconciler."""
+        self.load_credentials()
+        env = {"MLFLOW_TRACKING_URI": self.settings.mlflow_tracking_uri}
+        workloads = LocalWorkloads(self.runtime, env, self.server_credentials())
+        registry = MlflowRegistry(self.settings.mlflow_tracking_uri)
+        return Reconciler(self.ledger, World(self.ledger, self.router, workloads, registry))
+
+    def server_credentials(self) -> dict[str, tuple[str, str]]:
+        """MLflow's credentials for pods, by reference; empty where the server needs none."""
+        folder = self.runtime.layout.secrets / MLFLOW_SECRET
+        return dict(MLFLOW_CREDENTIALS) if folder.is_dir() else {}
+
+    def load_credentials(self) -> None:
+        """Give this process MLflow's credentials, unless its environment has them already."""
+        for variable, (secret, key) in self.server_credentials().items():
+            if variable not in os.environ:
+                os.environ[variable] = (self.runtime.layout.secrets / secret / key).read_text(encoding="utf-8")
+
+    def nudge(self) -> None:
+        """Wake the reconciler."""
+        nudge(self.settings.home)
+
+    def watch(self, stop: threading.Event) -> None:
+        """Reconcile until told to stop.
+
+        Args:
+            stop: ends the loop when set.
+        """
+        for _ in looks(self.settings.home, stop):
+            self.reconciler.run_once()
+            if stop.is_set():
+                return
+
+    def release(
+        self, revision: RevisionSpec, plan: Plan, *, key: str, owner: str, requested_by: str, cleared: bool = False
+    ) -> Rollout:
+        """Ask for a revision to be released, and wake the reconciler.
+
+        A service's first revision has nothing to be compared with and nobody else to serve the rest of the
+        traffic: it goes to 100 % in one step, and is judged there.
+
+        Args:
+            revision: what to release.
+            plan: how.
+            key: see ``Ledger.request_rollout``.
+            owner: see there.
+            requested_by: see there.
+            cleared: see there.
+
+        Returns:
+            The rollout.
+
+        Raises:
+            NotFoundError: the configuration does not know the service.
+            ConflictError: see ``Ledger.request_rollout``.
+        """
+        if revision.service not in self.settings.services:
+            known = ", ".join(sorted(self.settings.services)) or "none"
+            raise NotFoundError(f"unknown service {revision.service!r}; services in the configuration: {known}")
+        if not self._has_stable(revision.service):
+            plan = plan.model_copy(update={"weights": (100,)})
+        rollout = self.ledger.request_rollout(
+            revision.columns(),
+            plan.model_dump(mode="json"),
+            key=key,
+            owner=owner,
+            requested_by=requested_by,
+            cleared=cleared,
+        )
+        self.nudge()
+        return rollout
+
+    def roll_back(self, service: str, *, key: str, reason: str, requested_by: str) -> Rollout:
+        """Roll a service back: what is in progress, else to the revision before the stable one.
+
+        Args:
+            service: by name.
+            key: idempotency key.
+            reason: for people.
+            requested_by: for the record.
+
+        Returns:
+            The rollout that returns the traffic.
+
+        Raises:
+            NotFoundError: the service is unknown, or there is nothing to go back to.
+        """
+        self.ledger.service(service)
+        found = self.ledger.request_rollback(key=key, reason=reason, requested_by=requested_by, service=service)
+        rollout = found.rollout
+        if rollout is None:
+            revision = self.ledger.revision(self.ledger.previous_revision(service))
+            columns = {column.name: getattr(revision, column.name) for column in revision.__table__.columns}
+            del columns["created_at"]
+            rollout = self.ledger.request_rollout(
+                columns,
+                DIRECT.model_dump(mode="json"),
+                key=f"{key}/return",
+                owner=requested_by,
+                requested_by=requested_by,
+            )
+        self.nudge()
+        return rollout
+
+    def _has_stable(self, service: str) -> bool:
+        try:
+            return self.ledger.service(service).stable_revision is not None
+        except NotFoundError:
+            return False

@@ -1,0 +1,117 @@
+"""Opening a ledger: SQLite in WAL mode or PostgreSQL, migrated to the newest schema, damage recognised."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from bulkhead.errors import InvalidInputError, UnavailableError
+
+READ_ONLY = "bulkhead_read_only"
+"""Execution option of a connection that will only read."""
+
+_BUSY_TIMEOUT_S = 10
+
+
+def open_engine(url: str) -> Engine:
+    """Connect, and bring the schema up to date.
+
+    Args:
+        url: ``sqlite:////path/to/ledger.db`` or ``postgresql://user:password@host/database``.
+
+    Returns:
+        An engine that holds no connection while idle (so that a forked worker inherits none).
+
+    Raises:
+        InvalidInputError: the URL is neither.
+        UnavailableError: the database does not answer, or the file is no sound database.
+    """
+    engine = _create(url)
+    shown = engine.url.render_as_string(hide_password=True)
+    try:
+        if engine.dialect.name == "sqlite":
+            _check_file(engine, shown)
+        _migrate(engine)
+    except DatabaseError as error:
+        if engine.dialect.name == "sqlite" and not isinstance(error, OperationalError):
+            raise _damaged(shown, error) from error
+        raise UnavailableError(
+            f"ledger {shown} cannot be opened: {error.orig}; check that it is up and writable"
+        ) from error
+    return engine
+
+
+def _create(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise InvalidInputError("ledger_url", "<not a URL>", "give sqlite:////path or postgresql://…") from None
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        return create_engine(parsed, poolclass=NullPool, connect_args={"connect_timeout": _BUSY_TIMEOUT_S})
+    if backend != "sqlite" or not parsed.database:
+        hidden = parsed.render_as_string(hide_password=True)
+        raise InvalidInputError("ledger_url", hidden, "give sqlite:////path or postgresql://…")
+    Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = create_engine(parsed, poolclass=NullPool, connect_args={"timeout": _BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_immediate, not by the driver
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={_BUSY_TIMEOUT_S * 1000}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Any) -> None:
+    # A transaction that reads, decides and writes must hold the write lock from its start; a deferred one
+    # would fail with "database is locked" at its first write instead of waiting. Readers need none of that.
+    reading = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _check_file(engine: Engine, shown: str) -> None:
+    with engine.connect() as connection:
+        found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+    if found != "ok":
+        raise _damaged(shown, found)
+
+
+def _damaged(shown: str, found: object) -> UnavailableError:
+    detail = getattr(found, "orig", found)
+    return UnavailableError(
+        f"ledger {shown} is damaged ({detail}): stop what writes to it, move the file (with its -wal and -shm) "
+        "aside, restore a backup or salvage it with 'sqlite3 FILE .recover'; traffic stays as it is meanwhile"
+    )
+
+
+def _migrate(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    head = ScriptDirectory.from_config(config).get_current_head()
+    with engine.begin() as connection:
+        if inspect(connection).has_table("alembic_version"):
+            current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            if current == head:
+                return
+        if engine.dialect.name == "postgresql":  # two processes that open a new ledger at once
+            connection.execute(text("SELECT pg_advisory_xact_lock(7230415)"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,362 @@
+"""Reading and writing the ledger: every method is one transaction, every write is fenced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from bulkhead.errors import ConflictError, FencedError
+from bulkhead.ledger.engine import open_engine
+from bulkhead.ledger.reader import LedgerReader
+from bulkhead.ledger.tables import Event, Intent, Phase, Revision, Rollout, Service
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """What became of a wish to roll back.
+
+    Attributes:
+        intent_id: the intent; the same for the same key.
+        rollout: the rollout that now returns, or None where none was in progress.
+    """
+
+    intent_id: int
+    rollout: Rollout | None
+
+
+class Ledger(LedgerReader):
+    """The database of intents, rollouts and events.
+
+    Args:
+        url: see ``open_engine``.
+        clock: gives the time in UTC.
+
+    Raises:
+        InvalidInputError, UnavailableError: see ``open_engine``.
+    """
+
+    def __init__(self, url: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        super().__init__(open_engine(url))
+        self._clock = clock
+
+    # Intents
+
+    def request_rollout(
+        self,
+        revision: Mapping[str, Any],
+        plan: Mapping[str, Any],
+        *,
+        key: str,
+        owner: str,
+        requested_by: str,
+        cleared: bool = False,
+    ) -> Rollout:
+        """Ask for a revision to be rolled out. The same key gives the same rollout, however often.
+
+        Args:
+            revision: the columns of ``Revision`` but ``created_at``; kept unless the id is known already.
+            plan: a valid plan in its JSON form.
+            key: idempotency key of the wish.
+            owner: on whose behalf, for instance one DAG run; a rollback of the owner stops this too.
+            requested_by: who asked, for the record.
+            cleared: whether a person asked again on purpose, so that an earlier rollback of the owner no
+                longer counts.
+
+        Returns:
+            The rollout, new or known.
+
+        Raises:
+            ConflictError: another rollout of that service is in progress, or the owner was rolled back.
+        """
+        service_name = str(revision["service"])
+        try:
+            with self._writing() as session:
+                known = session.scalar(select(Rollout).where(Rollout.key == key))
+                if known is not None:
+                    return known
+                if not cleared:
+                    _refuse_withdrawn(session, owner)
+                service = self._locked_service(session, service_name)
+                holder = session.scalar(_active(service_name))
+                if holder is not None:
+                    raise _busy(service_name, holder)
+                service.generation += 1
+                self._keep_revision(session, revision)
+                rollout = self._new_rollout(session, service, revision, plan, key, owner)
+                intent = Intent(
+                    key=key,
+                    kind="rollout",
+                    service=service_name,
+                    owner=owner,
+                    requested_by=requested_by,
+                    reason="",
+                    rollout_id=rollout.id,
+                    created_at=self._clock(),
+                )
+                session.add(intent)
+                self._event(session, rollout, "requested", {"by": requested_by, "revision": rollout.revision_id})
+                return rollout
+        except IntegrityError as error:  # another writer got in between: the database's own constraint said so
+            raise ConflictError(
+                f"service {service_name!r}: another writer started a rollout at the same time"
+            ) from error
+
+    def request_rollback(
+        self,
+        *,
+        key: str,
+        reason: str,
+        requested_by: str,
+        owner: str | None = None,
+        rollout_id: int | None = None,
+        service: str | None = None,
+    ) -> Rollback:
+        """Ask for a rollout to be taken back: records the intent and turns the rollout round, at once.
+
+        A rollback by ``owner`` also withdraws what that owner has yet to ask for: a deploy task that comes
+        late, after its run's deadline, is refused. A rollout that already promoted its revision is finished;
+        going back from there is a rollout of its own.
+
+        Args:
+            key: idempotency key of the wish.
+            reason: for people; becomes the rollout's reason.
+            requested_by: who asked, for the record.
+            owner: whatever rollout is in progress for this owner.
+            rollout_id: this rollout.
+            service: whatever rollout is in progress for this service.
+
+        Returns:
+            The intent, and the rollout that returns because of it, if any.
+        """
+        with self._writing() as session:
+            known = session.scalar(select(Intent).where(Intent.key == key))
+            if known is not None:
+                rollout = session.get(Rollout, known.rollout_id) if known.rollout_id else None
+                return Rollback(known.id, rollout)
+            query = select(Rollout).where(Rollout.ended_at.is_(None)).with_for_update()
+            for column, value in (
+                (Rollout.owner, owner),
+                (Rollout.id, rollout_id),
+                (Rollout.service, service),
+            ):
+                if value is not None:
+                    query = query.where(column == value)
+            rollout = session.scalar(query)
+            if rollout is not None and rollout.phase is Phase.RETIRING:
+                rollout = None  # it is the stable revision already
+            intent = Intent(
+                key=key,
+                kind="rollback",
+                service=rollout.service if rollout else service,
+                owner=owner,
+                requested_by=requested_by,
+                reason=reason,
+                rollout_id=rollout.id if rollout else None,
+                created_at=self._clock(),
+            )
+            session.add(intent)
+            if rollout is not None and not rollout.phase.returning:
+                self._turn_round(session, rollout, reason, {"by": requested_by})
+            session.flush()
+            return Rollback(intent.id, rollout)
+
+    # The reconciler's writes
+
+    def transition(
+        self, rollout: Rollout, phase: Phase, event: str, data: Mapping[str, Any], **changes: Any
+    ) -> Rollout:
+        """Move a rollout on, if nobody else has.
+
+        Args:
+            rollout: as it was read.
+            phase: where to.
+            event: kind of the event to append.
+            data: of the event.
+            changes: other columns to set.
+
+        Returns:
+            The rollout as it is now.
+
+        Raises:
+            FencedError: it has moved since it was read; the caller's view is out of date.
+        """
+        now = self._clock()
+        values = {"phase": phase, "sequence": rollout.sequence + 1, "phase_at": now, **changes}
+        if phase.ended:
+            values["ended_at"] = now
+        with self._writing() as session:
+            statement = (
+                update(Rollout)
+                .where(Rollout.id == rollout.id, Rollout.sequence == rollout.sequence)
+                .values(**values)
+                .execution_options(synchronize_session=False)
+            )
+            if session.connection().execute(statement).rowcount != 1:
+                raise FencedError(f"rollout {rollout.id} has moved on since sequence {rollout.sequence}")
+            moved = session.get_one(Rollout, rollout.id, populate_existing=True)
+            if phase is Phase.RETIRING:
+                self._locked_service(session, rollout.service).stable_revision = rollout.revision_id
+            self._event(session, moved, event, data)
+            return moved
+
+    def turn_round(self, rollout: Rollout, reason: str, decision: Mapping[str, Any]) -> Rollout:
+        """Decide to roll back: a new generation, so that whoever still pushes forward is refused.
+
+        Args:
+            rollout: as it was read.
+            reason: for people.
+            decision: the numbers behind it.
+
+        Returns:
+            The rollout as it is now.
+
+        Raises:
+            FencedError: it has moved since it was read.
+        """
+        with self._writing() as session:
+            query = select(Rollout).where(Rollout.id == rollout.id).with_for_update()
+            current = session.scalars(query).one()
+            if current.sequence != rollout.sequence:
+                raise FencedError(f"rollout {rollout.id} has moved on since sequence {rollout.sequence}")
+            self._turn_round(session, current, reason, dict(decision))
+            return current
+
+    def new_generation(self, service: str, why: str) -> int:
+        """Raise a service's generation, for a repair outside any rollout's own steps.
+
+        Args:
+            service: by name.
+            why: for the event.
+
+        Returns:
+            The new generation.
+        """
+        with self._writing() as session:
+            row = self._locked_service(session, service)
+            row.generation += 1
+            active = session.scalar(_active(service))
+            if active is not None:
+                active.generation, active.sequence = row.generation, active.sequence + 1
+            event = Event(
+                at=self._clock(),
+                service=service,
+                rollout_id=active.id if active else None,
+                kind="repair",
+                data={"why": why, "generation": row.generation},
+            )
+            session.add(event)
+            return row.generation
+
+    def set_model_version(self, revision_id: str, version: str) -> None:
+        """Fill in the registry's version of a revision, once.
+
+        Args:
+            revision_id: its id.
+            version: MLflow's.
+
+        Raises:
+            ConflictError: it has another one already.
+        """
+        with self._writing() as session:
+            revision = session.get_one(Revision, revision_id)
+            if revision.model_version not in (None, version):
+                raise ConflictError(f"revision {revision_id} is version {revision.model_version}, not {version}")
+            revision.model_version = version
+
+    def append(self, rollout: Rollout, kind: str, data: Mapping[str, Any]) -> None:
+        """Append an event.
+
+        Args:
+            rollout: whose.
+            kind: of the event.
+            data: what JSON can hold.
+        """
+        with self._writing() as session:
+            self._event(session, rollout, kind, data)
+
+    # Inside a transaction
+
+    def _turn_round(self, session: Session, rollout: Rollout, reason: str, decision: dict[str, Any]) -> None:
+        service = self._locked_service(session, rollout.service)
+        service.generation += 1
+        rollout.generation = service.generation
+        rollout.sequence += 1
+        rollout.phase = Phase.RESTORING
+        rollout.reason, rollout.decision = reason, decision
+        rollout.decided_at = rollout.phase_at = self._clock()
+        self._event(session, rollout, "rollback", {"reason": reason, **decision})
+
+    def _locked_service(self, session: Session, name: str) -> Service:
+        service = session.scalar(select(Service).where(Service.name == name).with_for_update())
+        if service is None:
+            service = Service(name=name, generation=0, stable_revision=None)
+            session.add(service)
+            session.flush()
+        return service
+
+    def _keep_revision(self, session: Session, revision: Mapping[str, Any]) -> None:
+        if session.get(Revision, revision["id"]) is None:
+            session.add(Revision(**revision, created_at=self._clock()))
+            session.flush()
+
+    def _new_rollout(
+        self,
+        session: Session,
+        service: Service,
+        revision: Mapping[str, Any],
+        plan: Mapping[str, Any],
+        key: str,
+        owner: str,
+    ) -> Rollout:
+        now = self._clock()
+        rollout = Rollout(
+            key=key,
+            service=service.name,
+            owner=owner,
+            revision_id=revision["id"],
+            stable_id=service.stable_revision,
+            generation=service.generation,
+            sequence=1,
+            phase=Phase.REQUESTED,
+            step=0,
+            plan=dict(plan),
+            created_at=now,
+            phase_at=now,
+        )
+        if service.stable_revision == rollout.revision_id:
+            rollout.phase, rollout.ended_at = Phase.PROMOTED, now
+            rollout.reason = "it is the stable revision already"
+        session.add(rollout)
+        session.flush()
+        return rollout
+
+    def _event(self, session: Session, rollout: Rollout, kind: str, data: Mapping[str, Any]) -> None:
+        event = Event(at=self._clock(), service=rollout.service, rollout_id=rollout.id, kind=kind, data=dict(data))
+        session.add(event)
+
+
+def _active(service: str) -> Any:
+    return select(Rollout).where(Rollout.service == service, Rollout.ended_at.is_(None))
+
+
+def _busy(service: str, holder: Rollout) -> ConflictError:
+    return ConflictError(
+        f"service {service!r}: rollout {holder.id} of revision {holder.revision_id!r} is {holder.phase} for "
+        f"{holder.owner}; wait for it, or run 'bulkhead rollback {service}'"
+    )
+
+
+def _refuse_withdrawn(session: Session, owner: str) -> None:
+    query = select(Intent).where(Intent.owner == owner, Intent.kind == "rollback").order_by(Intent.id).limit(1)
+    intent = session.scalar(query)
+    if intent is not None:
+        raise ConflictError(
+            f"{owner} was rolled back at {intent.created_at:%H:%M:%S} UTC by {intent.requested_by} "
+            f"({intent.reason}); clear the task to release again on purpose"
+        )

@@ -1,0 +1,161 @@
+"""The ledger's tables. ``migrations/`` builds them; a test compares the two."""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, DateTime, Enum, ForeignKey, Index, Integer, String, Text, TypeDecorator, text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time, stored and returned in UTC (SQLite itself would forget the zone)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time; bring any other to UTC."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a time in the ledger needs a zone")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give a time back with its zone."""
+        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+
+
+class Base(DeclarativeBase):
+    """Declarative base."""
+
+    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON}
+
+
+class Phase(enum.StrEnum):
+    """Where a rollout stands. ``bulkhead.rollout.machine`` says what leads from one to the next."""
+
+    REQUESTED = "requested"
+    REGISTERED = "registered"
+    LAUNCHED = "launched"
+    SHIFTING = "shifting"
+    ANALYSING = "analysing"
+    PROMOTING = "promoting"
+    RETIRING = "retiring"
+    PROMOTED = "promoted"
+    RESTORING = "restoring"
+    UNALIASING = "unaliasing"
+    DRAINING = "draining"
+    ROLLED_BACK = "rolled_back"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in (Phase.PROMOTED, Phase.ROLLED_BACK)
+
+    @property
+    def returning(self) -> bool:
+        """Whether a rollback has been decided."""
+        return self in (Phase.RESTORING, Phase.UNALIASING, Phase.DRAINING, Phase.ROLLED_BACK)
+
+
+class Service(Base):
+    """A model endpoint by name; ``generation`` only grows and fences every write to the world."""
+
+    __tablename__ = "services"
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    generation: Mapped[int] = mapped_column(Integer)
+    stable_revision: Mapped[str | None] = mapped_column(ForeignKey("revisions.id"))
+
+
+class Revision(Base):
+    """One immutable deployable of a service. Only ``model_version`` is filled in later, once."""
+
+    __tablename__ = "revisions"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    service: Mapped[str] = mapped_column(String(63), index=True)
+    model_name: Mapped[str] = mapped_column(String(255))
+    model_uri: Mapped[str] = mapped_column(Text)
+    model_version: Mapped[str | None] = mapped_column(String(32))
+    image: Mapped[str] = mapped_column(Text)
+    serve: Mapped[dict[str, Any]]
+    evidence: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Rollout(Base):
+    """The way of one revision to all of a service's traffic, or back."""
+
+    __tablename__ = "rollouts"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    key: Mapped[str] = mapped_column(String(512), unique=True)
+    service: Mapped[str] = mapped_column(ForeignKey("services.name"))
+    owner: Mapped[str] = mapped_column(String(512), index=True)
+    revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
+    stable_id: Mapped[str | None] = mapped_column(ForeignKey("revisions.id"))
+    generation: Mapped[int]
+    sequence: Mapped[int]
+    phase: Mapped[Phase] = mapped_column(
+        Enum(
+            Phase,
+            native_enum=False,
+            length=16,
+            values_callable=lambda phases: [phase.value for phase in phases],
+        )
+    )
+    step: Mapped[int]
+    plan: Mapped[dict[str, Any]]
+    window: Mapped[dict[str, Any] | None]
+    reason: Mapped[str | None] = mapped_column(Text)
+    decision: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+    phase_at: Mapped[datetime]
+    exposed_at: Mapped[datetime | None]
+    decided_at: Mapped[datetime | None]
+    contained_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        # The database itself allows one rollout in progress a service, whatever the code does.
+        Index(
+            "one_active_rollout_a_service",
+            "service",
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+    )
+
+
+class Intent(Base):
+    """That somebody wants something changed; written before anything is."""
+
+    __tablename__ = "intents"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    key: Mapped[str] = mapped_column(String(512), unique=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    service: Mapped[str | None] = mapped_column(String(63))
+    owner: Mapped[str | None] = mapped_column(String(512), index=True)
+    requested_by: Mapped[str] = mapped_column(String(512))
+    reason: Mapped[str] = mapped_column(Text)
+    rollout_id: Mapped[int | None] = mapped_column(ForeignKey("rollouts.id"))
+    created_at: Mapped[datetime]
+
+
+class Event(Base):
+    """What happened. The database refuses to change or delete a row (triggers, see the first migration)."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[datetime]
+    service: Mapped[str | None] = mapped_column(String(63), index=True)
+    rollout_id: Mapped[int | None] = mapped_column(Integer, index=True)
+    kind: Mapped[str] = mapped_column(String(48))
+    data: Mapped[dict[str, Any]]

@@ -1,0 +1,215 @@
+"""The reconciler: makes the world match the ledger, one idempotent step at a time.
+
+It may be killed at any instruction and run in any number of processes: what it does next follows from the
+ledger and the world alone, the ledger moves by compare-and-swap, and every write carries the fence.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from math import inf
+
+from bulkhead.errors import BulkheadError, FencedError, UnavailableError
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.tables import Phase, Rollout, Service
+from bulkhead.rollout import analysis
+from bulkhead.rollout.analysis import Judgement, Verdict
+from bulkhead.rollout.machine import EFFECTS, following
+from bulkhead.rollout.plan import Plan, parse_plan
+from bulkhead.rollout.world import World, dump, load
+
+log = logging.getLogger(__name__)
+
+Observer = Callable[[str], None]
+"""Told before and after every step; fault-injection tests end the process from here."""
+
+
+class Reconciler:
+    """Steps every rollout in progress.
+
+    Args:
+        ledger: says what is wanted.
+        world: is made to match.
+        clock: gives the time in UTC.
+        observer: told of every step.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        world: World,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        observer: Observer = lambda _point: None,
+    ) -> None:
+        self._ledger, self._world, self._clock, self._observer = ledger, world, clock, observer
+        self._complaints: dict[int, str] = {}
+
+    def run_once(self) -> bool:
+        """One pass over everything: repair what serves, then step each rollout until it has to wait.
+
+        Returns:
+            Whether a rollout is still in progress.
+
+        Raises:
+            UnavailableError: the ledger does not answer.
+        """
+        for service in self._ledger.services():
+            self._tend(service)
+        stepped = [self._advance(rollout) for rollout in self._ledger.active_rollouts()]
+        return any(not rollout.phase.ended for rollout in stepped)
+
+    def _advance(self, rollout: Rollout) -> Rollout:
+        """Step a rollout until it ends or has to wait for something."""
+        try:
+            while not rollout.phase.ended:
+                self._observer(f"before {rollout.phase}")
+                moved = self._step(rollout)
+                if moved is None:
+                    return rollout
+                self._observer(f"after {rollout.phase}")
+                log.info("rollout %s: %s -> %s", rollout.id, rollout.phase, moved.phase)
+                rollout = moved
+        except FencedError as error:
+            # Somebody turned it round meanwhile. The next pass reads anew, and carries the newer fence.
+            log.info("rollout %s: %s", rollout.id, error)
+        except UnavailableError as error:
+            return self._wait_for(rollout, error)
+        except BulkheadError as error:
+            log.warning("rollout %s: %s", rollout.id, error)
+            if rollout.phase.returning:
+                self._complain(rollout, str(error))
+            else:
+                return self._ledger.turn_round(rollout, str(error), {"rule": "error"})
+        return rollout
+
+    def _step(self, rollout: Rollout) -> Rollout | None:
+        """Apply the phase's effect and move on; None if there is something to wait for."""
+        plan = parse_plan(rollout.plan)
+        match rollout.phase:
+            case Phase.REQUESTED:
+                self._world.register(rollout)
+            case Phase.REGISTERED:
+                self._world.launch(rollout)
+            case Phase.LAUNCHED:
+                return self._await_ready(rollout, plan)
+            case Phase.SHIFTING:
+                return self._shift(rollout, plan)
+            case Phase.ANALYSING:
+                return self._analyse(rollout, plan)
+            case Phase.PROMOTING:
+                self._world.point_alias(rollout, rollout.revision_id)
+            case Phase.RETIRING:
+                if not self._retire(rollout, plan, rollout.stable_id):
+                    return None
+            case Phase.RESTORING:
+                self._world.split(rollout, 0)
+                self._observer("restored")
+                return self._move(rollout, contained_at=self._clock())
+            case Phase.UNALIASING:
+                self._world.point_alias(rollout, rollout.stable_id)
+            case Phase.DRAINING:
+                if not self._retire(rollout, plan, rollout.revision_id):
+                    return None
+        self._observer(f"within {rollout.phase}")
+        return self._move(rollout)
+
+    def _move(self, rollout: Rollout, **changes: object) -> Rollout:
+        plan = parse_plan(rollout.plan)
+        phase, step = following(rollout.phase, rollout.step, len(plan.weights))
+        data = {"effect": EFFECTS[rollout.phase], "weight": plan.weights[step]}
+        return self._ledger.transition(rollout, phase, str(phase), data, step=step, **changes)
+
+    def _await_ready(self, rollout: Rollout, plan: Plan) -> Rollout | None:
+        workload = self._world.candidate(rollout)
+        if workload is None or workload.status.ended:
+            why = workload.status.outcome.failure if workload else None
+            detail = f"{why.failure_class}: {why.message}" if why else "its pod is gone"
+            return self._ledger.turn_round(rollout, f"the candidate did not start: {detail}", {"rule": "not-serving"})
+        if workload.status.ready:
+            return self._move(rollout)
+        if self._age(rollout.phase_at) > plan.ready_s:
+            reason = f"the candidate was not ready after {plan.ready_s:g} s"
+            return self._ledger.turn_round(rollout, reason, {"rule": "not-serving"})
+        return None
+
+    def _shift(self, rollout: Rollout, plan: Plan) -> Rollout:
+        before = dump(self._world.counters(rollout))
+        self._world.split(rollout, plan.weights[rollout.step])
+        self._observer("shifted")
+        now = self._clock()
+        window = {"at": now.isoformat(), "counters": before}
+        return self._move(rollout, window=window, exposed_at=rollout.exposed_at or now)
+
+    def _analyse(self, rollout: Rollout, plan: Plan) -> Rollout | None:
+        workload = self._world.candidate(rollout)
+        if workload is None or workload.status.ended:
+            why = workload.status.message if workload else "its pod is gone"
+            reason = f"the candidate stopped serving: {why or 'its process ended'}"
+            return self._ledger.turn_round(rollout, reason, {"rule": "not-serving"})
+        judgement = self._judge(rollout, plan)
+        data = {"weight": plan.weights[rollout.step], "rule": judgement.rule, "numbers": judgement.numbers}
+        if judgement.verdict is Verdict.FAIL:
+            reason = f"at {plan.weights[rollout.step]} % of the traffic {judgement.reason}"
+            return self._ledger.turn_round(rollout, reason, data)
+        if judgement.verdict is Verdict.PASS:
+            self._ledger.append(rollout, "passed", {**data, "reason": judgement.reason})
+            self._observer("judged")
+            return self._move(rollout, decision=data)
+        if self._age(rollout.phase_at) > plan.hold_s:
+            reason = f"no sufficient evidence after {plan.hold_s:g} s at a step: {judgement.reason}"
+            return self._ledger.turn_round(rollout, reason, data)
+        self._complain(rollout, f"hold: {judgement.rule}")
+        return None
+
+    def _judge(self, rollout: Rollout, plan: Plan) -> Judgement:
+        assert rollout.window is not None
+        before, now = load(rollout.window["counters"]), self._world.counters(rollout)
+        elapsed = self._age(datetime.fromisoformat(rollout.window["at"]))
+        arms = {name: analysis.arm(before[name], now[name], plan.latency_ms) for name in before}
+        stable = arms[rollout.stable_id] if rollout.stable_id else None
+        return analysis.judge(plan, arms[rollout.revision_id], stable, elapsed)
+
+    def _retire(self, rollout: Rollout, plan: Plan, revision_id: str | None) -> bool:
+        """Stop a revision once its last request is answered; False while there is one."""
+        if revision_id is None:
+            return True
+        active = self._world.counters(rollout)[revision_id].active
+        if active and self._age(rollout.phase_at) < plan.drain_s:
+            return False
+        self._world.forget(rollout, revision_id)
+        return True
+
+    def _wait_for(self, rollout: Rollout, error: UnavailableError) -> Rollout:
+        """Something does not answer: try again, but on the way forward not for ever."""
+        self._complain(rollout, str(error))
+        limit = parse_plan(rollout.plan).hold_s if not rollout.phase.returning else inf
+        if self._age(rollout.phase_at) > limit and rollout.phase is not Phase.RETIRING:
+            return self._ledger.turn_round(rollout, f"gave up after {limit:g} s: {error}", {"rule": "unavailable"})
+        return rollout
+
+    def _tend(self, service: Service) -> None:
+        """Keep the stable revision serving, whatever else goes on."""
+        if service.stable_revision is None:
+            return
+        try:
+            workload = self._world.workloads.find(service.stable_revision)
+            if workload is None or workload.status.ended:
+                why = f"server of stable revision {service.stable_revision} ended"
+                log.warning("%s: starting it again", why)
+                generation = self._ledger.new_generation(service.name, why)
+                self._world.repair(self._ledger.revision(service.stable_revision), generation)
+            elif workload.status.ready:
+                self._world.repoint(service.name, service.stable_revision, service.generation)
+        except BulkheadError as error:
+            log.warning("service %s: %s", service.name, error)
+
+    def _complain(self, rollout: Rollout, text: str) -> None:
+        """Record what a rollout waits for, once, not at every look."""
+        if self._complaints.get(rollout.id) != text:
+            self._complaints[rollout.id] = text
+            self._ledger.append(rollout, "waiting", {"phase": rollout.phase, "for": text})
+
+    def _age(self, at: datetime) -> float:
+        return (self._clock() - at).total_seconds()

@@ -1,0 +1,65 @@
+"""Revisions: immutable deployables of a service."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bulkhead.errors import InvalidInputError
+
+_SERVICE = re.compile(r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
+
+
+@dataclass(frozen=True)
+class RevisionSpec:
+    """What makes up a revision.
+
+    Attributes:
+        service: whose.
+        model_name: registered model in MLflow.
+        model_uri: where the model lies, for instance ``models:/m-…`` or ``runs:/…/model``.
+        image: container image that serves it.
+        serve: how the server's pod is to be: ``cpu``, ``memory``, ``gpus``, ``env``, ``secret_env``.
+        evidence: what speaks for it: evaluation metrics, data hash.
+        model_version: version in the registry where it is registered already; it must exist.
+    """
+
+    service: str
+    model_name: str
+    model_uri: str
+    image: str
+    serve: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    model_version: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _SERVICE.match(self.service):
+            remedy = "use lower-case letters, digits and '-', at most 40, a letter first"
+            raise InvalidInputError("revision.service", self.service, remedy)
+        for name in ("model_name", "model_uri", "image"):
+            if not getattr(self, name):
+                raise InvalidInputError(f"revision.{name}", getattr(self, name), "must not be empty")
+
+    @property
+    def id(self) -> str:
+        """``<service>-<8 hex digits>``: a digest of what is deployed, so that equal deployables are one revision."""
+        deployable = [self.model_name, self.model_uri, self.image, self.serve, self.model_version]
+        digest = hashlib.sha256(json.dumps(deployable, sort_keys=True, default=str).encode()).hexdigest()
+        return f"{self.service}-{digest[:8]}"
+
+    def columns(self) -> dict[str, Any]:
+        """As the ledger's table has it."""
+        return {
+            "id": self.id,
+            "service": self.service,
+            "model_name": self.model_name,
+            "model_uri": self.model_uri,
+            "model_version": self.model_version,
+            "image": self.image,
+            "serve": dict(self.serve),
+            "evidence": dict(self.evidence),
+        }

@@ -1,0 +1,119 @@
+"""Serving workloads: one pod a revision, on the local runtime."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bulkhead.ledger.tables import Revision
+from bulkhead.pods.identity import GENERATION, LABEL_PREFIX
+from bulkhead.pods.spec import PodRequest, SecretRef, build
+from bulkhead.pods.status import PodStatus
+from bulkhead.runtimes.local.runtime import LocalRuntime
+
+_REVISION = LABEL_PREFIX + "revision"
+_PORT = LABEL_PREFIX + "port"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A revision's server as it is now.
+
+    Attributes:
+        port: TCP port on loopback.
+        status: of its pod.
+    """
+
+    port: int
+    status: PodStatus
+
+
+class LocalWorkloads:
+    """Servers as pods of the local runtime.
+
+    Args:
+        runtime: where they run.
+        env: plain variables of every server (the tracking URI).
+        secret_env: variables of every server from secrets, as (secret, key) by name.
+    """
+
+    def __init__(
+        self, runtime: LocalRuntime, env: Mapping[str, str], secret_env: Mapping[str, tuple[str, str]]
+    ) -> None:
+        self._runtime, self._env, self._secret_env = runtime, env, secret_env
+
+    def launch(self, revision: Revision, generation: int) -> None:
+        """Start a revision's server, unless it is there and has not ended.
+
+        Args:
+            revision: what to serve.
+            generation: the writer's fence.
+
+        Raises:
+            InvalidInputError: the runtime cannot serve the request (see ``LocalRuntime.launch``).
+        """
+        known = self.find(revision.id)
+        if known is not None and not known.status.ended:
+            return
+        if known is not None:
+            self._runtime.delete(_name(revision.id), reason="it ended and is started again", generation=generation)
+        self._runtime.launch(build(self._request(revision, _free_port(), generation)))
+
+    def find(self, revision_id: str) -> Workload | None:
+        """A revision's server, or None if there is none.
+
+        Args:
+            revision_id: of the revision.
+        """
+        for metadata in self._runtime.list({_REVISION: revision_id}):
+            status = self._runtime.status(metadata.name, metadata.namespace)
+            return Workload(int(metadata.annotations[_PORT]), status)
+        return None
+
+    def stop(self, revision_id: str, generation: int) -> None:
+        """Stop a revision's server. Idempotent.
+
+        Args:
+            revision_id: of the revision.
+            generation: the writer's fence.
+
+        Raises:
+            FencedError: the server was started under a later generation.
+        """
+        self._runtime.delete(_name(revision_id), reason="it serves no traffic any more", generation=generation)
+
+    def _request(self, revision: Revision, port: int, generation: int) -> PodRequest:
+        serve: Mapping[str, Any] = revision.serve
+        uri = revision.model_uri
+        default = ["python", "-m", "gpu_tasks.serve", "--model-uri", uri, "--port", str(port)]
+        command = [word.format(port=port, model_uri=uri) for word in serve.get("command", [])] or default
+        secrets = {**self._secret_env, **{name: tuple(ref) for name, ref in serve.get("secret_env", {}).items()}}
+        return PodRequest(
+            name=_name(revision.id),
+            image=revision.image,
+            command=command,
+            gpus=int(serve.get("gpus", 0)),
+            cpu=serve.get("cpu"),
+            memory=serve.get("memory"),
+            env={**self._env, **serve.get("env", {})},
+            secret_env={name: SecretRef(*reference) for name, reference in secrets.items()},
+            labels={_REVISION: revision.id, LABEL_PREFIX + "service": revision.service},
+            annotations={GENERATION: str(generation), _PORT: str(port)},
+            deadline_s=None,
+            grace_s=10,
+            port=port,
+            ready_path=serve.get("ready_path", "/ping"),
+        )
+
+
+def _name(revision_id: str) -> str:
+    return f"serve-{revision_id}"
+
+
+def _free_port() -> int:
+    # Free now; if another process takes it first, the server says "port in use", ends, and is started anew.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

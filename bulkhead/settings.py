@@ -1,0 +1,111 @@
+"""Where things are: the one configuration that Airflow's processes, the reconciler and the CLI share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bulkhead.errors import InvalidInputError
+
+CONFIG_VARIABLE = "BULKHEAD_CONFIG"
+"""Environment variable that names the configuration file."""
+
+_DEFAULT = Path("~/.bulkhead/config.yaml")
+_OVERRIDES = ("ledger_url", "mlflow_tracking_uri", "gpu_stand_ins")
+
+
+class ServicePorts(BaseModel):
+    """Where one service's Envoy listens, on loopback.
+
+    Attributes:
+        port: the service's TCP port.
+        admin_port: the admin interface's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    port: int = Field(ge=1, le=65535)
+    admin_port: int = Field(ge=1, le=65535)
+
+
+class Settings(BaseModel):
+    """The configuration.
+
+    Attributes:
+        home: folder of the local runtime, the router's files and, by default, the ledger.
+        ledger_url: of the ledger; SQLite below ``home`` by default.
+        mlflow_tracking_uri: of the MLflow server.
+        gpu_stand_ins: CPU stand-ins that may serve GPU requests where NVML sees no GPU; 0 for none.
+        services: ports by service.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Path("~/.bulkhead").expanduser()
+    ledger_url: str = ""
+    mlflow_tracking_uri: str = "http://127.0.0.1:5000"
+    gpu_stand_ins: int = Field(0, ge=0)
+    services: Mapping[str, ServicePorts] = Field(default_factory=dict)
+
+    @property
+    def ledger(self) -> str:
+        """URL of the ledger."""
+        return self.ledger_url or f"sqlite:///{self.home.absolute()}/ledger.db"
+
+    @property
+    def pods(self) -> Path:
+        """Root of the local runtime."""
+        return self.home / "pods"
+
+    @property
+    def routers(self) -> Path:
+        """Root of the Envoy router's files."""
+        return self.home / "routers"
+
+
+def load(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the configuration: file, then environment (``BULKHEAD_LEDGER_URL`` and so on), then ``overrides``.
+
+    Args:
+        overrides: highest precedence; for instance the fields of an Airflow connection.
+
+    Returns:
+        The settings.
+
+    Raises:
+        InvalidInputError: the file is missing though it was named, or a field is wrong.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    path = Path(named) if named else _DEFAULT.expanduser()
+    data: dict[str, Any] = {}
+    if path.exists():
+        data = _read(path)
+    elif named:
+        raise InvalidInputError(CONFIG_VARIABLE, named, "no such file; name an existing one or unset the variable")
+    for name in _OVERRIDES:
+        value = os.environ.get(f"BULKHEAD_{name.upper()}")
+        if value:
+            data[name] = value
+    data.update({name: value for name, value in (overrides or {}).items() if value not in (None, "")})
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        shown = "<hidden>" if "url" in field else first["input"]
+        raise InvalidInputError(f"{path}: {field}", shown, first["msg"]) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidInputError("configuration", str(path), f"not readable as YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise InvalidInputError("configuration", str(path), "must hold a mapping of fields to values")
+    return data
