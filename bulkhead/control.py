@@ -12,7 +12,7 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Rollout
 from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.rollout.nudge import looks, nudge
-from bulkhead.rollout.plan import DIRECT, Plan
+from bulkhead.rollout.plan import RETURN, Plan
 from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.rollout.revision import RevisionSpec
 from bulkhead.rollout.workloads import LocalWorkloads
@@ -154,7 +154,7 @@ class Control:
             del columns["created_at"]
             rollout = self.ledger.request_rollout(
                 columns,
-                DIRECT.model_dump(mode="json"),
+                RETURN.model_dump(mode="json"),
                 key=f"{key}/return",
                 owner=requested_by,
                 requested_by=requested_by,

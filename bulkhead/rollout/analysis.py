@@ -91,6 +91,8 @@ def judge(plan: Plan, candidate: Arm | None, stable: Arm | None, elapsed_s: floa
         "stable": asdict(stable) if stable else None,
         "window_s": round(elapsed_s, 2),
     }
+    if not plan.judged:
+        return Judgement(Verdict.PASS, "the plan asks for no judgement", "not-judged", numbers)
     if candidate is None:
         return Judgement(Verdict.HOLD, "no reading of the candidate, or its counters were reset", "no-data", numbers)
     failing = _beyond(plan, candidate)

@@ -16,6 +16,7 @@ class Plan(BaseModel):
 
     Attributes:
         weights: percent of the traffic at each step; must rise, and end at 100.
+        judged: whether steps are judged at all; False only for going back to a revision that served before.
         step_s: shortest time at a step, in seconds.
         min_requests: fewest requests that the candidate must have answered in a step before it can pass.
         max_error_rate: share of the candidate's answers that may be without 2xx, 0 to 1.
@@ -31,6 +32,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     weights: tuple[int, ...] = (10, 50, 100)
+    judged: bool = True
     step_s: float = Field(5.0, ge=0, le=86400)
     min_requests: int = Field(20, ge=1)
     max_error_rate: float = Field(0.01, gt=0, lt=1)
@@ -51,8 +53,8 @@ class Plan(BaseModel):
         return weights
 
 
-DIRECT = Plan(weights=(100,), step_s=0)
-"""Everything at once: for a service's first revision, and for going back to one that served before."""
+RETURN = Plan(weights=(100,), judged=False)
+"""Everything at once: for going back to a revision that served before. Waiting for evidence would help nobody."""
 
 
 def parse_plan(data: Mapping[str, Any]) -> Plan:

@@ -86,7 +86,8 @@ class EnvoyRouter:
             if current > fence:
                 raise FencedError(
                     f"service {service}: traffic was written by generation {current.generation} step "
-                    f"{current.sequence}; this writer holds {fence.generation} step {fence.sequence} (after a rebuilt ledger, remove {folder})"
+                    f"{current.sequence}; this writer holds {fence.generation} step {fence.sequence}; "
+                    f"if the ledger was rebuilt, remove {folder}"
                 )
             union = Split({**before.endpoints, **split.endpoints})
             write_json(folder / "cds.json", config.clusters(union, fence))

@@ -138,7 +138,7 @@ def _value(variable: Mapping[str, Any], files: PodFiles) -> str:
     reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
     if reference is None:
         return str(variable.get("value") or "")
-    path = files.layout.secrets / reference["name"] / reference["key"]
+    path: Path = files.layout.secrets / reference["name"] / reference["key"]
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

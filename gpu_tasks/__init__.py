@@ -1,0 +1,1 @@
+"""What runs inside a pod. Knows torch, mlflow and the outcome schema; never Airflow."""

@@ -1,0 +1,49 @@
+"""How a pod's program ends: always with an outcome, whatever happened."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bulkhead.pods.outcome import FailureClass, Outcome, failed
+
+
+class GateError(Exception):
+    """The evaluate gate refused the candidate. The text says why, with the numbers."""
+
+
+class ConfigError(Exception):
+    """The job was told something impossible. The text names it and the remedy."""
+
+
+def run(job: Callable[[], Mapping[str, Any]]) -> None:
+    """Run a job, leave its outcome, and exit.
+
+    Args:
+        job: returns the small JSON object that becomes the outcome's result.
+    """
+    try:
+        Outcome(result=job()).write()
+    except Exception as error:  # noqa: BLE001 - whatever ended the job is reported; nothing is swallowed
+        traceback.print_exc()
+        failed(classify(error), error, evidence=traceback.format_exc()[-1500:]).write()
+        sys.exit(1)
+
+
+def classify(error: Exception) -> FailureClass:
+    """The failure class of an exception.
+
+    Args:
+        error: what ended the job.
+    """
+    match error:
+        case GateError():
+            return FailureClass.GATE
+        case ConfigError():
+            return FailureClass.CONFIG
+        case MemoryError():
+            return FailureClass.HOST_OOM
+    # Compared by name: importing torch to ask for its class would cost every pod without torch two seconds.
+    return FailureClass.GPU_OOM if type(error).__name__ == "OutOfMemoryError" else FailureClass.APPLICATION

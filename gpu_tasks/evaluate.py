@@ -1,0 +1,137 @@
+"""``python -m gpu_tasks.evaluate``: the gate. Data checks first, then thresholds, then the champion."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gpu_tasks.entry import GateError, run
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the arguments and evaluate.
+
+    Args:
+        argv: arguments; the process' own by default.
+    """
+    parser = argparse.ArgumentParser(prog="gpu_tasks.evaluate")
+    parser.add_argument("--model-uri", required=True)
+    parser.add_argument("--run-id", required=True, help="MLflow run of the training")
+    parser.add_argument("--data-hash", required=True, help="hash of the data that it was trained on")
+    parser.add_argument("--model-name", required=True, help="registered model, whose champion is the rival")
+    parser.add_argument("--min-accuracy", type=float, default=0.97)
+    parser.add_argument("--margin", type=float, default=0.02, help="how much worse than the champion is still fine")
+    arguments = parser.parse_args(argv)
+    run(lambda: evaluate(**vars(arguments)))
+
+
+def evaluate(
+    model_uri: str, run_id: str, data_hash: str, model_name: str, min_accuracy: float, margin: float
+) -> Mapping[str, Any]:
+    """Evaluate a candidate; the verdict and its numbers go to MLflow whether it passes or not.
+
+    Args:
+        model_uri: of the candidate.
+        run_id: MLflow run of its training; the evaluation is logged there.
+        data_hash: of the data that it was trained on.
+        model_name: registered model.
+        min_accuracy: threshold on the test images.
+        margin: non-inferiority margin against the champion, as a difference of accuracies.
+
+    Returns:
+        The evidence: accuracy, difference to the champion with its confidence interval, data checks.
+
+    Raises:
+        GateError: the candidate is refused; the text says why.
+    """
+    import mlflow
+
+    from gpu_tasks import data_checks, digits
+
+    data = digits.load()
+    client = mlflow.MlflowClient()
+    try:
+        if data.data_hash != data_hash:
+            raise GateError(f"data hash {data.data_hash[:12]} is not the one trained on, {data_hash[:12]}: train again")
+        report = data_checks.check(data)
+        client.log_dict(run_id, report.details, "data_checks.json")
+        if report.failed:
+            raise GateError(f"data checks failed: {'; '.join(report.failed)}")
+        evidence = _compare(model_uri, model_name, data, min_accuracy, margin)
+    except GateError as error:
+        client.set_tag(run_id, "bulkhead.gate", "refused")
+        client.set_tag(run_id, "bulkhead.gate.reason", str(error))
+        raise
+    for name, value in evidence.items():
+        if isinstance(value, float):
+            client.log_metric(run_id, f"gate_{name}", value)
+    client.set_tag(run_id, "bulkhead.gate", "passed")
+    return {**evidence, "model_uri": model_uri, "run_id": run_id, "data_checks": report.passed, "data_hash": data_hash}
+
+
+def _compare(model_uri: str, model_name: str, data: Any, min_accuracy: float, margin: float) -> dict[str, Any]:
+    import mlflow
+
+    correct = _correct(mlflow.pyfunc.load_model(model_uri), data)
+    accuracy = float(correct.mean())
+    if not accuracy >= min_accuracy:  # "not >=" so that a NaN is refused too
+        raise GateError(f"accuracy {accuracy:.4f} on {len(correct)} test images is under min_accuracy {min_accuracy}")
+    champion = _champion(model_name)
+    if champion is None:
+        return {"accuracy": accuracy, "champion": "none: the first model is held to the threshold alone"}
+    rival = _correct(mlflow.pyfunc.load_model(champion.source), data)
+    low, difference = non_inferiority(correct, rival)
+    if low < -margin:
+        raise GateError(
+            f"accuracy {accuracy:.4f} against {float(rival.mean()):.4f} of champion version {champion.version}: the "
+            f"difference may be as low as {low:+.4f}, the margin is -{margin}"
+        )
+    return {
+        "accuracy": accuracy,
+        "champion": f"version {champion.version}",
+        "champion_accuracy": float(rival.mean()),
+        "difference": difference,
+        "difference_low": low,
+    }
+
+
+def non_inferiority(candidate: Any, champion: Any) -> tuple[float, float]:
+    """Paired difference of two accuracies on the same images, with its lower 95 % confidence bound.
+
+    The bound is the normal one for paired proportions (Agresti, Categorical Data Analysis, section 11.1.1).
+
+    Args:
+        candidate: bool, shape (n,): right or wrong, image by image.
+        champion: likewise, of the same images.
+
+    Returns:
+        Lower bound, and difference (candidate minus champion).
+    """
+    import numpy as np
+
+    differences = np.asarray(candidate, dtype=float) - np.asarray(champion, dtype=float)
+    difference = float(differences.mean())
+    return difference - 1.645 * float(differences.std(ddof=1)) / len(differences) ** 0.5, difference
+
+
+def _correct(model: Any, data: Any) -> Any:
+    import numpy as np
+
+    return np.asarray(model.predict(data.test_images)) == data.test_labels
+
+
+def _champion(model_name: str) -> Any:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return mlflow.MlflowClient().get_model_version_by_alias(model_name, "champion")
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+if __name__ == "__main__":
+    main()
