@@ -1,0 +1,154 @@
+"""The command line. Works with Airflow stopped: it needs the ledger, the router and the runtime alone."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import signal
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bulkhead import settings
+from bulkhead.control import Control
+from bulkhead.errors import BulkheadError, NotFoundError, UnavailableError
+from bulkhead.ledger.tables import Rollout
+from bulkhead.rollout.nudge import looks
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+console = Console(stderr=False)
+_REPOSITORY = Path(__file__).parents[1]
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option(help="leave everything running and print the URLs")] = False,
+    stop: Annotated[bool, typer.Option(help="stop what an earlier demo left running")] = False,
+    folder: Annotated[Path, typer.Option(help="for everything it makes; emptied first")] = Path(".demo"),
+    dags: Annotated[Path, typer.Option(help="Airflow's DAGs folder")] = _REPOSITORY / "dags",
+) -> None:
+    """Release three models for real on this machine: a good one, a bad one, and one that hangs."""
+    from bulkhead.demo.run import run
+    from bulkhead.demo.stack import stop_left_over
+
+    with _told():
+        if stop:
+            console.print(f"stopped {stop_left_over(folder.absolute())} processes and their pods")
+            return
+        raise typer.Exit(run(folder, dags, keep, console))
+
+
+@app.command()
+def status(
+    service: Annotated[str | None, typer.Argument(help="only this service")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Show services, their traffic, and the latest rollouts."""
+    with _told():
+        control = Control(settings.load())
+        services = [control.ledger.service(service)] if service else control.ledger.services()
+        rows = [_service_row(control, one.name, one.stable_revision, one.generation) for one in services]
+        rollouts = [_rollout_row(one) for one in control.ledger.rollouts(service)]
+        if as_json:
+            print(json.dumps({"services": rows, "rollouts": rollouts}))
+            return
+        _print_table("Services", rows)
+        _print_table("Latest rollouts", rollouts)
+
+
+@app.command()
+def rollback(
+    service: Annotated[str, typer.Argument(help="the service to roll back")],
+    reason: Annotated[str, typer.Option(help="kept in the ledger")] = "asked for on the command line",
+    wait_s: Annotated[float, typer.Option(help="how long to wait for the end, in seconds")] = 120,
+) -> None:
+    """Roll back what is in progress; where nothing is, return to the revision before the stable one."""
+    with _told():
+        control = Control(settings.load())
+        who = f"cli: {getpass.getuser()}"
+        rollout = control.roll_back(service, key=f"cli/{uuid.uuid4()}", reason=reason, requested_by=who)
+        console.print(f"recorded: rollout {rollout.id} of revision {rollout.revision_id}")
+        ended = _reconcile_until_ended(control, rollout.id, wait_s)
+        weights = control.router.read(service)[1].weights
+        console.print(f"rollout {ended.id} is {ended.phase}; traffic of {service}: {dict(weights)}")
+
+
+@app.command()
+def reconcile(
+    watch: Annotated[bool, typer.Option(help="go on until SIGTERM")] = False,
+) -> None:
+    """Make the world match the ledger: once, or for as long as told."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with _told():
+        control = Control(settings.load())
+        if watch:
+            control.watch(stop)
+        else:
+            control.reconciler.run_once()
+
+
+def _reconcile_until_ended(control: Control, rollout_id: int, wait_s: float) -> Rollout:
+    """Reconcile here as well: it is safe beside a running reconciler, and works where none runs."""
+    stop = threading.Event()
+    timer = threading.Timer(wait_s, stop.set)
+    timer.start()
+    try:
+        for _ in looks(control.settings.home, stop):
+            control.reconciler.run_once()
+            rollout = control.ledger.rollout(rollout_id)
+            if rollout.phase.ended:
+                return rollout
+    finally:
+        timer.cancel()
+    raise UnavailableError(f"rollout {rollout_id} has not ended after {wait_s:g} s; see 'bulkhead status'")
+
+
+def _service_row(control: Control, name: str, stable: str | None, generation: int) -> dict[str, Any]:
+    try:
+        weights: Any = dict(control.router.read(name)[1].weights)
+    except NotFoundError as error:
+        weights = str(error)
+    return {"service": name, "stable": stable, "traffic": weights, "generation": generation}
+
+
+def _rollout_row(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "rollout": rollout.id,
+        "service": rollout.service,
+        "revision": rollout.revision_id,
+        "phase": str(rollout.phase),
+        "weight": rollout.plan["weights"][rollout.step],
+        "since": rollout.phase_at.isoformat(timespec="seconds"),
+        "owner": rollout.owner,
+        "reason": rollout.reason,
+    }
+
+
+def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    table = Table(title=title)
+    for name in rows[0] if rows else ["nothing yet"]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console.print(table)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A person reads one sentence, not a traceback."""
+    try:
+        yield
+    except BulkheadError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error

@@ -1,0 +1,1 @@
+"""The demo: the whole way of three releases on one machine, for real."""

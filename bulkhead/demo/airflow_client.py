@@ -1,0 +1,112 @@
+"""Airflow's public REST API, as far as the demo needs it."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+from bulkhead.errors import UnavailableError
+
+_TIMEOUT_S = 20
+
+
+class AirflowClient:
+    """Talks to one api-server.
+
+    Args:
+        url: of the server.
+        user: a user of the simple auth manager.
+        password: of the user.
+    """
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self.url, self._user, self._password = url, user, password
+        self._token = ""
+
+    def healthy(self) -> bool | None:
+        """True once scheduler, triggerer and dag-processor have reported; None before."""
+        try:
+            health = self._call("GET", "/api/v2/monitor/health", authorized=False)
+        except UnavailableError:
+            return None
+        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        return True if all((health.get(part) or {}).get("status") == "healthy" for part in parts) else None
+
+    def has_dag(self, dag_id: str) -> bool | None:
+        """True once the DAG is there; None before.
+
+        Args:
+            dag_id: of the DAG.
+
+        Raises:
+            UnavailableError: a DAG file cannot be imported; its error is quoted.
+        """
+        found = self._call("GET", f"/api/v2/dags?dag_id_pattern={dag_id}")["dags"]
+        if found:
+            return True
+        broken = self._call("GET", "/api/v2/importErrors")["import_errors"]
+        if broken:
+            raise UnavailableError(f"{broken[0]['filename']} cannot be imported: {broken[0]['stack_trace'][-800:]}")
+        return None
+
+    def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
+        """Trigger a run.
+
+        Args:
+            dag_id: of the DAG.
+            run_id: for the run.
+            conf: its params.
+        """
+        self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf})
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """A run: ``state``, ``queued_at`` and more.
+
+        Args:
+            dag_id: of the DAG.
+            run_id: of the run.
+        """
+        return self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+
+    def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """State by task.
+
+        Args:
+            dag_id: of the DAG.
+            run_id: of the run.
+        """
+        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {one["task_id"]: one["state"] or "none" for one in found}
+
+    def log(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """The log of a task's first try.
+
+        Args:
+            dag_id: of the DAG.
+            run_id: of the run.
+            task_id: of the task.
+        """
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/1?full_content=true"
+        return json.dumps(self._call("GET", path)["content"])
+
+    def _call(self, method: str, path: str, body: Any = None, authorized: bool = True) -> dict[str, Any]:
+        if authorized and not self._token:
+            credentials = {"username": self._user, "password": self._password}
+            self._token = self._call("POST", "/auth/token", credentials, authorized=False)["access_token"]
+        headers = {"Content-Type": "application/json"}
+        if authorized:
+            headers["Authorization"] = f"Bearer {self._token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except urllib.error.HTTPError as error:
+            raise UnavailableError(
+                f"Airflow answered {error.code} to {method} {path}: {error.read()[:500]!r}"
+            ) from error
+        except OSError as error:
+            raise UnavailableError(f"Airflow does not answer at {self.url}: {error}") from error

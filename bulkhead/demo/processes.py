@@ -1,0 +1,186 @@
+"""The demo's processes: each in a session of its own, each stopped with everything it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bulkhead.errors import UnavailableError
+from bulkhead.files import read_json, write_json
+
+_STOP_S = 15.0
+
+
+class Processes:
+    """Starts and stops processes, and remembers them in a file, so that a later call can stop them.
+
+    Args:
+        folder: for the logs and the record.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._record = folder / "processes.json"
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Start a process; its output goes to ``<folder>/<name>.log``.
+
+        Args:
+            name: for people.
+            argv: what to run.
+            env: its whole environment.
+        """
+        with self.log(name).open("ab") as output:
+            process = subprocess.Popen(
+                list(argv),
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd=self._folder,
+            )
+        self.add(name, process)
+
+    def add(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        """Take over a process that somebody else started in a session of its own.
+
+        Args:
+            name: for people.
+            process: it.
+        """
+        self._running[name] = process
+        write_json(self._record, [_fingerprint(one.pid) for one in self._running.values()])
+
+    def run(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start a process that is expected to end by itself.
+
+        Args:
+            name: for people, and of its log.
+            argv: what to run.
+            env: its whole environment.
+
+        Returns:
+            The process; ``check`` does not watch it once it was taken out by ``finished``.
+        """
+        self.start(name, argv, env)
+        return self._running[name]
+
+    def finished(self, name: str) -> bool | None:
+        """Whether a process that was to end has ended well.
+
+        Args:
+            name: of it.
+
+        Returns:
+            True, or None while it runs.
+
+        Raises:
+            UnavailableError: it failed; the end of its log is quoted.
+        """
+        process = self._running[name]
+        if process.poll() is None:
+            return None
+        del self._running[name]
+        if process.returncode != 0:
+            raise self._ended(name, process.returncode)
+        return True
+
+    def check(self) -> None:
+        """Make sure that everything still runs.
+
+        Raises:
+            UnavailableError: something has ended; the end of its log is quoted.
+        """
+        for name, process in self._running.items():
+            if process.poll() not in (None, 0):
+                raise self._ended(name, process.returncode)
+
+    def stop(self) -> None:
+        """Stop everything, the last started first."""
+        for process in reversed(self._running.values()):
+            _end_group(process.pid)
+            process.wait()
+        self._running.clear()
+        self._record.unlink(missing_ok=True)
+
+    def stop_recorded(self) -> int:
+        """Stop what an earlier demo left running.
+
+        Returns:
+            How many processes that were.
+        """
+        recorded = read_json(self._record) or []
+        alive = [one for one in recorded if one and _fingerprint(one["pid"]) == one]
+        for one in reversed(alive):
+            _end_group(one["pid"])
+        self._record.unlink(missing_ok=True)
+        return len(alive)
+
+    def log(self, name: str) -> Path:
+        """A process' log file.
+
+        Args:
+            name: of the process.
+        """
+        return self._folder / f"{name}.log"
+
+    def _ended(self, name: str, code: int) -> UnavailableError:
+        last = self.log(name).read_text(errors="replace").strip().splitlines()[-5:]
+        return UnavailableError(f"{name} ended with exit code {code}; see {self.log(name)}:\n" + "\n".join(last))
+
+
+def _end_group(leader: int) -> None:
+    """SIGTERM to every process of the session, then SIGKILL to what is left."""
+    members = _session(leader)
+    for pid in members:
+        _send(pid, signal.SIGTERM)
+    limit = time.monotonic() + _STOP_S
+    while any(_alive(pid) for pid in members) and time.monotonic() < limit:
+        time.sleep(0.05)  # between two looks at processes that are not ours to wait for
+    for pid in _session(leader) | members:
+        if _alive(pid):
+            _send(pid, signal.SIGKILL)
+
+
+def _session(leader: int) -> set[int]:
+    """Processes of a session: what a component started, also after the component itself has gone."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            fields = _stat(int(entry.name))
+            if fields and int(fields[3]) == leader:
+                found.add(int(entry.name))
+    return found
+
+
+def _alive(pid: int) -> bool:
+    fields = _stat(pid)
+    return fields is not None and fields[0] != "Z"
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return  # it ended meanwhile
+
+
+def _fingerprint(pid: int) -> dict[str, Any] | None:
+    """A process id with its start time, so that a reused id is not mistaken."""
+    fields = _stat(pid)
+    return {"pid": pid, "started": fields[19]} if fields else None
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Fields of /proc/PID/stat from the third (state) on; None if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None

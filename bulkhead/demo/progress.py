@@ -1,0 +1,71 @@
+"""Saying what is being done, and for how long: never silent for more than a few seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from rich.console import Console
+
+from bulkhead.errors import UnavailableError
+
+Found = TypeVar("Found")
+
+_BEAT_S = 5.0
+_LOOK_S = 0.2
+
+
+class Progress:
+    """Prints one line an event, each with the time since the start.
+
+    Args:
+        console: where to.
+        check: called at every look while waiting; raises if something that must run has ended.
+    """
+
+    def __init__(self, console: Console, check: Callable[[], None]) -> None:
+        self._console, self._check = console, check
+        self._began = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._began
+
+    def say(self, text: str) -> None:
+        """Print a line.
+
+        Args:
+            text: may hold rich's markup.
+        """
+        self._console.print(f"[dim]{self.elapsed_s:6.1f} s[/dim]  {text}", highlight=False)
+
+    def wait(
+        self, what: str, look: Callable[[], Found | None], limit_s: float, detail: Callable[[], str] = str
+    ) -> Found:
+        """Wait until something is there, and say so every few seconds.
+
+        Args:
+            what: is waited for.
+            look: returns it, or None while it is not there.
+            limit_s: after so many seconds it is an error.
+            detail: how far it is, for the line.
+
+        Returns:
+            What ``look`` found.
+
+        Raises:
+            UnavailableError: it did not come in time.
+        """
+        began = beat = time.monotonic()
+        while (found := look()) is None:
+            self._check()
+            now = time.monotonic()
+            if now - began > limit_s:
+                raise UnavailableError(f"{what}: not there after {limit_s:g} s {detail()}")
+            if now - beat >= _BEAT_S:
+                beat = now
+                self.say(f"[dim]… {what}, {now - began:.0f} s so far {detail()}[/dim]")
+            time.sleep(_LOOK_S)  # between two looks at other processes
+        return found

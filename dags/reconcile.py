@@ -1,0 +1,34 @@
+"""The reconciler on a schedule, for an installation without ``bulkhead reconcile --watch`` as a service."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from airflow.sdk import dag, task
+
+from operators.hooks import BulkheadHook
+
+
+@dag(
+    dag_id="bulkhead_reconcile",
+    schedule=timedelta(minutes=1),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=True,
+    doc_md=__doc__,
+)
+def bulkhead_reconcile() -> None:
+    """Every minute, for most of a minute."""
+
+    @task(execution_timeout=timedelta(minutes=5))
+    def reconcile() -> None:
+        control = BulkheadHook().control()
+        until = time.monotonic() + 55
+        while control.reconciler.run_once() and time.monotonic() < until:
+            time.sleep(0.5)  # the period of the looks
+
+    reconcile()
+
+
+bulkhead_reconcile()

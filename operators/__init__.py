@@ -1,0 +1,1 @@
+"""Airflow operators and triggers: train, evaluate, deploy."""

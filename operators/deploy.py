@@ -1,0 +1,131 @@
+"""The deploy stage: an intent in the ledger, and waiting for what the reconciler makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from bulkhead.errors import ConflictError, InvalidInputError, NotFoundError
+from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.rollout.plan import parse_plan
+from bulkhead.rollout.revision import RevisionSpec
+from operators.hooks import BulkheadHook
+from operators.pod import identity
+from operators.triggers.rollout import RolloutTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class DeployOperator(BaseOperator):
+    """Releases a model to a service by a plan, and fails with the numbers if it was rolled back.
+
+    It only writes what is wanted: the reconciler does it, also while no worker, no triggerer and no
+    scheduler runs. A retry finds its rollout again. A cleared task asks for a new one.
+
+    Args:
+        service: by name; one of the configuration's.
+        model_name: registered model.
+        evaluate_task_id: the task whose result is the evidence and names the model.
+        model_uri: the model, where no evaluate task names it; templated.
+        model_version: version in the registry, where it is registered already; templated.
+        plan: fields of ``bulkhead.rollout.plan.Plan``; templated.
+        image: container image that serves.
+        serve: how the server's pod is to be: see ``RevisionSpec``.
+        bulkhead_conn_id: connection of type ``bulkhead``.
+    """
+
+    template_fields: Sequence[str] = ("plan", "model_uri", "model_version", "serve")
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        model_name: str,
+        evaluate_task_id: str | None = "evaluate",
+        model_uri: str | None = None,
+        model_version: str | None = None,
+        plan: Mapping[str, Any] | None = None,
+        image: str = "bulkhead/gpu-tasks:0.1.0",
+        serve: Mapping[str, Any] | None = None,
+        bulkhead_conn_id: str = BulkheadHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.service, self.model_name, self.evaluate_task_id = service, model_name, evaluate_task_id
+        self.model_uri, self.model_version = model_uri, model_version
+        self.plan, self.image, self.serve = dict(plan or {}), image, dict(serve or {})
+        self.bulkhead_conn_id = bulkhead_conn_id
+
+    def execute(self, context: Context) -> None:
+        """Write the intent and defer.
+
+        Args:
+            context: of the task.
+
+        Raises:
+            AirflowFailException: the plan, the service or the revision is wrong, or another rollout is in
+                progress; nothing was changed.
+        """
+        task = identity(context)
+        control = BulkheadHook(self.bulkhead_conn_id).control()
+        try:
+            rollout = control.release(
+                self._revision(context),
+                parse_plan(self.plan),
+                key=task.key,
+                owner=task.owner,
+                requested_by=f"{task.owner}/{task.task_id}",
+                cleared=context["ti"].max_tries > (self.retries or 0),
+            )
+        except (InvalidInputError, NotFoundError, ConflictError) as error:
+            raise AirflowFailException(str(error)) from error
+        self.log.info("rollout %s of revision %s is %s", rollout.id, rollout.revision_id, rollout.phase)
+        self.defer(trigger=RolloutTrigger(rollout.id, self.bulkhead_conn_id), method_name="resume")
+
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Say what became of the release.
+
+        Args:
+            context: of the task.
+            event: of the trigger: the rollout's id.
+
+        Returns:
+            ``rollout_id``, ``revision``, ``result``, ``reason``.
+
+        Raises:
+            AirflowFailException: it was rolled back; the reason names the numbers.
+        """
+        control = BulkheadHook(self.bulkhead_conn_id).control()
+        rollout = control.ledger.rollout(event["rollout_id"])
+        for entry in control.ledger.events(rollout.id):
+            self.log.info("%s %s %s", entry.at.isoformat(timespec="milliseconds"), entry.kind, entry.data)
+        if rollout.phase is Phase.PROMOTED:
+            return _result(rollout)
+        raise AirflowFailException(f"revision {rollout.revision_id} was rolled back: {rollout.reason}")
+
+    def _revision(self, context: Context) -> RevisionSpec:
+        evidence: Mapping[str, Any] = {}
+        if self.evaluate_task_id is not None:
+            evidence = context["ti"].xcom_pull(task_ids=self.evaluate_task_id) or {}
+        return RevisionSpec(
+            service=self.service,
+            model_name=self.model_name,
+            model_uri=self.model_uri or evidence.get("model_uri") or f"models:/{self.model_name}/{self.model_version}",
+            image=self.image,
+            serve=self.serve,
+            evidence=evidence,
+            model_version=self.model_version,
+        )
+
+
+def _result(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "rollout_id": rollout.id,
+        "revision": rollout.revision_id,
+        "result": str(rollout.phase),
+        "reason": rollout.reason,
+    }

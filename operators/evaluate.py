@@ -1,0 +1,35 @@
+"""The evaluate stage: the gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from operators.pod import PodOperator
+
+
+class EvaluateOperator(PodOperator):
+    """Checks the data and the candidate in a pod; a candidate that does not pass fails the task, without retry.
+
+    Args:
+        model_name: registered model, whose champion is the rival.
+        train_task_id: the task whose result names the candidate.
+        min_accuracy: threshold on the test images.
+        margin: non-inferiority margin against the champion.
+        kwargs: of ``PodOperator``.
+    """
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        train_task_id: str = "train",
+        min_accuracy: float = 0.97,
+        margin: float = 0.02,
+        **kwargs: Any,
+    ) -> None:
+        trained = "{{ ti.xcom_pull(task_ids='" + train_task_id + "')['%s'] }}"
+        command = ["python", "-m", "gpu_tasks.evaluate", "--model-name", model_name]
+        command += ["--model-uri", trained % "model_uri", "--run-id", trained % "run_id"]
+        command += ["--data-hash", trained % "data_hash"]
+        command += ["--min-accuracy", str(min_accuracy), "--margin", str(margin)]
+        super().__init__(command=command, **kwargs)

@@ -1,0 +1,118 @@
+"""Connections: where the ledger, MLflow and the local runtime are, as Airflow keeps such things."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
+
+from bulkhead import settings
+from bulkhead.control import Control
+from bulkhead.errors import InvalidInputError
+from bulkhead.runtimes.local.runtime import LocalRuntime
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+
+class BulkheadHook(BaseHook):
+    """The control plane: ledger, router, MLflow.
+
+    A connection of type ``bulkhead`` overrides the configuration file (``BULKHEAD_CONFIG``) field by field;
+    where there is no such connection, the file alone counts.
+
+    Args:
+        bulkhead_conn_id: the connection.
+    """
+
+    conn_name_attr = "bulkhead_conn_id"
+    default_conn_name = "bulkhead_default"
+    conn_type = "bulkhead"
+    hook_name = "Bulkhead"
+
+    def __init__(self, bulkhead_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.bulkhead_conn_id = bulkhead_conn_id
+
+    def control(self) -> Control:
+        """The parts, ready to use in a worker.
+
+        Raises:
+            InvalidInputError: a field of the connection or the file is wrong.
+        """
+        return Control(settings.load(_fields(_find(self.bulkhead_conn_id))))
+
+    async def acontrol(self) -> Control:
+        """As ``control``, in the triggerer."""
+        return Control(settings.load(_fields(await _afind(self.bulkhead_conn_id))))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Open the ledger: what the UI's "Test" button does."""
+        control = self.control()
+        services = ", ".join(service.name for service in control.ledger.services()) or "none yet"
+        return True, f"the ledger answers; services: {services}"
+
+
+class LocalRuntimeHook(BaseHook):
+    """The local runtime: pods as processes of the worker's machine.
+
+    Args:
+        local_conn_id: a connection of type ``bulkhead_local``; where there is none, the configuration counts.
+    """
+
+    conn_name_attr = "local_conn_id"
+    default_conn_name = "bulkhead_local_default"
+    conn_type = "bulkhead_local"
+    hook_name = "Bulkhead local runtime"
+
+    def __init__(self, local_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.local_conn_id = local_conn_id
+
+    def runtime(self) -> LocalRuntime:
+        """The runtime.
+
+        Raises:
+            InvalidInputError: a field of the connection is wrong.
+        """
+        connection = _find(self.local_conn_id)
+        extra: Mapping[str, Any] = connection.extra_dejson if connection else {}
+        configured = settings.load()
+        stand_ins = extra.get("gpu_stand_ins", configured.gpu_stand_ins)
+        try:
+            count = int(stand_ins or 0)
+        except (TypeError, ValueError):
+            raise InvalidInputError(f"{self.local_conn_id}.gpu_stand_ins", stand_ins, "give a whole number") from None
+        return LocalRuntime(Path(extra.get("root") or configured.pods), count)
+
+
+def _fields(connection: Connection | None) -> dict[str, Any]:
+    if connection is None:
+        return {}
+    extra = connection.extra_dejson
+    known = {name: extra.get(name) for name in ("home", "mlflow_tracking_uri")}
+    return {**known, "ledger_url": connection.password}
+
+
+def _find(conn_id: str) -> Connection | None:
+    try:
+        return BaseHook.get_connection(conn_id)
+    except (AirflowNotFoundException, AirflowRuntimeError) as error:
+        return _absent(error)
+
+
+async def _afind(conn_id: str) -> Connection | None:
+    try:
+        return await BaseHook.aget_connection(conn_id)
+    except (AirflowNotFoundException, AirflowRuntimeError) as error:
+        return _absent(error)
+
+
+def _absent(error: Exception) -> None:
+    """No such connection is an answer; any other trouble is not."""
+    if isinstance(error, AirflowNotFoundException) or "NOT_FOUND" in str(error):
+        return
+    raise error

@@ -1,0 +1,167 @@
+"""An operator that runs a pod and waits for it without holding a worker slot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from bulkhead.control import MLFLOW_CREDENTIALS
+from bulkhead.errors import InvalidInputError, NotFoundError
+from bulkhead.pods.identity import TaskIdentity
+from bulkhead.pods.outcome import FailureClass
+from bulkhead.pods.spec import PodRequest, SecretRef, build
+from bulkhead.pods.status import Phase, PodStatus
+from bulkhead.runtimes.local.runtime import LocalRuntime
+from operators.hooks import BulkheadHook, LocalRuntimeHook
+from operators.triggers.pod import LocalPodTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_RETRY_IS_USELESS = {FailureClass.GATE, FailureClass.CONFIG, FailureClass.CANCELLED}
+
+
+def identity(context: Context) -> TaskIdentity:
+    """The task instance's identity: the same over retries, another after a clear.
+
+    Args:
+        context: of the running task.
+    """
+    ti = context["ti"]
+    return TaskIdentity(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, ti.max_tries)
+
+
+class PodOperator(BaseOperator):
+    """Runs one pod on the local runtime, defers until it ends, returns the result of its outcome.
+
+    A retry finds the pod of an earlier try: one that still runs is waited for, one that succeeded while
+    nobody watched is used, one that failed is followed by a new one. A cleared task starts anew.
+
+    Args:
+        command: argv of the container; templated.
+        image: container image.
+        gpus: whole GPUs.
+        cpu: CPU limit as a Kubernetes quantity.
+        memory: memory limit as a Kubernetes quantity.
+        env: plain variables; templated.
+        deadline: longest time that the pod may run.
+        local_conn_id: connection of type ``bulkhead_local``.
+        bulkhead_conn_id: connection of type ``bulkhead``: gives the pod MLflow's address and, by reference,
+            its credentials.
+    """
+
+    template_fields: Sequence[str] = ("command", "env")
+
+    def __init__(
+        self,
+        *,
+        command: Sequence[str],
+        image: str = "bulkhead/gpu-tasks:0.1.0",
+        gpus: int = 1,
+        cpu: str | None = None,
+        memory: str | None = None,
+        env: Mapping[str, str] | None = None,
+        deadline: timedelta = timedelta(hours=24),
+        local_conn_id: str = LocalRuntimeHook.default_conn_name,
+        bulkhead_conn_id: str = BulkheadHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.command, self.image, self.gpus, self.cpu, self.memory = command, image, gpus, cpu, memory
+        self.env = dict(env or {})
+        self.deadline = deadline
+        self.local_conn_id, self.bulkhead_conn_id = local_conn_id, bulkhead_conn_id
+        self._launched: tuple[LocalRuntime, str] | None = None
+
+    def execute(self, context: Context) -> Any:
+        """Launch the pod, or find it, and defer.
+
+        Args:
+            context: of the task.
+
+        Returns:
+            The outcome's result, where the pod had succeeded already.
+        """
+        runtime = LocalRuntimeHook(self.local_conn_id).runtime()
+        name = self._own_pod(runtime, context)
+        if name is None:
+            name = identity(context).pod_name(context["ti"].try_number)
+            try:
+                runtime.launch(build(self._request(name, context)))
+            except InvalidInputError as error:
+                raise AirflowFailException(str(error)) from error
+            self.log.info("launched pod %s: %s", name, " ".join(self.command))
+        self._launched = (runtime, name)
+        if runtime.status(name).ended:
+            return self.resume(context, {"name": name, "namespace": "default"})
+        # The pod ends itself at its deadline; the trigger's own limit is there for a supervisor that is gone.
+        limit = self.deadline + timedelta(minutes=5)
+        self.defer(trigger=LocalPodTrigger(str(runtime.layout.root), name), method_name="resume", timeout=limit)
+        return None
+
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Read how the pod ended.
+
+        Args:
+            context: of the task.
+            event: of the trigger: name and namespace of the pod.
+
+        Returns:
+            The result of its outcome.
+
+        Raises:
+            AirflowFailException: it failed in a way that no retry mends.
+            AirflowException: it failed.
+        """
+        runtime = LocalRuntimeHook(self.local_conn_id).runtime()
+        name = event["name"]
+        try:
+            status = runtime.status(name, event["namespace"])
+        except NotFoundError as error:
+            raise AirflowException(f"pod {name} is gone: somebody deleted it ({error})") from error
+        self.log.info("log of pod %s:\n%s", name, runtime.read_log(name))
+        if status.phase is Phase.SUCCEEDED:
+            return dict(status.outcome.result)
+        raise _failure(name, status)
+
+    def on_kill(self) -> None:
+        """The task process was told to end: take the pod down."""
+        if self._launched is not None:
+            runtime, name = self._launched
+            runtime.terminate(name, reason="its task was killed")
+
+    def _own_pod(self, runtime: LocalRuntime, context: Context) -> str | None:
+        """A pod of this episode that is worth waiting for, or that has succeeded."""
+        for metadata in runtime.list(identity(context).labels()):
+            status = runtime.status(metadata.name, metadata.namespace)
+            if status.phase is not Phase.FAILED:
+                self.log.info("found pod %s of an earlier try: %s", metadata.name, status.phase)
+                return str(metadata.name)
+        return None
+
+    def _request(self, name: str, context: Context) -> PodRequest:
+        control = BulkheadHook(self.bulkhead_conn_id).control()
+        secrets = MLFLOW_CREDENTIALS if control.server_credentials() else {}
+        return PodRequest(
+            name=name,
+            image=self.image,
+            command=[str(word) for word in self.command],
+            gpus=self.gpus,
+            cpu=self.cpu,
+            memory=self.memory,
+            env={"MLFLOW_TRACKING_URI": control.settings.mlflow_tracking_uri, **self.env},
+            secret_env={variable: SecretRef(*reference) for variable, reference in secrets.items()},
+            labels=identity(context).labels(),
+            deadline_s=int(self.deadline.total_seconds()),
+        )
+
+
+def _failure(name: str, status: PodStatus) -> AirflowException:
+    failure = status.outcome.failure
+    assert failure is not None
+    kind = AirflowFailException if failure.failure_class in _RETRY_IS_USELESS else AirflowException
+    return kind(f"pod {name} failed ({failure.failure_class}): {failure.message}")

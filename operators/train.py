@@ -1,0 +1,26 @@
+"""The train stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from operators.pod import PodOperator
+
+
+class TrainOperator(PodOperator):
+    """Trains a model in a GPU pod and returns ``run_id``, ``model_uri``, ``accuracy`` and ``data_hash``.
+
+    Args:
+        experiment: MLflow experiment.
+        seed: makes the training deterministic; templated.
+        epochs: passes over the data; templated.
+        fault: ``none``, or ``flaky`` for a model that fails under live traffic; templated.
+        kwargs: of ``PodOperator``.
+    """
+
+    def __init__(
+        self, *, experiment: str, seed: int | str = 0, epochs: int | str = 30, fault: str = "none", **kwargs: Any
+    ) -> None:
+        command = ["python", "-m", "gpu_tasks.train", "--experiment", experiment]
+        command += ["--seed", str(seed), "--epochs", str(epochs), "--fault", fault]
+        super().__init__(command=command, **kwargs)

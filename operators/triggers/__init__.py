@@ -1,0 +1,1 @@
+"""Triggers: one shared watch each, however many tasks wait."""

@@ -1,0 +1,81 @@
+"""Waiting for a pod of the local runtime: one file watch serves every deferred task of a triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable
+from typing import Any
+
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+
+from bulkhead.errors import NotFoundError
+from bulkhead.runtimes.local.runtime import LocalRuntime
+from bulkhead.runtimes.local.watch import changes
+
+
+class LocalPodTrigger(BaseEventTrigger):
+    """Fires when a pod has ended, or is gone.
+
+    Args:
+        root: of the local runtime.
+        name: of the pod.
+        namespace: of the pod.
+    """
+
+    def __init__(self, root: str, name: str, namespace: str = "default") -> None:
+        super().__init__()
+        self.root, self.name, self.namespace = root, name, namespace
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        arguments = {"root": self.root, "name": self.name, "namespace": self.namespace}
+        return (f"{type(self).__module__}.{type(self).__qualname__}", arguments)
+
+    def shared_stream_key(self) -> Hashable:
+        """One watch a runtime root."""
+        return ("bulkhead-local-pods", self.root)
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[set[str]]:
+        """Watch the runtime's status folder.
+
+        Args:
+            kwargs: of any trigger of the group; they share ``root``.
+        """
+        async for changed in changes(kwargs["root"]):
+            yield changed
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[set[str]]) -> AsyncIterator[TriggerEvent]:
+        """Fire once the pod has ended.
+
+        Args:
+            shared_stream: of changed pod ids; an empty set asks to look again.
+        """
+        if await self._ended():  # it may have ended before this trigger joined the watch
+            yield self._event()
+            return
+        async for changed in shared_stream:
+            if (not changed or f"{self.namespace}.{self.name}" in changed) and await self._ended():
+                yield self._event()
+                return
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """As ``filter_shared_stream``, with a watch of its own."""
+        async for event in self.filter_shared_stream(changes(self.root)):
+            yield event
+
+    async def on_kill(self) -> None:
+        """The task was marked or cleared by a person: take its pod down."""
+        runtime = LocalRuntime(self.root)
+        await asyncio.to_thread(
+            runtime.terminate, self.name, self.namespace, reason="its task was marked or cleared", timeout_s=25
+        )
+
+    async def _ended(self) -> bool:
+        try:
+            return (await asyncio.to_thread(LocalRuntime(self.root).status, self.name, self.namespace)).ended
+        except NotFoundError:
+            return True
+
+    def _event(self) -> TriggerEvent:
+        return TriggerEvent({"name": self.name, "namespace": self.namespace})

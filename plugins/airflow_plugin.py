@@ -1,0 +1,18 @@
+"""The Airflow plugin."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from airflow.plugins_manager import AirflowPlugin
+
+from plugins import listener
+from plugins.deadlines import RunParamDeadline
+
+
+class BulkheadPlugin(AirflowPlugin):
+    """Listener and deadline reference."""
+
+    name = "bulkhead"
+    listeners: ClassVar = [listener]
+    deadline_references: ClassVar = [RunParamDeadline]

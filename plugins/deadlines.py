@@ -1,0 +1,101 @@
+"""Deadlines: a callback that rolls a late release back, and a reference that gives each run its own time.
+
+A callback of Airflow is lossy (it is never retried, and it runs in the triggerer, which may be gone). So this
+one only records an intent and nudges; what contains the failure is the reconciler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.definitions.deadline import BaseDeadlineReference
+
+from operators.hooks import BulkheadHook
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+
+async def roll_back(
+    reason: str = "the run missed its deadline",
+    bulkhead_conn_id: str = BulkheadHook.default_conn_name,
+    context: dict[str, Any] | None = None,
+) -> None:
+    """Roll back whatever the late run has in progress, and refuse what it has yet to ask for.
+
+    For ``DeadlineAlert(callback=AsyncCallback(roll_back))``. Idempotent: Airflow may run it again from the
+    start. It returns None always: any other value would end the triggerer.
+
+    Args:
+        reason: for people; the deadline's time is added.
+        bulkhead_conn_id: where the ledger is.
+        context: Airflow's: ``dag_run`` and ``deadline``.
+
+    Raises:
+        ValueError: Airflow gave no context, so that the run is unknown.
+    """
+    if context is None:
+        raise ValueError("context = None: Airflow passes it to callbacks that accept it; call it through a deadline")
+    run, deadline = context["dag_run"], context["deadline"]
+    if run["state"] == "success":
+        return
+    owner = f"airflow:{run['dag_id']}/{run['dag_run_id']}"
+    control = await BulkheadHook(bulkhead_conn_id).acontrol()
+
+    def record() -> None:
+        control.ledger.request_rollback(
+            key=f"deadline/{deadline['id']}",
+            reason=f"{reason} ({deadline['deadline_time']})",
+            requested_by="airflow: deadline",
+            owner=owner,
+        )
+        control.nudge()
+
+    await asyncio.to_thread(record)
+
+
+@dataclass
+class RunParamDeadline(BaseDeadlineReference):
+    """A deadline that each run sets for itself: so many seconds, from one of its params, after it was queued.
+
+    ``DeadlineAlert(reference=RunParamDeadline("deadline_s", 600), interval=timedelta(0), ...)``
+
+    Attributes:
+        param: the DAG param that holds the seconds.
+        default_s: seconds for a run that does not set it.
+    """
+
+    param: str = "deadline_s"
+    default_s: float = 3600.0
+
+    required_kwargs = {"dag_id", "run_id"}  # noqa: RUF012 - read by Airflow from the class
+
+    def serialize_reference(self) -> dict[str, Any]:
+        """As Airflow stores it."""
+        return {"reference_type": self.reference_name, "param": self.param, "default_s": self.default_s}
+
+    @classmethod
+    def deserialize_reference(cls, reference_data: dict[str, Any]) -> RunParamDeadline:
+        """From what ``serialize_reference`` wrote.
+
+        Args:
+            reference_data: param and default.
+        """
+        return cls(reference_data["param"], reference_data["default_s"])
+
+    def _evaluate_with(self, *, session: Session, dag_id: str, run_id: str, **_: Any) -> datetime | None:
+        """When the run has to be done. Called by Airflow's scheduler or api-server when the run is made."""
+        from airflow.models import DagRun
+        from sqlalchemy import select
+
+        query = select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)
+        run = session.scalar(query)
+        if run is None:
+            return None
+        begin: datetime = run.queued_at or run.run_after
+        return begin + timedelta(seconds=float((run.conf or {}).get(self.param, self.default_s)))
