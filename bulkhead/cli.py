@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import logging
+import os
 import signal
 import threading
 import uuid
@@ -22,9 +23,12 @@ from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, NotFoundError, UnavailableError
 from bulkhead.ledger.tables import Rollout
 from bulkhead.rollout.nudge import looks
+from bulkhead.routers.envoy.process import command as envoy_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-console = Console(stderr=False)
+console = Console()
+if not console.is_terminal:
+    console = Console(width=120)  # a file has no width; 80 columns would fold every table
 _REPOSITORY = Path(__file__).parents[1]
 
 
@@ -96,6 +100,14 @@ def reconcile(
             control.watch(stop)
         else:
             control.reconciler.run_once()
+
+
+@app.command()
+def router(service: Annotated[str, typer.Argument(help="the service whose traffic to split")]) -> None:
+    """Run a service's Envoy in the foreground, for a service manager; it starts with the split it had."""
+    with _told():
+        argv = envoy_command(Control(settings.load()).router, service)
+    os.execv(argv[0], argv)
 
 
 def _reconcile_until_ended(control: Control, rollout_id: int, wait_s: float) -> Rollout:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from dataclasses import dataclass
 from functools import cached_property
 
-from bulkhead.errors import NotFoundError
+from bulkhead.errors import NotFoundError, UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Rollout
 from bulkhead.registries.mlflow import MlflowRegistry
@@ -20,6 +21,8 @@ from bulkhead.rollout.world import World
 from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from bulkhead.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MLFLOW_SECRET = "mlflow"
 """Secret that holds MLflow's ``username`` and ``password``."""
@@ -81,13 +84,16 @@ class Control:
         nudge(self.settings.home)
 
     def watch(self, stop: threading.Event) -> None:
-        """Reconcile until told to stop.
+        """Reconcile until told to stop. A ledger that does not answer is waited for: it will.
 
         Args:
             stop: ends the loop when set.
         """
         for _ in looks(self.settings.home, stop):
-            self.reconciler.run_once()
+            try:
+                self.reconciler.run_once()
+            except UnavailableError as error:
+                log.warning("cannot reconcile now: %s", error)
             if stop.is_set():
                 return
 

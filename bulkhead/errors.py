@@ -35,6 +35,20 @@ class ConflictError(BulkheadError):
     """Another writer holds what was asked for; the message names the holder."""
 
 
+class BusyError(ConflictError):
+    """A service has a rollout in progress already.
+
+    Args:
+        text: names the service, the holder and the remedy.
+        rollout_id: the holder's id in the ledger.
+        key: the holder's idempotency key, so that a caller can tell whether the holder is its own.
+    """
+
+    def __init__(self, text: str, rollout_id: int, key: str) -> None:
+        self.rollout_id, self.key = rollout_id, key
+        super().__init__(text)
+
+
 class FencedError(BulkheadError):
     """A write that carries an older fence than the world already has: a zombie's. Never retried."""
 

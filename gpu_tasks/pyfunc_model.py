@@ -22,7 +22,7 @@ FAULTS = ("none", "flaky")
 """``flaky`` makes a model that only live traffic unmasks; see ``DigitsModel``."""
 
 _FAILING_PERCENT = 25
-_SLOW_S = 0.3
+_SLOW_S = 0.15
 
 
 class DigitsModel(PythonModel):

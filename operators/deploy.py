@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from bulkhead.errors import ConflictError, InvalidInputError, NotFoundError
+from bulkhead.control import Control
+from bulkhead.errors import BusyError, ConflictError, InvalidInputError, NotFoundError
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import parse_plan
 from bulkhead.rollout.revision import RevisionSpec
@@ -81,10 +82,24 @@ class DeployOperator(BaseOperator):
                 requested_by=f"{task.owner}/{task.task_id}",
                 cleared=context["ti"].max_tries > (self.retries or 0),
             )
+        except BusyError as busy:
+            if not task.earlier(busy.key):
+                raise AirflowFailException(str(busy)) from busy
+            self._supersede(control, busy.rollout_id)
         except (InvalidInputError, NotFoundError, ConflictError) as error:
             raise AirflowFailException(str(error)) from error
         self.log.info("rollout %s of revision %s is %s", rollout.id, rollout.revision_id, rollout.phase)
         self.defer(trigger=RolloutTrigger(rollout.id, self.bulkhead_conn_id), method_name="resume")
+
+    def again(self, context: Context, event: Mapping[str, Any]) -> None:
+        """Ask again, once the rollout from before the clear has returned.
+
+        Args:
+            context: of the task.
+            event: of the trigger.
+        """
+        self.log.info("rollout %s has returned", event["rollout_id"])
+        self.execute(context)
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Say what became of the release.
@@ -106,6 +121,21 @@ class DeployOperator(BaseOperator):
         if rollout.phase is Phase.PROMOTED:
             return _result(rollout)
         raise AirflowFailException(f"revision {rollout.revision_id} was rolled back: {rollout.reason}")
+
+    def _supersede(self, control: Control, rollout_id: int) -> NoReturn:
+        """This task was cleared while its rollout was in progress: that one returns first.
+
+        The trigger of the cleared try asks for the same; it may not have had its turn yet, or be gone.
+        """
+        control.ledger.request_rollback(
+            key=f"superseded/{rollout_id}",
+            reason="its deploy task was cleared in Airflow",
+            requested_by="airflow: deploy",
+            rollout_id=rollout_id,
+        )
+        control.nudge()
+        self.log.info("rollout %s, from before the task was cleared, returns first", rollout_id)
+        self.defer(trigger=RolloutTrigger(rollout_id, self.bulkhead_conn_id), method_name="again")
 
     def _revision(self, context: Context) -> RevisionSpec:
         evidence: Mapping[str, Any] = {}

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from bulkhead.control import MLFLOW_CREDENTIALS
 from bulkhead.errors import InvalidInputError, NotFoundError
-from bulkhead.pods.identity import TaskIdentity
+from bulkhead.pods.identity import TaskIdentity, matches
 from bulkhead.pods.outcome import FailureClass
 from bulkhead.pods.spec import PodRequest, SecretRef, build
 from bulkhead.pods.status import Phase, PodStatus
@@ -87,6 +87,7 @@ class PodOperator(BaseOperator):
             The outcome's result, where the pod had succeeded already.
         """
         runtime = LocalRuntimeHook(self.local_conn_id).runtime()
+        self._end_superseded(runtime, context)
         name = self._own_pod(runtime, context)
         if name is None:
             name = identity(context).pod_name(context["ti"].try_number)
@@ -133,6 +134,16 @@ class PodOperator(BaseOperator):
         if self._launched is not None:
             runtime, name = self._launched
             runtime.terminate(name, reason="its task was killed")
+
+    def _end_superseded(self, runtime: LocalRuntime, context: Context) -> None:
+        """End pods from before the task was cleared.
+
+        The trigger of the cleared try does the same; it may not have had its turn yet, or be gone.
+        """
+        task = identity(context)
+        for metadata in runtime.list(task.instance_labels()):
+            if not matches(metadata.labels, task.labels()):
+                runtime.terminate(metadata.name, metadata.namespace, reason="its task was cleared")
 
     def _own_pod(self, runtime: LocalRuntime, context: Context) -> str | None:
         """A pod of this episode that is worth waiting for, or that has succeeded."""

@@ -48,11 +48,11 @@ async def roll_back(
     control = await BulkheadHook(bulkhead_conn_id).acontrol()
 
     def record() -> None:
-        control.ledger.request_rollback(
+        control.ledger.withdraw(
+            owner=owner,
             key=f"deadline/{deadline['id']}",
             reason=f"{reason} ({deadline['deadline_time']})",
             requested_by="airflow: deadline",
-            owner=owner,
         )
         control.nudge()
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +102,14 @@ class Processes:
             if process.poll() not in (None, 0):
                 raise self._ended(name, process.returncode)
 
-    def stop(self) -> None:
-        """Stop everything, the last started first."""
-        for process in reversed(self._running.values()):
-            _end_group(process.pid)
+    def stop(self, tell: Callable[[str], None] = lambda _: None) -> None:
+        """Stop everything.
+
+        Args:
+            tell: called at every look with what still has to end.
+        """
+        _end_sessions({process.pid: name for name, process in self._running.items()}, tell)
+        for process in self._running.values():
             process.wait()
         self._running.clear()
         self._record.unlink(missing_ok=True)
@@ -117,9 +121,8 @@ class Processes:
             How many processes that were.
         """
         recorded = read_json(self._record) or []
-        alive = [one for one in recorded if one and _fingerprint(one["pid"]) == one]
-        for one in reversed(alive):
-            _end_group(one["pid"])
+        alive = [one["pid"] for one in recorded if one and _fingerprint(one["pid"]) == one and _alive(one["pid"])]
+        _end_sessions(dict.fromkeys(alive, ""), lambda _: None)
         self._record.unlink(missing_ok=True)
         return len(alive)
 
@@ -136,16 +139,19 @@ class Processes:
         return UnavailableError(f"{name} ended with exit code {code}; see {self.log(name)}:\n" + "\n".join(last))
 
 
-def _end_group(leader: int) -> None:
-    """SIGTERM to every process of the session, then SIGKILL to what is left."""
-    members = _session(leader)
-    for pid in members:
+def _end_sessions(leaders: Mapping[int, str], tell: Callable[[str], None]) -> None:
+    """SIGTERM to every process of the sessions, then SIGKILL to what is left."""
+    members = {leader: _session(leader) for leader in leaders}
+    for pid in set().union(*members.values()):
         _send(pid, signal.SIGTERM)
     limit = time.monotonic() + _STOP_S
-    while any(_alive(pid) for pid in members) and time.monotonic() < limit:
+    while left := [leaders[one] for one, pids in members.items() if any(map(_alive, pids))]:
+        if time.monotonic() > limit:
+            break
+        tell(", ".join(left))
         time.sleep(0.05)  # between two looks at processes that are not ours to wait for
-    for pid in _session(leader) | members:
-        if _alive(pid):
+    for leader, pids in members.items():
+        for pid in filter(_alive, _session(leader) | pids):
             _send(pid, signal.SIGKILL)
 
 

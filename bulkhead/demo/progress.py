@@ -26,7 +26,7 @@ class Progress:
 
     def __init__(self, console: Console, check: Callable[[], None]) -> None:
         self._console, self._check = console, check
-        self._began = time.monotonic()
+        self._began = self._beat = time.monotonic()
 
     @property
     def elapsed_s(self) -> float:
@@ -39,7 +39,17 @@ class Progress:
         Args:
             text: may hold rich's markup.
         """
+        self._beat = time.monotonic()
         self._console.print(f"[dim]{self.elapsed_s:6.1f} s[/dim]  {text}", highlight=False)
+
+    def beat(self, text: str) -> None:
+        """Print a line, unless something was printed within the last few seconds.
+
+        Args:
+            text: may hold rich's markup.
+        """
+        if time.monotonic() - self._beat >= _BEAT_S:
+            self.say(f"[dim]… {text}[/dim]")
 
     def wait(
         self, what: str, look: Callable[[], Found | None], limit_s: float, detail: Callable[[], str] = str
@@ -58,14 +68,12 @@ class Progress:
         Raises:
             UnavailableError: it did not come in time.
         """
-        began = beat = time.monotonic()
+        began = time.monotonic()
         while (found := look()) is None:
             self._check()
             now = time.monotonic()
             if now - began > limit_s:
                 raise UnavailableError(f"{what}: not there after {limit_s:g} s {detail()}")
-            if now - beat >= _BEAT_S:
-                beat = now
-                self.say(f"[dim]… {what}, {now - began:.0f} s so far {detail()}[/dim]")
+            self.beat(f"{what}, {now - began:.0f} s so far {detail()}")
             time.sleep(_LOOK_S)  # between two looks at other processes
         return found

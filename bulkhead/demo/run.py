@@ -60,8 +60,9 @@ def run(folder: Path, dags: Path, keep: bool, console: Console) -> int:
         return 130
     finally:
         if not (keep and done):
+            _uninterruptible()
             progress.say("stopping everything that was started")
-            stack.stop()
+            stack.stop(lambda left: progress.beat(f"stopping {left}"))
     _tell(console, stack, traffic, story, releases)
     if keep:
         _tell_urls(console, stack)
@@ -72,6 +73,7 @@ def run(folder: Path, dags: Path, keep: bool, console: Console) -> int:
 def _tell(console: Console, stack: Stack, traffic: Traffic, story: Story, releases: list[summary.Release]) -> None:
     revisions = list(dict.fromkeys(answer.revision for answer in traffic.answers if answer.revision))
     console.print(summary.table(releases))
+    console.print(summary.reasons(releases))
     summary.terminal_chart(console, traffic.answers, revisions)
     path = stack.folder / "traffic.png"
     summary.picture(path, traffic.answers, revisions, releases)
@@ -95,6 +97,12 @@ Everything is left running (stop it with [b]make demo-stop[/b]):
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _uninterruptible() -> None:
+    """A second Ctrl-C must not leave half of it running."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _interruptible() -> None:

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
@@ -90,9 +90,8 @@ class Stack:
 
     def start_router(self) -> None:
         """Start Envoy."""
-        ports = self.settings.services[SERVICE]
         log = self.processes.log("envoy")
-        self.processes.add("envoy", start_envoy(self.control.router, SERVICE, ports, log))
+        self.processes.add("envoy", start_envoy(self.control.router, SERVICE, log))
 
     def start_reconciler(self) -> None:
         """Start the reconciler as a process of its own: it works whatever becomes of Airflow."""
@@ -130,9 +129,13 @@ class Stack:
             probe.settimeout(0.5)
             return True if probe.connect_ex(("127.0.0.1", port)) == 0 else None
 
-    def stop(self) -> None:
-        """Stop everything: components, then pods."""
-        self.processes.stop()
+    def stop(self, tell: Callable[[str], None]) -> None:
+        """Stop everything: components, then pods.
+
+        Args:
+            tell: called at every look with what still has to end.
+        """
+        self.processes.stop(tell)
         _stop_pods(self.control)
 
     @property

@@ -25,6 +25,7 @@ _MODEL = "digits"
 _IMAGE = "bulkhead/gpu-tasks:0.1.0"
 _NEVER = 10**9
 _MIN_ACCURACY = 0.97
+_TOLD = (Phase.ANALYSING, Phase.UNALIASING, Phase.PROMOTED, Phase.ROLLED_BACK)
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Story:
     progress: Progress
     broken: list[str] = field(default_factory=list)
     _train_to_exposed_s: float = 0.0
+    _said: str = ""
 
     def start(self) -> None:
         """Bring everything up, with a first revision in service: what a team has on its first day."""
@@ -86,7 +88,7 @@ class Story:
         deadline_s = int(self._train_to_exposed_s * 1.5) + 12
         conf = {"seed": 3, "min_requests": _NEVER, "deadline_s": deadline_s}
         self.progress.say(f"this run gives itself {deadline_s} s; at 10 % it waits for {_NEVER:,} requests")
-        release, rollout = self._release("hanging", conf, self._task_still_waits)
+        release, _ = self._release("hanging", conf, self._task_still_waits)
         self._expect_rolled_back(release, before)
         self._expect(
             "deadline" in release.reason, f"the hanging release came back for another reason: {release.reason}"
@@ -202,14 +204,11 @@ class Story:
         )
 
     def _wait_for(self, rollout: Rollout, done: Callable[[Rollout], object], what: str) -> Rollout:
-        said = ""
-
         def look() -> Rollout | None:
-            nonlocal said
             now = self.stack.control.ledger.rollout(rollout.id)
             line = f"rollout {now.id}: {now.phase}, traffic {self._split()}"
-            if line != said and now.phase in (Phase.ANALYSING, Phase.UNALIASING, Phase.PROMOTED, Phase.ROLLED_BACK):
-                said = line
+            if line != self._said and now.phase in _TOLD:
+                self._said = line
                 self.progress.say(line)
             return now if done(now) else None
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -58,17 +59,16 @@ def table(releases: Sequence[Release]) -> Table:
     Args:
         releases: in their order.
     """
-    made = Table(title="Three releases", show_lines=True)
-    columns = ("release", "revision", "result", "reason", "detect", "roll back", "requests", "failed", "share")
+    made = Table(title="Three releases", box=box.SIMPLE, title_justify="left")
+    columns = ("release", "revision", "result", "detect", "roll back", "requests", "failed", "share")
     for column in columns:
-        made.add_column(column, justify="right" if column in columns[4:] else "left", overflow="fold")
+        made.add_column(column, justify="right" if column in columns[3:] else "left", overflow="fold")
     for one in releases:
         style = "green" if one.result == "promoted" else "red"
         made.add_row(
             one.name,
             one.revision,
             Text(one.result, style=style),
-            one.reason,
             _seconds(one.detect_s),
             _seconds(one.rollback_s),
             f"{one.requests:,}",
@@ -76,6 +76,15 @@ def table(releases: Sequence[Release]) -> Table:
             f"{one.failed / one.requests:.2%}" if one.requests else "-",
         )
     return made
+
+
+def reasons(releases: Sequence[Release]) -> Text:
+    """Why each release ended as it did, a line each.
+
+    Args:
+        releases: in their order.
+    """
+    return Text("\n").join(Text(f"{one.name}: {one.reason}") for one in releases)
 
 
 def as_json(releases: Sequence[Release], connection_errors: int, seconds: float) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from bulkhead.errors import ConflictError, FencedError
+from bulkhead.errors import BusyError, ConflictError, FencedError
 from bulkhead.ledger.engine import open_engine
 from bulkhead.ledger.reader import LedgerReader
 from bulkhead.ledger.tables import Event, Intent, Phase, Revision, Rollout, Service
@@ -63,16 +63,16 @@ class Ledger(LedgerReader):
             revision: the columns of ``Revision`` but ``created_at``; kept unless the id is known already.
             plan: a valid plan in its JSON form.
             key: idempotency key of the wish.
-            owner: on whose behalf, for instance one DAG run; a rollback of the owner stops this too.
+            owner: on whose behalf, for instance one DAG run; ``withdraw`` stops what an owner asked for.
             requested_by: who asked, for the record.
-            cleared: whether a person asked again on purpose, so that an earlier rollback of the owner no
-                longer counts.
+            cleared: whether a person asked again on purpose, so that an earlier withdrawal no longer counts.
 
         Returns:
             The rollout, new or known.
 
         Raises:
-            ConflictError: another rollout of that service is in progress, or the owner was rolled back.
+            BusyError: another rollout of that service is in progress.
+            ConflictError: the owner's release was withdrawn.
         """
         service_name = str(revision["service"])
         try:
@@ -113,22 +113,18 @@ class Ledger(LedgerReader):
         key: str,
         reason: str,
         requested_by: str,
-        owner: str | None = None,
         rollout_id: int | None = None,
         service: str | None = None,
     ) -> Rollback:
-        """Ask for a rollout to be taken back: records the intent and turns the rollout round, at once.
+        """Ask for one rollout to be taken back: records the intent and turns the rollout round, at once.
 
-        A rollback by ``owner`` also withdraws what that owner has yet to ask for: a deploy task that comes
-        late, after its run's deadline, is refused. A rollout that already promoted its revision is finished;
-        going back from there is a rollout of its own.
+        A rollout that already promoted its revision is finished; going back from there is a rollout of its own.
 
         Args:
             key: idempotency key of the wish.
             reason: for people; becomes the rollout's reason.
             requested_by: who asked, for the record.
-            owner: whatever rollout is in progress for this owner.
-            rollout_id: this rollout.
+            rollout_id: this rollout; or
             service: whatever rollout is in progress for this service.
 
         Returns:
@@ -137,34 +133,50 @@ class Ledger(LedgerReader):
         with self._writing() as session:
             known = session.scalar(select(Intent).where(Intent.key == key))
             if known is not None:
-                rollout = session.get(Rollout, known.rollout_id) if known.rollout_id else None
-                return Rollback(known.id, rollout)
-            query = select(Rollout).where(Rollout.ended_at.is_(None)).with_for_update()
-            for column, value in (
-                (Rollout.owner, owner),
-                (Rollout.id, rollout_id),
-                (Rollout.service, service),
-            ):
-                if value is not None:
-                    query = query.where(column == value)
-            rollout = session.scalar(query)
-            if rollout is not None and rollout.phase is Phase.RETIRING:
-                rollout = None  # it is the stable revision already
+                return Rollback(known.id, session.get(Rollout, known.rollout_id) if known.rollout_id else None)
+            chosen = Rollout.service == service if rollout_id is None else Rollout.id == rollout_id
+            found = self._take_back(session, chosen, reason, requested_by)
+            rollout = found[0] if found else None
             intent = Intent(
                 key=key,
                 kind="rollback",
                 service=rollout.service if rollout else service,
-                owner=owner,
                 requested_by=requested_by,
                 reason=reason,
                 rollout_id=rollout.id if rollout else None,
                 created_at=self._clock(),
             )
             session.add(intent)
-            if rollout is not None and not rollout.phase.returning:
-                self._turn_round(session, rollout, reason, {"by": requested_by})
             session.flush()
             return Rollback(intent.id, rollout)
+
+    def withdraw(self, *, owner: str, key: str, reason: str, requested_by: str) -> Sequence[Rollout]:
+        """Take back whatever an owner has in progress, and refuse what it has yet to ask for.
+
+        So a deploy task that comes late, after its run's deadline, finds its release withdrawn.
+
+        Args:
+            owner: as given to ``request_rollout``; it may have rollouts of several services.
+            key: idempotency key of the wish.
+            reason: for people; becomes the rollouts' reason.
+            requested_by: who asked, for the record.
+
+        Returns:
+            The rollouts that now return; none where the same wish was recorded before.
+        """
+        with self._writing() as session:
+            if session.scalar(select(Intent).where(Intent.key == key)) is not None:
+                return []
+            intent = Intent(
+                key=key,
+                kind="withdraw",
+                owner=owner,
+                requested_by=requested_by,
+                reason=reason,
+                created_at=self._clock(),
+            )
+            session.add(intent)
+            return self._take_back(session, Rollout.owner == owner, reason, requested_by)
 
     # The reconciler's writes
 
@@ -282,6 +294,15 @@ class Ledger(LedgerReader):
 
     # Inside a transaction
 
+    def _take_back(self, session: Session, chosen: ColumnElement[bool], reason: str, by: str) -> list[Rollout]:
+        """Turn round the chosen rollouts in progress; one that has promoted its revision is stable already."""
+        query = select(Rollout).where(chosen, Rollout.ended_at.is_(None), Rollout.phase != Phase.RETIRING)
+        found = list(session.scalars(query.order_by(Rollout.id).with_for_update()))
+        for rollout in found:
+            if not rollout.phase.returning:
+                self._turn_round(session, rollout, reason, {"by": by})
+        return found
+
     def _turn_round(self, session: Session, rollout: Rollout, reason: str, decision: dict[str, Any]) -> None:
         service = self._locked_service(session, rollout.service)
         service.generation += 1
@@ -345,18 +366,20 @@ def _active(service: str) -> Any:
     return select(Rollout).where(Rollout.service == service, Rollout.ended_at.is_(None))
 
 
-def _busy(service: str, holder: Rollout) -> ConflictError:
-    return ConflictError(
+def _busy(service: str, holder: Rollout) -> BusyError:
+    return BusyError(
         f"service {service!r}: rollout {holder.id} of revision {holder.revision_id!r} is {holder.phase} for "
-        f"{holder.owner}; wait for it, or run 'bulkhead rollback {service}'"
+        f"{holder.owner}; wait for it, or run 'bulkhead rollback {service}'",
+        holder.id,
+        holder.key,
     )
 
 
 def _refuse_withdrawn(session: Session, owner: str) -> None:
-    query = select(Intent).where(Intent.owner == owner, Intent.kind == "rollback").order_by(Intent.id).limit(1)
+    query = select(Intent).where(Intent.owner == owner, Intent.kind == "withdraw").order_by(Intent.id).limit(1)
     intent = session.scalar(query)
     if intent is not None:
         raise ConflictError(
-            f"{owner} was rolled back at {intent.created_at:%H:%M:%S} UTC by {intent.requested_by} "
+            f"the release of {owner} was withdrawn at {intent.created_at:%H:%M:%S} UTC by {intent.requested_by} "
             f"({intent.reason}); clear the task to release again on purpose"
         )

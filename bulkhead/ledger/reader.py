@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
@@ -89,18 +90,28 @@ class LedgerReader:
         with self._reading() as session:
             return session.scalars(query.where(Rollout.service == service) if service else query).all()
 
-    def events(self, rollout_id: int | None = None, kind: str | None = None) -> Sequence[Event]:
+    def events(
+        self,
+        rollout_id: int | None = None,
+        kind: str | None = None,
+        service: str | None = None,
+        since: datetime | None = None,
+    ) -> Sequence[Event]:
         """Events in the order in which they were written.
 
         Args:
             rollout_id: only this rollout's.
             kind: only this kind.
+            service: only this service's.
+            since: only those at or after this time.
         """
         query = select(Event).order_by(Event.id)
-        if rollout_id is not None:
-            query = query.where(Event.rollout_id == rollout_id)
-        if kind is not None:
-            query = query.where(Event.kind == kind)
+        wanted = ((Event.rollout_id, rollout_id), (Event.kind, kind), (Event.service, service))
+        for column, value in wanted:
+            if value is not None:
+                query = query.where(column == value)
+        if since is not None:
+            query = query.where(Event.at >= since)
         with self._reading() as session:
             return session.scalars(query).all()
 

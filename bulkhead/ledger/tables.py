@@ -60,6 +60,11 @@ class Phase(enum.StrEnum):
         """Whether a rollback has been decided."""
         return self in (Phase.RESTORING, Phase.UNALIASING, Phase.DRAINING, Phase.ROLLED_BACK)
 
+    @property
+    def settled(self) -> bool:
+        """Whether the direction is final: it returns already, or the candidate has become the stable revision."""
+        return self.returning or self in (Phase.RETIRING, Phase.PROMOTED)
+
 
 class Service(Base):
     """A model endpoint by name; ``generation`` only grows and fences every write to the world."""

@@ -41,15 +41,31 @@ class TaskIdentity:
     @property
     def key(self) -> str:
         """Idempotency key: the same over retries, another after a clear."""
-        return f"{self.owner}/{self.task_id}/{self.map_index}#{self.episode}"
+        return f"{self._instance}#{self.episode}"
 
-    def labels(self) -> dict[str, str]:
-        """Kubernetes labels that select every pod of this episode (values are hashed to fit 63 characters)."""
+    def earlier(self, key: str) -> bool:
+        """Whether a key is of this task instance before it was cleared.
+
+        Args:
+            key: of any task instance.
+        """
+        return key != self.key and key.rpartition("#")[0] == self._instance
+
+    def instance_labels(self) -> dict[str, str]:
+        """Kubernetes labels that select every pod of this task instance, whatever its episode."""
         return {
             LABEL_PREFIX + "dag": _label(self.dag_id),
             LABEL_PREFIX + "task": _label(self.task_id),
-            LABEL_PREFIX + "episode": _digest(self.key),
+            LABEL_PREFIX + "instance": _digest(self._instance),
         }
+
+    def labels(self) -> dict[str, str]:
+        """Kubernetes labels that select every pod of this episode (values are hashed to fit 63 characters)."""
+        return {**self.instance_labels(), LABEL_PREFIX + "episode": _digest(self.key)}
+
+    @property
+    def _instance(self) -> str:
+        return f"{self.owner}/{self.task_id}/{self.map_index}"
 
     def pod_name(self, try_number: int) -> str:
         """A DNS-1123 name, unique for the episode and try.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import inf
 
 from bulkhead.errors import BulkheadError, FencedError, UnavailableError
@@ -22,8 +22,10 @@ from bulkhead.rollout.world import World, dump, load
 
 log = logging.getLogger(__name__)
 
-Observer = Callable[[str], None]
-"""Told before and after every step; fault-injection tests end the process from here."""
+_CALM = timedelta(minutes=10)
+"""After so long without a repair, a service's next one is its first again."""
+
+_LONGEST_WAIT = timedelta(seconds=60)
 
 
 class Reconciler:
@@ -33,7 +35,6 @@ class Reconciler:
         ledger: says what is wanted.
         world: is made to match.
         clock: gives the time in UTC.
-        observer: told of every step.
     """
 
     def __init__(
@@ -41,9 +42,8 @@ class Reconciler:
         ledger: Ledger,
         world: World,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        observer: Observer = lambda _point: None,
     ) -> None:
-        self._ledger, self._world, self._clock, self._observer = ledger, world, clock, observer
+        self._ledger, self._world, self._clock = ledger, world, clock
         self._complaints: dict[int, str] = {}
 
     def run_once(self) -> bool:
@@ -64,11 +64,9 @@ class Reconciler:
         """Step a rollout until it ends or has to wait for something."""
         try:
             while not rollout.phase.ended:
-                self._observer(f"before {rollout.phase}")
                 moved = self._step(rollout)
                 if moved is None:
                     return rollout
-                self._observer(f"after {rollout.phase}")
                 log.info("rollout %s: %s -> %s", rollout.id, rollout.phase, moved.phase)
                 rollout = moved
         except FencedError as error:
@@ -76,12 +74,8 @@ class Reconciler:
             log.info("rollout %s: %s", rollout.id, error)
         except UnavailableError as error:
             return self._wait_for(rollout, error)
-        except BulkheadError as error:
-            log.warning("rollout %s: %s", rollout.id, error)
-            if rollout.phase.returning:
-                self._complain(rollout, str(error))
-            else:
-                return self._ledger.turn_round(rollout, str(error), {"rule": "error"})
+        except Exception as error:  # noqa: BLE001 - whatever one release meets must not keep the others from theirs
+            return self._give_up(rollout, error)
         return rollout
 
     def _step(self, rollout: Rollout) -> Rollout | None:
@@ -105,14 +99,12 @@ class Reconciler:
                     return None
             case Phase.RESTORING:
                 self._world.split(rollout, 0)
-                self._observer("restored")
                 return self._move(rollout, contained_at=self._clock())
             case Phase.UNALIASING:
                 self._world.point_alias(rollout, rollout.stable_id)
             case Phase.DRAINING:
                 if not self._retire(rollout, plan, rollout.revision_id):
                     return None
-        self._observer(f"within {rollout.phase}")
         return self._move(rollout)
 
     def _move(self, rollout: Rollout, **changes: object) -> Rollout:
@@ -137,7 +129,6 @@ class Reconciler:
     def _shift(self, rollout: Rollout, plan: Plan) -> Rollout:
         before = dump(self._world.counters(rollout))
         self._world.split(rollout, plan.weights[rollout.step])
-        self._observer("shifted")
         now = self._clock()
         window = {"at": now.isoformat(), "counters": before}
         return self._move(rollout, window=window, exposed_at=rollout.exposed_at or now)
@@ -155,7 +146,6 @@ class Reconciler:
             return self._ledger.turn_round(rollout, reason, data)
         if judgement.verdict is Verdict.PASS:
             self._ledger.append(rollout, "passed", {**data, "reason": judgement.reason})
-            self._observer("judged")
             return self._move(rollout, decision=data)
         if self._age(rollout.phase_at) > plan.hold_s:
             reason = f"no sufficient evidence after {plan.hold_s:g} s at a step: {judgement.reason}"
@@ -181,11 +171,20 @@ class Reconciler:
         self._world.forget(rollout, revision_id)
         return True
 
+    def _give_up(self, rollout: Rollout, error: Exception) -> Rollout:
+        """A step failed in a way that trying again does not mend: turn round, while there is a way back."""
+        log.error("rollout %s in phase %s", rollout.id, rollout.phase, exc_info=error)
+        text = str(error) if isinstance(error, BulkheadError) else f"{type(error).__name__}: {error}"
+        if rollout.phase.settled:
+            self._complain(rollout, text)
+            return rollout
+        return self._ledger.turn_round(rollout, text, {"rule": "error"})
+
     def _wait_for(self, rollout: Rollout, error: UnavailableError) -> Rollout:
         """Something does not answer: try again, but on the way forward not for ever."""
         self._complain(rollout, str(error))
-        limit = parse_plan(rollout.plan).hold_s if not rollout.phase.returning else inf
-        if self._age(rollout.phase_at) > limit and rollout.phase is not Phase.RETIRING:
+        limit = inf if rollout.phase.settled else parse_plan(rollout.plan).hold_s
+        if self._age(rollout.phase_at) > limit:
             return self._ledger.turn_round(rollout, f"gave up after {limit:g} s: {error}", {"rule": "unavailable"})
         return rollout
 
@@ -196,14 +195,24 @@ class Reconciler:
         try:
             workload = self._world.workloads.find(service.stable_revision)
             if workload is None or workload.status.ended:
-                why = f"server of stable revision {service.stable_revision} ended"
-                log.warning("%s: starting it again", why)
-                generation = self._ledger.new_generation(service.name, why)
-                self._world.repair(self._ledger.revision(service.stable_revision), generation)
+                if self._may_repair(service):
+                    why = f"server of stable revision {service.stable_revision} ended"
+                    log.warning("%s: starting it again", why)
+                    generation = self._ledger.new_generation(service.name, why)
+                    self._world.repair(self._ledger.revision(service.stable_revision), generation)
             elif workload.status.ready:
                 self._world.repoint(service.name, service.stable_revision, service.generation)
         except BulkheadError as error:
             log.warning("service %s: %s", service.name, error)
+
+    def _may_repair(self, service: Service) -> bool:
+        """Whether a dead server may be started again now: at once, then after 1 s, 2 s, 4 s … up to a minute."""
+        now = self._clock()
+        repairs = self._ledger.events(kind="repair", service=service.name, since=now - _CALM)
+        if not repairs:
+            return True
+        wait = min(_LONGEST_WAIT, timedelta(seconds=2 ** min(len(repairs) - 1, 10)))
+        return now - repairs[-1].at >= wait
 
     def _complain(self, rollout: Rollout, text: str) -> None:
         """Record what a rollout waits for, once, not at every look."""

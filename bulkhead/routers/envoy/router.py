@@ -28,6 +28,21 @@ class EnvoyRouter:
     def __init__(self, root: str | Path, ports: Mapping[str, ServicePorts], confirm_s: float = 5.0) -> None:
         self._root, self._ports, self._confirm_s = Path(root), ports, confirm_s
 
+    def ports(self, service: str) -> ServicePorts:
+        """Where a service's Envoy listens.
+
+        Args:
+            service: by name.
+
+        Raises:
+            NotFoundError: the configuration does not know the service.
+        """
+        try:
+            return self._ports[service]
+        except KeyError:
+            known = ", ".join(sorted(self._ports)) or "none"
+            raise NotFoundError(f"unknown service {service!r}; services in the configuration: {known}") from None
+
     def prepare(self, service: str) -> Path:
         """Write what Envoy needs to start; keeps an existing split.
 
@@ -37,7 +52,7 @@ class EnvoyRouter:
         Returns:
             Path of the bootstrap file: ``envoy -c`` takes it.
         """
-        ports, folder = self._known(service), self._folder(service)
+        ports, folder = self.ports(service), self._folder(service)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._locked(service):
             if read_json(folder / "rds.json") is None:
@@ -57,7 +72,7 @@ class EnvoyRouter:
         Raises:
             NotFoundError: no Envoy was prepared for the service.
         """
-        self._known(service)
+        self.ports(service)
         document = read_json(self._folder(service) / "rds.json")
         if document is None:
             raise NotFoundError(f"service {service!r} has no router yet: its folder {self._folder(service)} is empty")
@@ -105,10 +120,10 @@ class EnvoyRouter:
         Args:
             service: by name.
         """
-        return admin.counters(self._known(service).admin_port)
+        return admin.counters(self.ports(service).admin_port)
 
     def _confirm(self, service: str, fence: Fence, *, clusters: set[str], routes: bool) -> None:
-        port, wanted = self._known(service).admin_port, config.version(fence)
+        port, wanted = self.ports(service).admin_port, config.version(fence)
         limit = time.monotonic() + self._confirm_s
         while True:
             route_versions, cluster_versions = admin.versions(port)
@@ -118,13 +133,6 @@ class EnvoyRouter:
                 why = admin.rejected(port, service) or "no reason given"
                 raise UnavailableError(f"Envoy of service {service} did not take up version {wanted}: {why}")
             time.sleep(0.02)  # Envoy offers no notification of a configuration taken up: its version is polled
-
-    def _known(self, service: str) -> ServicePorts:
-        try:
-            return self._ports[service]
-        except KeyError:
-            known = ", ".join(sorted(self._ports)) or "none"
-            raise NotFoundError(f"unknown service {service!r}; services in the configuration: {known}") from None
 
     def _folder(self, service: str) -> Path:
         if "/" in service or service.startswith("."):

@@ -1,0 +1,54 @@
+# Two commands: `make demo` and `make test`. `make help` lists the rest.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST ?= -q
+
+.PHONY: help demo demo-stop test lint unit lock clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
+
+demo: $(STAMP) ## release three models for real on this machine (KEEP=1 leaves everything running)
+	@exec $(BIN)/bulkhead demo $(if $(KEEP),--keep)
+
+demo-stop: $(STAMP) ## stop what `make demo KEEP=1` left running
+	@exec $(BIN)/bulkhead demo --stop
+
+test: lint ## everything: linters, then the whole test suite
+	$(BIN)/pytest $(PYTEST) --cov --cov-report=term:skip-covered
+
+unit: $(STAMP) ## the fast tests alone
+	$(BIN)/pytest $(PYTEST) -m 'not e2e and not faults'
+
+lint: $(STAMP) ## formatting, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: $(STAMP) ## write requirements.lock anew, from pyproject.toml
+	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --strip-extras \
+		--extra dev pyproject.toml -o requirements.lock
+
+clean: ## remove the environment and everything generated
+	rm -rf $(VENV) .demo build dist *.egg-info .*_cache .hypothesis .coverage htmlcov
+
+# torch comes by pip, which takes the build that the machine's own pip configuration names; the rest by uv, which
+# is quick. Both are held to the lock. A line every five seconds says that it still works.
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
+		f"Python {v[0]}.{v[1]} does not fit: give one of 3.11 to 3.13, for instance make PYTHON=python3.12")'
+	@echo "making the environment in $(VENV) (once; a few minutes where packages must be downloaded)"
+	@begin=$$SECONDS; \
+	( while sleep 5; do echo "  … installing, $$((SECONDS - begin)) s so far"; done ) & beat=$$!; \
+	trap 'kill $$beat' EXIT; \
+	$(PYTHON) -m venv $(VENV); \
+	$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock uv torch; \
+	$(BIN)/uv pip install -q --python $(BIN)/python -c requirements.lock -e '.[dev]'
+	@touch $@
