@@ -9,9 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from bulkhead.pods.identity import GENERATION, matches
 from bulkhead.pods.spec import GPU_RESOURCE
 from bulkhead.pods.status import PodStatus, parse
 from bulkhead.runtimes.local import gpus, validation
-from bulkhead.runtimes.local.layout import Layout, PodFiles, now
+from bulkhead.runtimes.local.layout import Layout, PodFiles
 
-_START_GRACE = timedelta(seconds=20)
+_START_GRACE_S = 20.0
 _OWN_MESSAGES = 256 * 1024
 
 
@@ -87,15 +87,12 @@ class LocalRuntime:
             NotFoundError: there is no such pod.
         """
         files = self._files(name, namespace)
-        status = read_json(files.status)
-        if status is None:
-            raise NotFoundError(f"no pod {name!r} in namespace {namespace!r}")
-        known = parse(status)
+        known = parse(self._read_status(files))
         if known.ended or files.supervised():
             return known
-        again = parse(read_json(files.status) or status)  # it may have ended between the two looks
-        created = datetime.fromisoformat(status.get("createdAt") or now())
-        if again.ended or (not files.lock.exists() and datetime.now(UTC) - created < _START_GRACE):
+        status = self._read_status(files)
+        again = parse(status)  # it may have ended between the two looks
+        if again.ended or (not files.lock.exists() and time.time() - files.spec.stat().st_mtime < _START_GRACE_S):
             return again
         lost = {
             "phase": "Failed",
@@ -201,8 +198,12 @@ class LocalRuntime:
         if generation is not None and theirs > generation:
             raise FencedError(f"pod {files.pod_id} belongs to generation {theirs}, the delete to {generation}")
         self.terminate(name, namespace, reason=reason, grace_s=grace_s)
-        shutil.rmtree(files.folder, ignore_errors=True)
+        # In this order a deleter that dies leaves a pod that has ended, or none: never half of one.
         files.status.unlink(missing_ok=True)
+        grave = self._hidden(files)
+        with contextlib.suppress(FileNotFoundError):  # another deleter was quicker
+            files.folder.rename(grave)
+            shutil.rmtree(grave)
 
     def read_log(self, name: str, namespace: str = "default", max_bytes: int = _OWN_MESSAGES) -> str:
         """The end of the pod's log.
@@ -236,7 +237,7 @@ class LocalRuntime:
         return PodFiles(self.layout, f"{namespace}.{name}")
 
     def _create(self, files: PodFiles, document: dict[str, Any]) -> bool:
-        staging = self.layout.pods / f".{files.pod_id}.{uuid.uuid4().hex}"
+        staging = self._hidden(files)
         staging.mkdir(mode=0o700)
         write_json(staging / "pod.json", document)
         try:
@@ -246,12 +247,23 @@ class LocalRuntime:
             if not files.folder.exists():
                 raise
             return False
-        write_json(files.status, {"phase": "Pending", "createdAt": now()})
         return True
 
+    def _hidden(self, files: PodFiles) -> Path:
+        """A name beside the pod's folder that nobody lists."""
+        return self.layout.pods / f".{files.pod_id}.{uuid.uuid4().hex}"
+
+    def _read_status(self, files: PodFiles) -> dict[str, Any]:
+        status: dict[str, Any] | None = read_json(files.status)
+        if status is not None:
+            return status
+        if files.spec.exists():  # no supervisor has written yet
+            return {"phase": "Pending"}
+        raise NotFoundError(
+            f"no pod {files.pod_id.partition('.')[2]!r} in namespace {files.pod_id.partition('.')[0]!r}"
+        )
+
     def _supervise(self, files: PodFiles) -> None:
-        if not files.status.exists():  # its creator died between its two writes
-            write_json(files.status, {"phase": "Pending", "createdAt": now()})
         arguments = [str(self.layout.root), files.pod_id, str(self.gpu_stand_ins)]
         with (files.folder / "supervisor.log").open("ab") as log:
             starter = subprocess.run(

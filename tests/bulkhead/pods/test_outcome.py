@@ -1,0 +1,69 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkhead.pods.outcome import MAX_BYTES, PATH_VARIABLE, Failure, FailureClass, Outcome, failed
+
+_text = st.text(max_size=6000)
+
+
+@given(evidence=_text, message=_text, step=st.integers(0, 10**9))
+def test_any_failure_fits_a_termination_message_and_keeps_its_structure(evidence: str, message: str, step: int) -> None:
+    failure = Failure(
+        failure_class=FailureClass.DEVICE_FAULT, message=message, evidence=evidence, rank=3, checkpoint=f"step-{step}"
+    )
+    text = Outcome(result={"step": step}, failure=failure).encode()
+    assert len(text.encode()) <= MAX_BYTES
+    read = Outcome.decode(text)
+    assert read is not None and read.failure is not None
+    assert (read.result, read.failure.rank, read.failure.checkpoint) == ({"step": step}, 3, f"step-{step}")
+    assert read.failure.failure_class is FailureClass.DEVICE_FAULT
+
+
+@given(evidence=_text, message=_text)
+def test_shortened_text_is_a_prefix_and_evidence_goes_first(evidence: str, message: str) -> None:
+    full = Outcome(failure=Failure(failure_class=FailureClass.APPLICATION, message=message, evidence=evidence))
+    read = Outcome.decode(full.encode())
+    assert read is not None and read.failure is not None
+    assert message.startswith(read.failure.message.removesuffix("…[cut]"))
+    assert evidence.startswith(read.failure.evidence.removesuffix("…[cut]"))
+    if read.failure.message != message:
+        assert read.failure.evidence == ""
+
+
+def test_what_fits_is_not_shortened() -> None:
+    outcome = Outcome(result={"accuracy": 0.98}, failure=Failure(failure_class=FailureClass.HUNG, evidence="e" * 3000))
+    assert Outcome.decode(outcome.encode()) == outcome
+
+
+def test_a_result_that_is_too_large_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"outcome\.result takes \d+ bytes .* log it to MLflow"):
+        Outcome(result={"predictions": "9" * 5000}).encode()
+
+
+@pytest.mark.parametrize("text", [None, "", "Segmentation fault", "[]", '{"version": 2}', '{"failure": {}}'])
+def test_a_termination_message_that_is_no_outcome_is_none(text: str | None) -> None:
+    assert Outcome.decode(text) is None
+
+
+def test_fields_of_a_later_writer_are_ignored() -> None:
+    assert Outcome.decode('{"version": 1, "result": {"a": 1}, "colour": "red"}') == Outcome(result={"a": 1})
+
+
+def test_it_is_written_where_the_pod_spec_said(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv(PATH_VARIABLE, str(tmp_path / "termination-log"))
+    Outcome(result={"run_id": "r"}).write()
+    assert json.loads((tmp_path / "termination-log").read_text()) == {"version": 1, "result": {"run_id": "r"}}
+
+
+def test_an_exception_keeps_its_type_and_text() -> None:
+    outcome = failed(FailureClass.CONFIG, KeyError("epochs"), evidence="line 3")
+    assert outcome.failure is not None
+    assert (outcome.failure.exception, outcome.failure.message) == ("builtins.KeyError", "'epochs'")
+
+
+def test_an_exception_without_text_is_named() -> None:
+    outcome = failed(FailureClass.HOST_OOM, MemoryError())
+    assert outcome.failure is not None and outcome.failure.message == "MemoryError"

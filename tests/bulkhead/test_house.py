@@ -1,0 +1,45 @@
+"""Rules of the house that no linter checks."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_HEAVY = {"airflow", "torch", "mlflow", "great_expectations", "sklearn", "matplotlib"}
+
+
+def _imported(module: str) -> set[str]:
+    code = f"import sys, {module}; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
+    return {name.partition(".")[0] for name in out.split()}
+
+
+@pytest.mark.parametrize("module", ["bulkhead.cli", "bulkhead.control", "bulkhead.rollout.reconciler"])
+def test_the_core_imports_nothing_heavy(module: str) -> None:
+    assert _imported(module) & _HEAVY == set()
+
+
+def test_the_supervisor_of_a_pod_stays_small() -> None:
+    assert _imported("bulkhead.runtimes.local.supervisor") & (_HEAVY | {"kubernetes", "sqlalchemy", "pydantic"}) == set()
+
+
+@pytest.mark.parametrize("module", ["operators.train", "operators.evaluate", "operators.deploy", "plugins.airflow_plugin"])
+def test_what_a_dag_imports_takes_neither_torch_nor_mlflow(module: str) -> None:
+    assert _imported(module) & (_HEAVY - {"airflow"}) == set()
+
+
+@pytest.mark.parametrize("module", ["gpu_tasks.train", "gpu_tasks.evaluate", "gpu_tasks.serve"])
+def test_a_pods_program_starts_without_airflow(module: str) -> None:
+    assert "airflow" not in _imported(module)
+
+
+def test_no_file_is_longer_than_a_reader_can_hold() -> None:
+    folders = ("bulkhead", "operators", "plugins", "gpu_tasks", "dags", "tests", "benchmarks")
+    sizes = {path: len(path.read_text().splitlines()) for folder in folders for path in ROOT.glob(f"{folder}/**/*.py")}
+    assert {str(path): lines for path, lines in sizes.items() if lines > 400} == {}
+
+
+def test_airflows_folder_loader_is_kept_out_of_plugins() -> None:
+    assert (ROOT / "plugins" / ".airflowignore").read_text().split("\n")[0] == "*"

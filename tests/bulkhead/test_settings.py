@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+
+from bulkhead import settings
+from bulkhead.errors import InvalidInputError
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "config.yaml"
+    monkeypatch.setenv(settings.CONFIG_VARIABLE, str(path))
+    return path
+
+
+def test_the_file_names_what_it_sets_and_the_rest_is_default(config: Path) -> None:
+    config.write_text("home: /srv/bulkhead\nservices: {digits: {port: 8080, admin_port: 9901}}\n")
+    loaded = settings.load()
+    assert loaded.services["digits"].port == 8080
+    assert loaded.ledger == "sqlite:////srv/bulkhead/ledger.db"
+    assert loaded.gpu_stand_ins == 0
+
+
+def test_environment_over_file_and_arguments_over_both(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text("mlflow_tracking_uri: http://file\nledger_url: sqlite:////file.db\ngpu_stand_ins: 1\n")
+    monkeypatch.setenv("BULKHEAD_MLFLOW_TRACKING_URI", "http://environment")
+    monkeypatch.setenv("BULKHEAD_LEDGER_URL", "sqlite:////environment.db")
+    loaded = settings.load({"ledger_url": "sqlite:////argument.db", "home": None, "mlflow_tracking_uri": ""})
+    assert loaded.ledger == "sqlite:////argument.db"
+    assert loaded.mlflow_tracking_uri == "http://environment"
+    assert loaded.gpu_stand_ins == 1
+
+
+def test_without_a_file_there_are_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(settings.CONFIG_VARIABLE, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert settings.load().services == {}
+
+
+def test_a_named_file_must_exist(config: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"BULKHEAD_CONFIG = .*no such file"):
+        settings.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("services: {digits: {port: 99999, admin_port: 1}}", "services.digits.port = 99999"),
+        ("colour: red", "colour = 'red'"),
+        ("gpu_stand_ins: -1", "gpu_stand_ins = -1"),
+        ("- a list", "must hold a mapping"),
+        ("a: [", "not readable as YAML"),
+    ],
+)
+def test_a_wrong_field_is_named(config: Path, text: str, named: str) -> None:
+    config.write_text(text)
+    with pytest.raises(InvalidInputError) as caught:
+        settings.load()
+    assert named in str(caught.value)
+
+
+def test_a_wrong_ledger_url_is_not_shown_since_it_may_hold_a_password(config: Path) -> None:
+    config.write_text("ledger_url: [postgresql://u:hunter2@h/d]\n")
+    with pytest.raises(InvalidInputError) as caught:
+        settings.load()
+    assert "hunter2" not in str(caught.value) and "ledger_url" in str(caught.value)

@@ -1,0 +1,6 @@
+pytest_plugins = [
+    "tests.fixtures.ledger",
+    "tests.fixtures.runtime",
+    "tests.fixtures.envoy",
+    "tests.fixtures.mlflow",
+]

@@ -1,0 +1,55 @@
+"""HTTP: a small server that says its name, and a client that counts what it gets."""
+
+import http.client
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from bulkhead.routers.envoy.config import REVISION_HEADER
+
+
+class Backend:
+    """Answers every request with its name.
+
+    Args:
+        name: in the body.
+        status: of every answer.
+    """
+
+    def __init__(self, name: str, status: int = 200) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                body = name.encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = int(self._server.server_address[1])
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def get(port: int, path: str = "/") -> tuple[int, str, str | None]:
+    """Status, body and revision header of one request."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), answer.getheader(REVISION_HEADER)
+    finally:
+        connection.close()
+
+
+def count(port: int, requests: int) -> Counter[str]:
+    """Bodies of so many requests."""
+    return Counter(get(port)[1] for _ in range(requests))
