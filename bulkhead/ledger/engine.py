@@ -62,7 +62,13 @@ def _create(url: str) -> Engine:
     if backend != "sqlite" or not parsed.database:
         hidden = parsed.render_as_string(hide_password=True)
         raise InvalidInputError("ledger_url", hidden, "give sqlite:////path or postgresql://…")
-    Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = Path(parsed.database).parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnavailableError(
+            f"ledger: its folder {folder} cannot be made ({error.strerror}); choose another 'home' or 'ledger_url'"
+        ) from error
     engine = create_engine(parsed, poolclass=NullPool, connect_args={"timeout": _BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)

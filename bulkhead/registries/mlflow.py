@@ -77,16 +77,17 @@ class MlflowRegistry:
         except NotFoundError:
             return None
 
-    def point(self, model_name: str, version: str | None, generation: int) -> None:
+    def point(self, model_name: str, version: str | None, service: str, generation: int) -> None:
         """Make the alias name a version, or remove it, and read it back.
 
-        The fence is a tag on the registered model, compared and then set: MLflow has no compare-and-swap, so
+        The fence is a tag a service on the registered model, compared and then set: MLflow has no compare-and-swap, so
         two writers within the same few milliseconds could pass; the loser's next look at the world corrects it.
 
         Args:
             model_name: registered model.
             version: to point at; None removes the alias.
-            generation: the writer's.
+            service: on whose behalf; several services may release versions of one model.
+            generation: the writer's, of that service.
 
         Raises:
             FencedError: a later generation has written.
@@ -94,10 +95,11 @@ class MlflowRegistry:
         """
         with _translated(f"model {model_name!r}"):
             model = self._client.get_registered_model(model_name)
-            theirs = int(model.tags.get(_GENERATION_TAG, 0))
+            tag = f"{_GENERATION_TAG}.{service}"
+            theirs = int(model.tags.get(tag, 0))
             if theirs > generation:
                 raise FencedError(f"alias of {model_name} was written by generation {theirs}, this is {generation}")
-            self._client.set_registered_model_tag(model_name, _GENERATION_TAG, str(generation))
+            self._client.set_registered_model_tag(model_name, tag, str(generation))
             if version is None:
                 if self.champion(model_name) is not None:
                     self._client.delete_registered_model_alias(model_name, self.alias)

@@ -64,7 +64,7 @@ class Reconciler:
         """Step a rollout until it ends or has to wait for something."""
         try:
             while not rollout.phase.ended:
-                moved = self._step(rollout)
+                moved = self._attempt(rollout)
                 if moved is None:
                     return rollout
                 log.info("rollout %s: %s -> %s", rollout.id, rollout.phase, moved.phase)
@@ -72,11 +72,18 @@ class Reconciler:
         except FencedError as error:
             # Somebody turned it round meanwhile. The next pass reads anew, and carries the newer fence.
             log.info("rollout %s: %s", rollout.id, error)
+        return rollout
+
+    def _attempt(self, rollout: Rollout) -> Rollout | None:
+        """Take one step, or decide what its failure means."""
+        try:
+            return self._step(rollout)
+        except FencedError:
+            raise
         except UnavailableError as error:
             return self._wait_for(rollout, error)
         except Exception as error:  # noqa: BLE001 - whatever one release meets must not keep the others from theirs
             return self._give_up(rollout, error)
-        return rollout
 
     def _step(self, rollout: Rollout) -> Rollout | None:
         """Apply the phase's effect and move on; None if there is something to wait for."""
@@ -171,22 +178,22 @@ class Reconciler:
         self._world.forget(rollout, revision_id)
         return True
 
-    def _give_up(self, rollout: Rollout, error: Exception) -> Rollout:
+    def _give_up(self, rollout: Rollout, error: Exception) -> Rollout | None:
         """A step failed in a way that trying again does not mend: turn round, while there is a way back."""
         log.error("rollout %s in phase %s", rollout.id, rollout.phase, exc_info=error)
         text = str(error) if isinstance(error, BulkheadError) else f"{type(error).__name__}: {error}"
         if rollout.phase.settled:
             self._complain(rollout, text)
-            return rollout
+            return None
         return self._ledger.turn_round(rollout, text, {"rule": "error"})
 
-    def _wait_for(self, rollout: Rollout, error: UnavailableError) -> Rollout:
+    def _wait_for(self, rollout: Rollout, error: UnavailableError) -> Rollout | None:
         """Something does not answer: try again, but on the way forward not for ever."""
         self._complain(rollout, str(error))
         limit = inf if rollout.phase.settled else parse_plan(rollout.plan).hold_s
         if self._age(rollout.phase_at) > limit:
             return self._ledger.turn_round(rollout, f"gave up after {limit:g} s: {error}", {"rule": "unavailable"})
-        return rollout
+        return None
 
     def _tend(self, service: Service) -> None:
         """Keep the stable revision serving, whatever else goes on."""

@@ -25,7 +25,7 @@ class Registry(Protocol):
     def champion(self, model_name: str) -> str | None:
         """The version that the champion alias names."""
 
-    def point(self, model_name: str, version: str | None, generation: int) -> None:
+    def point(self, model_name: str, version: str | None, service: str, generation: int) -> None:
         """Make the champion alias name a version."""
 
 
@@ -131,10 +131,10 @@ class World:
         candidate = self.ledger.revision(rollout.revision_id)
         if revision_id is None:
             if candidate.model_version and self.registry.champion(candidate.model_name) == candidate.model_version:
-                self.registry.point(candidate.model_name, None, rollout.generation)
+                self.registry.point(candidate.model_name, None, rollout.service, rollout.generation)
             return
         revision = self.ledger.revision(revision_id)
-        self.registry.point(revision.model_name, revision.model_version, rollout.generation)
+        self.registry.point(revision.model_name, revision.model_version, rollout.service, rollout.generation)
 
     def repair(self, revision: Revision, generation: int) -> None:
         """Start a dead server again and point the router at its new port.

@@ -22,10 +22,14 @@ def test_the_core_imports_nothing_heavy(module: str) -> None:
 
 
 def test_the_supervisor_of_a_pod_stays_small() -> None:
-    assert _imported("bulkhead.runtimes.local.supervisor") & (_HEAVY | {"kubernetes", "sqlalchemy", "pydantic"}) == set()
+    assert (
+        _imported("bulkhead.runtimes.local.supervisor") & (_HEAVY | {"kubernetes", "sqlalchemy", "pydantic"}) == set()
+    )
 
 
-@pytest.mark.parametrize("module", ["operators.train", "operators.evaluate", "operators.deploy", "plugins.airflow_plugin"])
+@pytest.mark.parametrize(
+    "module", ["operators.train", "operators.evaluate", "operators.deploy", "plugins.airflow_plugin"]
+)
 def test_what_a_dag_imports_takes_neither_torch_nor_mlflow(module: str) -> None:
     assert _imported(module) & (_HEAVY - {"airflow"}) == set()
 

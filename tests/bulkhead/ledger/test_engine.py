@@ -1,0 +1,74 @@
+"""Opening a ledger: what is wrong with it is said, and nothing is made worse."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.ledger.engine import open_engine
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.tables import Base
+from tests.ports import free_port
+from tests.rollouts import request
+
+
+def test_the_migrations_build_what_the_tables_say(ledger_url: str) -> None:
+    with open_engine(ledger_url).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_opening_again_keeps_everything(ledger_url: str) -> None:
+    rollout = request(Ledger(ledger_url), "a")
+    assert Ledger(ledger_url).rollout(rollout.id).key == rollout.key
+
+
+def test_sqlite_is_in_wal_mode_and_syncs_each_commit(sqlite_url: str) -> None:
+    with open_engine(sqlite_url).connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+@pytest.mark.parametrize("url", ["", "not a url", "mysql://h/d", "sqlite://"])
+def test_a_url_that_is_no_ledger_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInputError, match="give sqlite:////path or postgresql://"):
+        open_engine(url)
+
+
+def test_a_file_that_is_no_database_is_named_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"this is no database, but it is long enough to be looked at" * 50)
+    before = path.read_bytes()
+    with pytest.raises(UnavailableError, match=r"ledger\.db is damaged .*move the file .* aside, restore a backup"):
+        open_engine(f"sqlite:///{path}")
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_page_is_found_before_anything_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    url = f"sqlite:///{path}"
+    for number in range(20):
+        request(Ledger(url), "a", service=f"service-{number}")
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size = path.stat().st_size
+    with path.open("r+b") as stream:
+        stream.seek(4096 * 2)
+        stream.write(os.urandom(size - 4096 * 3))
+    with pytest.raises(UnavailableError, match="is damaged"):
+        open_engine(url)
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UnavailableError, match=r"its folder .* cannot be made \(Not a directory|File exists.*choose"):
+        open_engine(f"sqlite:///{tmp_path}/file/ledger.db")
+
+
+def test_a_database_that_does_not_answer_is_said_without_the_password() -> None:
+    with pytest.raises(UnavailableError, match="cannot be opened") as caught:
+        open_engine(f"postgresql://user:hunter2@127.0.0.1:{free_port()}/ledger")
+    assert "hunter2" not in str(caught.value)

@@ -1,0 +1,248 @@
+"""Every test here runs on SQLite and on PostgreSQL."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
+
+from bulkhead.errors import BusyError, ConflictError, FencedError, NotFoundError
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.tables import Phase
+from tests.rollouts import advance, promote, request
+
+# Asking for a rollout
+
+
+def test_a_request_is_an_intent_a_rollout_and_an_event_at_once(ledger: Ledger) -> None:
+    rollout = request(ledger, "a")
+    assert (rollout.phase, rollout.generation, rollout.sequence) == (Phase.REQUESTED, 1, 1)
+    assert [one.id for one in ledger.active_rollouts()] == [rollout.id]
+    assert [event.kind for event in ledger.events(rollout.id)] == ["requested"]
+
+
+def test_the_same_key_gives_the_same_rollout_however_often(ledger: Ledger) -> None:
+    first = request(ledger, "a", key="k")
+    assert request(ledger, "a", key="k").id == first.id
+    advance(ledger, first, Phase.PROMOTED)
+    assert request(ledger, "a", key="k").phase is Phase.PROMOTED
+    assert ledger.service("digits").generation == 1
+
+
+def test_a_service_has_one_rollout_in_progress_and_the_other_is_told_who_holds_it(ledger: Ledger) -> None:
+    holder = request(ledger, "a", owner="first")
+    with pytest.raises(BusyError, match=r"rollout 1 of revision 'digits-\w+' is requested for first") as caught:
+        request(ledger, "b", owner="second")
+    assert (caught.value.rollout_id, caught.value.key) == (holder.id, holder.key)
+    assert len(ledger.rollouts()) == 1
+
+
+def test_services_do_not_wait_for_each_other(ledger: Ledger) -> None:
+    request(ledger, "a", service="digits")
+    request(ledger, "b", service="letters")
+    assert [service.name for service in ledger.services()] == ["digits", "letters"]
+
+
+def test_the_stable_revision_need_not_be_rolled_out_again(ledger: Ledger) -> None:
+    promote(ledger, "a")
+    again = request(ledger, "a", key="again")
+    assert (again.phase, again.reason) == (Phase.PROMOTED, "it is the stable revision already")
+    assert ledger.active_rollouts() == []
+
+
+def test_promotion_makes_the_revision_stable_and_the_next_rollout_knows_it(ledger: Ledger) -> None:
+    first = promote(ledger, "a")
+    assert ledger.service("digits").stable_revision == first.revision_id
+    assert request(ledger, "b").stable_id == first.revision_id
+
+
+@pytest.mark.parametrize("writers", [2, 8])
+def test_of_racing_writers_one_wins_and_the_others_are_told(ledger_url: str, writers: int) -> None:
+    ledgers = [Ledger(ledger_url) for _ in range(writers)]
+
+    def ask(number: int) -> str:
+        try:
+            request(ledgers[number], f"model-{number}", owner=f"run {number}")
+        except ConflictError:
+            return "told"
+        return "won"
+
+    with ThreadPoolExecutor(writers) as pool:
+        results = list(pool.map(ask, range(writers)))
+    assert sorted(results) == ["told"] * (writers - 1) + ["won"]
+    ledger = ledgers[0]
+    assert len(ledger.rollouts()) == 1
+    assert [event.kind for event in ledger.events()] == ["requested"]  # nothing of the losers is left
+    with ledger._engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM revisions")).scalar() == 1
+        assert connection.execute(text("SELECT count(*) FROM intents")).scalar() == 1
+
+
+def test_two_processes_may_open_a_new_ledger_at_once(ledger_url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(Ledger, [ledger_url] * 4))
+    assert request(opened[0], "a").id == opened[3].active_rollouts()[0].id
+
+
+# Moving on, fenced
+
+
+def test_a_transition_from_an_old_view_is_refused_and_changes_nothing(ledger: Ledger) -> None:
+    rollout = request(ledger, "a")
+    moved = ledger.transition(rollout, Phase.REGISTERED, "registered", {})
+    with pytest.raises(FencedError, match="has moved on since sequence 1"):
+        ledger.transition(rollout, Phase.LAUNCHED, "launched", {})
+    assert ledger.rollout(rollout.id).phase is moved.phase is Phase.REGISTERED
+
+
+def test_of_racing_transitions_one_wins(ledger_url: str) -> None:
+    ledgers = [Ledger(ledger_url) for _ in range(4)]
+    rollout = request(ledgers[0], "a")
+
+    def move(ledger: Ledger) -> bool:
+        try:
+            ledger.transition(rollout, Phase.REGISTERED, "registered", {})
+        except FencedError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(move, ledgers)) == 1
+    assert len(ledgers[0].events(rollout.id, "registered")) == 1
+
+
+def test_turning_round_raises_the_generation_so_that_the_way_forward_is_refused(ledger: Ledger) -> None:
+    rollout = advance(ledger, request(ledger, "a"), Phase.ANALYSING)
+    turned = ledger.turn_round(rollout, "25 % failed", {"rule": "errors"})
+    assert (turned.phase, turned.generation) == (Phase.RESTORING, rollout.generation + 1)
+    assert ledger.service("digits").generation == turned.generation
+    with pytest.raises(FencedError):
+        ledger.transition(rollout, Phase.SHIFTING, "shifting", {})
+    with pytest.raises(FencedError):
+        ledger.turn_round(rollout, "again", {})
+
+
+def test_a_new_generation_moves_the_rollout_in_progress_along(ledger: Ledger) -> None:
+    rollout = request(ledger, "a")
+    assert ledger.new_generation("digits", "its server died") == 2
+    assert ledger.rollout(rollout.id).generation == 2
+    with pytest.raises(FencedError):
+        ledger.transition(rollout, Phase.REGISTERED, "registered", {})
+
+
+# Taking back
+
+
+def test_a_rollback_turns_the_rollout_round_at_once(ledger: Ledger) -> None:
+    rollout = advance(ledger, request(ledger, "a"), Phase.ANALYSING)
+    found = ledger.request_rollback(key="r", reason="a person", requested_by="cli", service="digits").rollout
+    assert found is not None and found.id == rollout.id
+    assert (found.phase, found.reason, found.decision) == (Phase.RESTORING, "a person", {"by": "cli"})
+    assert found.decided_at is not None
+
+
+def test_a_rollback_with_the_same_key_is_the_same(ledger: Ledger) -> None:
+    rollout = request(ledger, "a")
+    first = ledger.request_rollback(key="r", reason="x", requested_by="cli", rollout_id=rollout.id)
+    again = ledger.request_rollback(key="r", reason="x", requested_by="cli", rollout_id=rollout.id)
+    assert first.intent_id == again.intent_id
+    assert ledger.service("digits").generation == 2
+    assert len(ledger.events(rollout.id, "rollback")) == 1
+
+
+def test_a_second_rollback_does_not_turn_it_round_again(ledger: Ledger) -> None:
+    rollout = request(ledger, "a")
+    for key in ("r1", "r2"):
+        ledger.request_rollback(key=key, reason=key, requested_by="cli", rollout_id=rollout.id)
+    assert ledger.rollout(rollout.id).reason == "r1"
+
+
+@pytest.mark.parametrize("phase", [Phase.RETIRING, Phase.PROMOTED])
+def test_what_was_promoted_is_not_turned_round(ledger: Ledger, phase: Phase) -> None:
+    rollout = advance(ledger, request(ledger, "a"), phase)
+    found = ledger.request_rollback(key="r", reason="late", requested_by="cli", service="digits")
+    assert found.rollout is None
+    assert ledger.rollout(rollout.id).phase is phase
+
+
+def test_withdrawing_takes_back_what_the_owner_has_in_progress_in_every_service(ledger: Ledger) -> None:
+    for service in ("digits", "letters"):
+        request(ledger, f"of {service}", service=service, owner="late run")
+    other = request(ledger, "c", service="signs", owner="punctual run")
+    taken = ledger.withdraw(owner="late run", key="w", reason="deadline", requested_by="airflow")
+    assert [(one.service, one.phase) for one in taken] == [
+        ("digits", Phase.RESTORING),
+        ("letters", Phase.RESTORING),
+    ]
+    assert ledger.rollout(other.id).phase is Phase.REQUESTED
+
+
+def test_withdrawing_refuses_what_the_owner_asks_for_later(ledger: Ledger) -> None:
+    assert ledger.withdraw(owner="late run", key="w", reason="missed its deadline", requested_by="airflow") == []
+    with pytest.raises(ConflictError, match=r"late run was withdrawn at .* by airflow \(missed its deadline\); clear"):
+        request(ledger, "a", owner="late run")
+    assert ledger.rollouts() == []
+
+
+def test_a_person_who_clears_the_task_asks_again_on_purpose(ledger: Ledger) -> None:
+    ledger.withdraw(owner="run", key="w", reason="deadline", requested_by="airflow")
+    assert request(ledger, "a", owner="run", cleared=True).phase is Phase.REQUESTED
+
+
+def test_withdrawing_again_with_the_same_key_does_nothing(ledger: Ledger) -> None:
+    ledger.withdraw(owner="run", key="w", reason="deadline", requested_by="airflow")
+    request(ledger, "a", owner="run", cleared=True)
+    assert ledger.withdraw(owner="run", key="w", reason="deadline", requested_by="airflow") == []
+    assert len(ledger.active_rollouts()) == 1
+
+
+# Reading
+
+
+def test_the_previous_revision_is_what_the_stable_one_replaced(ledger: Ledger) -> None:
+    first = promote(ledger, "a")
+    with pytest.raises(NotFoundError, match="no earlier revision"):
+        ledger.previous_revision("digits")
+    promote(ledger, "b")
+    assert ledger.previous_revision("digits") == first.revision_id
+
+
+def test_unknown_things_are_named_with_what_is_known(ledger: Ledger) -> None:
+    promote(ledger, "a")
+    with pytest.raises(NotFoundError, match="unknown service 'letters'; services in the ledger: digits"):
+        ledger.service("letters")
+    with pytest.raises(NotFoundError, match="no revision 'x'"):
+        ledger.revision("x")
+    with pytest.raises(NotFoundError, match="no rollout 99"):
+        ledger.rollout(99)
+
+
+def test_events_can_be_chosen(ledger: Ledger) -> None:
+    rollout = request(ledger, "a")
+    ledger.new_generation("digits", "its server died")
+    assert [event.kind for event in ledger.events(service="digits", kind="repair")] == ["repair"]
+    assert ledger.events(service="letters") == []
+    assert ledger.events(since=datetime.now(UTC) + timedelta(minutes=1)) == []
+    assert len(ledger.events(rollout.id)) == 2
+
+
+def test_a_revision_gets_its_version_once(ledger: Ledger) -> None:
+    rollout = request(ledger, "a")
+    ledger.set_model_version(rollout.revision_id, "3")
+    ledger.set_model_version(rollout.revision_id, "3")
+    with pytest.raises(ConflictError, match="is version 3, not 4"):
+        ledger.set_model_version(rollout.revision_id, "4")
+
+
+@pytest.mark.parametrize("statement", ["UPDATE events SET kind = 'x'", "DELETE FROM events"])
+def test_the_database_itself_refuses_to_change_the_event_log(ledger: Ledger, statement: str) -> None:
+    request(ledger, "a")
+    with pytest.raises(DatabaseError, match="append-only"), ledger._engine.begin() as connection:
+        connection.execute(text(statement))
+    assert len(ledger.events()) == 1
+
+
+def test_times_come_back_in_utc(ledger: Ledger) -> None:
+    assert request(ledger, "a").created_at.tzinfo is UTC
+    assert ledger.rollouts()[0].created_at.utcoffset() == timedelta(0)

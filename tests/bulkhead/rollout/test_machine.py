@@ -1,0 +1,64 @@
+"""The state machine, as a table and as a property: whatever happens, it ends, and the same way on every path."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkhead.ledger.tables import Phase
+from bulkhead.rollout.machine import EFFECTS, following
+
+
+def test_every_phase_that_has_not_ended_has_one_effect() -> None:
+    assert set(EFFECTS) == {phase for phase in Phase if not phase.ended}
+
+
+def test_the_way_forward() -> None:
+    path, phase, step = [], Phase.REQUESTED, 0
+    while not phase.ended:
+        path.append((phase, step))
+        phase, step = following(phase, step, 2)
+    assert [str(phase) for phase, _ in path] == [
+        "requested",
+        "registered",
+        "launched",
+        "shifting",
+        "analysing",
+        "shifting",
+        "analysing",
+        "promoting",
+        "retiring",
+    ]
+    assert (phase, step) == (Phase.PROMOTED, 1)
+
+
+def test_the_way_back() -> None:
+    path, phase = [], Phase.RESTORING
+    while not phase.ended:
+        path.append(str(phase))
+        phase, _ = following(phase, 0, 2)
+    assert path == ["restoring", "unaliasing", "draining"]
+    assert phase is Phase.ROLLED_BACK
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_the_properties_of_phases_agree(phase: Phase) -> None:
+    assert not phase.returning or phase.settled
+    assert not phase.ended or phase.settled
+
+
+@given(steps=st.integers(1, 6), turn_at=st.none() | st.integers(0, 30))
+def test_whatever_happens_it_comes_to_an_end(steps: int, turn_at: int | None) -> None:
+    phase, step, turned = Phase.REQUESTED, 0, False
+    for moves in itertools.count():
+        if phase.ended:
+            break
+        if moves == turn_at and not phase.settled:
+            phase, turned = Phase.RESTORING, True
+        before = step
+        phase, step = following(phase, step, steps)
+        assert step in (before, before + 1) and step < steps
+        assert moves <= 2 * steps + 8
+    assert phase is (Phase.ROLLED_BACK if turned else Phase.PROMOTED)
+    assert turned or step == steps - 1

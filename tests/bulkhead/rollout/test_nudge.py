@@ -1,0 +1,42 @@
+import threading
+from pathlib import Path
+
+from bulkhead.rollout.nudge import looks, nudge
+from tests.waiting import until
+
+
+def _collect(home: Path, stop: threading.Event, seen: list[None]) -> threading.Thread:
+    def loop() -> None:
+        for look in looks(home, stop):
+            seen.append(look)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    return thread
+
+
+def test_it_looks_at_once_at_every_nudge_and_when_there_is_none(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("bulkhead.rollout.nudge._LOOK_MS", 60_000)
+    stop, seen = threading.Event(), []
+    thread = _collect(tmp_path, stop, seen)
+    until(lambda: len(seen) == 1, "the first look")
+
+    def nudged() -> bool:
+        nudge(tmp_path)
+        return len(seen) >= 2
+
+    until(nudged, "a look after a nudge")
+    stop.set()
+    nudge(tmp_path)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_lost_nudge_costs_one_period(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("bulkhead.rollout.nudge._LOOK_MS", 50)
+    stop, seen = threading.Event(), []
+    thread = _collect(tmp_path, stop, seen)
+    until(lambda: len(seen) >= 3, "looks without a nudge")
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()

@@ -1,0 +1,338 @@
+"""What the reconciler decides, over a world in memory. ``test_kill`` ends it at every step of a real one."""
+
+from itertools import pairwise
+
+import pytest
+
+from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.pods.status import Phase as PodPhase
+from bulkhead.pods.status import PodStatus
+from bulkhead.rollout.plan import RETURN, Plan
+from tests.rollouts import revision
+from tests.worlds import Stage
+
+PLAN = Plan(weights=(10, 100), step_s=5, min_requests=20, ready_s=60, hold_s=300, drain_s=10)
+
+
+@pytest.fixture
+def stage(sqlite_url: str) -> Stage:
+    return Stage(sqlite_url)
+
+
+def _ask(stage: Stage, name: str, plan: Plan = PLAN) -> Rollout:
+    spec = revision(name)
+    return stage.ledger.request_rollout(
+        spec.columns(), plan.model_dump(mode="json"), key=name, owner=f"run of {name}", requested_by="a test"
+    )
+
+
+def _stable(stage: Stage, name: str = "old") -> str:
+    rollout = _ask(stage, name, RETURN)
+    assert stage.reconciler.run_once() is False
+    assert stage.now(rollout).phase is Phase.PROMOTED
+    return rollout.revision_id
+
+
+def _pass_step(stage: Stage, rollout: Rollout, requests: int = 100) -> None:
+    stage.clock.pass_by(6)
+    stage.router.answer(rollout.revision_id, requests)
+    stage.reconciler.run_once()
+
+
+def test_a_good_release_goes_up_step_by_step_and_moves_the_alias_last(stage: Stage) -> None:
+    old = _stable(stage)
+    rollout = _ask(stage, "new")
+    assert stage.reconciler.run_once() is True
+    assert stage.weights == {old: 90, rollout.revision_id: 10}
+    assert stage.registry.alias == stage.registry.versions[old]
+    _pass_step(stage, rollout)
+    assert stage.weights == {rollout.revision_id: 100}
+    assert stage.registry.alias == stage.registry.versions[old]
+    _pass_step(stage, rollout)
+    assert stage.now(rollout).phase is Phase.PROMOTED
+    assert stage.registry.alias == stage.registry.versions[rollout.revision_id]
+    assert old not in stage.workloads.servers
+    assert list(stage.router.read("digits")[1].endpoints) == [rollout.revision_id]
+
+
+def test_the_stable_revision_stays_warm_until_the_end(stage: Stage) -> None:
+    old = _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    _pass_step(stage, rollout)
+    assert stage.weights == {rollout.revision_id: 100}
+    assert old in stage.workloads.servers and old in stage.router.read("digits")[1].endpoints
+
+
+def test_a_bad_release_goes_back_with_the_numbers(stage: Stage) -> None:
+    old = _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    stage.clock.pass_by(2)
+    stage.router.answer(rollout.revision_id, 20, failures=5)
+    stage.reconciler.run_once()
+    done = stage.now(rollout)
+    assert done.phase is Phase.ROLLED_BACK
+    assert done.reason == "at 10 % of the traffic 5 of 20 (25.0%) requests failed, limit 1.0%"
+    assert done.exposed_at and done.decided_at and done.contained_at
+    assert stage.weights == {old: 100}
+    assert stage.registry.alias == stage.registry.versions[old]
+    assert rollout.revision_id not in stage.workloads.servers
+
+
+def test_failures_before_the_step_are_not_held_against_it(stage: Stage) -> None:
+    _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.router.answer(rollout.revision_id, 100, failures=100)
+    stage.reconciler.run_once()
+    _pass_step(stage, rollout)
+    assert stage.now(rollout).step == 1
+
+
+def test_without_traffic_it_holds_and_after_the_bound_goes_back(stage: Stage) -> None:
+    old = _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    stage.clock.pass_by(299)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.ANALYSING
+    stage.clock.pass_by(2)
+    stage.reconciler.run_once()
+    assert stage.weights == {old: 100}
+    assert "no sufficient evidence after 300 s" in str(stage.now(rollout).reason)
+
+
+def test_a_counter_reset_holds(stage: Stage) -> None:
+    _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.router.answer(rollout.revision_id, 1000)
+    stage.reconciler.run_once()
+    stage.router.seen.clear()
+    stage.router.answer(rollout.revision_id, 50, failures=50)
+    stage.clock.pass_by(10)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.ANALYSING
+    assert stage.ledger.events(rollout.id, "waiting")[-1].data["for"] == "hold: no-data"
+
+
+def test_what_it_waits_for_is_recorded_once_not_at_every_look(stage: Stage) -> None:
+    _stable(stage)
+    rollout = _ask(stage, "new")
+    for _ in range(5):
+        stage.reconciler.run_once()
+    assert len(stage.ledger.events(rollout.id, "waiting")) == 1
+
+
+def test_a_candidate_that_is_not_ready_in_time_goes_back_without_having_had_traffic(stage: Stage) -> None:
+    old = _stable(stage)
+    stage.workloads.ready = False
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.LAUNCHED
+    stage.clock.pass_by(61)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).reason == "the candidate was not ready after 60 s"
+    assert all(share == {old: 100} for share in stage.router.history)
+
+
+def test_a_candidate_that_dies_at_its_start_goes_back_with_its_own_words(stage: Stage) -> None:
+    _stable(stage)
+    stage.workloads.ready = False
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    stage.workloads.servers[rollout.revision_id] = PodStatus(PodPhase.FAILED, message="no module named digits")
+    stage.reconciler.run_once()
+    assert "did not start: application: no module named digits" in str(stage.now(rollout).reason)
+
+
+def test_a_candidate_that_dies_under_traffic_goes_back_without_waiting_for_statistics(stage: Stage) -> None:
+    old = _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    stage.workloads.die(rollout.revision_id)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).reason == "the candidate stopped serving: killed"
+    assert stage.weights == {old: 100}
+
+
+def test_a_rollback_from_outside_is_carried_out(stage: Stage) -> None:
+    old = _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    stage.ledger.request_rollback(key="r", reason="a person said so", requested_by="cli", service="digits")
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.ROLLED_BACK
+    assert stage.weights == {old: 100}
+
+
+def test_a_rollback_after_the_alias_has_moved_moves_it_back(stage: Stage) -> None:
+    old = _stable(stage)
+    rollout = _ask(stage, "new", Plan(weights=(100,), judged=False))
+    stage.ledger.transition(rollout, Phase.REGISTERED, "registered", {})
+    stage.registry.versions[rollout.revision_id] = "9"
+    stage.ledger.set_model_version(rollout.revision_id, "9")
+    stage.registry.point("digits", "9", "digits", rollout.generation)
+    stage.ledger.request_rollback(key="r", reason="late", requested_by="cli", service="digits")
+    stage.reconciler.run_once()
+    assert stage.registry.alias == stage.registry.versions[old]
+
+
+def test_a_first_release_that_fails_leaves_no_champion_and_nobody_in_the_router(stage: Stage) -> None:
+    rollout = _ask(stage, "first", Plan(weights=(100,), step_s=0, min_requests=20))
+    stage.reconciler.run_once()
+    assert stage.weights == {rollout.revision_id: 100}
+    stage.router.answer(rollout.revision_id, 50, failures=50)
+    stage.reconciler.run_once()
+    assert (stage.weights, stage.registry.alias) == ({}, None)
+
+
+def test_a_revision_is_drained_before_it_is_stopped_but_not_for_ever(stage: Stage) -> None:
+    _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    stage.router.answer(rollout.revision_id, 20, failures=20, active=3)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.DRAINING
+    assert rollout.revision_id in stage.workloads.servers
+    stage.clock.pass_by(11)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.ROLLED_BACK
+    assert rollout.revision_id not in stage.workloads.servers
+
+
+# What does not answer, what is broken
+
+
+def test_a_model_that_does_not_exist_goes_back_with_traffic_where_it_was(stage: Stage) -> None:
+    old = _stable(stage)
+    spec = revision("new", model_version="77")
+    plan = PLAN.model_dump(mode="json")
+    rollout = stage.ledger.request_rollout(spec.columns(), plan, key="n", owner="run", requested_by="a test")
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.ROLLED_BACK
+    assert stage.now(rollout).reason == "MLflow knows no version 77 of model 'digits'"
+    assert stage.weights == {old: 100}
+    assert stage.workloads.launched == [old]
+
+
+def test_what_is_down_is_waited_for_on_the_way_forward_up_to_a_bound(stage: Stage) -> None:
+    _stable(stage)
+    stage.registry.broken = UnavailableError("MLflow does not answer")
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.REQUESTED
+    stage.clock.pass_by(301)
+    stage.reconciler.run_once()
+    assert "gave up after 300 s: MLflow does not answer" in str(stage.now(rollout).reason)
+
+
+def test_on_the_way_back_there_is_no_giving_up(stage: Stage) -> None:
+    old = _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    stage.router.up = False
+    stage.ledger.request_rollback(key="r", reason="x", requested_by="cli", service="digits")
+    stage.reconciler.run_once()
+    stage.clock.pass_by(86400)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.RESTORING
+    stage.router.up = True
+    stage.reconciler.run_once()
+    assert stage.weights == {old: 100}
+
+
+@pytest.mark.parametrize("error", [InvalidInputError("gpus", 9, "ask for fewer"), RuntimeError("a bug")])
+def test_an_error_in_one_release_rolls_it_back_and_does_not_keep_others_from_theirs(
+    stage: Stage, error: Exception
+) -> None:
+    _stable(stage)
+    broken = _ask(stage, "new")
+    other = revision("other", service="letters")
+    plan = RETURN.model_dump(mode="json")
+    sound = stage.ledger.request_rollout(other.columns(), plan, key="o", owner="o", requested_by="a test")
+    stage.registry.versions[sound.revision_id] = "5"
+    stage.ledger.set_model_version(sound.revision_id, "5")
+    stage.registry.broken = error
+    stage.reconciler.run_once()
+    assert str(error) in str(stage.now(broken).reason)
+    assert stage.now(broken).phase is Phase.ROLLED_BACK
+    assert stage.now(sound).phase is Phase.PROMOTED
+
+
+def test_an_error_after_promotion_does_not_turn_it_round(stage: Stage, monkeypatch) -> None:
+    _stable(stage)
+    rollout = _ask(stage, "new", Plan(weights=(100,), judged=False))
+
+    def broken(revision_id: str, generation: int) -> None:
+        raise RuntimeError("cannot stop it")
+
+    monkeypatch.setattr(stage.workloads, "stop", broken)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.RETIRING
+    assert stage.weights == {rollout.revision_id: 100}
+    monkeypatch.undo()
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.PROMOTED
+
+
+# Zombies
+
+
+def test_a_zombie_reconciler_cannot_shift_traffic_back(stage: Stage) -> None:
+    old = _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    stale = stage.now(rollout)  # what a reconciler read before it was suspended
+    stage.ledger.request_rollback(key="r", reason="x", requested_by="cli", service="digits")
+    stage.reconciler.run_once()
+    assert stage.another()._advance(stale).phase is Phase.ANALYSING  # it meets the fence, and gives up
+    assert stage.weights == {old: 100}
+    assert stage.now(rollout).phase is Phase.ROLLED_BACK
+
+
+def test_two_reconcilers_at_once_do_no_harm(stage: Stage) -> None:
+    _stable(stage)
+    rollout = _ask(stage, "new")
+    second = stage.another()
+    for _ in range(4):
+        stage.clock.pass_by(6)
+        stage.router.answer(rollout.revision_id, 100)
+        stage.reconciler.run_once()
+        second.run_once()
+    assert stage.now(rollout).phase is Phase.PROMOTED
+    assert len(stage.ledger.events(rollout.id, "promoted")) == 1
+
+
+# The stable revision
+
+
+def test_a_stable_server_that_died_is_started_again(stage: Stage) -> None:
+    old = _stable(stage)
+    generation = stage.ledger.service("digits").generation
+    stage.workloads.die(old)
+    stage.reconciler.run_once()
+    assert stage.workloads.launched == [old, old]
+    assert stage.ledger.service("digits").generation == generation + 1
+
+
+def test_one_that_dies_again_and_again_is_started_ever_more_rarely(stage: Stage) -> None:
+    old = _stable(stage)
+    for _ in range(600):
+        stage.workloads.die(old)
+        stage.reconciler.run_once()
+        stage.clock.pass_by(0.5)
+    repairs = [event.at for event in stage.ledger.events(kind="repair")]
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(repairs)]
+    assert gaps[:6] == [1, 2, 4, 8, 16, 32]
+    assert max(gaps) == 60
+
+
+def test_a_stable_server_that_dies_during_a_rollout_does_not_stop_it(stage: Stage) -> None:
+    old = _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    stage.workloads.die(old)
+    _pass_step(stage, rollout)
+    _pass_step(stage, rollout)
+    assert stage.now(rollout).phase is Phase.PROMOTED

@@ -1,0 +1,138 @@
+"""A world in memory for the reconciler's own tests: it keeps the fences that the real one keeps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import inf
+
+from bulkhead.errors import FencedError, NotFoundError, UnavailableError
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.tables import Revision, Rollout
+from bulkhead.pods.status import Phase as PodPhase
+from bulkhead.pods.status import PodStatus
+from bulkhead.rollout.reconciler import Reconciler
+from bulkhead.rollout.workloads import Workload
+from bulkhead.rollout.world import World
+from bulkhead.routers.base import Counters, Fence, Split
+
+
+class Clock:
+    """A clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 24, 10, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass
+class MemoryRouter:
+    """Splits by assignment. Attributes: splits by service, counters by revision, whether it answers."""
+
+    splits: dict[str, tuple[Fence, Split]] = field(default_factory=dict)
+    seen: dict[str, Counters] = field(default_factory=dict)
+    up: bool = True
+    history: list[dict[str, int]] = field(default_factory=list)
+
+    def read(self, service: str) -> tuple[Fence, Split]:
+        return self.splits.get(service, (Fence(0, 0), Split()))
+
+    def apply(self, service: str, split: Split, fence: Fence) -> None:
+        if fence < self.read(service)[0]:
+            raise FencedError("an older fence")
+        if not self.up:
+            raise UnavailableError("the router is down")
+        self.splits[service] = (fence, split)
+        self.history.append(dict(split.weights))
+
+    def counters(self, service: str) -> Mapping[str, Counters]:
+        if not self.up:
+            raise UnavailableError("the router is down")
+        return self.seen
+
+    def answer(self, revision: str, requests: int, failures: int = 0, slow: int = 0, active: int = 0) -> None:
+        """Count so many requests more."""
+        old = self.seen.get(revision, Counters())
+        self.seen[revision] = Counters(
+            old.requests + requests,
+            old.failures + failures,
+            {250.0: old.slow.get(250.0, 0) + requests - slow, inf: old.slow.get(inf, 0) + requests},
+            active,
+        )
+
+
+@dataclass
+class MemoryWorkloads:
+    """Servers by revision. Attributes: ready (what a new server is), servers, launched (in order)."""
+
+    ready: bool = True
+    servers: dict[str, PodStatus] = field(default_factory=dict)
+    launched: list[str] = field(default_factory=list)
+
+    def launch(self, revision: Revision, generation: int) -> None:
+        if revision.id not in self.servers or self.servers[revision.id].ended:
+            self.servers[revision.id] = PodStatus(PodPhase.RUNNING, ready=self.ready)
+            self.launched.append(revision.id)
+
+    def find(self, revision_id: str) -> Workload | None:
+        status = self.servers.get(revision_id)
+        return Workload(1000 + self.launched.index(revision_id), status) if status else None
+
+    def stop(self, revision_id: str, generation: int) -> None:
+        self.servers.pop(revision_id, None)
+
+    def die(self, revision_id: str) -> None:
+        self.servers[revision_id] = PodStatus(PodPhase.FAILED, message="killed")
+
+
+@dataclass
+class MemoryRegistry:
+    """Versions and one alias. Attributes: versions by revision, alias, broken (raised by register)."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    alias: str | None = None
+    broken: Exception | None = None
+    generations: dict[str, int] = field(default_factory=dict)
+
+    def register(self, model_name: str, model_uri: str, revision: str) -> str:
+        if self.broken is not None:
+            raise self.broken
+        return self.versions.setdefault(revision, str(len(self.versions) + 1))
+
+    def check(self, model_name: str, version: str) -> None:
+        if version not in self.versions.values():
+            raise NotFoundError(f"MLflow knows no version {version} of model {model_name!r}")
+
+    def champion(self, model_name: str) -> str | None:
+        return self.alias
+
+    def point(self, model_name: str, version: str | None, service: str, generation: int) -> None:
+        if generation < self.generations.get(service, 0):
+            raise FencedError("an older generation")
+        self.alias, self.generations[service] = version, generation
+
+
+class Stage:
+    """A reconciler with its memory world. Attributes: ledger, router, workloads, registry, clock, reconciler."""
+
+    def __init__(self, url: str) -> None:
+        self.clock = Clock()
+        self.ledger = Ledger(url, self.clock)
+        self.router, self.workloads, self.registry = MemoryRouter(), MemoryWorkloads(), MemoryRegistry()
+        self.reconciler = self.another()
+
+    def another(self) -> Reconciler:
+        """A second reconciler over the same world."""
+        world = World(self.ledger, self.router, self.workloads, self.registry)  # type: ignore[arg-type]
+        return Reconciler(self.ledger, world, self.clock)
+
+    def now(self, rollout: Rollout) -> Rollout:
+        return self.ledger.rollout(rollout.id)
+
+    @property
+    def weights(self) -> dict[str, int]:
+        return dict(self.router.read("digits")[1].weights)
