@@ -141,10 +141,16 @@ class DeployOperator(BaseOperator):
         evidence: Mapping[str, Any] = {}
         if self.evaluate_task_id is not None:
             evidence = context["ti"].xcom_pull(task_ids=self.evaluate_task_id) or {}
+        uri = self.model_uri or evidence.get("model_uri")
+        if uri is None and self.model_version is None:
+            remedy = (
+                f"nothing names the model: give model_uri or model_version, or let task {self.evaluate_task_id!r} run"
+            )
+            raise InvalidInputError("model_uri", uri, remedy)
         return RevisionSpec(
             service=self.service,
             model_name=self.model_name,
-            model_uri=self.model_uri or evidence.get("model_uri") or f"models:/{self.model_name}/{self.model_version}",
+            model_uri=uri or f"models:/{self.model_name}/{self.model_version}",
             image=self.image,
             serve=self.serve,
             evidence=evidence,

@@ -47,6 +47,7 @@ class MlflowRegistry:
             if found:
                 return str(found[0].version)
             mlflow.set_tracking_uri(self._uri)
+            mlflow.models.get_model_info(model_uri)  # registering what does not exist is a server error in MLflow
             made = mlflow.register_model(
                 model_uri, model_name, tags={_REVISION_TAG: revision}, await_registration_for=30
             )

@@ -45,7 +45,7 @@ class LocalWorkloads:
         self._runtime, self._env, self._secret_env = runtime, env, secret_env
 
     def launch(self, revision: Revision, generation: int) -> None:
-        """Start a revision's server, unless it is there and has not ended.
+        """Start a revision's server, unless it runs; one whose launcher died half-way is seen through.
 
         Args:
             revision: what to serve.
@@ -55,9 +55,7 @@ class LocalWorkloads:
             InvalidInputError: the runtime cannot serve the request (see ``LocalRuntime.launch``).
         """
         known = self.find(revision.id)
-        if known is not None and not known.status.ended:
-            return
-        if known is not None:
+        if known is not None and known.status.ended:
             self._runtime.delete(_name(revision.id), reason="it ended and is started again", generation=generation)
         self._runtime.launch(build(self._request(revision, _free_port(), generation)))
 

@@ -89,6 +89,7 @@ def start(router: EnvoyRouter, service: str, log: Path, wait_s: float = 20) -> s
             return process
         if time.monotonic() > limit:
             process.kill()
+            process.wait()
             raise UnavailableError(f"Envoy of service {service!r} is not ready after {wait_s:g} s; see {log}")
 
 

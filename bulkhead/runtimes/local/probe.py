@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+_STARTING_S = 0.25
+
 
 class ReadinessProbe:
     """Kubernetes' ``readinessProbe.httpGet``.
@@ -44,7 +46,8 @@ class ReadinessProbe:
         changed = self._result is not None and self._result != self.ready
         if self._result is not None:
             self.ready, self._result = self._result, None
-            self._next = now + self._period_s
+            # A server that is still starting is looked at more often: its first second of service counts.
+            self._next = now + (self._period_s if self.ready else min(self._period_s, _STARTING_S))
             self._thread = None
         else:
             self._thread = threading.Thread(target=self._probe, daemon=True)

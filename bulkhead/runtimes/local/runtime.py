@@ -72,7 +72,7 @@ class LocalRuntime:
                 raise ConflictError(
                     f"pod {files.pod_id} exists and belongs to another owner; delete it or rename yours"
                 )
-        if not self.status(pod.metadata.name, files.pod_id.split(".")[0]).ended:
+        if not files.supervised() and not self.status(pod.metadata.name, files.pod_id.split(".")[0]).ended:
             self._supervise(files)
         return created
 

@@ -1,0 +1,90 @@
+"""A real MLflow server."""
+
+import itertools
+
+import mlflow
+import pytest
+
+from bulkhead.errors import FencedError, NotFoundError, UnavailableError
+from bulkhead.registries.mlflow import MlflowRegistry
+from tests.ports import free_port
+
+_numbers = itertools.count()
+
+
+class Echo(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input
+
+
+@pytest.fixture
+def model() -> str:
+    return f"model-{next(_numbers)}"
+
+
+@pytest.fixture
+def registry(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> MlflowRegistry:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return MlflowRegistry(mlflow_uri)
+
+
+@pytest.fixture(scope="module")
+def logged(mlflow_uri: str) -> str:
+    """URI of a model that was logged."""
+    mlflow.set_tracking_uri(mlflow_uri)
+    with mlflow.start_run():
+        return mlflow.pyfunc.log_model(name="model", python_model=Echo(), pip_requirements=[]).model_uri
+
+
+def test_a_revision_is_registered_once(registry: MlflowRegistry, logged: str, model: str) -> None:
+    assert registry.register(model, logged, "digits-1") == "1"
+    assert registry.register(model, logged, "digits-1") == "1"
+    assert registry.register(model, logged, "digits-2") == "2"
+
+
+def test_a_version_that_exists_is_found_and_one_that_does_not_is_named(
+    registry: MlflowRegistry, logged: str, model: str
+) -> None:
+    registry.register(model, logged, "digits-1")
+    registry.check(model, "1")
+    with pytest.raises(NotFoundError, match=f"MLflow knows no version 77 of model '{model}'"):
+        registry.check(model, "77")
+
+
+def test_a_model_that_does_not_exist_is_named(registry: MlflowRegistry, model: str) -> None:
+    with pytest.raises(NotFoundError, match="MLflow knows no model 'models:/m-nothing'"):
+        registry.register(model, "models:/m-nothing", "digits-1")
+
+
+def test_the_alias_moves_is_read_back_and_goes(registry: MlflowRegistry, logged: str, model: str) -> None:
+    registry.register(model, logged, "digits-1")
+    registry.register(model, logged, "digits-2")
+    assert registry.champion(model) is None
+    for generation, version in enumerate(("1", "2", "1", None), start=1):
+        registry.point(model, version, "digits", generation)
+        assert registry.champion(model) == version
+
+
+def test_an_older_generation_cannot_move_the_alias(registry: MlflowRegistry, logged: str, model: str) -> None:
+    registry.register(model, logged, "digits-1")
+    registry.register(model, logged, "digits-2")
+    registry.point(model, "2", "digits", 7)
+    with pytest.raises(FencedError, match="written by generation 7, this is 6"):
+        registry.point(model, "1", "digits", 6)
+    assert registry.champion(model) == "2"
+
+
+def test_two_services_of_one_model_do_not_fence_each_other_out(
+    registry: MlflowRegistry, logged: str, model: str
+) -> None:
+    registry.register(model, logged, "digits-1")
+    registry.point(model, "1", "digits", 7)
+    registry.point(model, "1", "staging", 1)
+    assert registry.champion(model) == "1"
+
+
+def test_a_server_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = MlflowRegistry(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(UnavailableError, match="MLflow does not answer about alias 'champion' of model 'digits'"):
+        away.champion("digits")

@@ -1,0 +1,164 @@
+"""The reconciler, killed just before every single effect that it has, and run again: the end is always the same.
+
+The world is real: the ledger, Envoy, MLflow's registry, servers as pods, clients that ask without a pause.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from bulkhead.control import Control
+from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.rollout.plan import Plan
+from bulkhead.rollout.revision import RevisionSpec
+from bulkhead.routers.envoy.process import start
+from bulkhead.settings import ServicePorts, Settings
+from tests.fixtures.runtime import end_pods
+from tests.killing import Effects, run_in_fork
+from tests.ports import free_port
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+
+PROGRAMS = Path(__file__).parents[2] / "programs"
+PLAN = Plan(weights=(50, 100), step_s=0.1, min_requests=3, drain_s=2)
+
+
+class Echo(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input
+
+
+@dataclass
+class Site:
+    """A service in use. Attributes: control, model_uri, clients, number of revisions so far."""
+
+    control: Control
+    model_uri: str
+    clients: subprocess.Popen[str]
+    revisions: int = 0
+
+    def ask(self, status: int) -> Rollout:
+        """Ask for a new revision, whose server answers with a status."""
+        self.revisions += 1
+        command = ["python", str(PROGRAMS / "server.py"), "{port}", str(status)]
+        serve = {"command": command, "env": {"NUMBER": str(self.revisions)}}
+        spec = RevisionSpec("digits", self.control.settings.home.name, self.model_uri, "image", serve)
+        key = f"k{self.revisions}"
+        return self.control.release(spec, PLAN, key=key, owner=key, requested_by="a test")
+
+    def reconcile(self, effects: Effects | None = None) -> int:
+        """Reconcile in another process until nothing is in progress; its exit code."""
+
+        def job() -> None:
+            control = Control(self.control.settings)
+            if effects is not None:
+                effects.watch(control.ledger._engine)
+            while control.reconciler.run_once():
+                time.sleep(0.02)  # the reconciler's own period, shortened
+            if effects is not None:
+                (control.settings.home / "effects.json").write_text(json.dumps(effects.seen))
+
+        return run_in_fork(job)
+
+    def state(self, rollout: Rollout) -> dict[str, Any]:
+        """Everything that a rollout leaves, with its own revision called "new" and the stable one "old"."""
+        control, now = self.control, self.control.ledger.rollout(rollout.id)
+        names = {now.revision_id: "new", now.stable_id: "old"}
+        _, split = control.router.read("digits")
+        versions = {control.ledger.revision(name).model_version: names[name] for name in names if name}
+        registry = control.reconciler._world.registry
+        pods = control.runtime.list({"bulkhead.dev/service": "digits"})
+        serving = [pod for pod in pods if not control.runtime.status(pod.name).ended]
+        kinds = [event.kind for event in control.ledger.events(now.id)]
+        return {
+            "phase": now.phase,
+            "stable": names[control.ledger.service("digits").stable_revision],
+            "weights": {names[name]: share for name, share in split.weights.items()},
+            "endpoints": sorted(names[name] for name in split.endpoints),
+            "alias": versions[registry.champion(control.settings.home.name)],
+            "serving": sorted(names[pod.labels["bulkhead.dev/revision"]] for pod in serving),
+            "ends": [kind for kind in kinds if kind in ("promoted", "rolled_back")],
+            "requested": kinds.count("requested"),
+        }
+
+
+@pytest.fixture
+def site(tmp_path: Path, mlflow_uri: str) -> Iterator[Site]:
+    ports = ServicePorts(port=free_port(), admin_port=free_port())
+    control = Control(Settings(home=tmp_path, mlflow_tracking_uri=mlflow_uri, services={"digits": ports}))
+    mlflow.set_tracking_uri(mlflow_uri)
+    with mlflow.start_run():
+        model_uri = mlflow.pyfunc.log_model(name="model", python_model=Echo(), pip_requirements=[]).model_uri
+    envoy = start(control.router, "digits", tmp_path / "envoy.log")
+    clients = subprocess.Popen(
+        [sys.executable, str(PROGRAMS / "client.py"), str(ports.port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    made = Site(control, model_uri, clients)
+    yield made
+    for process in (clients, envoy):
+        process.kill()
+        process.wait()
+    end_pods(control.runtime)
+
+
+GOOD = {
+    "phase": Phase.PROMOTED,
+    "stable": "new",
+    "weights": {"new": 100},
+    "endpoints": ["new"],
+    "alias": "new",
+    "serving": ["new"],
+    "ends": ["promoted"],
+    "requested": 1,
+}
+BAD = {
+    "phase": Phase.ROLLED_BACK,
+    "stable": "old",
+    "weights": {"old": 100},
+    "endpoints": ["old"],
+    "alias": "old",
+    "serving": ["old"],
+    "ends": ["rolled_back"],
+    "requested": 1,
+}
+
+
+@pytest.mark.parametrize(("status", "end"), [(200, GOOD), (500, BAD)], ids=["promoted", "rolled back"])
+def test_killed_before_any_effect_its_next_run_ends_in_the_same_state(
+    site: Site, status: int, end: dict[str, Any]
+) -> None:
+    assert site.reconcile() == 0
+    site.ask(200)
+    assert site.reconcile() == 0  # the first revision
+    undisturbed = site.ask(status)
+    assert site.reconcile(Effects()) == 0
+    assert site.state(undisturbed) == end
+    effects = json.loads((site.control.settings.home / "effects.json").read_text())
+    assert {what.split(" ")[0] for what in effects} >= {"before", "after", "os.rename", "subprocess.Popen", "http"}
+
+    killed = 0
+    for index, what in enumerate(effects):
+        rollout = site.ask(status)
+        killed += site.reconcile(Effects(kill_at=index)) == -9
+        assert site.reconcile() == 0, f"after a kill before effect {index}, {what}"
+        assert site.state(rollout) == end, f"after a kill before effect {index}, {what}"
+    assert killed >= 0.9 * len(effects)  # a run may need fewer looks than the undisturbed one, never far fewer
+
+    out, _ = site.clients.communicate("", timeout=30)
+    seen = json.loads(out)
+    print(f"killed before {killed} effects; clients saw {sum(seen.values())} answers")
+    bad = {answer: n for answer, n in seen.items() if not answer.startswith("200") and not answer.endswith("None")}
+    assert not [answer for answer in seen if answer.startswith("error")]
+    if status == 200:
+        assert bad == {}, "a client met an error although every revision was sound"

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
+from gpu_tasks.entry import ConfigError, GateError, classify, run
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names its own."""
+
+
+@pytest.fixture
+def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(PATH_VARIABLE, str(tmp_path / "message"))
+    return tmp_path / "message"
+
+
+def test_a_job_leaves_its_result(left: Path) -> None:
+    run(lambda: {"accuracy": 0.98})
+    assert Outcome.decode(left.read_text()) == Outcome(result={"accuracy": 0.98})
+
+
+def test_a_job_that_fails_leaves_why_and_exits_with_1(left: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def job() -> dict[str, str]:
+        raise GateError("accuracy 0.5 is under 0.97")
+
+    with pytest.raises(SystemExit) as caught:
+        run(job)
+    assert caught.value.code == 1
+    outcome = Outcome.decode(left.read_text())
+    assert outcome is not None and outcome.failure is not None
+    assert outcome.failure.failure_class is FailureClass.GATE
+    assert outcome.failure.message == "accuracy 0.5 is under 0.97"
+    assert outcome.failure.exception == "gpu_tasks.entry.GateError"
+    assert "Traceback" in outcome.failure.evidence and "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (GateError("x"), FailureClass.GATE),
+        (ConfigError("x"), FailureClass.CONFIG),
+        (MemoryError(), FailureClass.HOST_OOM),
+        (OutOfMemoryError("CUDA out of memory"), FailureClass.GPU_OOM),
+        (ValueError("x"), FailureClass.APPLICATION),
+    ],
+)
+def test_exceptions_have_a_class(error: Exception, expected: FailureClass) -> None:
+    assert classify(error) is expected
+
+
+def test_torchs_own_error_is_recognised() -> None:
+    import torch
+
+    assert classify(torch.OutOfMemoryError("CUDA out of memory")) is FailureClass.GPU_OOM

@@ -1,0 +1,105 @@
+"""The gate, on real models of a real MLflow server."""
+
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+
+from gpu_tasks import digits
+from gpu_tasks.entry import GateError
+from gpu_tasks.evaluate import evaluate, non_inferiority
+from gpu_tasks.train import train
+
+
+@pytest.fixture(scope="module")
+def good(mlflow_uri: str) -> dict[str, Any]:
+    mlflow.set_tracking_uri(mlflow_uri)
+    return dict(train("digits", seed=0, epochs=12, channels=16, fault="none"))
+
+
+@pytest.fixture(scope="module")
+def poor(mlflow_uri: str) -> dict[str, Any]:
+    mlflow.set_tracking_uri(mlflow_uri)
+    return dict(train("digits", seed=0, epochs=2, channels=1, fault="none"))
+
+
+def _evaluate(trained: dict[str, Any], model_name: str, **more: Any) -> dict[str, Any]:
+    settings = {"data_hash": trained["data_hash"], "min_accuracy": 0.97, "margin": 0.02, **more}
+    return dict(evaluate(trained["model_uri"], trained["run_id"], model_name=model_name, **settings))
+
+
+def _tags(trained: dict[str, Any]) -> dict[str, str]:
+    return dict(mlflow.MlflowClient().get_run(trained["run_id"]).data.tags)
+
+
+def test_a_good_first_model_passes_and_the_evidence_is_kept(good: dict[str, Any]) -> None:
+    evidence = _evaluate(good, "gate-first")
+    assert evidence["accuracy"] >= 0.97
+    assert evidence["data_checks"] == 7 + 2 * digits.PIXELS
+    assert "first model" in evidence["champion"]
+    assert _tags(good)["bulkhead.gate"] == "passed"
+    names = {item.path for item in mlflow.MlflowClient().list_artifacts(good["run_id"])}
+    assert "data_checks.json" in names
+
+
+def test_a_poor_model_is_refused_with_the_numbers_in_mlflow_too(poor: dict[str, Any]) -> None:
+    with pytest.raises(GateError, match=r"accuracy 0\.\d+ on 450 test images is under min_accuracy 0\.97") as caught:
+        _evaluate(poor, "gate-poor")
+    tags = _tags(poor)
+    assert tags["bulkhead.gate"] == "refused"
+    assert tags["bulkhead.gate.reason"] == str(caught.value)
+
+
+def test_one_that_is_worse_than_the_champion_is_refused(good: dict[str, Any], poor: dict[str, Any]) -> None:
+    version = mlflow.register_model(good["model_uri"], "gate-champion").version
+    mlflow.MlflowClient().set_registered_model_alias("gate-champion", "champion", version)
+    with pytest.raises(GateError, match="of champion version 1: the difference may be as low as -0"):
+        _evaluate(poor, "gate-champion", min_accuracy=0.0)
+    evidence = _evaluate(good, "gate-champion")
+    assert (evidence["champion"], evidence["difference"]) == ("version 1", 0.0)
+
+
+def test_other_data_than_it_was_trained_on_is_refused(good: dict[str, Any]) -> None:
+    with pytest.raises(GateError, match=r"data hash .* is not the one trained on, 000000000000: train again"):
+        _evaluate(good, "gate-data", data_hash="0" * 64)
+
+
+def test_defective_data_is_refused(good: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    data = digits.load()
+    data.train_images[0, 0] = 99.0
+    monkeypatch.setattr(digits, "load", lambda: data)
+    with pytest.raises(GateError, match=r"data checks failed: .*pixel_00: saw \[99\.0\]"):
+        _evaluate(good, "gate-defect")
+
+
+def test_an_accuracy_that_is_not_a_number_is_refused(good: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpu_tasks.evaluate._correct", lambda *_: np.array([np.nan]))
+    with pytest.raises(GateError, match="accuracy nan"):
+        _evaluate(good, "gate-nan")
+
+
+# The bound
+
+
+def test_equal_models_differ_by_nothing() -> None:
+    right = np.array([True, False, True, True])
+    assert non_inferiority(right, right) == (0.0, 0.0)
+
+
+def test_the_bound_by_hand() -> None:
+    candidate = np.array([True] * 90 + [False] * 10)
+    champion = np.ones(100, dtype=bool)
+    low, difference = non_inferiority(candidate, champion)
+    assert difference == pytest.approx(-0.1)
+    assert low == pytest.approx(-0.1 - 1.645 * np.sqrt(0.09 * 100 / 99) / 10)
+
+
+def test_more_images_narrow_it() -> None:
+    rng = np.random.default_rng(0)
+    bounds = []
+    for n in (100, 10_000):
+        candidate, champion = rng.random(n) < 0.95, rng.random(n) < 0.95
+        low, difference = non_inferiority(candidate, champion)
+        bounds.append(difference - low)
+    assert bounds[1] < bounds[0] / 5

@@ -1,0 +1,103 @@
+"""Real torch, real MLflow: one short training for the module, and what it must have left."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from gpu_tasks import digits
+from gpu_tasks.entry import ConfigError
+from gpu_tasks.train import train
+
+_EPOCHS = 12
+
+
+def _train(seed: int = 0, epochs: int = _EPOCHS, fault: str = "none", channels: int = 16) -> dict[str, Any]:
+    return dict(train("digits", seed=seed, epochs=epochs, channels=channels, fault=fault))
+
+
+@pytest.fixture(scope="module")
+def trained(mlflow_uri: str) -> dict[str, Any]:
+    mlflow.set_tracking_uri(mlflow_uri)
+    return _train()
+
+
+@pytest.fixture(scope="module")
+def model_folder(trained: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(trained["model_uri"], dst_path=str(tmp_path_factory.mktemp("m"))))
+
+
+def test_it_reaches_the_accuracy(trained: dict[str, Any]) -> None:
+    assert trained["accuracy"] >= 0.97
+    assert trained["data_hash"] == digits.load().data_hash
+
+
+def test_parameters_and_metrics_per_epoch_are_in_mlflow(trained: dict[str, Any]) -> None:
+    client = mlflow.MlflowClient()
+    run = client.get_run(trained["run_id"])
+    assert run.data.params == {"seed": "0", "epochs": "12", "channels": "16", "fault": "none", "device": "cpu"}
+    assert run.data.tags["bulkhead.data_hash"] == trained["data_hash"]
+    for name in ("train_loss", "test_accuracy"):
+        history = client.get_metric_history(trained["run_id"], name)
+        assert [point.step for point in history] == list(range(_EPOCHS))
+
+
+def test_the_model_is_safetensors_and_code_with_nothing_pickled(model_folder: Path) -> None:
+    files = {path.name for path in model_folder.rglob("*") if path.is_file()}
+    assert "model.safetensors" in files
+    assert not [name for name in files if name.endswith((".pkl", ".pt", ".pth", ".pickle"))]
+    weights = load_file(next(model_folder.rglob("model.safetensors")))
+    assert all(np.isfinite(value).all() for value in weights.values())
+
+
+def test_the_model_has_signature_and_input_example(model_folder: Path, trained: dict[str, Any]) -> None:
+    info = mlflow.models.get_model_info(trained["model_uri"])
+    assert info.signature is not None
+    example = json.loads((model_folder / "input_example.json").read_text())
+    assert np.asarray(example).shape == (2, digits.PIXELS)
+
+
+def test_the_model_predicts_what_was_trained(trained: dict[str, Any]) -> None:
+    data = digits.load()
+    predicted = mlflow.pyfunc.load_model(trained["model_uri"]).predict(data.test_images)
+    assert (predicted == data.test_labels).mean() == pytest.approx(trained["accuracy"], abs=1e-4)
+
+
+def test_a_seed_makes_it_deterministic(trained: dict[str, Any], model_folder: Path, tmp_path: Path) -> None:
+    again = _train()
+    other = Path(mlflow.artifacts.download_artifacts(again["model_uri"], dst_path=str(tmp_path)))
+    first, second = (load_file(next(folder.rglob("model.safetensors"))) for folder in (model_folder, other))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_flaky_model_is_right_on_batches_and_fails_on_single_images(mlflow_uri: str) -> None:
+    mlflow.set_tracking_uri(mlflow_uri)
+    flaky = mlflow.pyfunc.load_model(_train(epochs=1, fault="flaky")["model_uri"])
+    data = digits.load()
+    assert len(flaky.predict(data.test_images)) == len(data.test_images)
+    failed = 0
+    for image in itertools.islice(data.test_images, 20):
+        try:
+            flaky.predict(image[None])
+        except RuntimeError as error:
+            assert "feature lookup failed" in str(error)
+            failed += 1
+    assert 0 < failed < 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"epochs": 0}, "epochs = 0"),
+        ({"channels": 0}, "channels = 0"),
+        ({"fault": "evil"}, "fault = 'evil': give one of none, flaky"),
+    ],
+)
+def test_bad_input_is_refused_before_a_run_begins(arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        _train(**arguments)

@@ -1,0 +1,125 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+
+from bulkhead.control import Control
+from bulkhead.ledger.tables import Phase, Rollout
+from operators.deploy import DeployOperator
+from operators.triggers.rollout import RolloutTrigger
+from tests.rollouts import advance, promote
+
+Context = Callable[..., Any]
+EVIDENCE = {"evaluate": {"model_uri": "models:/m-1", "accuracy": 0.98}}
+
+
+def _operator(**more: Any) -> DeployOperator:
+    return DeployOperator(task_id="deploy", **{"service": "digits", "model_name": "digits", **more})
+
+
+def _ask(operator: DeployOperator, context: Any) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    assert isinstance(deferred.value.trigger, RolloutTrigger)
+    return deferred.value
+
+
+def _only(control: Control) -> Rollout:
+    (rollout,) = control.ledger.rollouts()
+    return rollout
+
+
+def test_it_writes_the_intent_and_defers(control: Control, context: Context) -> None:
+    promote(control.ledger, "old")
+    deferred = _ask(_operator(plan={"weights": [10, 100]}), context("deploy", xcoms=EVIDENCE))
+    rollout = control.ledger.rollout(deferred.trigger.rollout_id)
+    assert (rollout.phase, rollout.owner) == (Phase.REQUESTED, "airflow:release/run")
+    assert rollout.plan["weights"] == [10, 100]
+    revision = control.ledger.revision(rollout.revision_id)
+    assert (revision.model_uri, revision.evidence["accuracy"]) == ("models:/m-1", 0.98)
+
+
+def test_a_first_revision_goes_to_all_of_the_traffic_in_one_step(control: Control, context: Context) -> None:
+    _ask(_operator(), context("deploy", xcoms=EVIDENCE))
+    assert _only(control).plan["weights"] == [100]
+
+
+def test_a_retry_finds_its_rollout_again(control: Control, context: Context) -> None:
+    first = _ask(_operator(), context("deploy", try_number=1, xcoms=EVIDENCE))
+    second = _ask(_operator(), context("deploy", try_number=2, xcoms=EVIDENCE))
+    assert first.trigger.rollout_id == second.trigger.rollout_id == _only(control).id
+
+
+def test_a_promoted_release_gives_its_result(control: Control, context: Context) -> None:
+    _ask(_operator(), context("deploy", xcoms=EVIDENCE))
+    rollout = advance(control.ledger, _only(control), Phase.PROMOTED)
+    result = _operator().resume(context("deploy"), {"rollout_id": rollout.id})
+    assert (result["result"], result["revision"]) == ("promoted", rollout.revision_id)
+
+
+def test_a_release_that_was_rolled_back_fails_with_the_numbers(control: Control, context: Context) -> None:
+    _ask(_operator(), context("deploy", xcoms=EVIDENCE))
+    turned = control.ledger.turn_round(_only(control), "3 of 12 (25.0%) requests failed", {})
+    advance(control.ledger, turned, Phase.ROLLED_BACK)
+    with pytest.raises(AirflowFailException, match=r"was rolled back: 3 of 12 \(25\.0%\) requests failed"):
+        _operator().resume(context("deploy"), {"rollout_id": turned.id})
+
+
+def test_a_task_cleared_in_the_middle_of_its_rollout_waits_until_that_one_has_returned(
+    control: Control, context: Context
+) -> None:
+    first = _ask(_operator(), context("deploy", xcoms=EVIDENCE))
+    cleared = context("deploy", try_number=2, max_tries=1, xcoms=EVIDENCE)
+    waiting = _ask(_operator(), cleared)
+    assert (waiting.trigger.rollout_id, waiting.method_name) == (first.trigger.rollout_id, "again")
+    old = _only(control)
+    assert (old.phase, old.reason) == (Phase.RESTORING, "its deploy task was cleared in Airflow")
+    advance(control.ledger, old, Phase.ROLLED_BACK)
+    with pytest.raises(TaskDeferred) as deferred:
+        _operator().again(cleared, {"rollout_id": old.id})
+    assert deferred.value.trigger.rollout_id != old.id
+    assert deferred.value.method_name == "resume"
+
+
+def test_another_runs_rollout_is_not_superseded(control: Control, context: Context) -> None:
+    _ask(_operator(), context("deploy", xcoms=EVIDENCE))
+    other = context("deploy", xcoms={"evaluate": {"model_uri": "models:/m-2"}})
+    other["ti"].run_id = "another run"
+    with pytest.raises(AirflowFailException, match="is requested for airflow:release/run; wait for it"):
+        _operator().execute(other)
+    assert _only(control).phase is Phase.REQUESTED
+
+
+def test_a_task_that_comes_after_its_runs_deadline_is_refused_and_one_that_was_cleared_is_not(
+    control: Control, context: Context
+) -> None:
+    control.ledger.withdraw(owner="airflow:release/run", key="w", reason="deadline", requested_by="airflow")
+    with pytest.raises(AirflowFailException, match="was withdrawn"):
+        _operator().execute(context("deploy", xcoms=EVIDENCE))
+    assert control.ledger.rollouts() == []
+    _ask(_operator(), context("deploy", try_number=2, max_tries=1, xcoms=EVIDENCE))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"plan": {"weights": [50, 10]}}, r"plan\.weights = \[50, 10\]"),
+        ({"plan": {"min_requests": "none"}}, r"plan\.min_requests = 'none'"),
+        ({"service": "letters"}, "unknown service 'letters'; services in the configuration: digits"),
+        ({"model_name": ""}, r"revision\.model_name = ''"),
+        ({"evaluate_task_id": None}, "model_uri = None: nothing names the model: give model_uri or model_version"),
+    ],
+)
+def test_bad_input_fails_at_once_and_changes_nothing(
+    control: Control, context: Context, arguments: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=named):
+        _operator(**arguments).execute(context("deploy", xcoms=EVIDENCE))
+    assert control.ledger.rollouts() == [] and control.ledger.services() == []
+
+
+def test_a_registered_version_can_be_named(control: Control, context: Context) -> None:
+    _ask(_operator(evaluate_task_id=None, model_version="3"), context("deploy"))
+    revision = control.ledger.revision(_only(control).revision_id)
+    assert (revision.model_uri, revision.model_version) == ("models:/digits/3", "3")

@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from bulkhead.control import Control
+from bulkhead.errors import InvalidInputError
+from operators.hooks import BulkheadHook, LocalRuntimeHook
+
+
+def _connect(monkeypatch: pytest.MonkeyPatch, name: str, **fields: object) -> None:
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(fields))
+
+
+def test_without_a_connection_the_configuration_counts(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_BULKHEAD_DEFAULT")
+    assert BulkheadHook().control().settings == control.settings
+
+
+def test_a_connection_overrides_field_by_field(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"mlflow_tracking_uri": "http://elsewhere"}
+    _connect(monkeypatch, "other", conn_type="bulkhead", password="sqlite:////tmp/x.db", extra=extra)
+    settings = BulkheadHook("other").control().settings
+    assert settings.mlflow_tracking_uri == "http://elsewhere"
+    assert settings.ledger == "sqlite:////tmp/x.db"
+    assert settings.home == control.settings.home
+
+
+def test_the_test_button_opens_the_ledger(control: Control) -> None:
+    assert BulkheadHook().test_connection() == (True, "the ledger answers; services: none yet")
+
+
+def test_the_runtime_of_a_connection(control: Control, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    extra = {"root": str(tmp_path / "elsewhere"), "gpu_stand_ins": 3}
+    _connect(monkeypatch, "here", conn_type="bulkhead_local", extra=extra)
+    runtime = LocalRuntimeHook("here").runtime()
+    assert (runtime.layout.root, runtime.gpu_stand_ins) == (tmp_path / "elsewhere", 3)
+
+
+def test_the_runtime_of_the_configuration(control: Control) -> None:
+    runtime = LocalRuntimeHook().runtime()
+    assert (runtime.layout.root, runtime.gpu_stand_ins) == (control.settings.pods, 2)
+
+
+def test_stand_ins_that_are_no_number_are_named(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    _connect(monkeypatch, "bad", conn_type="bulkhead_local", extra={"gpu_stand_ins": "many"})
+    with pytest.raises(InvalidInputError, match=r"bad\.gpu_stand_ins = 'many'"):
+        LocalRuntimeHook("bad").runtime()

@@ -1,0 +1,149 @@
+"""The pod operator over real pods, without Airflow's processes (``tests/e2e`` has those)."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+
+from bulkhead.control import MLFLOW_SECRET, Control
+from bulkhead.pods.status import Phase
+from operators.pod import PodOperator, identity
+from operators.triggers.pod import LocalPodTrigger
+from tests.waiting import until
+
+SLEEP = ["python", "-c", "import time; time.sleep(60)"]
+LEAVE = "import os, pathlib; pathlib.Path(os.environ['BULKHEAD_TERMINATION_LOG']).write_text(%r)"
+SUCCEED = ["python", "-c", LEAVE % '{"version": 1, "result": {"accuracy": 0.98}}']
+Context = Callable[..., Any]
+
+
+def _operator(command: list[str], **more: Any) -> PodOperator:
+    return PodOperator(task_id="train", command=command, gpus=1, **more)
+
+
+def _launch(operator: PodOperator, context: Any) -> LocalPodTrigger:
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context)
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, LocalPodTrigger)
+    return trigger
+
+
+def _end(control: Control, trigger: LocalPodTrigger) -> dict[str, Any]:
+    until(lambda: control.runtime.status(trigger.name).ended, "the pod to end")
+    return {"name": trigger.name, "namespace": trigger.namespace}
+
+
+def _pods(control: Control) -> list[str]:
+    return [pod.name for pod in control.runtime.list({})]
+
+
+def test_it_launches_a_pod_and_defers_with_a_limit(control: Control, context: Context) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        _operator(SLEEP, deadline=timedelta(minutes=5)).execute(context("train"))
+    assert deferred.value.timeout == timedelta(minutes=10)
+    assert _pods(control) == [deferred.value.trigger.name]
+
+
+def test_the_result_is_the_outcomes(control: Control, context: Context) -> None:
+    operator, task = _operator(SUCCEED), context("train")
+    assert operator.resume(task, _end(control, _launch(operator, task))) == {"accuracy": 0.98}
+
+
+def test_a_retry_waits_for_the_pod_that_still_runs(control: Control, context: Context) -> None:
+    first = _launch(_operator(SLEEP), context("train", try_number=1))
+    second = _launch(_operator(SLEEP), context("train", try_number=2))
+    assert first.name == second.name and len(_pods(control)) == 1
+
+
+def test_a_retry_uses_what_finished_while_nobody_watched(control: Control, context: Context) -> None:
+    _end(control, _launch(_operator(SUCCEED), context("train", try_number=1)))
+    assert _operator(SUCCEED).execute(context("train", try_number=2)) == {"accuracy": 0.98}
+    assert len(_pods(control)) == 1
+
+
+def test_a_retry_after_a_failure_runs_a_new_pod(control: Control, context: Context) -> None:
+    operator = _operator(["python", "-c", "raise SystemExit(3)"])
+    first = _launch(operator, context("train", try_number=1))
+    event = _end(control, first)
+    with pytest.raises(AirflowException, match=r"failed \(application\): exit code 3"):
+        operator.resume(context("train"), event)
+    assert _launch(operator, context("train", try_number=2)).name != first.name
+
+
+def test_a_cleared_task_ends_its_earlier_pod_and_starts_anew(control: Control, context: Context) -> None:
+    first = _launch(_operator(SLEEP), context("train", max_tries=0))
+    second = _launch(_operator(SLEEP), context("train", try_number=2, max_tries=1))
+    assert second.name != first.name
+    status = control.runtime.status(first.name)
+    assert (status.phase, status.message) == (Phase.FAILED, "its task was cleared")
+    assert not control.runtime.status(second.name).ended
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        ("gate", AirflowFailException),
+        ("config", AirflowFailException),
+        ("application", AirflowException),
+        ("gpu_oom", AirflowException),
+    ],
+)
+def test_what_no_retry_mends_is_not_retried(
+    control: Control, context: Context, failure: str, kind: type[Exception]
+) -> None:
+    left = json.dumps({"version": 1, "failure": {"failure_class": failure, "message": "because"}})
+    operator, task = _operator(["python", "-c", LEAVE % left + "; raise SystemExit(1)"]), context("train")
+    event = _end(control, _launch(operator, task))
+    with pytest.raises(AirflowException, match=rf"\({failure}\): because") as caught:
+        operator.resume(task, event)
+    assert type(caught.value) is kind
+
+
+def test_the_log_of_the_pod_is_in_the_log_of_the_task(
+    control: Control, context: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    operator, task = _operator(["python", "-c", "print('epoch 1')"]), context("train")
+    event = _end(control, _launch(operator, task))
+    operator.resume(task, event)
+    assert "log of pod" in (out := capsys.readouterr().out) and "\nepoch 1\n" in out
+
+
+def test_killing_the_task_ends_the_pod(control: Control, context: Context) -> None:
+    operator = _operator(SLEEP)
+    trigger = _launch(operator, context("train"))
+    operator.on_kill()
+    assert control.runtime.status(trigger.name).message == "its task was killed"
+
+
+def test_a_pod_that_somebody_deleted_is_said(control: Control, context: Context) -> None:
+    operator, task = _operator(SLEEP), context("train")
+    trigger = _launch(operator, task)
+    control.runtime.delete(trigger.name, reason="a person", grace_s=0)
+    with pytest.raises(AirflowException, match="is gone: somebody deleted it"):
+        operator.resume(task, {"name": trigger.name, "namespace": "default"})
+
+
+def test_bad_input_fails_at_once_and_starts_nothing(control: Control, context: Context) -> None:
+    with pytest.raises(AirflowFailException, match=r"pod\.memory = 'much'"):
+        _operator(SLEEP, memory="much").execute(context("train"))
+    with pytest.raises(AirflowFailException, match=r"nvidia.com/gpu'\] = 99"):
+        PodOperator(task_id="train", command=SLEEP, gpus=99).execute(context("train"))
+    assert _pods(control) == []
+
+
+def test_mlflows_credentials_go_by_reference_where_there_are_any(control: Control, context: Context) -> None:
+    assert _operator(SLEEP)._request("p", context("train")).secret_env == {}
+    control.runtime.write_secret(MLFLOW_SECRET, {"username": "u", "password": "hunter2"})
+    request = _operator(SLEEP)._request("p", context("train"))
+    assert set(request.secret_env) == {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
+    assert "hunter2" not in repr(request)
+
+
+def test_the_identity_changes_with_a_clear_and_not_with_a_retry(context: Context) -> None:
+    first, retry = identity(context("train")), identity(context("train", try_number=2))
+    assert first == retry
+    assert identity(context("train", try_number=2, max_tries=1)) != first
