@@ -59,8 +59,15 @@ def table(releases: Sequence[Release]) -> Table:
     Args:
         releases: in their order.
     """
-    made = Table(title="Three releases", box=box.SIMPLE, title_justify="left")
-    columns = ("release", "revision", "result", "detect", "roll back", "requests", "failed", "share")
+    made = Table(
+        title="Three releases",
+        box=box.SIMPLE,
+        title_justify="left",
+        collapse_padding=True,
+        pad_edge=False,
+        show_edge=False,
+    )
+    columns = ("release", "revision", "result", "detect", "return", "requests", "failed", "share")
     for column in columns:
         made.add_column(column, justify="right" if column in columns[3:] else "left", overflow="fold")
     for one in releases:

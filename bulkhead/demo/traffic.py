@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,13 +130,3 @@ def _digit(body: bytes) -> int | None:
     except (ValueError, KeyError, IndexError, TypeError):
         return None
     return found if isinstance(found, int) and 0 <= found <= 9 else None
-
-
-def share(answers: Sequence[Answer], of: Callable[[Answer], bool]) -> float:
-    """Share of the answers that are so.
-
-    Args:
-        answers: all.
-        of: says which count.
-    """
-    return sum(map(of, answers)) / len(answers) if answers else 0.0

@@ -6,6 +6,7 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow.providers_manager import ProvidersManager
 
 from bulkhead import __version__
+from operators import hooks
 from plugins import listener
 from plugins.airflow_plugin import BulkheadPlugin
 from plugins.deadlines import RunParamDeadline
@@ -25,7 +26,7 @@ def test_airflow_finds_the_provider_and_its_hooks() -> None:
     assert manager.providers["bulkhead"].version == __version__
     for kind, hook in (("bulkhead", "BulkheadHook"), ("bulkhead_local", "LocalRuntimeHook")):
         assert manager.hooks[kind].hook_class_name == f"operators.hooks.{hook}"
-        assert manager.hooks[kind].hook_class.conn_type == kind
+        assert getattr(hooks, hook).conn_type == kind
 
 
 def test_the_forms_hide_the_ledgers_password() -> None:

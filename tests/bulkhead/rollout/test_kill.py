@@ -160,5 +160,5 @@ def test_killed_before_any_effect_its_next_run_ends_in_the_same_state(
     print(f"killed before {killed} effects; clients saw {sum(seen.values())} answers")
     bad = {answer: n for answer, n in seen.items() if not answer.startswith("200") and not answer.endswith("None")}
     assert not [answer for answer in seen if answer.startswith("error")]
-    if status == 200:
-        assert bad == {}, "a client met an error although every revision was sound"
+    stable = site.control.ledger.service("digits").stable_revision
+    assert not [answer for answer in bad if status == 200 or answer.endswith(str(stable))], "a sound revision failed"

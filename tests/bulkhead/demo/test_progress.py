@@ -1,0 +1,39 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from bulkhead.demo import progress as module
+from bulkhead.demo.progress import Progress
+from bulkhead.errors import UnavailableError
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    monkeypatch.setattr(module, "_BEAT_S", 0.05)
+    monkeypatch.setattr(module, "_LOOK_S", 0.01)
+    return io.StringIO()
+
+
+def _progress(said: io.StringIO) -> Progress:
+    return Progress(Console(file=said, width=120), lambda: None)
+
+
+def test_it_says_what_it_waits_for_again_and_again(said: io.StringIO) -> None:
+    looks = iter([None] * 30 + ["found"])
+    assert _progress(said).wait("the server", lambda: next(looks), 10, lambda: "(halfway)") == "found"
+    lines = [line for line in said.getvalue().splitlines() if "… the server" in line]
+    assert len(lines) >= 2 and "s so far (halfway)" in lines[0]
+
+
+def test_what_does_not_come_is_an_error(said: io.StringIO) -> None:
+    with pytest.raises(UnavailableError, match=r"the server: not there after 0\.1 s"):
+        _progress(said).wait("the server", lambda: None, 0.1)
+
+
+def test_what_must_run_is_checked_meanwhile(said: io.StringIO) -> None:
+    def check() -> None:
+        raise UnavailableError("Envoy has ended")
+
+    with pytest.raises(UnavailableError, match="Envoy has ended"):
+        Progress(Console(file=said), check).wait("the server", lambda: None, 10)

@@ -1,0 +1,112 @@
+"""The command line over a real ledger and a real Envoy; ``tests/e2e`` has it beside a stopped Airflow."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bulkhead.cli import app
+from bulkhead.control import Control
+from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
+from tests.ports import free_port
+from tests.rollouts import promote, request
+from tests.servers import get
+from tests.waiting import until
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
+    ports = ServicePorts(port=free_port(), admin_port=free_port())
+    settings = Settings(home=tmp_path / "home", services={"digits": ports})
+    (tmp_path / "config.yaml").write_text(settings.model_dump_json())
+    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "config.yaml"))
+    return Control(settings)
+
+
+def test_status_shows_services_and_rollouts(control: Control) -> None:
+    promote(control.ledger, "a")
+    request(control.ledger, "b", owner="airflow:release/run")
+    out = runner.invoke(app, ["status"]).output
+    assert "Services" in out and "Latest rollouts" in out and "airflow:release/run" in out
+
+
+def test_status_for_programs(control: Control) -> None:
+    first = promote(control.ledger, "a")
+    document = json.loads(runner.invoke(app, ["status", "--json"]).output)
+    assert document["services"][0]["stable"] == first.revision_id
+    assert document["rollouts"][0]["phase"] == "promoted"
+
+
+def test_status_of_a_new_ledger(control: Control) -> None:
+    result = runner.invoke(app, ["status"])
+    assert result.exit_code == 0 and "nothing yet" in result.output
+
+
+@pytest.mark.parametrize("command", [["status", "letters"], ["rollback", "letters"]])
+def test_an_unknown_service_is_one_sentence_and_exit_code_2(control: Control, command: list[str]) -> None:
+    promote(control.ledger, "a")
+    result = runner.invoke(app, command)
+    assert result.exit_code == 2
+    assert result.stderr == "error: unknown service 'letters'; services in the ledger: digits\n"
+
+
+def test_a_configuration_that_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONFIG_VARIABLE, "/nowhere/config.yaml")
+    result = runner.invoke(app, ["status"])
+    assert result.exit_code == 2 and "no such file" in result.stderr
+
+
+def test_a_damaged_ledger_is_one_sentence_with_the_remedy(control: Control) -> None:
+    control.settings.home.mkdir()
+    (control.settings.home / "ledger.db").write_bytes(b"no database" * 1000)
+    result = runner.invoke(app, ["rollback", "digits"])
+    assert result.exit_code == 2 and "is damaged" in result.stderr and "restore a backup" in result.stderr
+
+
+def test_a_rollback_that_cannot_be_carried_out_now_is_recorded_and_says_so(control: Control) -> None:
+    rollout = request(control.ledger, "a")
+    result = runner.invoke(app, ["rollback", "digits", "--wait-s", "1"])
+    assert result.exit_code == 2
+    assert f"rollout {rollout.id} has not ended after 1 s; see 'bulkhead status'" in result.stderr
+    assert control.ledger.rollout(rollout.id).phase == "restoring"
+
+
+def test_reconcile_once_and_reconcile_until_told_to_stop(control: Control) -> None:
+    assert runner.invoke(app, ["reconcile"]).exit_code == 0
+    command = [str(Path(sys.executable).with_name("bulkhead")), "reconcile", "--watch"]
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    until(lambda: (control.settings.home / "nudges").exists(), "the watch")
+    assert watching.poll() is None
+    watching.send_signal(signal.SIGTERM)
+    assert watching.wait(20) == 0
+
+
+def test_the_router_runs_in_the_foreground_with_the_split_it_had(control: Control) -> None:
+    command = [str(Path(sys.executable).with_name("bulkhead")), "router", "digits"]
+    envoy = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    port = control.settings.services["digits"].port
+
+    def answers() -> bool:
+        assert envoy.poll() is None
+        try:
+            return get(port)[0] == 503
+        except OSError:
+            return False
+
+    until(answers, "Envoy")
+    result = runner.invoke(app, ["router", "digits"])
+    assert result.exit_code == 2 and "the port is in use" in result.stderr
+    envoy.terminate()
+    assert envoy.wait(20) == 0
+
+
+def test_the_help_names_the_commands() -> None:
+    out = runner.invoke(app, ["--help"]).output
+    for command in ("demo", "status", "rollback", "reconcile", "router"):
+        assert command in out
