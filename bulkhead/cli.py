@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import logging
-import os
 import signal
 import threading
 import uuid
@@ -23,7 +22,7 @@ from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, NotFoundError, UnavailableError
 from bulkhead.ledger.tables import Rollout
 from bulkhead.rollout.nudge import looks
-from bulkhead.routers.envoy.process import command as envoy_command
+from bulkhead.routers.envoy.process import start as start_envoy
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console = Console()
@@ -106,8 +105,11 @@ def reconcile(
 def router(service: Annotated[str, typer.Argument(help="the service whose traffic to split")]) -> None:
     """Run a service's Envoy in the foreground, for a service manager; it starts with the split it had."""
     with _told():
-        argv = envoy_command(Control(settings.load()).router, service)
-    os.execv(argv[0], argv)
+        envoy = start_envoy(Control(settings.load()).router, service)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: envoy.terminate())
+    code = envoy.wait()
+    raise typer.Exit(code if code >= 0 else 128 - code)
 
 
 def _reconcile_until_ended(control: Control, rollout_id: int, wait_s: float) -> Rollout:

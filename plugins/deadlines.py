@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
+from bulkhead.pods.identity import run_owner
 from operators.hooks import BulkheadHook
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ async def roll_back(
     run, deadline = context["dag_run"], context["deadline"]
     if run["state"] == "success":
         return
-    owner = f"airflow:{run['dag_id']}/{run['dag_run_id']}"
+    owner = run_owner(run["dag_id"], run["dag_run_id"])
     control = await BulkheadHook(bulkhead_conn_id).acontrol()
 
     def record() -> None:

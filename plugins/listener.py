@@ -1,60 +1,134 @@
-"""The listener: a run that failed, however it failed, has its rollout taken back.
+"""The listener: what a person, or Airflow, ended has its pods ended and its rollout taken back.
 
-Airflow calls ``on_dag_run_failed`` in the scheduler, in every case that was tried: also where a callback of
-the task is lost (SIGKILL, mark failed, timeout of the run). It must not block there, so the ledger is written
-by a thread.
+Airflow's other ways to learn of this are lossy: ``BaseTrigger.on_kill`` never runs where the triggerer is down, nor
+where a task is marked within the second before its trigger has started (measured on 3.3.2); a task's callbacks are
+lost on SIGKILL. The hooks here ran in every case that was tried: ``on_task_instance_*`` in the api-server when a
+person sets a task's state, ``on_dag_run_*`` where the run ends. They must not block there, so the work is done by a
+thread. All of it is idempotent, since ``on_kill`` may do the same.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
 
-from bulkhead import settings
-from bulkhead.control import Control
 from bulkhead.errors import BulkheadError
+from bulkhead.ledger.tables import Rollout
+from bulkhead.pods.identity import TaskIdentity, run_labels, run_owner
+from operators.hooks import BulkheadHook, LocalRuntimeHook
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.models.dagrun import DagRun
 
 log = logging.getLogger(__name__)
 
 
 @hookimpl
+def on_task_instance_failed(previous_state: Any, task_instance: Any) -> None:
+    """A task failed.
+
+    Args:
+        previous_state: None where a person set the state.
+        task_instance: it.
+    """
+    _task_ended(previous_state, task_instance)
+
+
+@hookimpl
+def on_task_instance_success(previous_state: Any, task_instance: Any) -> None:
+    """A task succeeded.
+
+    Args:
+        previous_state: None where a person set the state.
+        task_instance: it.
+    """
+    _task_ended(previous_state, task_instance)
+
+
+@hookimpl
+def on_task_instance_skipped(previous_state: Any, task_instance: Any) -> None:
+    """A task was skipped.
+
+    Args:
+        previous_state: None where a person set the state.
+        task_instance: it.
+    """
+    _task_ended(previous_state, task_instance)
+
+
+@hookimpl
 def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
-    """Take back what a failed run has in progress.
+    """A run failed: take back what it has in progress.
 
     Args:
         dag_run: the run.
         msg: Airflow's words.
     """
-    arguments = (dag_run.dag_id, dag_run.run_id, str(dag_run.end_date))
-    threading.Thread(target=record, args=arguments, name="bulkhead-listener", daemon=True).start()
+    _in_background(end_run, dag_run.dag_id, dag_run.run_id)
 
 
-def record(dag_id: str, run_id: str, ended: str) -> None:
-    """Record the intent. Only for runs that released something: the ledger knows them by their owner.
+@hookimpl
+def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
+    """A run succeeded; where a person said so, something may still be in progress.
+
+    Args:
+        dag_run: the run.
+        msg: Airflow's words.
+    """
+    _in_background(end_run, dag_run.dag_id, dag_run.run_id)
+
+
+def end_task(dag_id: str, run_id: str, task_id: str, map_index: int) -> None:
+    """End the pods of a task instance that a person marked, and take its rollout back.
+
+    Args:
+        dag_id: of the task instance.
+        run_id: of the task instance.
+        task_id: of the task instance.
+        map_index: of the task instance.
+    """
+    task = TaskIdentity(dag_id, run_id, task_id, map_index)
+    _end(task.instance_labels(), lambda rollout: task.owns(rollout.key), "its task was marked in Airflow")
+
+
+def end_run(dag_id: str, run_id: str) -> None:
+    """End the pods of a run that is over, and take its rollouts back.
 
     Args:
         dag_id: of the run.
         run_id: of the run.
-        ended: when; part of the idempotency key, since a cleared run may fail again.
     """
-    owner = f"airflow:{dag_id}/{run_id}"
+    owner = run_owner(dag_id, run_id)
+    _end(run_labels(owner), lambda rollout: rollout.owner == owner, "its DAG run has ended")
+
+
+def _task_ended(previous_state: Any, task_instance: Any) -> None:
+    if previous_state is None:
+        map_index = -1 if task_instance.map_index is None else task_instance.map_index
+        _in_background(end_task, task_instance.dag_id, task_instance.run_id, task_instance.task_id, map_index)
+
+
+def _end(labels: Mapping[str, str], concerned: Callable[[Rollout], bool], reason: str) -> None:
     try:
-        control = Control(settings.load())
-        active = [rollout for rollout in control.ledger.active_rollouts() if rollout.owner == owner]
-        for rollout in active:
+        control = BulkheadHook().control()
+        for rollout in filter(concerned, control.ledger.active_rollouts()):
             control.ledger.request_rollback(
-                key=f"run-failed/{rollout.id}/{ended}",
-                reason="its DAG run failed",
-                requested_by="airflow: listener",
-                rollout_id=rollout.id,
+                key=f"ended/{rollout.id}", reason=reason, requested_by="airflow: listener", rollout_id=rollout.id
             )
             control.nudge()
+        runtime = LocalRuntimeHook().runtime()
+        for pod in list(runtime.list(labels)):
+            runtime.terminate(pod.name, pod.namespace, reason=reason)
     except BulkheadError as error:
-        # The scheduler must go on; what was not recorded shows in its log and in 'bulkhead status'.
-        log.error("run %s failed and its rollout could not be taken back: %s; run 'bulkhead rollback'", owner, error)
+        # Airflow's process must go on; what was not done shows in its log and in 'bulkhead status'.
+        log.error("%s, and what it has in progress could not be ended: %s; run 'bulkhead status'", reason, error)
+
+
+def _in_background(work: Callable[..., None], *arguments: Any) -> None:
+    threading.Thread(target=work, args=arguments, name="bulkhead-listener", daemon=True).start()

@@ -28,7 +28,7 @@ class AirflowClient:
     def healthy(self) -> bool | None:
         """True once scheduler, triggerer and dag-processor have reported; None before."""
         try:
-            health = self._call("GET", "/api/v2/monitor/health", authorized=False)
+            health = self.call("GET", "/api/v2/monitor/health", authorized=False)
         except UnavailableError:
             return None
         parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
@@ -43,10 +43,10 @@ class AirflowClient:
         Raises:
             UnavailableError: a DAG file cannot be imported; its error is quoted.
         """
-        found = self._call("GET", f"/api/v2/dags?dag_id_pattern={dag_id}")["dags"]
+        found = self.call("GET", f"/api/v2/dags?dag_id_pattern={dag_id}")["dags"]
         if found:
             return True
-        broken = self._call("GET", "/api/v2/importErrors")["import_errors"]
+        broken = self.call("GET", "/api/v2/importErrors")["import_errors"]
         if broken:
             raise UnavailableError(f"{broken[0]['filename']} cannot be imported: {broken[0]['stack_trace'][-800:]}")
         return None
@@ -59,7 +59,7 @@ class AirflowClient:
             run_id: for the run.
             conf: its params.
         """
-        self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf})
+        self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf})
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """A run: ``state``, ``queued_at`` and more.
@@ -68,7 +68,7 @@ class AirflowClient:
             dag_id: of the DAG.
             run_id: of the run.
         """
-        return self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+        return self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
         """State by task.
@@ -77,7 +77,7 @@ class AirflowClient:
             dag_id: of the DAG.
             run_id: of the run.
         """
-        found = self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        found = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return {one["task_id"]: one["state"] or "none" for one in found}
 
     def log(self, dag_id: str, run_id: str, task_id: str) -> str:
@@ -89,12 +89,26 @@ class AirflowClient:
             task_id: of the task.
         """
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/1?full_content=true"
-        return json.dumps(self._call("GET", path)["content"])
+        return json.dumps(self.call("GET", path)["content"])
 
-    def _call(self, method: str, path: str, body: Any = None, authorized: bool = True) -> dict[str, Any]:
+    def call(self, method: str, path: str, body: Any = None, authorized: bool = True) -> dict[str, Any]:
+        """Call the API.
+
+        Args:
+            method: of HTTP.
+            path: with its query.
+            body: what becomes JSON, or None.
+            authorized: whether to log in.
+
+        Returns:
+            The JSON object that it answered.
+
+        Raises:
+            UnavailableError: no answer, or one that is not 2xx; it is quoted.
+        """
         if authorized and not self._token:
             credentials = {"username": self._user, "password": self._password}
-            self._token = self._call("POST", "/auth/token", credentials, authorized=False)["access_token"]
+            self._token = self.call("POST", "/auth/token", credentials, authorized=False)["access_token"]
         headers = {"Content-Type": "application/json"}
         if authorized:
             headers["Authorization"] = f"Bearer {self._token}"

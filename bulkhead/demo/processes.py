@@ -46,15 +46,6 @@ class Processes:
                 start_new_session=True,
                 cwd=self._folder,
             )
-        self.add(name, process)
-
-    def add(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        """Take over a process that somebody else started in a session of its own.
-
-        Args:
-            name: for people.
-            process: it.
-        """
         self._running[name] = process
         write_json(self._record, [_fingerprint(one.pid) for one in self._running.values()])
 

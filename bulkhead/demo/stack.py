@@ -18,7 +18,6 @@ from bulkhead.control import MLFLOW_SECRET, Control
 from bulkhead.demo.airflow_client import AirflowClient
 from bulkhead.demo.processes import Processes
 from bulkhead.errors import UnavailableError
-from bulkhead.routers.envoy.process import start as start_envoy
 from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
 
 SERVICE = "digits"
@@ -89,16 +88,13 @@ class Stack:
         self.processes.start("mlflow", _program(command), environment)
 
     def start_router(self) -> None:
-        """Start Envoy."""
-        log = self.processes.log("envoy")
-        self.processes.add("envoy", start_envoy(self.control.router, SERVICE, log))
+        """Start Envoy; ``router_answers`` tells when it serves."""
+        self.processes.start("envoy", _program(["bulkhead", "router", SERVICE]), self._bulkhead_environment())
 
     def start_reconciler(self) -> None:
         """Start the reconciler as a process of its own: it works whatever becomes of Airflow."""
         command = ["bulkhead", "reconcile", "--watch"]
-        self.processes.start(
-            "reconciler", _program(command), {**_base_environment(), CONFIG_VARIABLE: str(self._config)}
-        )
+        self.processes.start("reconciler", _program(command), self._bulkhead_environment())
 
     def migrate_airflow(self) -> None:
         """Start the migration of Airflow's database; ``processes.finished`` tells when it is done."""
@@ -124,10 +120,11 @@ class Stack:
 
     def mlflow_answers(self) -> bool | None:
         """True once MLflow answers; None before."""
-        port = int(self.settings.mlflow_tracking_uri.rpartition(":")[2])
-        with socket.socket() as probe:
-            probe.settimeout(0.5)
-            return True if probe.connect_ex(("127.0.0.1", port)) == 0 else None
+        return _listens(int(self.settings.mlflow_tracking_uri.rpartition(":")[2]))
+
+    def router_answers(self) -> bool | None:
+        """True once Envoy serves; None before."""
+        return _listens(self.settings.services[SERVICE].port)
 
     def stop(self, tell: Callable[[str], None]) -> None:
         """Stop everything: components, then pods.
@@ -142,6 +139,9 @@ class Stack:
     def _config(self) -> Path:
         return self.folder / "config.yaml"
 
+    def _bulkhead_environment(self) -> Mapping[str, str]:
+        return {**_base_environment(), CONFIG_VARIABLE: str(self._config)}
+
     def _airflow_environment(self) -> Mapping[str, str]:
         connections = {
             "AIRFLOW_CONN_BULKHEAD_DEFAULT": {
@@ -154,9 +154,8 @@ class Stack:
             },
         }
         return {
-            **_base_environment(),
+            **self._bulkhead_environment(),
             "AIRFLOW_HOME": str(self.folder / "airflow"),
-            CONFIG_VARIABLE: str(self._config),
             **{name: json.dumps(value) for name, value in connections.items()},
         }
 
@@ -202,6 +201,12 @@ def _program(command: list[str]) -> list[str]:
 def _write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
         stream.write(text)
+
+
+def _listens(port: int) -> bool | None:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return True if probe.connect_ex(("127.0.0.1", port)) == 0 else None
 
 
 def _free_ports(count: int) -> list[int]:

@@ -53,6 +53,7 @@ class Story:
         stack.start_mlflow()
         stack.start_router()
         stack.migrate_airflow()
+        progress.wait("Envoy", stack.router_answers, 60)
         progress.wait("MLflow", stack.mlflow_answers, 90)
         migrated = "airflow-migrate"
         progress.wait("Airflow's database", lambda: stack.processes.finished(migrated), 120)

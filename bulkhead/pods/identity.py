@@ -36,7 +36,7 @@ class TaskIdentity:
     @property
     def owner(self) -> str:
         """The DAG run, as the ledger names it."""
-        return f"airflow:{self.dag_id}/{self.run_id}"
+        return run_owner(self.dag_id, self.run_id)
 
     @property
     def key(self) -> str:
@@ -49,11 +49,20 @@ class TaskIdentity:
         Args:
             key: of any task instance.
         """
-        return key != self.key and key.rpartition("#")[0] == self._instance
+        return key != self.key and self.owns(key)
+
+    def owns(self, key: str) -> bool:
+        """Whether a key is of this task instance, whatever its episode.
+
+        Args:
+            key: of any task instance.
+        """
+        return key.rpartition("#")[0] == self._instance
 
     def instance_labels(self) -> dict[str, str]:
         """Kubernetes labels that select every pod of this task instance, whatever its episode."""
         return {
+            **run_labels(self.owner),
             LABEL_PREFIX + "dag": _label(self.dag_id),
             LABEL_PREFIX + "task": _label(self.task_id),
             LABEL_PREFIX + "instance": _digest(self._instance),
@@ -74,6 +83,25 @@ class TaskIdentity:
             try_number: Airflow's, from 1.
         """
         return f"{_label(self.task_id)[:32].strip('-')}-{_digest(self.key)}-{try_number}"
+
+
+def run_owner(dag_id: str, run_id: str) -> str:
+    """A DAG run, as the ledger names it.
+
+    Args:
+        dag_id: the DAG.
+        run_id: the DAG run.
+    """
+    return f"airflow:{dag_id}/{run_id}"
+
+
+def run_labels(owner: str) -> dict[str, str]:
+    """Kubernetes labels that select every pod of a DAG run.
+
+    Args:
+        owner: the DAG run, see ``run_owner``.
+    """
+    return {LABEL_PREFIX + "run": _digest(owner)}
 
 
 def matches(labels: Mapping[str, str] | None, selector: Mapping[str, str]) -> bool:

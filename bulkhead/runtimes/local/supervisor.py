@@ -123,10 +123,15 @@ class Supervisor:
             self._kill_at = None
 
     def _stop(self, reason: str, message: str, grace_s: float) -> None:
+        """Ask the container to end. Asked again, the first reason stands and the kill comes no later."""
+        kill_at = time.monotonic() + grace_s
+        if self._end_reason:
+            self._kill_at = self._kill_at and min(self._kill_at, kill_at)
+            return
         self._end_reason, self._end_message = reason, message
         if hasattr(self, "_group"):
             self._signal_group(signal.SIGTERM)
-            self._kill_at = time.monotonic() + grace_s
+            self._kill_at = kill_at
 
     def _signal_group(self, number: signal.Signals) -> None:
         try:

@@ -41,7 +41,8 @@ def test_an_envoy_that_never_becomes_ready_is_ended(
     router: EnvoyRouter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deaf = [sys.executable, "-c", "import time; time.sleep(60)"]
-    monkeypatch.setattr(process, "command", lambda *_: deaf)
+    run = process._run
+    monkeypatch.setattr(process, "_run", lambda _, log: run(deaf, log))
     with pytest.raises(UnavailableError, match=r"is not ready after 0\.3 s"):
         process.start(router, "digits", tmp_path / "log", wait_s=0.3)
 

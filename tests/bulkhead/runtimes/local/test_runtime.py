@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 from kubernetes import client as k8s
 
-from bulkhead.errors import ConflictError, FencedError, InvalidInputError, NotFoundError, UnsupportedError
+from bulkhead.errors import (
+    ConflictError,
+    FencedError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+    UnsupportedError,
+)
 from bulkhead.pods.identity import GENERATION
 from bulkhead.pods.outcome import FailureClass
 from bulkhead.pods.spec import PodRequest, SecretRef, build
@@ -171,6 +178,18 @@ def test_sigkill_comes_after_the_grace_period_to_the_whole_group(runtime: LocalR
     runtime.terminate("job", reason="stop", grace_s=0.2)
     assert runtime.status("job").exit_code == 137
     assert not _alive(child)
+
+
+def test_asking_again_neither_postpones_the_kill_nor_changes_the_reason(runtime: LocalRuntime) -> None:
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+    )
+    _launch(runtime, _python(code))
+    _logged(runtime, "ready")
+    with pytest.raises(UnavailableError, match="has not ended"):
+        runtime.terminate("job", reason="first", grace_s=30, timeout_s=0.2)
+    runtime.terminate("job", reason="second", grace_s=0.2)
+    assert (runtime.status("job").message, runtime.status("job").exit_code) == ("first", 137)
 
 
 def test_a_daemon_that_left_its_group_does_not_outlive_the_pod(run_pod: Run, runtime: LocalRuntime) -> None:

@@ -1,0 +1,37 @@
+"""DAGs to which the tests do harm."""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param
+
+from operators.deploy import DeployOperator
+from operators.pod import PodOperator
+
+with DAG("sleeper", schedule=None, is_paused_upon_creation=False):
+    PodOperator(task_id="sleep", command=["python", "-c", "import time; time.sleep(600)"], gpus=0)
+
+with DAG("counter", schedule=None, is_paused_upon_creation=False):
+    PodOperator(
+        task_id="count",
+        command=["python", "-c", "import time; print('counted once', flush=True); time.sleep(12)"],
+        gpus=0,
+        retries=1,
+        retry_delay=timedelta(seconds=1),
+    )
+
+with DAG(
+    "release_again",
+    schedule=None,
+    is_paused_upon_creation=False,
+    params={"model_version": Param("1", type="string"), "service": Param("digits", type="string")},
+):
+    # No traffic comes, so that it stays in its first step until somebody ends it.
+    DeployOperator(
+        task_id="deploy",
+        service="digits",
+        model_name="digits",
+        evaluate_task_id=None,
+        model_version="{{ params.model_version }}",
+        plan={"weights": [10, 100], "hold_s": 600},
+        serve={"env": {"RUN": "{{ run_id }}"}},
+    )

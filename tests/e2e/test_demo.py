@@ -1,0 +1,107 @@
+"""``bulkhead demo --keep``, as a stranger runs it."""
+
+import json
+import re
+import sqlite3
+import urllib.error
+import urllib.request
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from bulkhead.errors import UnavailableError
+from tests.e2e.conftest import Kept
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+
+def _status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_every_expectation_held(kept: Kept) -> None:
+    assert "every expectation held" in kept.output
+    assert "expectation broken" not in kept.output
+
+
+def test_the_last_line_is_for_programs(kept: Kept) -> None:
+    document = kept.document
+    assert document["metric"] == "demo"
+    assert [one["result"] for one in document["releases"]] == ["promoted", "rolled_back", "rolled_back"]
+    assert document["client_connection_errors"] == 0
+    assert document["seconds"] < 300
+    good, bad, hanging = document["releases"]
+    assert good["failed"] == hanging["failed"] == 0
+    assert 0 < bad["failed"] < bad["requests"] / 20
+    assert re.search(r"\d+ of \d+ \(\d+\.\d%\) requests", bad["reason"])
+    assert "deadline" in hanging["reason"]
+    for one in (bad, hanging):
+        assert 0 < one["detect_s"] < 60 and 0 < one["rollback_s"] < 10
+
+
+def test_it_is_never_silent_for_more_than_ten_seconds(kept: Kept) -> None:
+    times = [float(match) for match in re.findall(r"^ *(\d+\.\d) s  ", kept.output, re.MULTILINE)]
+    assert len(times) > 20
+    assert max(later - earlier for earlier, later in pairwise(times)) <= 10
+
+
+def test_the_picture_is_there(kept: Kept) -> None:
+    assert (kept.folder / "traffic.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_left_running_answers(kept: Kept) -> None:
+    assert _status(kept.airflow.url) == 200
+    body = json.dumps({"inputs": [[0.0] * 64]}).encode()
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{kept.control.settings.services['digits'].port}/invocations",
+        body,
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        assert json.load(answer)["predictions"][0] in range(10)
+
+
+def test_nothing_is_open_without_a_login(kept: Kept) -> None:
+    assert _status(f"{kept.airflow.url}/api/v2/dags") == 401
+    assert _status(f"{kept.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1") == 401
+
+
+def test_no_secret_is_in_a_log_in_an_argument_or_in_an_xcom(kept: Kept) -> None:
+    secret = kept.password.encode()
+    logs = [
+        *kept.folder.glob("logs/*.log"),
+        *kept.folder.glob("home/pods/pods/*/*"),
+        *kept.folder.glob("airflow/logs/**/*"),
+    ]
+    assert len(logs) > 10
+    assert not [str(path) for path in logs if path.is_file() and secret in path.read_bytes()]
+    assert not [entry for entry in Path("/proc").glob("[0-9]*/cmdline") if _holds(entry, secret)]
+    with sqlite3.connect(kept.folder / "airflow" / "airflow.db") as connection:
+        xcoms = connection.execute("SELECT value FROM xcom").fetchall()
+    assert xcoms and not [value for (value,) in xcoms if kept.password in str(value)]
+
+
+def test_a_param_out_of_range_is_refused_by_name_and_starts_nothing(kept: Kept) -> None:
+    with pytest.raises(UnavailableError, match=r"answered 400 .*Invalid input for param epochs"):
+        kept.airflow.trigger("digits_release", "wrong", {"epochs": 0})
+    with pytest.raises(UnavailableError, match="answered 404"):
+        kept.airflow.run("digits_release", "wrong")
+
+
+def test_status_tells_what_happened(kept: Kept) -> None:
+    document = json.loads(kept.cli("status", "--json").stdout)
+    (service,) = document["services"]
+    assert service["traffic"] == {service["stable"]: 100}
+    assert [one["phase"] for one in document["rollouts"]] == ["rolled_back", "rolled_back", "promoted", "promoted"]
+
+
+def _holds(entry: Path, secret: bytes) -> bool:
+    try:
+        return secret in entry.read_bytes()
+    except OSError:  # it ended between the listing and the reading
+        return False

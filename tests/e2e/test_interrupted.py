@@ -1,0 +1,29 @@
+"""Ctrl-C in the middle: everything that was started is stopped."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import BULKHEAD, left_running
+from tests.waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_stops_everything_it_started(number: signal.Signals, tmp_path: Path) -> None:
+    folder, log = tmp_path / "site", tmp_path / "output"
+    with log.open("wb") as output:
+        demo = subprocess.Popen([BULKHEAD, "demo", "--folder", str(folder)], stdout=output, stderr=output)
+    try:
+        until(lambda: "a first model" in log.read_text(), "Airflow and a training pod to run", 120)
+        assert len(left_running(folder)) > 5
+        demo.send_signal(number)
+        assert demo.wait(60) == 130
+    finally:
+        demo.kill()
+        demo.wait()
+    assert "stopping everything that was started" in log.read_text()
+    assert left_running(folder) == []
