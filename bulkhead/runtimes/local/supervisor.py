@@ -29,6 +29,7 @@ from bulkhead.runtimes.local.quantities import parse
 _MESSAGE_BYTES = 4096
 _GPU_POLL_S = 0.5
 _DRAIN_S = 2.0
+_RETRY_S = 1.0
 
 
 class Supervisor:
@@ -51,6 +52,7 @@ class Supervisor:
         self._probe = ReadinessProbe(self._spec.get("readinessProbe"))
         self._status: dict[str, Any] = read_json(files.status) or {"phase": "Pending"}
         self._selector = selectors.DefaultSelector()
+        self._unsaved = False
         self._kill_at: float | None = None
         self._end_reason = ""
         self._end_message = ""
@@ -102,7 +104,7 @@ class Supervisor:
         while (code := process.poll()) is None:
             self._wait(self._until_next())
             self._check_time()
-            if self._probe.poll():
+            if self._probe.poll() or self._unsaved:
                 self._write_running()
         return code
 
@@ -111,6 +113,8 @@ class Supervisor:
         times = [self._kill_at, self._probe.next_at()]
         if self._deadline_s is not None and not self._end_reason:
             times.append(self._began + self._deadline_s)
+        if self._unsaved:
+            times.append(now_s + _RETRY_S)
         due = [at for at in times if at is not None]
         return max(0.0, min(due) - now_s) if due else None
 
@@ -217,6 +221,9 @@ class Supervisor:
             self._say(f"log: {self._log.lost_bytes} bytes lost: {self._log.last_error}")
             status["logLost"] = f"{self._log.lost_bytes} bytes: {self._log.last_error}"
         self._write({**status, "containerStatuses": [self._container({"terminated": terminated}, False)]})
+        while self._unsaved:  # how the pod ended must not be lost: the supervisor stays until it is written
+            self._selector.select(_RETRY_S)
+            self._write(self._status)
 
     def _termination_message(self, succeeded: bool) -> str:
         try:
@@ -238,8 +245,16 @@ class Supervisor:
         }
 
     def _write(self, status: dict[str, Any]) -> None:
+        """Write the status down; where that fails (a full disk), ``_follow`` or ``_write_end`` try again."""
         self._status = status
-        write_json(self._files.status, status)
+        try:
+            write_json(self._files.status, status)
+        except OSError as error:
+            if not self._unsaved:
+                self._say(f"status: cannot be written: {error}; trying again every {_RETRY_S:g} s")
+            self._unsaved = True
+        else:
+            self._unsaved = False
 
 
 def main(root: str, pod_id: str, stand_ins: str) -> None:

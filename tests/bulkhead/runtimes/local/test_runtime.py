@@ -316,6 +316,39 @@ def test_a_supervisor_that_is_killed_takes_its_container_along_and_the_pod_is_lo
     until(lambda: not _alive(container), "the container to end")
 
 
+def test_how_a_pod_ended_is_not_lost_while_its_status_cannot_be_written(runtime: LocalRuntime) -> None:
+    gate = runtime.layout.root / "gate"
+    code = (
+        f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.02)\nraise SystemExit(7)"
+    )
+    _launch(runtime, _python(code))
+    _running(runtime)
+    away = runtime.layout.root / "status.away"
+    runtime.layout.status.rename(away)
+    runtime.layout.status.touch()  # a file where the folder was: writing fails as on a broken disk
+    gate.touch()
+    _logged(runtime, "status: cannot be written: ")
+    runtime.layout.status.unlink()
+    away.rename(runtime.layout.status)
+    status = until(lambda: s if (s := runtime.status("job")).ended else None, "the status to be written")
+    assert status.exit_code == 7
+
+
+def test_a_log_on_a_full_disk_does_not_end_the_pod_and_the_status_says_so(runtime: LocalRuntime) -> None:
+    gate = runtime.layout.root / "gate"
+    code = f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.02)\nprint('x' * 1000)"
+    _launch(runtime, _python(code))
+    _running(runtime)
+    log = runtime.layout.pods / "default.job" / "log"
+    log.unlink()
+    log.symlink_to("/dev/full")
+    gate.touch()
+    until(lambda: runtime.status("job").phase is Phase.SUCCEEDED, "the pod to succeed")
+    kept = json.loads((runtime.layout.status / "default.job.json").read_text())
+    lost, _, why = kept["logLost"].partition(" ")
+    assert int(lost) >= 1001 and why == "bytes: No space left on device"
+
+
 def test_launching_twice_adopts(runtime: LocalRuntime) -> None:
     pod = build(PodRequest(name="job", image="none", command=_python("import time; time.sleep(60)"), labels={"a": "1"}))
     assert runtime.launch(pod) is True
