@@ -8,8 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
 from bulkhead.errors import UnavailableError
 from bulkhead.files import read_json, write_json
 
@@ -47,7 +45,8 @@ class Processes:
                 cwd=self._folder,
             )
         self._running[name] = process
-        write_json(self._record, [_fingerprint(one.pid) for one in self._running.values()])
+        records = [{"name": name, "pid": one.pid, "started": _started(one.pid)} for name, one in self._running.items()]
+        write_json(self._record, records)
 
     def run(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start a process that is expected to end by itself.
@@ -112,7 +111,7 @@ class Processes:
             How many processes that were.
         """
         recorded = read_json(self._record) or []
-        alive = [one["pid"] for one in recorded if one and _fingerprint(one["pid"]) == one and _alive(one["pid"])]
+        alive = [one["pid"] for one in recorded if _started(one["pid"]) == one["started"] and _alive(one["pid"])]
         _end_sessions(dict.fromkeys(alive, ""), lambda _: None)
         self._record.unlink(missing_ok=True)
         return len(alive)
@@ -169,10 +168,10 @@ def _send(pid: int, number: signal.Signals) -> None:
         return  # it ended meanwhile
 
 
-def _fingerprint(pid: int) -> dict[str, Any] | None:
-    """A process id with its start time, so that a reused id is not mistaken."""
+def _started(pid: int) -> str | None:
+    """A process' start time in clock ticks since boot, so that a reused process id is not mistaken."""
     fields = _stat(pid)
-    return {"pid": pid, "started": fields[19]} if fields else None
+    return fields[19] if fields else None
 
 
 def _stat(pid: int) -> list[str] | None:

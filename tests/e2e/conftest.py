@@ -61,12 +61,8 @@ class Kept:
     def components(self, name: str) -> list[int]:
         """Process ids of an Airflow component, everything in its session included."""
         recorded = json.loads((self.folder / "logs" / "processes.json").read_text())
-        found = []
-        for leader in (one["pid"] for one in recorded):
-            words = Path(f"/proc/{leader}/cmdline")
-            if words.exists() and words.read_text().split("\0")[-2:-1] == [name]:
-                found += [int(e.name) for e in Path("/proc").iterdir() if e.name.isdigit() and _session(e) == leader]
-        return found
+        leaders = {one["pid"] for one in recorded if one["name"] == f"airflow-{name}"}
+        return [int(e.name) for e in Path("/proc").iterdir() if e.name.isdigit() and _session(e) in leaders]
 
     def deferred(self, dag_id: str, run_id: str, task_id: str) -> None:
         """Trigger a run and wait until its task is deferred."""

@@ -1,5 +1,6 @@
 """What people and faults do to running tasks, under a real scheduler and triggerer."""
 
+import json
 import os
 import signal
 import subprocess
@@ -97,7 +98,8 @@ def test_a_triggerer_that_is_killed_loses_no_pod_and_runs_none_twice(kept: Kept)
         # From here on the tests use this triggerer: the demo's stop must end it too.
         record = kept.folder / "logs" / "processes.json"
         started = Path(f"/proc/{again.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        record.write_text(record.read_text()[:-1] + f', {{"pid": {again.pid}, "started": "{started}"}}]')
+        again_record = {"name": "airflow-triggerer", "pid": again.pid, "started": started}
+        record.write_text(json.dumps([*json.loads(record.read_text()), again_record]))
     except BaseException:
         os.killpg(again.pid, signal.SIGKILL)
         raise

@@ -57,7 +57,9 @@ def test_a_later_call_stops_what_an_earlier_one_left_and_no_stranger(tmp_path: P
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     record = tmp_path / "processes.json"
     text = record.read_text()
-    record.write_text(text[:-1] + f', {{"pid": {stranger.pid}, "started": "1"}}]')  # a process id that was reused
+    record.write_text(
+        text[:-1] + f', {{"name": "x", "pid": {stranger.pid}, "started": "1"}}]'
+    )  # a process id that was reused
     assert Processes(tmp_path).stop_recorded() == 1
     assert stranger.poll() is None
     assert Processes(tmp_path).stop_recorded() == 0
