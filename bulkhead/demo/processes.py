@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
 from bulkhead.errors import UnavailableError
 from bulkhead.files import read_json, write_json
 
