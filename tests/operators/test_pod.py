@@ -15,9 +15,17 @@ from operators.triggers.pod import LocalPodTrigger
 from tests.waiting import until
 
 SLEEP = ["python", "-c", "import time; time.sleep(60)"]
-LEAVE = "import os, pathlib; pathlib.Path(os.environ['BULKHEAD_TERMINATION_LOG']).write_text(%r)"
-SUCCEED = ["python", "-c", LEAVE % '{"version": 1, "result": {"accuracy": 0.98}}']
+WAIT = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.01)\n"
+LEAVE = "open(os.environ['BULKHEAD_TERMINATION_LOG'], 'w').write(%r)\n"
 Context = Callable[..., Any]
+
+
+def _gated(code: str) -> list[str]:
+    """A command that waits until ``_end`` opens its gate, so that its task has deferred by then for sure."""
+    return ["python", "-c", WAIT + code, "/tmp/gate"]
+
+
+SUCCEED = _gated(LEAVE % '{"version": 1, "result": {"accuracy": 0.98}}')
 
 
 def _operator(command: list[str], **more: Any) -> PodOperator:
@@ -33,6 +41,9 @@ def _launch(operator: PodOperator, context: Any) -> LocalPodTrigger:
 
 
 def _end(control: Control, trigger: LocalPodTrigger) -> dict[str, Any]:
+    volumes = control.runtime.layout.pods / f"default.{trigger.name}" / "volumes"
+    until((volumes / "scratch-0").exists, "the pod's /tmp")
+    (volumes / "scratch-0" / "gate").touch()
     until(lambda: control.runtime.status(trigger.name).ended, "the pod to end")
     return {"name": trigger.name, "namespace": trigger.namespace}
 
@@ -66,7 +77,7 @@ def test_a_retry_uses_what_finished_while_nobody_watched(control: Control, conte
 
 
 def test_a_retry_after_a_failure_runs_a_new_pod(control: Control, context: Context) -> None:
-    operator = _operator(["python", "-c", "raise SystemExit(3)"])
+    operator = _operator(_gated("raise SystemExit(3)"))
     first = _launch(operator, context("train", try_number=1))
     event = _end(control, first)
     with pytest.raises(AirflowException, match=r"failed \(application\): exit code 3"):
@@ -96,7 +107,7 @@ def test_what_no_retry_mends_is_not_retried(
     control: Control, context: Context, failure: str, kind: type[Exception]
 ) -> None:
     left = json.dumps({"version": 1, "failure": {"failure_class": failure, "message": "because"}})
-    operator, task = _operator(["python", "-c", LEAVE % left + "; raise SystemExit(1)"]), context("train")
+    operator, task = _operator(_gated(LEAVE % left + "raise SystemExit(1)")), context("train")
     event = _end(control, _launch(operator, task))
     with pytest.raises(AirflowException, match=rf"\({failure}\): because") as caught:
         operator.resume(task, event)
@@ -106,7 +117,7 @@ def test_what_no_retry_mends_is_not_retried(
 def test_the_log_of_the_pod_is_in_the_log_of_the_task(
     control: Control, context: Context, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    operator, task = _operator(["python", "-c", "print('epoch 1')"]), context("train")
+    operator, task = _operator(_gated("print('epoch 1')")), context("train")
     event = _end(control, _launch(operator, task))
     operator.resume(task, event)
     assert "log of pod" in (out := capsys.readouterr().out) and "\nepoch 1\n" in out

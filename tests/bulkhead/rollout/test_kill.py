@@ -23,6 +23,7 @@ from bulkhead.routers.envoy.process import start
 from bulkhead.settings import ServicePorts, Settings
 from tests.fixtures.runtime import end_pods
 from tests.killing import Effects, run_in_fork
+from tests.local_pods import from_inside
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -48,7 +49,8 @@ class Site:
     def ask(self, status: int) -> Rollout:
         """Ask for a new revision, whose server answers with a status."""
         self.revisions += 1
-        command = ["python", str(PROGRAMS / "server.py"), "{port}", str(status)]
+        server = from_inside(self.control.runtime, PROGRAMS / "server.py")
+        command = ["python", server, "{port}", str(status)]
         serve = {"command": command, "env": {"NUMBER": str(self.revisions)}}
         spec = RevisionSpec("digits", self.control.settings.home.name, self.model_uri, "image", serve)
         key = f"k{self.revisions}"

@@ -10,17 +10,18 @@ from bulkhead.ledger.tables import Revision
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.rollout.workloads import LocalWorkloads
 from bulkhead.runtimes.local.runtime import LocalRuntime
+from tests.local_pods import from_inside
 from tests.rollouts import request, revision
 from tests.servers import get
 from tests.waiting import until
 
-SERVER = str(Path(__file__).parents[2] / "programs" / "server.py")
+SERVER = Path(__file__).parents[2] / "programs" / "server.py"
 
 
 @pytest.fixture
-def served(sqlite_url: str) -> Revision:
+def served(sqlite_url: str, runtime: LocalRuntime) -> Revision:
     ledger = Ledger(sqlite_url)
-    serve = {"command": ["python", SERVER, "{port}", "200"], "env": {"A": "1"}}
+    serve = {"command": ["python", from_inside(runtime, SERVER), "{port}", "200"], "env": {"A": "1"}}
     spec = revision("a", serve=serve)
     ledger.request_rollout(spec.columns(), {"weights": [100]}, key="k", owner="o", requested_by="a test")
     return ledger.revision(spec.id)
