@@ -13,11 +13,9 @@ from bulkhead.pods.outcome import FailureClass
 from bulkhead.pods.spec import PodRequest, SecretRef, build
 from bulkhead.pods.status import Phase, PodStatus
 from bulkhead.runtimes.local.runtime import LocalRuntime
+from tests.local_pods import alive, launch, logged, python, running
 
 Run = Callable[..., PodStatus]
-
-
-from tests.local_pods import alive, launch, logged, python, running
 
 # What it gets
 

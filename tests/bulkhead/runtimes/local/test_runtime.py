@@ -23,13 +23,11 @@ from bulkhead.pods.outcome import FailureClass
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.pods.status import Phase, PodStatus
 from bulkhead.runtimes.local.runtime import LocalRuntime
+from tests.local_pods import alive, launch, logged, python, running
 from tests.ports import free_port
 from tests.waiting import until
 
 Run = Callable[..., PodStatus]
-
-
-from tests.local_pods import alive, launch, logged, python, running
 
 # GPUs
 
