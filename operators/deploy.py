@@ -14,7 +14,7 @@ from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import parse_plan
 from bulkhead.rollout.revision import RevisionSpec
 from operators.hooks import BulkheadHook
-from operators.pod import identity
+from operators.identity import identity
 from operators.triggers.rollout import RolloutTrigger
 
 if TYPE_CHECKING:

@@ -11,28 +11,22 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from bulkhead.control import MLFLOW_CREDENTIALS
 from bulkhead.errors import InvalidInputError, NotFoundError
-from bulkhead.pods.identity import TaskIdentity, matches
-from bulkhead.pods.outcome import FailureClass
-from bulkhead.pods.spec import PodRequest, SecretRef, build
-from bulkhead.pods.status import Phase, PodStatus
+from bulkhead.pods.exceptions import error
+from bulkhead.pods.identity import matches
+from bulkhead.pods.outcome import Failure, FailureClass
+from bulkhead.pods.policy import Changes
+from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, scale
+from bulkhead.pods.status import Phase
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from operators.hooks import BulkheadHook, LocalRuntimeHook
+from operators.identity import identity
+from operators.retry import ContainmentRetryPolicy, default_policy
 from operators.triggers.pod import LocalPodTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-_RETRY_IS_USELESS = {FailureClass.GATE, FailureClass.CONFIG, FailureClass.CANCELLED}
-
-
-def identity(context: Context) -> TaskIdentity:
-    """The task instance's identity: the same over retries, another after a clear.
-
-    Args:
-        context: of the running task.
-    """
-    ti = context["ti"]
-    return TaskIdentity(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, ti.max_tries)
+_UNNAMED = Failure(failure_class=FailureClass.APPLICATION, kind="unknown", message="it failed and left no reason")
 
 
 class PodOperator(BaseOperator):
@@ -40,6 +34,10 @@ class PodOperator(BaseOperator):
 
     A retry finds the pod of an earlier try: one that still runs is waited for, one that succeeded while
     nobody watched is used, one that failed is followed by a new one. A cleared task starts anew.
+
+    What a failure is followed by is decided by its class (``operators.retry.ContainmentRetryPolicy``, unless
+    ``retry_policy`` says otherwise): the next try may have more memory, and is told in ``BULKHEAD_RESUME_FROM``
+    which checkpoint to resume from.
 
     Args:
         command: argv of the container; templated.
@@ -70,7 +68,10 @@ class PodOperator(BaseOperator):
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
+        policy = default_policy(kwargs)
         super().__init__(**kwargs)
+        if policy is not None:
+            self.retries = (self.retries or 0) + policy.infrastructure_retries
         self.command, self.image, self.gpus, self.cpu, self.memory = command, image, gpus, cpu, memory
         self.env = dict(env or {})
         self.deadline = deadline
@@ -93,8 +94,8 @@ class PodOperator(BaseOperator):
             name = identity(context).pod_name(context["ti"].try_number)
             try:
                 runtime.launch(build(self._request(name, context)))
-            except InvalidInputError as error:
-                raise AirflowFailException(str(error)) from error
+            except InvalidInputError as wrong:
+                raise AirflowFailException(str(wrong)) from wrong
             self.log.info("launched pod %s: %s", name, " ".join(self.command))
         self._launched = (runtime, name)
         if runtime.status(name).ended:
@@ -115,19 +116,19 @@ class PodOperator(BaseOperator):
             The result of its outcome.
 
         Raises:
-            AirflowFailException: it failed in a way that no retry mends.
-            AirflowException: it failed.
+            PodFailedError: it failed; a type for each class of failure.
+            AirflowException: it is gone.
         """
         runtime = LocalRuntimeHook(self.local_conn_id).runtime()
         name = event["name"]
         try:
             status = runtime.status(name, event["namespace"])
-        except NotFoundError as error:
-            raise AirflowException(f"pod {name} is gone: somebody deleted it ({error})") from error
+        except NotFoundError as gone:
+            raise AirflowException(f"pod {name} is gone: somebody deleted it ({gone})") from gone
         self.log.info("log of pod %s:\n%s", name, runtime.read_log(name))
         if status.phase is Phase.SUCCEEDED:
             return dict(status.outcome.result)
-        raise _failure(name, status)
+        raise error(name, status.failure or _UNNAMED)
 
     def on_kill(self) -> None:
         """The task process was told to end: take the pod down."""
@@ -145,6 +146,11 @@ class PodOperator(BaseOperator):
             if not matches(metadata.labels, task.labels()):
                 runtime.terminate(metadata.name, metadata.namespace, reason="its task was cleared")
 
+    def _changes(self, context: Context) -> Changes:
+        """What this try does otherwise, after what failed before."""
+        policy = self.retry_policy
+        return policy.changes(context) if isinstance(policy, ContainmentRetryPolicy) else Changes()
+
     def _own_pod(self, runtime: LocalRuntime, context: Context) -> str | None:
         """A pod of this episode that is worth waiting for, or that has succeeded."""
         for metadata in runtime.list(identity(context).labels()):
@@ -156,6 +162,8 @@ class PodOperator(BaseOperator):
 
     def _request(self, name: str, context: Context) -> PodRequest:
         control = BulkheadHook(self.bulkhead_conn_id).control()
+        changed = self._changes(context)
+        resume = {RESUME_VARIABLE: changed.resume_from} if changed.resume_from else {}
         secrets = MLFLOW_CREDENTIALS if control.server_credentials() else {}
         return PodRequest(
             name=name,
@@ -163,16 +171,9 @@ class PodOperator(BaseOperator):
             command=[str(word) for word in self.command],
             gpus=self.gpus,
             cpu=self.cpu,
-            memory=self.memory,
-            env={"MLFLOW_TRACKING_URI": control.settings.mlflow_tracking_uri, **self.env},
+            memory=scale(self.memory, changed.memory_factor),
+            env={**resume, "MLFLOW_TRACKING_URI": control.settings.mlflow_tracking_uri, **self.env},
             secret_env={variable: SecretRef(*reference) for variable, reference in secrets.items()},
             labels=identity(context).labels(),
             deadline_s=int(self.deadline.total_seconds()),
         )
-
-
-def _failure(name: str, status: PodStatus) -> AirflowException:
-    failure = status.outcome.failure
-    assert failure is not None
-    kind = AirflowFailException if failure.failure_class in _RETRY_IS_USELESS else AirflowException
-    return kind(f"pod {name} failed ({failure.failure_class}): {failure.message}")

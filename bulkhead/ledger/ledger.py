@@ -178,6 +178,21 @@ class Ledger(LedgerReader):
             session.add(intent)
             return self._take_back(session, Rollout.owner == owner, reason, requested_by)
 
+    def request_quarantine(self, *, target: str, key: str, reason: str, requested_by: str) -> None:
+        """Ask for a node or device to be contained: records the intent, once a key.
+
+        Args:
+            target: name of the node, or UUID of the device.
+            key: idempotency key of the wish.
+            reason: the evidence, for people.
+            requested_by: who asked, for the record.
+        """
+        with self._writing() as session:
+            if session.scalar(select(Intent).where(Intent.key == key)) is None:
+                intent = Intent(key=key, kind="quarantine", target=target, requested_by=requested_by, reason=reason)
+                intent.created_at = self._clock()
+                session.add(intent)
+
     # The reconciler's writes
 
     def transition(

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from bulkhead.errors import NotFoundError, UnavailableError
 from bulkhead.ledger.engine import READ_ONLY
-from bulkhead.ledger.tables import Event, Phase, Revision, Rollout, Service
+from bulkhead.ledger.tables import Event, Intent, Phase, Revision, Rollout, Service
 
 
 class LedgerReader:
@@ -114,6 +114,15 @@ class LedgerReader:
             query = query.where(Event.at >= since)
         with self._reading() as session:
             return session.scalars(query).all()
+
+    def intents(self, kind: str) -> Sequence[Intent]:
+        """Intents of a kind, oldest first.
+
+        Args:
+            kind: ``rollout``, ``rollback``, ``withdraw`` or ``quarantine``.
+        """
+        with self._reading() as session:
+            return session.scalars(select(Intent).where(Intent.kind == kind).order_by(Intent.id)).all()
 
     def previous_revision(self, service: str) -> str:
         """The revision that a service's stable one replaced.

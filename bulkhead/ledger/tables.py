@@ -147,6 +147,7 @@ class Intent(Base):
     kind: Mapped[str] = mapped_column(String(32))
     service: Mapped[str | None] = mapped_column(String(63))
     owner: Mapped[str | None] = mapped_column(String(512), index=True)
+    target: Mapped[str | None] = mapped_column(String(255))
     requested_by: Mapped[str] = mapped_column(String(512))
     reason: Mapped[str] = mapped_column(Text)
     rollout_id: Mapped[int | None] = mapped_column(ForeignKey("rollouts.id"))

@@ -25,7 +25,7 @@ _CUT = "…[cut]"
 
 
 class FailureClass(enum.StrEnum):
-    """Why a pod failed, as far as the container itself, or the runtime, could tell."""
+    """Why a pod failed: said by the container itself, or found by ``bulkhead.pods.failure.classify``."""
 
     APPLICATION = "application"
     GATE = "gate"
@@ -33,11 +33,16 @@ class FailureClass(enum.StrEnum):
     HOST_OOM = "host_oom"
     GPU_OOM = "gpu_oom"
     DEVICE_FAULT = "device_fault"
-    DEADLINE = "deadline"
-    PREEMPTED = "preempted"
-    HUNG = "hung"
-    CANCELLED = "cancelled"
     NODE_LOST = "node_lost"
+    EVICTED = "evicted"
+    PREEMPTED = "preempted"
+    IMAGE = "image"
+    UNSCHEDULABLE = "unschedulable"
+    ADMISSION = "admission"
+    DEADLINE = "deadline"
+    HUNG = "hung"
+    CLUSTER_UNREACHABLE = "cluster_unreachable"
+    CANCELLED = "cancelled"
 
 
 class Failure(BaseModel):
@@ -45,6 +50,7 @@ class Failure(BaseModel):
 
     Attributes:
         failure_class: the class that decides what is done about it.
+        kind: more exactly, where the class has kinds: ``memory`` of evicted, ``auth`` of image, ``xid-79`` …
         message: for people; shortened when the outcome grows too large.
         exception: qualified type of the Python exception, where there was one.
         evidence: free text (the end of a traceback, a kernel line); shortened first.
@@ -55,6 +61,7 @@ class Failure(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     failure_class: FailureClass
+    kind: str = ""
     message: str = ""
     exception: str | None = None
     evidence: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from kubernetes import client as k8s
 from kubernetes.utils.quantity import parse_quantity
@@ -15,6 +16,9 @@ from bulkhead.pods.outcome import PATH_VARIABLE
 
 GPU_RESOURCE = "nvidia.com/gpu"
 """Extended resource name under which NVIDIA's device plugin offers GPUs."""
+
+RESUME_VARIABLE = "BULKHEAD_RESUME_FROM"
+"""Environment variable that names the checkpoint which a retry resumes from."""
 
 TERMINATION_LOG = "/dev/termination-log"
 _DNS_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
@@ -132,6 +136,25 @@ def build(request: PodRequest) -> k8s.V1Pod:
             ),
         ),
     )
+
+
+def scale(memory: str | None, factor: float) -> str | None:
+    """A memory limit, grown.
+
+    Args:
+        memory: a Kubernetes quantity, or None for no limit.
+        factor: at least 1.
+
+    Returns:
+        A quantity in whole bytes; ``memory`` itself where nothing changes, or where it is no quantity (``build``
+        refuses that by name).
+    """
+    if memory is None or factor == 1.0:
+        return memory
+    try:
+        return str(int(parse_quantity(memory) * Decimal(factor)))
+    except ValueError:
+        return memory
 
 
 def _check(request: PodRequest) -> None:

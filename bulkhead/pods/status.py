@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bulkhead.pods.outcome import Failure, FailureClass, Outcome
+from bulkhead.pods.failure import classify
+from bulkhead.pods.outcome import Failure, Outcome
 
 
 class Phase(enum.StrEnum):
@@ -18,16 +19,6 @@ class Phase(enum.StrEnum):
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
-
-
-_REASONS = {
-    "OOMKilled": FailureClass.HOST_OOM,
-    "DeadlineExceeded": FailureClass.DEADLINE,
-    "NodeLost": FailureClass.NODE_LOST,
-    "Cancelled": FailureClass.CANCELLED,
-    "CreateContainerConfigError": FailureClass.CONFIG,
-    "StartError": FailureClass.CONFIG,
-}
 
 
 @dataclass(frozen=True)
@@ -43,6 +34,7 @@ class PodStatus:
         termination_message: what the container left.
         started_at: start of the main container.
         finished_at: its end.
+        failure: why it failed, or cannot start; None for a pod that succeeded or may still do so.
     """
 
     phase: Phase
@@ -53,6 +45,7 @@ class PodStatus:
     termination_message: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    failure: Failure | None = None
 
     @property
     def ended(self) -> bool:
@@ -62,20 +55,8 @@ class PodStatus:
     @property
     def outcome(self) -> Outcome:
         """The container's outcome, or one made from the status where it left none."""
-        left = Outcome.decode(self.termination_message)
-        if self.phase is not Phase.FAILED:
-            return left or Outcome()
-        # The runtime's own reason wins: an OOM-killed or overdue process cannot have reported on that itself.
-        if self.reason not in _REASONS and left is not None and left.failure is not None:
-            return left
-        return Outcome(
-            result=left.result if left else {},
-            failure=Failure(
-                failure_class=_REASONS.get(self.reason, FailureClass.APPLICATION),
-                message=self.message or f"exit code {self.exit_code}",
-                evidence=self.termination_message,
-            ),
-        )
+        left = Outcome.decode(self.termination_message) or Outcome()
+        return left if self.phase is not Phase.FAILED else Outcome(result=left.result, failure=self.failure)
 
 
 def parse(status: Mapping[str, Any]) -> PodStatus:
@@ -100,6 +81,7 @@ def parse(status: Mapping[str, Any]) -> PodStatus:
         termination_message=ended.get("message") or "",
         started_at=_time(ended.get("startedAt") or running.get("startedAt")),
         finished_at=_time(ended.get("finishedAt")),
+        failure=classify({"status": status}),
     )
 
 

@@ -6,11 +6,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
 from bulkhead.control import MLFLOW_SECRET, Control
+from bulkhead.pods.exceptions import (
+    ApplicationFailedError,
+    GateRefusedError,
+    GpuOutOfMemoryError,
+    PodConfigError,
+    PodFailedError,
+    error,
+)
+from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.status import Phase
-from operators.pod import PodOperator, identity
+from operators.identity import identity
+from operators.pod import PodOperator
+from operators.retry import ContainmentRetryPolicy
 from operators.triggers.pod import LocalPodTrigger
 from tests.waiting import until
 
@@ -80,7 +92,7 @@ def test_a_retry_after_a_failure_runs_a_new_pod(control: Control, context: Conte
     operator = _operator(_gated("raise SystemExit(3)"))
     first = _launch(operator, context("train", try_number=1))
     event = _end(control, first)
-    with pytest.raises(AirflowException, match=r"failed \(application\): exit code 3"):
+    with pytest.raises(ApplicationFailedError, match=r"failed \(application\): container main: exit code 3"):
         operator.resume(context("train"), event)
     assert _launch(operator, context("train", try_number=2)).name != first.name
 
@@ -95,23 +107,41 @@ def test_a_cleared_task_ends_its_earlier_pod_and_starts_anew(control: Control, c
 
 
 @pytest.mark.parametrize(
-    ("failure", "kind"),
+    ("left", "kind"),
     [
-        ("gate", AirflowFailException),
-        ("config", AirflowFailException),
-        ("application", AirflowException),
-        ("gpu_oom", AirflowException),
+        ("gate", GateRefusedError),
+        ("config", PodConfigError),
+        ("application", ApplicationFailedError),
+        ("gpu_oom", GpuOutOfMemoryError),
     ],
 )
-def test_what_no_retry_mends_is_not_retried(
-    control: Control, context: Context, failure: str, kind: type[Exception]
+def test_a_failure_has_a_type_of_its_class(
+    control: Control, context: Context, left: str, kind: type[PodFailedError]
 ) -> None:
-    left = json.dumps({"version": 1, "failure": {"failure_class": failure, "message": "because"}})
-    operator, task = _operator(_gated(LEAVE % left + "raise SystemExit(1)")), context("train")
+    words = json.dumps({"version": 1, "failure": {"failure_class": left, "message": "because"}})
+    operator, task = _operator(_gated(LEAVE % words + "raise SystemExit(1)")), context("train")
     event = _end(control, _launch(operator, task))
-    with pytest.raises(AirflowException, match=rf"\({failure}\): because") as caught:
+    with pytest.raises(kind, match=rf"\({left}\): because"):
         operator.resume(task, event)
-    assert type(caught.value) is kind
+
+
+def test_the_infrastructure_has_retries_of_its_own() -> None:
+    assert _operator(SLEEP, retries=2).retries == 2 + 3
+    assert _operator(SLEEP, retries=2, retry_policy=ContainmentRetryPolicy(infrastructure_retries=0)).retries == 2
+    assert _operator(SLEEP, retries=2, retry_policy=ExceptionRetryPolicy([])).retries == 2
+
+
+def test_a_retry_after_a_host_oom_has_more_memory_and_knows_the_checkpoint(control: Control, context: Context) -> None:
+    operator, task = _operator(SLEEP, memory="2Gi"), context("train", retries=3)
+    for failure in (
+        Failure(failure_class=FailureClass.PREEMPTED, checkpoint="file:///c/step-40"),
+        Failure(failure_class=FailureClass.HOST_OOM),
+    ):
+        operator.retry_policy.evaluate(error("train-1", failure), 1, 3, task)
+    request = operator._request("p", task)
+    assert request.memory == str(3 * 2**30)
+    assert request.env["BULKHEAD_RESUME_FROM"] == "file:///c/step-40"
+    assert "BULKHEAD_RESUME_FROM" not in operator._request("p", context("train", max_tries=4)).env  # cleared: anew
 
 
 def test_the_log_of_the_pod_is_in_the_log_of_the_task(

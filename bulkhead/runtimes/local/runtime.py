@@ -149,13 +149,15 @@ class LocalRuntime:
             UnavailableError: it has not ended by then.
         """
         files = self._files(name, namespace)
-        pid = self._supervisor_pid(files)
-        if pid is None:
+        if not files.spec.exists() or parse(self._read_status(files)).ended:
             return
         request: dict[str, Any] = {"reason": reason}
         if grace_s is not None:
             request["grace_s"] = grace_s
-        write_json(files.cancel, request)
+        write_json(files.cancel, request)  # first: a supervisor that is only now starting reads it
+        pid = self._supervisor_pid(files)
+        if pid is None:
+            return
         try:
             handle = os.pidfd_open(pid)
         except ProcessLookupError:

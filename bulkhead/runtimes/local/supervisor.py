@@ -62,6 +62,8 @@ class Supervisor:
         self._listen_for_signals()
         container.become_subreaper()
         self._began = time.monotonic()
+        if self._files.cancel.exists():  # it was to end before it had begun
+            self._cancel()
         resources = (self._spec.get("resources") or {}).get("limits") or {}
         count = int(resources.get("nvidia.com/gpu", 0))
         while not self._end_reason:
@@ -274,11 +276,12 @@ def main(root: str, pod_id: str, stand_ins: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return  # another supervisor holds this pod already
-    if os.fork():
+    os.setsid()  # before the fork: from here on no signal to the launcher's process group reaches this one
+    if child := os.fork():
+        # Written before the launcher sees this process end: whoever finds the lock held then finds its holder too.
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(child).encode())
         os._exit(0)
-    os.setsid()
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
     status = read_json(files.status) or {}
     if status.get("phase") in ("Succeeded", "Failed"):
         return

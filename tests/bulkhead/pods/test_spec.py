@@ -5,7 +5,7 @@ import pytest
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError
-from bulkhead.pods.spec import GPU_RESOURCE, PodRequest, SecretRef, build
+from bulkhead.pods.spec import GPU_RESOURCE, PodRequest, SecretRef, build, scale
 
 JOB = PodRequest(name="train-1", image="repo/train@sha256:1", command=["python", "-m", "job"], gpus=2, memory="2Gi")
 SERVER = replace(JOB, deadline_s=None, port=8080, ready_path="/ping")
@@ -98,3 +98,11 @@ def test_bad_input_names_the_field_the_value_and_the_remedy(field: str, changes:
     assert caught.value.field == field
     assert caught.value.remedy
     assert repr(caught.value.value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("memory", "factor", "grown"),
+    [("2Gi", 1.5, str(3 * 2**30)), ("2Gi", 1.0, "2Gi"), (None, 2.0, None), ("much", 2.0, "much")],
+)
+def test_a_memory_limit_grows(memory: str | None, factor: float, grown: str | None) -> None:
+    assert scale(memory, factor) == grown

@@ -60,7 +60,7 @@ def test_a_failure_that_the_container_named() -> None:
     ],
 )
 def test_a_failure_that_only_the_runtime_saw(reason: str, expected: FailureClass) -> None:
-    failure = parse(_ended("Failed", reason, 137)).outcome.failure
+    failure = parse({**_ended("Failed", reason, 137), "reason": reason}).outcome.failure
     assert failure is not None and failure.failure_class is expected
 
 

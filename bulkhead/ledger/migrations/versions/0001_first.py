@@ -88,6 +88,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(32), nullable=False),
         sa.Column("service", sa.String(63)),
         sa.Column("owner", sa.String(512), index=True),
+        sa.Column("target", sa.String(255)),
         sa.Column("requested_by", sa.String(512), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("rollout_id", sa.Integer, sa.ForeignKey("rollouts.id")),

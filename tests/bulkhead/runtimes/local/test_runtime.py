@@ -208,6 +208,24 @@ def test_an_older_generation_cannot_delete_a_newer_pod(runtime: LocalRuntime) ->
     runtime.delete("job", reason="rightful", generation=5)
 
 
+def test_ending_a_pod_right_after_it_was_launched_ends_it(runtime: LocalRuntime) -> None:
+    for number in range(5):
+        launch(runtime, python("import time; time.sleep(60)"), f"job-{number}")
+        runtime.terminate(f"job-{number}", reason="never mind", grace_s=0)
+        assert runtime.status(f"job-{number}").message == "never mind"
+
+
+def test_a_pod_that_was_to_end_before_its_supervisor_began_never_runs(runtime: LocalRuntime, monkeypatch) -> None:
+    pod = build(PodRequest(name="job", image="none", command=python("print('it ran')")))
+    with monkeypatch.context() as dying:
+        dying.setattr(LocalRuntime, "_supervise", lambda *_: None)
+        runtime.launch(pod)
+    runtime.terminate("job", reason="never mind")
+    runtime.launch(pod)
+    until(lambda: runtime.status("job").message == "never mind", "the pod to be ended")
+    assert "it ran" not in runtime.read_log("job")
+
+
 def test_ending_what_is_not_there_does_nothing(runtime: LocalRuntime) -> None:
     runtime.terminate("absent", reason="none")
     runtime.delete("absent", reason="none")

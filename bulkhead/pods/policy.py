@@ -1,0 +1,255 @@
+"""What to do about a pod's failure: a pure function of everything that has failed so far.
+
+Two budgets: the *user's* retries are for the program's own failures; failures of the *infrastructure* (node, device,
+image registry, quota) have one of their own, so that a bad night of spot nodes does not use up the former. No failure
+is retried for ever: the same cause without progress stops (NVIDIA Resiliency Extension stops at 3 likewise).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bulkhead.pods.outcome import Failure
+from bulkhead.pods.outcome import FailureClass as C
+
+
+class Action(enum.StrEnum):
+    """What is done next."""
+
+    RETRY = "retry here"
+    ELSEWHERE = "retry elsewhere"
+    MORE_MEMORY = "retry with more memory"
+    WAIT = "wait, then retry"
+    FAIL = "fail"
+
+
+class Budget(enum.StrEnum):
+    """Whose retries a failure uses up."""
+
+    USER = "user"
+    INFRASTRUCTURE = "infrastructure"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is done about a class of failures.
+
+    Attributes:
+        action: the action.
+        budget: that it uses up.
+        at_most: how often; None for the budget alone.
+        delay_s: seconds before the next try; doubled each time in a row where the action is ``WAIT``.
+        quarantine: whether the node or device is suspected.
+    """
+
+    action: Action
+    budget: Budget = Budget.INFRASTRUCTURE
+    at_most: int | None = None
+    delay_s: float = 0.0
+    quarantine: bool = False
+
+
+_FAIL = Rule(Action.FAIL, Budget.USER)
+_ELSEWHERE = Rule(Action.ELSEWHERE, delay_s=5)
+
+RULES: Mapping[tuple[C, str], Rule] = {
+    (C.APPLICATION, ""): Rule(Action.RETRY, Budget.USER),
+    (C.APPLICATION, "cuda"): Rule(Action.ELSEWHERE, Budget.USER, at_most=1),
+    (C.GATE, ""): _FAIL,
+    (C.CONFIG, ""): _FAIL,
+    (C.CONFIG, "sandbox"): _ELSEWHERE,
+    (C.HOST_OOM, ""): Rule(Action.MORE_MEMORY, at_most=2),
+    (C.GPU_OOM, ""): _FAIL,
+    (C.DEVICE_FAULT, ""): Rule(Action.ELSEWHERE, delay_s=5, quarantine=True),
+    (C.NODE_LOST, ""): _ELSEWHERE,
+    (C.EVICTED, ""): _ELSEWHERE,
+    (C.EVICTED, "disk-limit"): _FAIL,
+    (C.PREEMPTED, ""): Rule(Action.RETRY, delay_s=15),
+    (C.IMAGE, ""): Rule(Action.WAIT, delay_s=30),
+    (C.IMAGE, "not-found"): _FAIL,
+    (C.IMAGE, "auth"): _FAIL,
+    (C.UNSCHEDULABLE, ""): Rule(Action.WAIT, delay_s=60),
+    (C.UNSCHEDULABLE, "node-admission"): _ELSEWHERE,
+    (C.UNSCHEDULABLE, "selector"): _FAIL,
+    (C.UNSCHEDULABLE, "volume"): _FAIL,
+    (C.ADMISSION, ""): _FAIL,
+    (C.DEADLINE, ""): _FAIL,
+    (C.HUNG, ""): Rule(Action.ELSEWHERE, at_most=1, delay_s=5),
+    (C.CLUSTER_UNREACHABLE, ""): Rule(Action.WAIT, delay_s=15),
+    (C.CANCELLED, ""): _FAIL,
+}
+"""By class and kind; a kind without a rule of its own has its class'."""
+
+_LONGEST_DELAY_S = 900.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """A failure as it is kept between tries.
+
+    Attributes:
+        failure_class: the class.
+        kind: more exactly.
+        node: that the pod ran on, or an empty string.
+        checkpoint: the last one that it reported, or None.
+    """
+
+    failure_class: C
+    kind: str = ""
+    node: str = ""
+    checkpoint: str | None = None
+
+    @classmethod
+    def of(cls, failure: Failure, node: str) -> Record:
+        """Keep what a decision needs.
+
+        Args:
+            failure: the failure.
+            node: that the pod ran on, or an empty string.
+        """
+        return cls(failure.failure_class, failure.kind, node, failure.checkpoint)
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    @classmethod
+    def load(cls, data: Mapping[str, Any]) -> Record:
+        """Read what ``dump`` wrote.
+
+        Args:
+            data: of one record.
+        """
+        return cls(C(data["failure_class"]), data["kind"], data["node"], data["checkpoint"])
+
+    @property
+    def rule(self) -> Rule:
+        """What is done about it."""
+        own = RULES.get((self.failure_class, self.kind))
+        return own or RULES[(self.failure_class, "")]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may be tried.
+
+    Attributes:
+        user_retries: for the program's own failures.
+        infrastructure_retries: for everybody else's.
+        same_cause: so often in a row the same failure, without a newer checkpoint, and it is over.
+        memory_factor: by which the memory grows after each host OOM.
+        memory_ceiling: to at most so many times what was asked for at first.
+    """
+
+    user_retries: int = 0
+    infrastructure_retries: int = 3
+    same_cause: int = 3
+    memory_factor: float = 1.5
+    memory_ceiling: float = 3.0
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the next try does otherwise.
+
+    Attributes:
+        exclude_nodes: nodes to stay away from.
+        memory_factor: times the memory that was asked for at first.
+        resume_from: checkpoint to resume from, or None.
+    """
+
+    exclude_nodes: tuple[str, ...] = ()
+    memory_factor: float = 1.0
+    resume_from: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done about the latest failure.
+
+    Attributes:
+        action: the action.
+        reason: one sentence, with the counts.
+        delay_s: seconds before the next try.
+        quarantine: whether its node or device is suspected.
+    """
+
+    action: Action
+    reason: str
+    delay_s: float = 0.0
+    quarantine: bool = False
+
+
+def decide(history: Sequence[Record], limits: Limits) -> Decision:
+    """Decide about the latest failure.
+
+    Args:
+        history: every failure so far of this task, oldest first; at least one.
+        limits: how much may be tried.
+    """
+    latest = history[-1]
+    rule, name = latest.rule, _name(latest)
+    if rule.action is Action.FAIL:
+        return Decision(Action.FAIL, f"{name}: another try would fail the same way")
+    spent = sum(record.rule.budget is rule.budget for record in history)
+    allowed = limits.user_retries if rule.budget is Budget.USER else limits.infrastructure_retries
+    if spent > allowed:
+        return _over(latest, f"{name}: the {allowed} {rule.budget} retries are used up")
+    same = sum((record.failure_class, record.kind) == (latest.failure_class, latest.kind) for record in history)
+    if rule.at_most is not None and same > rule.at_most:
+        return _over(latest, f"{name}: it came again after {rule.action}")
+    if _stalled(history) >= limits.same_cause:
+        return _over(latest, f"{name}: {limits.same_cause} times in a row without progress")
+    if rule.action is Action.MORE_MEMORY and changes(history[:-1], limits).memory_factor >= limits.memory_ceiling:
+        return _over(latest, f"{name}: it had {limits.memory_ceiling:g} times the memory asked for already")
+    delay = rule.delay_s * 2 ** (_in_a_row(history) - 1) if rule.action is Action.WAIT else rule.delay_s
+    reason = f"{name}: {rule.action}, {spent} of {allowed} {rule.budget} retries"
+    return Decision(rule.action, reason, min(delay, _LONGEST_DELAY_S), rule.quarantine)
+
+
+def changes(history: Sequence[Record], limits: Limits) -> Changes:
+    """What the next try does otherwise.
+
+    Args:
+        history: every failure so far of this task, oldest first.
+        limits: how much may be tried.
+    """
+    nodes = dict.fromkeys(record.node for record in history if record.rule.action is Action.ELSEWHERE and record.node)
+    grown = sum(record.rule.action is Action.MORE_MEMORY for record in history)
+    checkpoints = [record.checkpoint for record in history if record.checkpoint]
+    return Changes(
+        exclude_nodes=tuple(nodes),
+        memory_factor=min(limits.memory_factor**grown, limits.memory_ceiling),
+        resume_from=checkpoints[-1] if checkpoints else None,
+    )
+
+
+def _over(latest: Record, reason: str) -> Decision:
+    return Decision(Action.FAIL, reason, quarantine=latest.rule.quarantine)
+
+
+def _name(record: Record) -> str:
+    return f"{record.failure_class}/{record.kind}" if record.kind else str(record.failure_class)
+
+
+def _stalled(history: Sequence[Record]) -> int:
+    """How often in a row the latest failure came with the same checkpoint (or none)."""
+    latest = history[-1]
+    same = [(record.failure_class, record.kind, record.checkpoint) for record in history]
+    return _run_length([one == (latest.failure_class, latest.kind, latest.checkpoint) for one in same])
+
+
+def _in_a_row(history: Sequence[Record]) -> int:
+    return _run_length([record.failure_class is history[-1].failure_class for record in history])
+
+
+def _run_length(flags: Sequence[bool]) -> int:
+    length = 0
+    for flag in reversed(flags):
+        if not flag:
+            break
+        length += 1
+    return length

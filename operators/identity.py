@@ -1,0 +1,20 @@
+"""Whose pod or rollout it is, from a task's context."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bulkhead.pods.identity import TaskIdentity
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def identity(context: Context) -> TaskIdentity:
+    """The task instance's identity: the same over retries, another after a clear.
+
+    Args:
+        context: of the running task.
+    """
+    ti = context["ti"]
+    return TaskIdentity(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, ti.max_tries)

@@ -1,0 +1,137 @@
+"""Airflow's retry policy by class of failure: see ``bulkhead.pods.policy`` for the rules."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
+
+from bulkhead.errors import InvalidInputError
+from bulkhead.pods.exceptions import PodFailedError
+from bulkhead.pods.policy import Action, Changes, Decision, Limits, Record, changes, decide
+from operators.hooks import BulkheadHook
+from operators.identity import identity
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+
+class ContainmentRetryPolicy(RetryPolicy):
+    """Decides by what failed: retry here, elsewhere, with more memory, after a wait, or not at all.
+
+    A task's ``retries`` stay the user's own: ``PodOperator`` adds ``infrastructure_retries`` to them, since Airflow
+    lets a policy end retries early but not extend them. So Airflow shows the sum. What Airflow itself retries, because
+    no policy saw it (a worker that was killed), counts against the sum alone.
+
+    Args:
+        infrastructure_retries: for failures that are not the program's own.
+        same_cause: so often in a row the same failure, without a newer checkpoint, and it is over.
+        memory_factor: by which the memory grows after each host OOM.
+        memory_ceiling: to at most so many times what was asked for at first.
+
+    Raises:
+        InvalidInputError: a number is out of range.
+    """
+
+    def __init__(
+        self,
+        infrastructure_retries: int = 3,
+        same_cause: int = 3,
+        memory_factor: float = 1.5,
+        memory_ceiling: float = 3.0,
+    ) -> None:
+        for name, value, least in (
+            ("infrastructure_retries", infrastructure_retries, 0),
+            ("same_cause", same_cause, 1),
+            ("memory_factor", memory_factor, 1),
+            ("memory_ceiling", memory_ceiling, 1),
+        ):
+            if not value >= least:
+                raise InvalidInputError(f"retry_policy.{name}", value, f"give at least {least}")
+        self.infrastructure_retries, self.same_cause = infrastructure_retries, same_cause
+        self.memory_factor, self.memory_ceiling = memory_factor, memory_ceiling
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """Decide about a failure; called by Airflow in the worker.
+
+        Args:
+            exception: that ended the task. What is no pod's failure is left to Airflow.
+            try_number: Airflow's, from 1.
+            max_tries: Airflow's.
+            context: of the task.
+
+        Returns:
+            The decision, with its reason.
+        """
+        if not isinstance(exception, PodFailedError) or context is None:
+            return RetryDecision.default()
+        history = [*self.history(context), Record.of(exception.failure, exception.node)]
+        context["task_state_store"].set(_key(context), [record.dump() for record in history])
+        decision = decide(history, self._limits(context))
+        if decision.quarantine:
+            self._suspect(context, exception, decision)
+        if decision.action is Action.FAIL:
+            return RetryDecision.fail(decision.reason)
+        return RetryDecision.retry(timedelta(seconds=decision.delay_s), decision.reason)
+
+    def history(self, context: Context) -> Sequence[Record]:
+        """Every failure of this episode so far, oldest first.
+
+        Args:
+            context: of the task.
+        """
+        store = context.get("task_state_store")
+        return [Record.load(data) for data in (store.get(_key(context)) if store else None) or []]
+
+    def changes(self, context: Context) -> Changes:
+        """What this try does otherwise than the first.
+
+        Args:
+            context: of the task.
+        """
+        return changes(self.history(context), self._limits(context))
+
+    def _limits(self, context: Context) -> Limits:
+        retries = int(getattr(context["ti"].task, "retries", 0) or 0)
+        return Limits(
+            user_retries=max(0, retries - self.infrastructure_retries),
+            infrastructure_retries=self.infrastructure_retries,
+            same_cause=self.same_cause,
+            memory_factor=self.memory_factor,
+            memory_ceiling=self.memory_ceiling,
+        )
+
+    def _suspect(self, context: Context, exception: PodFailedError, decision: Decision) -> None:
+        """Record that a node is suspected; who contains it is the reconciler's side."""
+        connection = getattr(context["ti"].task, "bulkhead_conn_id", BulkheadHook.default_conn_name)
+        control = BulkheadHook(connection).control()
+        control.ledger.request_quarantine(
+            target=exception.node or "unknown",
+            key=f"quarantine/{exception.pod}",
+            reason=f"{exception.failure.failure_class}/{exception.failure.kind}: {exception.failure.message}",
+            requested_by=f"{identity(context).owner}: {decision.reason}",
+        )
+
+
+def _key(context: Context) -> str:
+    return f"bulkhead.failures.{identity(context).episode}"
+
+
+def default_policy(kwargs: dict[str, Any]) -> ContainmentRetryPolicy | None:
+    """The policy of an operator: its own argument, or the default one.
+
+    Args:
+        kwargs: of the operator; ``retry_policy`` is filled in.
+
+    Returns:
+        The policy, or None where the author chose another kind.
+    """
+    policy = kwargs.setdefault("retry_policy", ContainmentRetryPolicy())
+    return policy if isinstance(policy, ContainmentRetryPolicy) else None

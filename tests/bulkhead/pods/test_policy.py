@@ -1,0 +1,128 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkhead.pods.outcome import FailureClass
+from bulkhead.pods.policy import RULES, Action, Budget, Limits, Record, changes, decide
+
+LIMITS = Limits(user_retries=2, infrastructure_retries=3)
+_records = st.builds(
+    Record,
+    st.sampled_from(list(FailureClass)),
+    st.sampled_from(["", "cuda", "memory", "disk-limit", "auth", "gpu", "xid-79"]),
+    st.sampled_from(["", "gpu-1", "gpu-2"]),
+    st.none() | st.sampled_from(["step-1", "step-2"]),
+)
+
+
+def _decide(*classes: FailureClass | tuple[FailureClass, str], limits: Limits = LIMITS) -> Action:
+    records = [
+        Record(one, checkpoint=f"step-{n}") if isinstance(one, FailureClass) else Record(*one)
+        for n, one in enumerate(classes)
+    ]
+    return decide(records, limits).action
+
+
+def test_every_class_has_a_rule() -> None:
+    assert {named for named, kind in RULES if kind == ""} == set(FailureClass)
+
+
+@pytest.mark.parametrize(
+    ("failure", "action"),
+    [
+        (FailureClass.APPLICATION, Action.RETRY),
+        (FailureClass.GATE, Action.FAIL),
+        (FailureClass.CONFIG, Action.FAIL),
+        (FailureClass.HOST_OOM, Action.MORE_MEMORY),
+        (FailureClass.GPU_OOM, Action.FAIL),
+        (FailureClass.DEVICE_FAULT, Action.ELSEWHERE),
+        (FailureClass.NODE_LOST, Action.ELSEWHERE),
+        (FailureClass.EVICTED, Action.ELSEWHERE),
+        ((FailureClass.EVICTED, "disk-limit"), Action.FAIL),
+        (FailureClass.PREEMPTED, Action.RETRY),
+        (FailureClass.IMAGE, Action.WAIT),
+        ((FailureClass.IMAGE, "rate-limit"), Action.WAIT),
+        ((FailureClass.IMAGE, "auth"), Action.FAIL),
+        ((FailureClass.UNSCHEDULABLE, "gpu"), Action.WAIT),
+        ((FailureClass.UNSCHEDULABLE, "selector"), Action.FAIL),
+        ((FailureClass.UNSCHEDULABLE, "node-admission"), Action.ELSEWHERE),
+        (FailureClass.ADMISSION, Action.FAIL),
+        (FailureClass.DEADLINE, Action.FAIL),
+        (FailureClass.HUNG, Action.ELSEWHERE),
+        (FailureClass.CLUSTER_UNREACHABLE, Action.WAIT),
+        (FailureClass.CANCELLED, Action.FAIL),
+    ],
+)
+def test_the_first_failure(failure: FailureClass | tuple[FailureClass, str], action: Action) -> None:
+    assert _decide(failure) is action
+
+
+def test_a_bad_night_of_spot_nodes_does_not_use_up_the_users_retries() -> None:
+    preempted = [FailureClass.PREEMPTED] * 3
+    assert _decide(*preempted) is Action.RETRY
+    assert _decide(*preempted, FailureClass.APPLICATION) is Action.RETRY
+    assert _decide(*preempted, FailureClass.PREEMPTED) is Action.FAIL
+
+
+def test_the_users_retries_are_counted_by_themselves() -> None:
+    assert _decide(FailureClass.APPLICATION, FailureClass.APPLICATION) is Action.RETRY
+    assert _decide(*[FailureClass.APPLICATION] * 3) is Action.FAIL
+
+
+def test_a_cuda_error_that_comes_again_elsewhere_is_the_programs() -> None:
+    cuda = (FailureClass.APPLICATION, "cuda")
+    assert _decide(cuda) is Action.ELSEWHERE
+    assert _decide(cuda, cuda) is Action.FAIL
+
+
+def test_the_same_cause_without_progress_stops() -> None:
+    stuck = [Record(FailureClass.PREEMPTED, checkpoint="step-7")] * 3
+    assert decide(stuck, Limits(infrastructure_retries=99)).action is Action.FAIL
+    moving = [Record(FailureClass.PREEMPTED, checkpoint=f"step-{n}") for n in range(9)]
+    assert decide(moving, Limits(infrastructure_retries=99)).action is Action.RETRY
+
+
+def test_waiting_doubles_up_to_a_bound() -> None:
+    limits = Limits(infrastructure_retries=99, same_cause=99)
+    records = [Record(FailureClass.UNSCHEDULABLE, "gpu")]
+    delays = [decide(records * n, limits).delay_s for n in range(1, 8)]
+    assert delays == [60, 120, 240, 480, 900, 900, 900]
+
+
+def test_memory_grows_to_its_ceiling() -> None:
+    limits = Limits(infrastructure_retries=9, memory_factor=2, memory_ceiling=3)
+    oom = Record(FailureClass.HOST_OOM, checkpoint="a")
+    assert [changes([oom] * n, limits).memory_factor for n in range(4)] == [1, 2, 3, 3]
+    assert decide([oom, oom], limits).action is Action.MORE_MEMORY
+    assert decide([oom, oom, oom], limits).action is Action.FAIL
+
+
+def test_suspected_nodes_are_excluded_and_others_are_not() -> None:
+    history = [
+        Record(FailureClass.DEVICE_FAULT, "ecc", "gpu-1"),
+        Record(FailureClass.PREEMPTED, "scheduler", "gpu-2"),
+        Record(FailureClass.NODE_LOST, "", "gpu-3"),
+        Record(FailureClass.DEVICE_FAULT, "ecc", "gpu-1"),
+    ]
+    assert changes(history, LIMITS).exclude_nodes == ("gpu-1", "gpu-3")
+
+
+def test_the_latest_checkpoint_is_resumed_from() -> None:
+    history = [Record(FailureClass.PREEMPTED, checkpoint="step-1"), Record(FailureClass.HUNG, checkpoint="step-2")]
+    assert changes([*history, Record(FailureClass.NODE_LOST)], LIMITS).resume_from == "step-2"
+
+
+@given(st.lists(_records, min_size=1, max_size=12))
+def test_it_always_decides_says_why_and_never_retries_beyond_the_sum(history: list[Record]) -> None:
+    decision = decide(history, LIMITS)
+    assert decision.reason
+    assert 0 <= decision.delay_s <= 900
+    if decision.action is not Action.FAIL:
+        for budget, most in ((Budget.USER, 2), (Budget.INFRASTRUCTURE, 3)):
+            if history[-1].rule.budget is budget:
+                assert sum(record.rule.budget is budget for record in history) <= most
+
+
+@given(_records)
+def test_a_record_survives_the_state_store(record: Record) -> None:
+    assert Record.load(record.dump()) == record

@@ -1,0 +1,74 @@
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.definitions.retry_policy import RetryAction
+
+from bulkhead.control import Control
+from bulkhead.errors import InvalidInputError
+from bulkhead.pods.exceptions import error
+from bulkhead.pods.outcome import Failure, FailureClass
+from operators.retry import ContainmentRetryPolicy
+
+Context = Callable[..., Any]
+
+
+def _evaluate(context: Any, named: FailureClass, kind: str = "", node: str = "gpu-7", **failure: Any) -> Any:
+    policy = ContainmentRetryPolicy()
+    caught = error("train-1", Failure(failure_class=named, kind=kind, message="because", **failure), node)
+    return policy.evaluate(caught, 1, 3, context)
+
+
+def test_a_preempted_pod_is_tried_again_without_the_users_retries(control: Control, context: Context) -> None:
+    task = context("train", retries=3)
+    decision = _evaluate(task, FailureClass.PREEMPTED)
+    assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, timedelta(seconds=15))
+    assert decision.reason == "preempted: retry here, 1 of 3 infrastructure retries"
+
+
+def test_the_programs_own_failure_uses_the_users_retries(control: Control, context: Context) -> None:
+    assert _evaluate(context("train", retries=3), FailureClass.APPLICATION).action is RetryAction.FAIL
+    assert _evaluate(context("other", retries=4, max_tries=4), FailureClass.APPLICATION).action is RetryAction.RETRY
+
+
+def test_what_failed_before_counts_over_tries(control: Control, context: Context) -> None:
+    task = context("train", retries=3)
+    actions = [_evaluate(task, FailureClass.EVICTED, "memory", checkpoint=f"step-{n}").action for n in range(4)]
+    assert actions == [RetryAction.RETRY] * 3 + [RetryAction.FAIL]
+
+
+def test_a_cleared_task_begins_anew(control: Control, context: Context) -> None:
+    for number in range(4):
+        _evaluate(context("train", retries=3), FailureClass.EVICTED, "drain", checkpoint=f"step-{number}")
+    assert (
+        _evaluate(context("train", retries=3, max_tries=4), FailureClass.EVICTED, "drain").action is RetryAction.RETRY
+    )
+
+
+def test_a_device_fault_asks_for_a_quarantine_once(control: Control, context: Context) -> None:
+    task = context("train", retries=3)
+    for _ in range(2):
+        _evaluate(task, FailureClass.DEVICE_FAULT, "xid-79")
+    (intent,) = control.ledger.intents("quarantine")
+    assert (intent.target, intent.reason) == ("gpu-7", "device_fault/xid-79: because")
+
+
+def test_the_next_try_stays_away_from_the_node(control: Control, context: Context) -> None:
+    task = context("train", retries=3)
+    _evaluate(task, FailureClass.DEVICE_FAULT, "ecc")
+    assert ContainmentRetryPolicy().changes(task).exclude_nodes == ("gpu-7",)
+
+
+def test_what_is_no_pods_failure_is_left_to_airflow(context: Context) -> None:
+    policy = ContainmentRetryPolicy()
+    assert policy.evaluate(KeyError("x"), 1, 3, context("train")).action is RetryAction.DEFAULT
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"infrastructure_retries": -1}, {"same_cause": 0}, {"memory_factor": 0.5}, {"memory_ceiling": float("nan")}],
+)
+def test_a_number_out_of_range_is_refused_by_name(arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match=rf"retry_policy\.{next(iter(arguments))}"):
+        ContainmentRetryPolicy(**arguments)
