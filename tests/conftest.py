@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fixtures.envoy",
     "tests.fixtures.mlflow",
     "tests.fixtures.airflow",
+    "tests.fixtures.kubernetes",
 ]
 
 

@@ -1,0 +1,208 @@
+"""One LIST + WATCH of a namespace's pods serves every wait of a process, however many pods and however long.
+
+Sources: the Kubernetes API concepts page ("Efficient detection of changes", "Watch bookmarks", "410 Gone").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import aiohttp
+from kubernetes_asyncio.client import ApiClient
+
+from bulkhead.errors import UnavailableError
+
+log = logging.getLogger(__name__)
+
+Connect = Callable[[], AbstractAsyncContextManager[ApiClient]]
+"""Gives an authenticated client; called anew after every break, so that an expired token is replaced."""
+
+Pod = Mapping[str, Any]
+
+_PAGE = 500
+_WATCH_S = 300
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.2, 30.0
+_FINAL = {403: "forbidden", 404: "not found"}
+
+
+class _GoneError(Exception):
+    """The API server no longer has the version from which to watch: list again."""
+
+
+class _AnsweredError(Exception):
+    """The API server answered with an error.
+
+    Args:
+        status: of HTTP.
+        text: of the body.
+        after_s: that it asks to wait, from ``Retry-After``.
+    """
+
+    def __init__(self, status: int, text: str, after_s: float | None = None) -> None:
+        self.status, self.after_s = status, after_s
+        super().__init__(f"{status}: {text[:300]}")
+
+
+class PodWatch:
+    """A view of a namespace's pods that keeps itself up to date.
+
+    Args:
+        connect: gives an authenticated client.
+        namespace: watched.
+        selector: label selector of the pods that matter.
+        silence_s: without a byte for so long, the connection is taken for dead. The API server sends a bookmark about
+            once a minute.
+
+    Attributes:
+        pods: the latest state of each pod by name, cut down to what a wait needs.
+        requests: how many requests were made.
+    """
+
+    def __init__(self, connect: Connect, namespace: str, selector: str, silence_s: float = 120.0) -> None:
+        self._connect, self._namespace, self._selector, self._silence_s = connect, namespace, selector, silence_s
+        self._version: str | None = None
+        self._failures = 0
+        self.pods: dict[str, Pod] = {}
+        self.requests = 0
+
+    @property
+    def synced(self) -> bool:
+        """Whether the view is complete: a pod that is not in it does not exist."""
+        return self._version is not None
+
+    async def changes(self) -> AsyncIterator[set[str]]:
+        """Keep the view up to date, for ever.
+
+        Yields:
+            Names of pods that changed or went away; after a list also an empty set.
+
+        Raises:
+            UnavailableError: the API server refuses for good (forbidden, no such namespace); says what is missing.
+        """
+        while True:
+            try:
+                async with self._connect() as api:
+                    if self._version is None:
+                        yield await self._list(api)
+                    async for changed in self._watch(api):
+                        self._failures = 0
+                        yield changed
+            except _GoneError:
+                log.info("pods of %s: the version to watch from is gone; listing again", self._namespace)
+                self._version = None
+            except _AnsweredError as error:
+                if error.status in _FINAL:
+                    raise self._refused(error) from error
+                await self._wait(error, error.after_s)
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                await self._wait(error, None)
+
+    async def _list(self, api: ApiClient) -> set[str]:
+        found: dict[str, Pod] = {}
+        token, version = "", ""
+        while True:
+            query = {"limit": str(_PAGE), **({"continue": token} if token else {})}
+            async with await self._get(api, query) as answer:
+                document = await answer.json()
+            found |= {pod["metadata"]["name"]: _cut(pod) for pod in document.get("items") or []}
+            token, version = document["metadata"].get("continue") or "", document["metadata"]["resourceVersion"]
+            if not token:
+                break
+        changed = {name for name in found | self.pods if found.get(name) != self.pods.get(name)}
+        self.pods, self._version = found, version
+        return changed
+
+    async def _watch(self, api: ApiClient) -> AsyncIterator[set[str]]:
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._version or "",
+            "timeoutSeconds": str(_WATCH_S + random.randrange(60)),  # spread over the triggerers of a cluster
+        }
+        async with await self._get(api, query) as answer:
+            rest = b""
+            while chunk := await asyncio.wait_for(answer.content.readany(), self._silence_s):
+                *lines, rest = (rest + chunk).split(b"\n")
+                changed = {name for line in lines if line.strip() and (name := self._take(json.loads(line)))}
+                if changed:
+                    yield changed
+
+    def _take(self, event: Mapping[str, Any]) -> str | None:
+        """Take an event into the view; its pod's name, or None for a bookmark."""
+        kind, pod = event["type"], event["object"]
+        if kind == "ERROR":
+            if pod.get("code") == 410:
+                raise _GoneError
+            raise _AnsweredError(int(pod.get("code") or 500), str(pod.get("message")))
+        self._version = pod["metadata"].get("resourceVersion") or self._version
+        if kind == "BOOKMARK":
+            return None
+        name = str(pod["metadata"]["name"])
+        if kind == "DELETED":
+            self.pods.pop(name, None)
+        else:
+            self.pods[name] = _cut(pod)
+        return name
+
+    async def _get(self, api: ApiClient, query: Mapping[str, str]) -> aiohttp.ClientResponse:
+        self.requests += 1
+        headers: dict[str, str] = {"Accept": "application/json"}
+        await api.update_params_for_auth(headers, [], ["BearerToken"])
+        url = f"{api.configuration.host}/api/v1/namespaces/{self._namespace}/pods"
+        pool: aiohttp.ClientSession = api.rest_client.pool_manager
+        parameters = {"labelSelector": self._selector, **query}
+        answer = await pool.get(url, params=parameters, headers=headers, timeout=_timeout(self._silence_s))
+        if answer.status == 410:
+            answer.release()
+            raise _GoneError
+        if answer.status >= 400:
+            text, after = await answer.text(), answer.headers.get("Retry-After", "")
+            raise _AnsweredError(answer.status, text, float(after) if after.isdigit() else None)
+        return answer
+
+    async def _wait(self, error: Exception, after_s: float | None) -> None:
+        """Back off: doubling, with full jitter (so that many triggerers do not come back at once)."""
+        self._failures += 1
+        bound = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(self._failures, 10))
+        delay = after_s if after_s is not None else random.uniform(0, bound)
+        kind = type(error).__name__
+        log.warning("pods of %s: %s %s; again in %.1f s", self._namespace, kind, error, delay)
+        await asyncio.sleep(delay)
+
+    def _refused(self, error: _AnsweredError) -> UnavailableError:
+        remedy = "create the namespace, or name another"
+        if error.status == 403:
+            remedy = "grant the service account the verbs list and watch on pods there (see docs/install.md)"
+        return UnavailableError(
+            f"pods of namespace {self._namespace!r}: {_FINAL[error.status]}: {remedy}; the API server says {error}"
+        )
+
+
+def _timeout(silence_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence_s)
+
+
+def _cut(pod: Mapping[str, Any]) -> Pod:
+    """What a wait needs of a pod; a thousand whole ones would be tens of megabytes."""
+    metadata = pod["metadata"]
+    kept = ("name", "namespace", "uid", "labels", "annotations", "deletionTimestamp", "creationTimestamp")
+    return {
+        "metadata": {key: metadata[key] for key in kept if key in metadata},
+        "spec": {"nodeName": (pod.get("spec") or {}).get("nodeName")},
+        "status": pod.get("status") or {},
+    }
+
+
+def ended(pod: Pod | None) -> bool:
+    """Whether a pod will never run again, or is not there.
+
+    Args:
+        pod: of a complete view, or None.
+    """
+    return pod is None or pod["status"].get("phase") in ("Succeeded", "Failed")
