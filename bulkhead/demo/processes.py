@@ -135,15 +135,21 @@ def _end_sessions(leaders: Mapping[int, str], tell: Callable[[str], None]) -> No
     members = {leader: _session(leader) for leader in leaders}
     for pid in set().union(*members.values()):
         _send(pid, signal.SIGTERM)
+    _await_end(members, lambda left: tell(", ".join(leaders[one] for one in left)))
+    remaining = {leader: {*filter(_alive, _session(leader) | pids)} for leader, pids in members.items()}
+    for pid in set().union(*remaining.values()):
+        _send(pid, signal.SIGKILL)
+    _await_end(remaining, lambda _: None)
+
+
+def _await_end(sessions: Mapping[int, set[int]], tell: Callable[[list[int]], None]) -> None:
+    """Wait until every process of the sessions has ended, within a bound."""
     limit = time.monotonic() + _STOP_S
-    while left := [leaders[one] for one, pids in members.items() if any(map(_alive, pids))]:
+    while left := [leader for leader, pids in sessions.items() if any(map(_alive, pids))]:
         if time.monotonic() > limit:
-            break
-        tell(", ".join(left))
+            return
+        tell(left)
         time.sleep(0.05)  # between two looks at processes that are not ours to wait for
-    for leader, pids in members.items():
-        for pid in filter(_alive, _session(leader) | pids):
-            _send(pid, signal.SIGKILL)
 
 
 def _session(leader: int) -> set[int]:

@@ -11,6 +11,7 @@ from kubernetes import client as k8s
 from kubernetes.utils.quantity import parse_quantity
 
 from bulkhead.errors import InvalidInputError
+from bulkhead.pods.hardening import DAY_S, Relaxations, harden
 from bulkhead.pods.identity import LABEL_PREFIX
 from bulkhead.pods.outcome import PATH_VARIABLE
 
@@ -22,7 +23,6 @@ RESUME_VARIABLE = "BULKHEAD_RESUME_FROM"
 
 TERMINATION_LOG = "/dev/termination-log"
 _DNS_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
-_DAY_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class PodRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     scratch: Sequence[str] = ()
-    deadline_s: int | None = _DAY_S
+    deadline_s: int | None = DAY_S
     grace_s: int = 30
     ready_path: str | None = None
     port: int | None = None
@@ -81,9 +81,6 @@ class PodRequest:
 
 def build(request: PodRequest) -> k8s.V1Pod:
     """Turn a request into a pod at the ``restricted`` Pod Security level.
-
-    The level is Kubernetes' own (Pod Security Standards): no privilege escalation, all capabilities
-    dropped, non-root, seccomp ``RuntimeDefault``; besides that a read-only root and no service-account token.
 
     Args:
         request: what to run.
@@ -96,25 +93,18 @@ def build(request: PodRequest) -> k8s.V1Pod:
         InvalidInputError: names the field, its value, and what would be accepted.
     """
     _check(request)
-    volumes, mounts = _scratch(request.scratch)
     container = k8s.V1Container(
         name="main",
         image=request.image,
         command=list(request.command),
         env=_environment(request),
         resources=_resources(request),
-        volume_mounts=mounts,
         termination_message_path=TERMINATION_LOG,
         termination_message_policy="FallbackToLogsOnError",
         readiness_probe=_readiness(request),
         ports=[k8s.V1ContainerPort(container_port=request.port)] if request.port else None,
-        security_context=k8s.V1SecurityContext(
-            allow_privilege_escalation=False,
-            read_only_root_filesystem=True,
-            capabilities=k8s.V1Capabilities(drop=["ALL"]),
-        ),
     )
-    return k8s.V1Pod(
+    pod = k8s.V1Pod(
         api_version="v1",
         kind="Pod",
         metadata=k8s.V1ObjectMeta(
@@ -125,17 +115,12 @@ def build(request: PodRequest) -> k8s.V1Pod:
         ),
         spec=k8s.V1PodSpec(
             containers=[container],
-            volumes=volumes,
             restart_policy="Never",
             active_deadline_seconds=request.deadline_s,
             termination_grace_period_seconds=request.grace_s,
-            automount_service_account_token=False,
-            security_context=k8s.V1PodSecurityContext(
-                run_as_non_root=True,
-                seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
-            ),
         ),
     )
+    return harden(pod, Relaxations(no_deadline=request.deadline_s is None), ("/tmp", *request.scratch))
 
 
 def scale(memory: str | None, factor: float) -> str | None:
@@ -176,6 +161,9 @@ def _check(request: PodRequest) -> None:
         raise InvalidInputError("pod.grace_s", request.grace_s, "give 0 or more seconds")
     if (request.ready_path is None) != (request.port is None):
         raise InvalidInputError("pod.ready_path", request.ready_path, "give both port and ready_path, or neither")
+    for index, path in enumerate(request.scratch):
+        if not path.startswith("/"):
+            raise InvalidInputError(f"pod.scratch[{index}]", path, "give an absolute path")
     for name in ("cpu", "memory"):
         value = getattr(request, name)
         try:
@@ -184,17 +172,6 @@ def _check(request: PodRequest) -> None:
             positive = False
         if not positive:
             raise InvalidInputError(f"pod.{name}", value, "give a positive Kubernetes quantity such as '2' or '2Gi'")
-
-
-def _scratch(paths: Sequence[str]) -> tuple[list[k8s.V1Volume], list[k8s.V1VolumeMount]]:
-    volumes, mounts = [], []
-    for index, path in enumerate(["/tmp", *paths]):
-        if not path.startswith("/"):
-            raise InvalidInputError(f"pod.scratch[{index - 1}]", path, "give an absolute path")
-        name = f"scratch-{index}"
-        volumes.append(k8s.V1Volume(name=name, empty_dir=k8s.V1EmptyDirVolumeSource()))
-        mounts.append(k8s.V1VolumeMount(name=name, mount_path=path))
-    return volumes, mounts
 
 
 def _environment(request: PodRequest) -> list[k8s.V1EnvVar]:

@@ -123,7 +123,7 @@ class Reconciler:
     def _await_ready(self, rollout: Rollout, plan: Plan) -> Rollout | None:
         workload = self._world.candidate(rollout)
         if workload is None or workload.status.ended:
-            why = workload.status.outcome.failure if workload else None
+            why = workload.status.failure if workload else None
             detail = f"{why.failure_class}: {why.message}" if why else "its pod is gone"
             return self._ledger.turn_round(rollout, f"the candidate did not start: {detail}", {"rule": "not-serving"})
         if workload.status.ready:

@@ -6,6 +6,7 @@ import pytest
 
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.status import Phase as PodPhase
 from bulkhead.pods.status import PodStatus
 from bulkhead.rollout.plan import RETURN, Plan
@@ -141,7 +142,8 @@ def test_a_candidate_that_dies_at_its_start_goes_back_with_its_own_words(stage: 
     stage.workloads.ready = False
     rollout = _ask(stage, "new")
     stage.reconciler.run_once()
-    stage.workloads.servers[rollout.revision_id] = PodStatus(PodPhase.FAILED, message="no module named digits")
+    why = Failure(failure_class=FailureClass.APPLICATION, message="no module named digits")
+    stage.workloads.servers[rollout.revision_id] = PodStatus(PodPhase.FAILED, failure=why)
     stage.reconciler.run_once()
     assert "did not start: application: no module named digits" in str(stage.now(rollout).reason)
 

@@ -1,0 +1,73 @@
+from typing import Any
+
+import pytest
+from kubernetes import client as k8s
+
+from bulkhead.errors import InvalidInputError
+from bulkhead.pods.gpu import GpuRequest, place
+
+
+def _place(request: GpuRequest, **spec: Any) -> k8s.V1PodSpec:
+    container = k8s.V1Container(name="base", resources=k8s.V1ResourceRequirements(limits={"cpu": "2"}))
+    pod = k8s.V1Pod(metadata=k8s.V1ObjectMeta(name="p"), spec=k8s.V1PodSpec(containers=[container], **spec))
+    return place(pod, request).spec
+
+
+def _required(spec: k8s.V1PodSpec) -> list[list[tuple[str, str, list[str]]]]:
+    terms = spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
+    return [[(one.key, one.operator, one.values) for one in term.match_expressions] for term in terms]
+
+
+def test_whole_gpus_beside_what_was_asked_for() -> None:
+    resources = _place(GpuRequest(2)).containers[0].resources
+    assert resources.limits == {"cpu": "2", "nvidia.com/gpu": "2"}
+    assert resources.requests == {"nvidia.com/gpu": "2"}
+
+
+def test_a_mig_slice() -> None:
+    assert _place(GpuRequest(mig_profile="1g.10gb")).containers[0].resources.limits["nvidia.com/mig-1g.10gb"] == "1"
+
+
+def test_none_at_all() -> None:
+    assert _place(GpuRequest(0)).containers[0].resources.limits == {"cpu": "2"}
+
+
+def test_product_and_memory_by_the_labels_of_gpu_feature_discovery() -> None:
+    spec = _place(GpuRequest(product="NVIDIA-H100-80GB-HBM3", memory_gib=80), node_selector={"zone": "a"})
+    assert spec.node_selector == {"zone": "a", "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    assert _required(spec) == [[("nvidia.com/gpu.memory", "Gt", ["81919"])]]
+
+
+def test_excluded_nodes_are_excluded_from_each_of_the_authors_alternatives() -> None:
+    own = [
+        k8s.V1NodeSelectorTerm(match_expressions=[k8s.V1NodeSelectorRequirement(key="zone", operator="In", values=[z])])
+        for z in ("a", "b")
+    ]
+    required = k8s.V1NodeSelector(node_selector_terms=own)
+    affinity = k8s.V1Affinity(
+        node_affinity=k8s.V1NodeAffinity(required_during_scheduling_ignored_during_execution=required)
+    )
+    spec = _place(GpuRequest(exclude_nodes=("gpu-7",)), affinity=affinity)
+    away = ("kubernetes.io/hostname", "NotIn", ["gpu-7"])
+    assert _required(spec) == [[("zone", "In", ["a"]), away], [("zone", "In", ["b"]), away]]
+
+
+def test_spot_and_shared_memory() -> None:
+    spec = _place(GpuRequest(tolerate_spot=("cloud.google.com/gke-spot",), shared_memory="16Gi"))
+    assert [(one.key, one.operator) for one in spec.tolerations] == [("cloud.google.com/gke-spot", "Exists")]
+    assert spec.volumes[0].empty_dir.medium == "Memory" and spec.volumes[0].empty_dir.size_limit == "16Gi"
+    assert spec.containers[0].volume_mounts[0].mount_path == "/dev/shm"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"count": -1}, "gpus = -1"),
+        ({"mig_profile": "big"}, "mig_profile = 'big': give a profile such as '1g.10gb'"),
+        ({"memory_gib": 0}, "gpu_memory_gib = 0"),
+    ],
+)
+def test_an_impossible_request_is_refused_by_name(arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        GpuRequest(**arguments)
+    assert named in str(caught.value)
