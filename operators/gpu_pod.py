@@ -1,0 +1,274 @@
+"""A GPU pod on Kubernetes: launched once, watched once, and failing with a name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.utils.pod_manager import OnFinishAction
+from airflow.sdk.exceptions import AirflowFailException
+from kubernetes import client as k8s
+from kubernetes.client.exceptions import ApiException
+
+from bulkhead.errors import InvalidInputError
+from bulkhead.pods.exceptions import PodFailedError, error
+from bulkhead.pods.failure import classify
+from bulkhead.pods.gpu import GpuRequest, place
+from bulkhead.pods.hardening import Relaxations, harden
+from bulkhead.pods.identity import LABEL_PREFIX, matches
+from bulkhead.pods.outcome import PATH_VARIABLE, Failure, FailureClass
+from bulkhead.pods.policy import Changes
+from bulkhead.pods.refusal import classify_refusal
+from bulkhead.pods.spec import RESUME_VARIABLE, TERMINATION_LOG, scale
+from bulkhead.pods.status import Phase, parse
+from operators.identity import identity
+from operators.retry import ContainmentRetryPolicy, default_policy
+from operators.triggers.kubernetes_pod import KubernetesPodTrigger, access_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+_KUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+_LOG_BYTES = 256 * 1024
+
+
+class GpuPodOperator(KubernetesPodOperator):
+    """KubernetesPodOperator for GPU pods: always deferring, hardened, with an outcome in place of an XCom sidecar.
+
+    Its parameters, templating and connection are those of KubernetesPodOperator. What differs, and why, is in
+    docs/kubernetes.md.
+
+    Args:
+        gpus: whole GPUs, or slices where ``mig_profile`` is named.
+        gpu_product: value of the node label ``nvidia.com/gpu.product``.
+        gpu_memory_gib: least memory of each GPU, in GiB.
+        mig_profile: for instance ``1g.10gb``.
+        shared_memory: size of ``/dev/shm`` as a Kubernetes quantity.
+        tolerate_spot: keys of the taints of spot nodes.
+        kueue_queue: Kueue's local queue.
+        require_digest: whether an image without a digest is an error; else it is a warning.
+        relax: what the pod may do beyond the ``restricted`` Pod Security level.
+        kwargs: of KubernetesPodOperator.
+
+    Raises:
+        InvalidInputError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        gpus: int = 1,
+        gpu_product: str | None = None,
+        gpu_memory_gib: int | None = None,
+        mig_profile: str | None = None,
+        shared_memory: str | None = None,
+        tolerate_spot: Sequence[str] = (),
+        kueue_queue: str | None = None,
+        require_digest: bool = False,
+        relax: Relaxations | None = None,
+        **kwargs: Any,
+    ) -> None:
+        policy = default_policy(kwargs)
+        push = bool(kwargs.pop("do_xcom_push", True))
+        kwargs.setdefault("startup_timeout_seconds", 600)
+        kwargs.setdefault("termination_message_policy", "FallbackToLogsOnError")
+        super().__init__(**{**kwargs, "deferrable": True, "random_name_suffix": False, "do_xcom_push": False})
+        self.do_xcom_push = push
+        if policy is not None:
+            self.retries = (self.retries or 0) + policy.infrastructure_retries
+        self.gpu_request = GpuRequest(
+            gpus, gpu_product, gpu_memory_gib, mig_profile, shared_memory, tuple(tolerate_spot)
+        )
+        self.kueue_queue, self.require_digest, self.relax = kueue_queue, require_digest, relax or Relaxations()
+
+    def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
+        """The pod: as KubernetesPodOperator builds it, then placed, hardened, and named after its task instance.
+
+        Args:
+            context: of the task.
+            dry_run: whether to do without a cluster.
+
+        Returns:
+            The pod.
+
+        Raises:
+            InvalidInputError: it contradicts the ``restricted`` level, or the image has no digest.
+        """
+        push, self.do_xcom_push = self.do_xcom_push, False  # no sidecar: the result is in the outcome
+        try:
+            pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        finally:
+            self.do_xcom_push = push
+        changed = self._changes(context) if context else Changes()
+        container = pod.spec.containers[0]
+        self._check_image(container.image)
+        pod.metadata.labels[LABEL_PREFIX + "managed"] = "true"
+        if self.kueue_queue:
+            pod.metadata.labels[_KUEUE_LABEL] = self.kueue_queue
+        if context is not None:
+            task = identity(context)
+            pod.metadata.name = task.pod_name(context["ti"].try_number)
+            pod.metadata.labels.update(task.labels())
+        told = {PATH_VARIABLE: container.termination_message_path or TERMINATION_LOG}
+        if changed.resume_from:
+            told[RESUME_VARIABLE] = changed.resume_from
+        container.env = [*(container.env or []), *(k8s.V1EnvVar(name=name, value=told[name]) for name in told)]
+        for kind in ("limits", "requests"):
+            sizes = getattr(container.resources, kind, None) or {}
+            if "memory" in sizes:
+                sizes["memory"] = scale(sizes["memory"], changed.memory_factor)
+        request = GpuRequest(**{**vars(self.gpu_request), "exclude_nodes": changed.exclude_nodes})
+        return harden(place(pod, request), self.relax)
+
+    def execute(self, context: Context) -> Any:
+        """Launch the pod, or find it, and defer.
+
+        Args:
+            context: of the task.
+
+        Returns:
+            The outcome's result, where the pod had succeeded already.
+
+        Raises:
+            AirflowFailException: the pod was asked for wrongly; nothing was created.
+            PodFailedError: the cluster refused it.
+        """
+        try:
+            wanted = self.build_pod_request_obj(context)
+        except InvalidInputError as wrong:
+            raise AirflowFailException(str(wrong)) from wrong
+        self.pod = self._earlier(wanted, context) or self._create(wanted)
+        name, namespace = self.pod.metadata.name, self.pod.metadata.namespace
+        document: dict[str, Any] = k8s.ApiClient().sanitize_for_serialization(self.pod)
+        if parse(document.get("status") or {}).ended:
+            return self.resume(context, {"name": name, "namespace": namespace, "why": "ended", "pod": document})
+        deadline = self.pod.spec.active_deadline_seconds
+        limit = timedelta(seconds=deadline + self.startup_timeout_seconds + 600) if deadline else None
+        trigger = KubernetesPodTrigger(
+            name, namespace, access_of(self), self.startup_timeout_seconds, self.termination_grace_period
+        )
+        self.defer(trigger=trigger, method_name="resume", timeout=limit)
+        return None
+
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Read how the pod ended, from the state that the trigger brought along.
+
+        Args:
+            context: of the task.
+            event: of the trigger.
+
+        Returns:
+            The result of its outcome.
+
+        Raises:
+            PodFailedError: it failed; a type for each class of failure.
+        """
+        name, namespace, pod = event["name"], event["namespace"], event["pod"]
+        node = ((pod or {}).get("spec") or {}).get("nodeName") or ""
+        if event["why"] == "refused":
+            raise error(name, _failure(FailureClass.CONFIG, "access", event["text"]))
+        if pod is None:
+            raise error(name, _failure(FailureClass.NODE_LOST, "gone", event["text"]), node)
+        status = parse(pod["status"])
+        if self.get_logs and status.started_at is not None:
+            self._print_log(name, namespace)
+        failure = classify(pod)
+        if status.phase is not Phase.SUCCEEDED and failure is None:
+            text = event.get("text") or "it failed and left no reason"
+            failure = _failure(FailureClass.UNSCHEDULABLE, "late", text)
+        self._clean_up(name, namespace, failed=failure is not None)
+        if failure is not None:
+            raise error(name, failure, node)
+        return dict(status.outcome.result)
+
+    def _earlier(self, wanted: k8s.V1Pod, context: Context) -> k8s.V1Pod | None:
+        """A pod of an earlier try that is worth waiting for, or that has succeeded. One request, on retries only."""
+        if context["ti"].try_number <= 1:
+            return None
+        selector = ",".join(f"{key}={value}" for key, value in identity(context).labels().items())
+        for pod in self._ask(self.client.list_namespaced_pod, wanted, label_selector=selector).items:
+            if pod.status.phase != "Failed" and not pod.metadata.deletion_timestamp:
+                self.log.info("found pod %s of an earlier try: %s", pod.metadata.name, pod.status.phase)
+                return pod
+        return None
+
+    def _create(self, wanted: k8s.V1Pod) -> k8s.V1Pod:
+        """Create the pod; creating is the lock. One that is there is adopted if it is ours and lives."""
+        name, namespace = wanted.metadata.name, wanted.metadata.namespace
+        try:
+            made = self.client.create_namespaced_pod(namespace, wanted)
+        except ApiException as refused:
+            if refused.status != 409:
+                raise error(name, classify_refusal(refused.status, str(refused.body), namespace)) from refused
+        except urllib3.exceptions.HTTPError as away:
+            raise error(name, classify_refusal(0, str(away), namespace)) from away
+        else:
+            self.log.info("created pod %s in namespace %s", name, namespace)
+            return made
+        there = self._ask(lambda _, name: self.client.read_namespaced_pod(name, namespace), wanted, name=name)
+        if not matches(there.metadata.labels, {key: wanted.metadata.labels[key] for key in _ownership(wanted)}):
+            raise error(name, _failure(FailureClass.CONFIG, "name", "a pod of that name is somebody else's"))
+        if there.metadata.deletion_timestamp:
+            raise error(name, _failure(FailureClass.CLUSTER_UNREACHABLE, "terminating", "it is being deleted"))
+        self.log.info("adopted pod %s in namespace %s", name, namespace)
+        return there
+
+    def _ask(self, call: Any, wanted: k8s.V1Pod, **arguments: Any) -> Any:
+        namespace = wanted.metadata.namespace
+        try:
+            return call(namespace, **arguments)
+        except ApiException as refused:
+            failure = classify_refusal(refused.status, str(refused.body), namespace)
+            raise error(wanted.metadata.name, failure) from refused
+        except urllib3.exceptions.HTTPError as away:
+            raise error(wanted.metadata.name, classify_refusal(0, str(away), namespace)) from away
+
+    def _print_log(self, name: str, namespace: str) -> None:
+        try:
+            text = self.client.read_namespaced_pod_log(
+                name, namespace, container=self.base_container_name, limit_bytes=_LOG_BYTES
+            )
+        except (ApiException, urllib3.exceptions.HTTPError) as away:
+            self.log.warning("the log of pod %s cannot be read: %s", name, away)
+        else:
+            self.log.info("log of pod %s:\n%s", name, text)
+
+    def _clean_up(self, name: str, namespace: str, failed: bool) -> None:
+        keep = self.on_finish_action in (OnFinishAction.KEEP_POD, OnFinishAction.DELETE_ACTIVE_POD)
+        if keep or (failed and self.on_finish_action is OnFinishAction.DELETE_SUCCEEDED_POD):
+            return
+        try:
+            self.client.delete_namespaced_pod(name, namespace)
+        except ApiException as refused:
+            if refused.status != 404:
+                self.log.warning("pod %s was not deleted: %s", name, refused)
+        except urllib3.exceptions.HTTPError as away:
+            self.log.warning("pod %s was not deleted: %s", name, away)
+
+    def _check_image(self, image: str | None) -> None:
+        if image and not _DIGEST.search(image):
+            remedy = "name the image by digest (repository@sha256:…): a tag can change between tries"
+            if self.require_digest:
+                raise InvalidInputError("image", image, remedy)
+            self.log.warning("image = %r: %s", image, remedy)
+
+    def _changes(self, context: Context) -> Changes:
+        policy = self.retry_policy
+        return policy.changes(context) if isinstance(policy, ContainmentRetryPolicy) else Changes()
+
+
+def _failure(named: FailureClass, kind: str, message: str) -> Failure:
+    return Failure(failure_class=named, kind=kind, message=message)
+
+
+def _ownership(pod: k8s.V1Pod) -> list[str]:
+    own = (LABEL_PREFIX + "instance", LABEL_PREFIX + "episode")
+    return [key for key in own if key in pod.metadata.labels]
+
+
+__all__ = ["GpuPodOperator", "PodFailedError", "Relaxations"]

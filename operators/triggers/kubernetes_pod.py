@@ -1,0 +1,218 @@
+"""Waiting for pods on Kubernetes: one watch a connection and namespace serves every deferred task of a triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Hashable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+from kubernetes_asyncio.client import ApiClient, ApiException, CoreV1Api
+
+from bulkhead.errors import UnavailableError
+from bulkhead.pods.failure import classify
+from bulkhead.pods.identity import LABEL_PREFIX
+from bulkhead.pods.policy import Action, Record
+from bulkhead.runtimes.kubernetes.watch import PodWatch, ended
+
+SELECTOR = f"{LABEL_PREFIX}managed=true"
+"""Label selector of the pods that are watched."""
+
+_LOOK_S = 5.0
+_UNSEEN_S = 30.0
+_HOPELESS_S = 10.0
+_watches: dict[Hashable, PodWatch] = {}
+_refusals: dict[Hashable, str] = {}
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach a cluster. Names only: credentials stay in the connection, or in the file.
+
+    Attributes:
+        kubernetes_conn_id: Airflow connection, or None.
+        in_cluster: use the service account of the pod that this runs in.
+        cluster_context: of the kubeconfig.
+        config_file: path of a kubeconfig, readable by the triggerer.
+    """
+
+    kubernetes_conn_id: str | None = None
+    in_cluster: bool | None = None
+    cluster_context: str | None = None
+    config_file: str | None = None
+
+    def connect(self) -> AbstractAsyncContextManager[ApiClient]:
+        """An authenticated client."""
+        config = yaml.safe_load(Path(self.config_file).read_text(encoding="utf-8")) if self.config_file else None
+        hook = AsyncKubernetesHook(
+            conn_id=self.kubernetes_conn_id,
+            in_cluster=self.in_cluster,
+            cluster_context=self.cluster_context,
+            config_dict=config,
+        )
+        return hook.get_conn()
+
+
+class KubernetesPodTrigger(BaseEventTrigger):
+    """Fires when a pod has ended, is gone, or cannot start.
+
+    The event carries the pod's last state (with the outcome in its termination message), so that nobody has to read
+    it again: ``{"why": ended | gone | stuck | refused, "pod": …, "text": …}``.
+
+    Args:
+        name: of the pod.
+        namespace: of the pod.
+        access: how to reach the cluster, as ``Access`` in JSON form.
+        startup_s: a pod that is not running after so many seconds, with a reason that may pass, is given up.
+        grace_s: seconds between SIGTERM and SIGKILL when the task is killed; None for the pod's own.
+    """
+
+    def __init__(
+        self, name: str, namespace: str, access: Mapping[str, Any], startup_s: float, grace_s: int | None = None
+    ) -> None:
+        super().__init__()
+        self.name, self.namespace, self.access = name, namespace, dict(access)
+        self.startup_s, self.grace_s = startup_s, grace_s
+        self._began = time.monotonic()
+        self._seen = False
+        self._stuck_since: float | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        arguments = {
+            "name": self.name,
+            "namespace": self.namespace,
+            "access": self.access,
+            "startup_s": self.startup_s,
+            "grace_s": self.grace_s,
+        }
+        return (f"{type(self).__module__}.{type(self).__qualname__}", arguments)
+
+    def shared_stream_key(self) -> Hashable:
+        """One watch a connection and namespace."""
+        return _key(self.serialize()[1])
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[set[str]]:
+        """Watch the namespace.
+
+        Args:
+            kwargs: of any trigger of the group; they share access and namespace.
+
+        Yields:
+            Names of pods that changed; an empty set asks to look again.
+        """
+        key = _key(kwargs)
+        watch = _watches[key] = PodWatch(Access(**kwargs["access"]).connect, kwargs["namespace"], SELECTOR)
+        _refusals.pop(key, None)
+        try:
+            async with aclosing(_with_looks(watch.changes())) as looks:
+                async for changed in looks:
+                    yield changed
+        except UnavailableError as error:
+            _refusals[key] = str(error)
+            yield set()
+        finally:
+            _watches.pop(key, None)
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[set[str]]) -> AsyncIterator[TriggerEvent]:
+        """Fire once.
+
+        Args:
+            shared_stream: of names of pods that changed; an empty set asks to look again.
+        """
+        event = self._look()  # it may have ended before this trigger joined the watch
+        if event is None:
+            async for changed in shared_stream:
+                if not changed or self.name in changed:
+                    event = self._look()
+                if event is not None:
+                    break
+        if event is not None:
+            yield TriggerEvent({"name": self.name, "namespace": self.namespace, **event})
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """As ``filter_shared_stream``, with a watch of its own."""
+        async with aclosing(self.open_shared_stream(self.serialize()[1])) as stream:
+            async for event in self.filter_shared_stream(stream):
+                yield event
+
+    async def on_kill(self) -> None:
+        """The task was marked or cleared by a person: take its pod down."""
+        async with Access(**self.access).connect() as api:
+            grace = {} if self.grace_s is None else {"grace_period_seconds": self.grace_s}
+            try:
+                await CoreV1Api(api).delete_namespaced_pod(self.name, self.namespace, **grace)
+            except ApiException as error:
+                if error.status != 404:
+                    raise
+
+    def _look(self) -> dict[str, Any] | None:
+        """What the view says of this pod now; None to wait on."""
+        key = self.shared_stream_key()
+        if key in _refusals:
+            return {"why": "refused", "pod": None, "text": _refusals[key]}
+        watch = _watches.get(key)
+        if watch is None or not watch.synced:
+            return None
+        pod, now = watch.pods.get(self.name), time.monotonic()
+        if pod is None:
+            # A pod that was created a moment ago may not have reached the watch yet.
+            gone = self._seen or now - self._began > _UNSEEN_S
+            return {"why": "gone", "pod": None, "text": "it is not there any more"} if gone else None
+        self._seen = True
+        if ended(pod):
+            return {"why": "ended", "pod": pod, "text": ""}
+        if pod["status"].get("phase") == "Running" or pod["metadata"].get("deletionTimestamp"):
+            self._stuck_since = None
+            return None
+        return self._pending(pod, now)
+
+    def _pending(self, pod: Mapping[str, Any], now: float) -> dict[str, Any] | None:
+        failure = classify(pod)
+        if failure is None:
+            self._stuck_since = None
+            late = now - self._began > self.startup_s
+            return {"why": "stuck", "pod": pod, "text": f"not running after {self.startup_s:g} s"} if late else None
+        self._stuck_since = self._stuck_since or now
+        hopeless = Record.of(failure, "").rule.action is Action.FAIL
+        limit = _HOPELESS_S if hopeless else self.startup_s
+        if now - self._stuck_since < limit:
+            return None
+        return {"why": "stuck", "pod": pod, "text": failure.message}
+
+
+def access_of(operator: Any) -> dict[str, Any]:
+    """How an operator reaches its cluster, for its trigger.
+
+    Args:
+        operator: with the arguments of KubernetesPodOperator.
+    """
+    fields = ("kubernetes_conn_id", "in_cluster", "cluster_context", "config_file")
+    return asdict(Access(**{name: getattr(operator, name) for name in fields}))
+
+
+def _key(kwargs: Mapping[str, Any]) -> Hashable:
+    return ("bulkhead-kubernetes-pods", kwargs["namespace"], *sorted(kwargs["access"].items()))
+
+
+async def _with_looks(changes: AsyncIterator[set[str]]) -> AsyncIterator[set[str]]:
+    """The changes, and an empty set whenever there was none for a while."""
+    pending = asyncio.ensure_future(anext(changes))
+    try:
+        while True:
+            done, _ = await asyncio.wait({pending}, timeout=_LOOK_S)
+            if not done:
+                yield set()
+                continue
+            changed = pending.result()
+            pending = asyncio.ensure_future(anext(changes))
+            yield changed
+    finally:
+        pending.cancel()

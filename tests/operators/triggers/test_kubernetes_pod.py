@@ -1,0 +1,144 @@
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import kmock
+import pytest
+
+from operators.triggers import kubernetes_pod as module
+from operators.triggers.kubernetes_pod import Access, KubernetesPodTrigger
+from tests.fixtures.kubernetes import PODS, pod
+
+URL = "/api/v1/namespaces/default/pods"
+NOT_FOUND = {"waiting": {"reason": "ErrImagePull", "message": "repo/train:9: not found"}}
+NO_GPU = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/5 nodes are available: 5 Insufficient nvidia.com/gpu.",
+}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LOOK_S", 0.05)
+    monkeypatch.setattr(module, "_UNSEEN_S", 0.3)
+    monkeypatch.setattr(module, "_HOPELESS_S", 0.2)
+
+
+def _trigger(kubeconfig: str, name: str = "a", startup_s: float = 600) -> KubernetesPodTrigger:
+    access = {"kubernetes_conn_id": None, "in_cluster": None, "cluster_context": None, "config_file": kubeconfig}
+    return KubernetesPodTrigger(name, "default", access, startup_s)
+
+
+async def _first(trigger: KubernetesPodTrigger) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        async for event in trigger.run():
+            return dict(event.payload)
+    raise AssertionError("the trigger ended without an event")
+
+
+async def test_it_brings_the_last_state_along(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
+    cluster.objects[PODS, "default", "a"] = pod("a")
+    waiting = asyncio.ensure_future(_first(_trigger(kubeconfig)))
+    done, _ = await asyncio.wait({waiting}, timeout=0.3)
+    assert not done
+    await cluster.patch(f"{URL}/a", json={"status": {"phase": "Succeeded"}})
+    event = await waiting
+    assert (event["name"], event["namespace"], event["why"]) == ("a", "default", "ended")
+    assert event["pod"]["status"]["phase"] == "Succeeded"
+    assert event["pod"]["spec"]["nodeName"] == "gpu-1"
+
+
+async def test_one_that_ended_before_fires_at_once(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
+    cluster.objects[PODS, "default", "a"] = pod("a", "Failed")
+    assert (await _first(_trigger(kubeconfig)))["why"] == "ended"
+
+
+async def test_one_that_was_deleted_is_gone(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
+    cluster.objects[PODS, "default", "a"] = pod("a")
+    waiting = asyncio.ensure_future(_first(_trigger(kubeconfig)))
+    await asyncio.wait({waiting}, timeout=0.2)
+    await cluster.delete(f"{URL}/a")
+    assert (await waiting)["why"] == "gone"
+
+
+async def test_one_that_never_appears_is_gone_after_a_while(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
+    assert (await _first(_trigger(kubeconfig, "absent")))["why"] == "gone"
+
+
+async def test_an_image_that_does_not_exist_is_given_up_soon(
+    cluster: kmock.KubernetesEmulator, kubeconfig: str
+) -> None:
+    status = {"containerStatuses": [{"name": "base", "state": NOT_FOUND}]}
+    cluster.objects[PODS, "default", "a"] = pod("a", "Pending", **status)
+    event = await _first(_trigger(kubeconfig))
+    assert (event["why"], event["text"]) == ("stuck", "repo/train:9: not found")
+
+
+@pytest.mark.parametrize(("startup_s", "fires"), [(0.2, True), (600, False)])
+async def test_a_pod_without_a_node_has_until_its_startup_limit(
+    cluster: kmock.KubernetesEmulator, kubeconfig: str, startup_s: float, fires: bool
+) -> None:
+    cluster.objects[PODS, "default", "a"] = pod("a", "Pending", conditions=[NO_GPU])
+    waiting = asyncio.ensure_future(_first(_trigger(kubeconfig, startup_s=startup_s)))
+    done, _ = await asyncio.wait({waiting}, timeout=1)
+    assert bool(done) is fires
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    if fires:
+        assert "Insufficient nvidia.com/gpu" in waiting.result()["text"]
+
+
+async def test_missing_access_is_said(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
+    cluster[kmock.action.LIST] << 403
+    event = await _first(_trigger(kubeconfig))
+    assert event["why"] == "refused" and "the verbs list and watch" in event["text"]
+
+
+async def test_many_triggers_share_one_watch(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
+    triggers = [_trigger(kubeconfig, f"p{number}") for number in range(20)]
+    assert len({trigger.shared_stream_key() for trigger in triggers}) == 1
+    for trigger in triggers:
+        cluster.objects[PODS, "default", trigger.name] = pod(trigger.name)
+    queues: list[asyncio.Queue[set[str]]] = [asyncio.Queue() for _ in triggers]
+
+    async def broadcast() -> None:
+        async for changed in KubernetesPodTrigger.open_shared_stream(triggers[0].serialize()[1]):
+            for queue in queues:
+                queue.put_nowait(changed)
+
+    async def drain(queue: asyncio.Queue[set[str]]) -> AsyncIterator[set[str]]:
+        while True:
+            yield await queue.get()
+
+    async def wait(trigger: KubernetesPodTrigger, queue: asyncio.Queue[set[str]]) -> Any:
+        async for event in trigger.filter_shared_stream(drain(queue)):
+            return event.payload["why"]
+        return None
+
+    stream = asyncio.ensure_future(broadcast())
+    waiting = [asyncio.ensure_future(wait(*pair)) for pair in zip(triggers, queues, strict=True)]
+    for trigger in triggers:
+        await cluster.patch(f"{URL}/{trigger.name}", json={"status": {"phase": "Succeeded"}})
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*waiting) == ["ended"] * 20
+    stream.cancel()
+    await asyncio.wait({stream})
+    assert len(cluster[kmock.action.LIST]) + len(cluster[kmock.action.WATCH]) == 2
+
+
+async def test_when_its_task_is_marked_the_pod_goes(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
+    cluster.objects[PODS, "default", "a"] = pod("a")
+    for _ in range(2):  # the second finds nothing
+        await _trigger(kubeconfig).on_kill()
+    assert cluster.objects[PODS, "default", "a"].deleted
+
+
+async def test_no_credentials_go_through_the_triggerers_database(kubeconfig: str) -> None:
+    path, arguments = _trigger(kubeconfig).serialize()
+    assert path == "operators.triggers.kubernetes_pod.KubernetesPodTrigger"
+    assert set(arguments["access"]) == {"kubernetes_conn_id", "in_cluster", "cluster_context", "config_file"}
+    again = KubernetesPodTrigger(**arguments)
+    assert again.serialize() == (path, arguments)
+    assert isinstance(Access(**arguments["access"]), Access)
