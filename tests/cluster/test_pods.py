@@ -1,0 +1,159 @@
+"""The operator, its trigger and the watch on a real API server (with a kubelet where the cluster has one)."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+from kubernetes import client as k8s
+from kubernetes.client.exceptions import ApiException
+
+from bulkhead.pods.exceptions import HostOutOfMemoryError, PodConfigError, PodUnschedulableError
+from bulkhead.pods.outcome import FailureClass, Outcome
+from bulkhead.pods.refusal import classify_refusal
+from operators.gpu_pod import GpuPodOperator
+from operators.triggers.kubernetes_pod import KubernetesPodTrigger
+from tests.fixtures.cluster import IMAGE, default_account, finish
+
+Job = Callable[..., GpuPodOperator]
+Context = Callable[..., Any]
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def _with_dag(context: Any) -> Any:
+    context["run_id"], context["dag"] = context["ti"].run_id, None
+    return context
+
+
+def _launch(operator: GpuPodOperator, context: Any) -> KubernetesPodTrigger:
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(_with_dag(context))
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, KubernetesPodTrigger)
+    return trigger
+
+
+async def _wait(trigger: KubernetesPodTrigger, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    async def first() -> dict[str, Any]:
+        async for event in trigger.run():
+            return dict(event.payload)
+        raise AssertionError("the trigger ended without an event")
+
+    waiting = asyncio.ensure_future(first())
+    await asyncio.wait({waiting}, timeout=1)
+    await asyncio.to_thread(meanwhile)
+    async with asyncio.timeout(120):
+        return await waiting
+
+
+def test_what_it_makes_is_admitted_at_the_restricted_level(
+    core: k8s.CoreV1Api, namespace: str, job: Job, context: Context
+) -> None:
+    default_account(core, namespace)
+    trigger = _launch(job(), context("train"))
+    made = core.read_namespaced_pod(trigger.name, namespace)
+    assert made.metadata.labels["bulkhead.dev/managed"] == "true"
+
+
+def test_what_is_not_hardened_is_refused_and_the_refusal_has_a_name(core: k8s.CoreV1Api, namespace: str) -> None:
+    default_account(core, namespace)
+    container = k8s.V1Container(name="base", image=IMAGE, security_context=k8s.V1SecurityContext(privileged=True))
+    pod = k8s.V1Pod(metadata=k8s.V1ObjectMeta(name="bad"), spec=k8s.V1PodSpec(containers=[container]))
+    with pytest.raises(ApiException) as caught:
+        core.create_namespaced_pod(namespace, pod)
+    failure = classify_refusal(caught.value.status, caught.value.body, namespace)
+    assert (failure.failure_class, failure.kind) == (FailureClass.ADMISSION, "policy")
+
+
+def test_creating_is_the_lock(core: k8s.CoreV1Api, namespace: str, job: Job, context: Context) -> None:
+    default_account(core, namespace)
+    first, second = _launch(job(), context("train")), _launch(job(), context("train"))
+    assert first.name == second.name
+    assert len(core.list_namespaced_pod(namespace).items) == 1
+
+
+async def test_the_end_of_a_pod_comes_with_its_outcome(
+    core: k8s.CoreV1Api, namespace: str, job: Job, context: Context
+) -> None:
+    default_account(core, namespace)
+    operator, task = job(), context("train")
+    trigger = await asyncio.to_thread(_launch, operator, task)
+    left = Outcome(result={"accuracy": 0.98}).encode()
+    event = await _wait(trigger, lambda: finish(core, trigger.name, namespace, 0, left, "Completed"))
+    assert await asyncio.to_thread(operator.resume, _with_dag(task), event) == {"accuracy": 0.98}
+
+
+async def test_a_failure_has_its_type(core: k8s.CoreV1Api, namespace: str, job: Job, context: Context) -> None:
+    default_account(core, namespace)
+    operator, task = job(), context("train")
+    trigger = await asyncio.to_thread(_launch, operator, task)
+    event = await _wait(trigger, lambda: finish(core, trigger.name, namespace, 137, "", "OOMKilled"))
+    with pytest.raises(HostOutOfMemoryError):
+        await asyncio.to_thread(operator.resume, _with_dag(task), event)
+
+
+async def test_a_pod_that_is_deleted_is_gone(core: k8s.CoreV1Api, namespace: str, job: Job, context: Context) -> None:
+    default_account(core, namespace)
+    trigger = await asyncio.to_thread(_launch, job(), context("train"))
+    event = await _wait(trigger, lambda: core.delete_namespaced_pod(trigger.name, namespace, grace_period_seconds=0))
+    assert event["why"] == "gone"
+
+
+async def test_when_its_task_is_marked_the_pod_goes(
+    core: k8s.CoreV1Api, namespace: str, job: Job, context: Context
+) -> None:
+    default_account(core, namespace)
+    trigger = await asyncio.to_thread(_launch, job(), context("train"))
+    await trigger.on_kill()
+    await trigger.on_kill()
+    left = core.list_namespaced_pod(namespace).items
+    assert all(pod.metadata.deletion_timestamp for pod in left)
+
+
+def test_a_namespace_that_does_not_exist_is_named(job: Job, context: Context) -> None:
+    operator = job()
+    operator.namespace = "no-such-namespace"
+    with pytest.raises(PodConfigError, match="create it, or name another"):
+        operator.execute(_with_dag(context("train")))
+
+
+async def test_gpus_that_no_node_has_are_named(
+    core: k8s.CoreV1Api, namespace: str, job: Job, context: Context, api: k8s.ApiClient
+) -> None:
+    """Needs a scheduler, and a node of any kind."""
+    if not core.list_node().items:
+        pytest.skip("NOT TESTED WITH A NODE: the cluster of KUBECONFIG has none")
+    default_account(core, namespace)
+    operator, task = job(gpus=64, schedulername=None, startup_timeout_seconds=3), context("train")
+    trigger = await asyncio.to_thread(_launch, operator, task)
+    event = await _wait(trigger)
+    assert event["why"] == "stuck"
+    with pytest.raises(PodUnschedulableError, match=r"Insufficient nvidia\.com/gpu"):
+        await asyncio.to_thread(operator.resume, _with_dag(task), event)
+
+
+async def test_a_full_quota_is_named_and_waited_for(
+    core: k8s.CoreV1Api, namespace: str, job: Job, context: Context
+) -> None:
+    default_account(core, namespace)
+    spec = k8s.V1ResourceQuotaSpec(hard={"pods": "0"})
+    quota = k8s.V1ResourceQuota(metadata=k8s.V1ObjectMeta(name="none"), spec=spec)
+    core.create_namespaced_resource_quota(namespace, quota)
+    from tests.waiting import until
+
+    until(lambda: core.read_namespaced_resource_quota("none", namespace).status.hard, "the quota to be taken up")
+    with pytest.raises(PodUnschedulableError, match="exceeded quota") as caught:
+        await asyncio.to_thread(job().execute, _with_dag(context("train")))
+    assert caught.value.failure.kind == "quota"
+
+
+async def test_a_program_runs_and_leaves_its_outcome(
+    running_nodes: None, core: k8s.CoreV1Api, namespace: str, job: Job, context: Context
+) -> None:
+    default_account(core, namespace)
+    words = """printf '{"version": 1, "result": {"answer": 42}}' > "$BULKHEAD_TERMINATION_LOG" """
+    operator, task = job(arguments=[words], schedulername=None), context("train")
+    event = await _wait(await asyncio.to_thread(_launch, operator, task))
+    assert await asyncio.to_thread(operator.resume, _with_dag(task), event) == {"answer": 42}
