@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.utils.pod_manager import OnFinishAction
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _KUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _LOG_BYTES = 256 * 1024
+_NOT_SERVED = ("callbacks", "progress_callback", "logging_interval", "trigger_kwargs")
 
 
 class GpuPodOperator(KubernetesPodOperator):
@@ -73,6 +74,11 @@ class GpuPodOperator(KubernetesPodOperator):
         relax: Relaxations | None = None,
         **kwargs: Any,
     ) -> None:
+        for name in _NOT_SERVED:
+            if kwargs.get(name):
+                raise InvalidInputError(
+                    name, kwargs[name], "GpuPodOperator does not serve it (docs/kubernetes.md); leave it out"
+                )
         policy = default_policy(kwargs)
         push = bool(kwargs.pop("do_xcom_push", True))
         kwargs.setdefault("startup_timeout_seconds", 600)
@@ -182,6 +188,8 @@ class GpuPodOperator(KubernetesPodOperator):
             text = event.get("text") or "it failed and left no reason"
             failure = _failure(FailureClass.UNSCHEDULABLE, "late", text)
         self._clean_up(name, namespace, failed=failure is not None)
+        if failure is not None and status.exit_code in self.skip_on_exit_code:
+            raise AirflowSkipException(f"pod {name} ended with exit code {status.exit_code}: skipped, as asked for")
         if failure is not None:
             raise error(name, failure, node)
         return dict(status.outcome.result)

@@ -6,7 +6,7 @@ from typing import Any
 
 import kmock
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError
@@ -177,6 +177,13 @@ async def test_a_failure_has_a_type_and_its_node(
         assert caught.value.node == "gpu-7"
 
 
+async def test_an_exit_code_may_mean_to_skip(operator: Callable[..., GpuPodOperator], context: Context) -> None:
+    job, task = operator(skip_on_exit_code=99), context("train")
+    trigger = await _launch(job, task)
+    with pytest.raises(AirflowSkipException, match="exit code 99"):
+        await _resume(job, task, _event(trigger, _ended(99)))
+
+
 async def test_the_next_try_stays_away_from_the_node_and_has_more_memory(
     cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context
 ) -> None:
@@ -302,6 +309,11 @@ def test_a_relaxation_is_said_by_name() -> None:
         task_id="t", image=DIGEST, automount_service_account_token=True, relax=Relaxations(service_account_token=True)
     )
     assert job.build_pod_request_obj(dry_run=True).spec.automount_service_account_token is True
+
+
+def test_what_is_not_served_is_refused_by_name() -> None:
+    with pytest.raises(InvalidInputError, match="logging_interval = 5: GpuPodOperator does not serve it"):
+        GpuPodOperator(task_id="t", image=DIGEST, logging_interval=5)
 
 
 def test_an_impossible_gpu_request_is_refused_when_the_dag_is_read() -> None:

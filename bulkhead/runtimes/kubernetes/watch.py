@@ -178,7 +178,7 @@ class PodWatch:
     def _refused(self, error: _AnsweredError) -> UnavailableError:
         remedy = "create the namespace, or name another"
         if error.status == 403:
-            remedy = "grant the service account the verbs list and watch on pods there (see docs/install.md)"
+            remedy = "grant the service account the verbs list and watch on pods there (see docs/kubernetes.md)"
         return UnavailableError(
             f"pods of namespace {self._namespace!r}: {_FINAL[error.status]}: {remedy}; the API server says {error}"
         )
