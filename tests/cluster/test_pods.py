@@ -15,6 +15,7 @@ from bulkhead.pods.refusal import classify_refusal
 from operators.gpu_pod import GpuPodOperator
 from operators.triggers.kubernetes_pod import KubernetesPodTrigger
 from tests.fixtures.cluster import IMAGE, default_account, finish
+from tests.waiting import until
 
 Job = Callable[..., GpuPodOperator]
 Context = Callable[..., Any]
@@ -59,7 +60,7 @@ def test_what_it_makes_is_admitted_at_the_restricted_level(
 
 def test_what_is_not_hardened_is_refused_and_the_refusal_has_a_name(core: k8s.CoreV1Api, namespace: str) -> None:
     default_account(core, namespace)
-    container = k8s.V1Container(name="base", image=IMAGE, security_context=k8s.V1SecurityContext(privileged=True))
+    container = k8s.V1Container(name="base", image=IMAGE)
     pod = k8s.V1Pod(metadata=k8s.V1ObjectMeta(name="bad"), spec=k8s.V1PodSpec(containers=[container]))
     with pytest.raises(ApiException) as caught:
         core.create_namespaced_pod(namespace, pod)
@@ -120,18 +121,41 @@ def test_a_namespace_that_does_not_exist_is_named(job: Job, context: Context) ->
 
 
 async def test_gpus_that_no_node_has_are_named(
-    core: k8s.CoreV1Api, namespace: str, job: Job, context: Context, api: k8s.ApiClient
+    node: None, core: k8s.CoreV1Api, namespace: str, job: Job, context: Context
 ) -> None:
-    """Needs a scheduler, and a node of any kind."""
-    if not core.list_node().items:
-        pytest.skip("NOT TESTED WITH A NODE: the cluster of KUBECONFIG has none")
     default_account(core, namespace)
     operator, task = job(gpus=64, schedulername=None, startup_timeout_seconds=3), context("train")
     trigger = await asyncio.to_thread(_launch, operator, task)
     event = await _wait(trigger)
     assert event["why"] == "stuck"
-    with pytest.raises(PodUnschedulableError, match=r"Insufficient nvidia\.com/gpu"):
+    with pytest.raises(PodUnschedulableError, match=r"Insufficient nvidia\.com/gpu") as caught:
         await asyncio.to_thread(operator.resume, _with_dag(task), event)
+    assert caught.value.failure.kind == "gpu"
+
+
+async def test_a_product_that_no_node_has_is_named(
+    node: None, core: k8s.CoreV1Api, namespace: str, job: Job, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("operators.triggers.kubernetes_pod._HOPELESS_S", 1.0)
+    default_account(core, namespace)
+    operator, task = job(gpu_product="NVIDIA-X", schedulername=None), context("train")
+    event = await _wait(await asyncio.to_thread(_launch, operator, task))
+    with pytest.raises(PodUnschedulableError) as caught:
+        await asyncio.to_thread(operator.resume, _with_dag(task), event)
+    assert caught.value.failure.kind == "selector"
+
+
+async def test_missing_access_is_named_with_the_role_that_grants_it(
+    core: k8s.CoreV1Api, namespace: str, job: Job, context: Context, powerless: str
+) -> None:
+    operator, task = job(config_file=powerless), context("train")
+    with pytest.raises(PodConfigError, match=r'resources: \["pods"\], verbs: \["create"\]') as caught:
+        await asyncio.to_thread(operator.execute, _with_dag(task))
+    assert caught.value.failure.kind == "access"
+    trigger = await asyncio.to_thread(_launch, job(), task)
+    trigger.access["config_file"] = powerless
+    event = await _wait(trigger)
+    assert event["why"] == "refused" and "the verbs list and watch" in event["text"]
 
 
 async def test_a_full_quota_is_named_and_waited_for(
@@ -141,8 +165,6 @@ async def test_a_full_quota_is_named_and_waited_for(
     spec = k8s.V1ResourceQuotaSpec(hard={"pods": "0"})
     quota = k8s.V1ResourceQuota(metadata=k8s.V1ObjectMeta(name="none"), spec=spec)
     core.create_namespaced_resource_quota(namespace, quota)
-    from tests.waiting import until
-
     until(lambda: core.read_namespaced_resource_quota("none", namespace).status.hard, "the quota to be taken up")
     with pytest.raises(PodUnschedulableError, match="exceeded quota") as caught:
         await asyncio.to_thread(job().execute, _with_dag(context("train")))
