@@ -1,0 +1,169 @@
+"""``python -m benchmarks.counting_api``: a Kubernetes API for pods that counts its requests and plays the kubelet.
+
+A pod is Pending for ``pending_s``, Running for the seconds of its label ``run-s``, then Succeeded; both are counted
+from its creation. It prints its port; ``GET /counts`` tells requests by kind and when each pod ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+from aiohttp import web
+
+_WATCH_GRACE_S = 600
+
+
+class Api:
+    """The state of one namespace.
+
+    Args:
+        pending_s: seconds that a pod is Pending.
+    """
+
+    def __init__(self, pending_s: float) -> None:
+        self._pending_s = pending_s
+        self._pods: dict[str, dict[str, Any]] = {}
+        self._watchers: set[asyncio.Queue[bytes]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._version = 0
+        self.counts: Counter[str] = Counter()
+        self.ended: dict[str, float] = {}
+
+    def application(self) -> web.Application:
+        """The routes."""
+        base = "/api/v1/namespaces/{namespace}"
+        app = web.Application(middlewares=[self._count])
+        app.router.add_get(f"{base}/pods", self._list)
+        app.router.add_post(f"{base}/pods", self._create)
+        app.router.add_get(f"{base}/pods/{{name}}", self._read)
+        app.router.add_patch(f"{base}/pods/{{name}}", self._read)
+        app.router.add_delete(f"{base}/pods/{{name}}", self._delete)
+        app.router.add_get(f"{base}/pods/{{name}}/log", self._log)
+        app.router.add_get(f"{base}/events", self._events)
+        app.router.add_get("/counts", self._tell)
+        return app
+
+    @web.middleware
+    async def _count(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.path != "/counts":
+            what = request.path.rsplit("/", 1)[-1] if "name" not in request.match_info else "pod"
+            kind = "WATCH" if "watch" in request.query else request.method
+            self.counts[f"{kind} {'log' if request.path.endswith('/log') else what}"] += 1
+        return await handler(request)
+
+    async def _create(self, request: web.Request) -> web.Response:
+        pod = await request.json()
+        name = pod["metadata"]["name"]
+        pod["metadata"].setdefault("namespace", request.match_info["namespace"])
+        self._pods[name] = pod
+        self._set(name, {"phase": "Pending"}, "ADDED")
+        task = asyncio.create_task(self._live(name, float(pod["metadata"]["labels"]["run-s"])))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return web.json_response(pod, status=201)
+
+    async def _live(self, name: str, run_s: float) -> None:
+        await asyncio.sleep(self._pending_s)
+        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        container = {"name": "base", "image": "i", "imageID": "i", "ready": True, "restartCount": 0}
+        running = {**container, "state": {"running": {"startedAt": started}}}
+        self._set(name, {"phase": "Running", "startTime": started, "containerStatuses": [running]})
+        await asyncio.sleep(run_s)
+        message = '{"version": 1, "result": {"answer": 42}}'
+        terminated = {"exitCode": 0, "reason": "Completed", "message": message, "startedAt": started}
+        terminated["finishedAt"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        done = {**container, "state": {"terminated": terminated}}
+        self.ended[name] = time.time()
+        self._set(name, {"phase": "Succeeded", "startTime": started, "containerStatuses": [done]})
+
+    def _set(self, name: str, status: dict[str, Any], kind: str = "MODIFIED") -> None:
+        if name not in self._pods:
+            return
+        self._version += 1
+        self._pods[name]["status"] = status
+        self._pods[name]["metadata"]["resourceVersion"] = str(self._version)
+        self._tell_watchers(kind, self._pods[name])
+
+    def _tell_watchers(self, kind: str, pod: dict[str, Any]) -> None:
+        line = json.dumps({"type": kind, "object": pod}).encode() + b"\n"
+        for queue in self._watchers:
+            queue.put_nowait(line)
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        if "watch" in request.query:
+            return await self._watch(request)
+        items = [pod for pod in self._pods.values() if _selected(pod, request.query.get("labelSelector", ""))]
+        metadata = {"resourceVersion": str(self._version)}
+        return web.json_response({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items})
+
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        self._watchers.add(queue)
+        try:
+            await answer.prepare(request)
+            async with asyncio.timeout(_WATCH_GRACE_S):
+                while True:
+                    await answer.write(await queue.get())
+        except (TimeoutError, ConnectionResetError):
+            return answer
+        finally:
+            self._watchers.discard(queue)
+
+    async def _read(self, request: web.Request) -> web.Response:
+        pod = self._pods.get(request.match_info["name"])
+        return web.json_response(pod) if pod else _missing()
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        pod = self._pods.pop(request.match_info["name"], None)
+        if pod is None:
+            return _missing()
+        self._version += 1
+        self._tell_watchers("DELETED", pod)
+        return web.json_response(pod)
+
+    async def _log(self, request: web.Request) -> web.Response:
+        return web.Response(text="2026-11-24T10:00:00.000000000Z a line\n")
+
+    async def _events(self, request: web.Request) -> web.Response:
+        metadata = {"resourceVersion": str(self._version)}
+        return web.json_response({"kind": "EventList", "apiVersion": "v1", "metadata": metadata, "items": []})
+
+    async def _tell(self, request: web.Request) -> web.Response:
+        return web.json_response({"counts": self.counts, "ended": self.ended})
+
+
+def _selected(pod: dict[str, Any], selector: str) -> bool:
+    labels = pod["metadata"].get("labels") or {}
+    for term in filter(None, selector.split(",")):
+        key, _, value = term.partition("!=" if "!=" in term else "=")
+        if (labels.get(key) == value) is ("!=" in term):
+            return False
+    return True
+
+
+def _missing() -> web.Response:
+    return web.json_response({"kind": "Status", "code": 404, "message": "not found"}, status=404)
+
+
+async def serve(pending_s: float) -> None:
+    """Serve on a free port of the loopback interface until killed.
+
+    Args:
+        pending_s: seconds that a pod is Pending.
+    """
+    runner = web.AppRunner(Api(pending_s).application(), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(float(sys.argv[1])))

@@ -1,0 +1,275 @@
+"""``python -m benchmarks.launch``: waiting for many pods, against stock deferrable KubernetesPodOperator in one run.
+
+Both wait for the same pods (5 s Pending, 10 to 60 s Running, started within 5 s) of the same counting API server, each
+in one event loop as in a triggerer, with Airflow's own shared-stream manager for the shared watch. Measured: API
+requests a pod, CPU seconds of the waiting process, event-loop lag, and how late the end of a pod is noticed. What the
+worker asks (create, read, delete) is measured on one pod and added.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import quantiles
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger as StockTrigger
+from airflow.sdk.exceptions import TaskDeferred
+from airflow.triggers.shared_stream import SharedStreamManager
+
+from operators.gpu_pod import GpuPodOperator
+from operators.triggers.kubernetes_pod import KubernetesPodTrigger
+
+PENDING_S, SHORTEST_S, LONGEST_S, SPREAD_S = 5.0, 10.0, 60.0, 5.0
+_ROOT = Path(__file__).parents[1]
+
+Wait = Callable[[str, str], Coroutine[Any, Any, float]]
+"""Waits for a pod; returns when its end was noticed, seconds since the epoch."""
+
+
+@contextmanager
+def api_server() -> Iterator[str]:
+    """A fresh counting API server; yields its URL."""
+    command = [sys.executable, "-m", "benchmarks.counting_api", str(PENDING_S)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT)
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def counts(url: str) -> dict[str, Any]:
+    """What the server has counted.
+
+    Args:
+        url: of the server.
+    """
+    with urllib.request.urlopen(f"{url}/counts", timeout=30) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def kubeconfig(url: str, folder: str) -> str:
+    """Write a kubeconfig that leads to the server.
+
+    Args:
+        url: of the server.
+        folder: to write it to.
+
+    Returns:
+        Its path.
+    """
+    access = {
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    path = Path(folder) / "kubeconfig"
+    path.write_text(yaml.safe_dump(access))
+    return str(path)
+
+
+def bulkhead(config: str) -> Wait:
+    """Our trigger, over the triggerer's shared-stream manager.
+
+    Args:
+        config: path of a kubeconfig.
+    """
+    manager = SharedStreamManager()
+    numbers = iter(range(10**9))
+
+    async def wait(name: str, config_path: str) -> float:
+        access = {"kubernetes_conn_id": None, "in_cluster": None, "cluster_context": None, "config_file": config_path}
+        trigger, number = KubernetesPodTrigger(name, "default", access, 600), next(numbers)
+        key = trigger.shared_stream_key()
+        stream = manager.subscribe(trigger_id=number, trigger=trigger, key=key)
+        try:
+            async for _ in trigger.filter_shared_stream(stream):
+                return time.time()
+        finally:
+            await manager.unsubscribe(number, key)
+        raise AssertionError("no event")
+
+    return wait
+
+
+def stock(config: str) -> Wait:
+    """The provider's deferrable trigger, with its defaults.
+
+    Args:
+        config: path of a kubeconfig.
+    """
+    document = yaml.safe_load(Path(config).read_text())
+
+    async def wait(name: str, config_path: str) -> float:
+        trigger = StockTrigger(
+            pod_name=name,
+            pod_namespace="default",
+            trigger_start_time=datetime.now(UTC),
+            base_container_name="base",
+            kubernetes_conn_id=None,
+            config_dict=document,
+        )
+        async for _ in trigger.run():
+            return time.time()
+        raise AssertionError("no event")
+
+    return wait
+
+
+async def run(wait: Wait, url: str, config: str, pods: int) -> dict[str, float]:
+    """Wait for so many pods at once.
+
+    Args:
+        wait: of the contender.
+        url: of the API server.
+        config: path of a kubeconfig.
+        pods: how many.
+
+    Returns:
+        Requests a pod, CPU seconds, loop lag and detection latency.
+    """
+    rng = random.Random(pods)
+    begin_cpu, lags, noticed = _cpu_s(), [], {}
+    watcher = asyncio.ensure_future(_lag(lags))
+
+    async def one(number: int) -> None:
+        await asyncio.sleep(rng.uniform(0, SPREAD_S))
+        name = f"pod-{number}"
+        await asyncio.to_thread(_create, url, name, rng.uniform(SHORTEST_S, LONGEST_S))
+        noticed[name] = await wait(name, config)
+
+    await asyncio.gather(*(one(number) for number in range(pods)))
+    watcher.cancel()
+    cpu = _cpu_s() - begin_cpu
+    seen = counts(url)
+    late = [noticed[name] - ended for name, ended in seen["ended"].items()]
+    requests = sum(seen["counts"].values()) - pods  # the creates are the benchmark's own
+    return {
+        "wait_requests_a_pod": round(requests / pods, 3),
+        "cpu_s": round(cpu, 2),
+        "lag_max_s": round(max(lags), 3),
+        "late_p50_s": round(_quantile(late, 50), 3),
+        "late_p99_s": round(_quantile(late, 99), 3),
+    }
+
+
+def worker_requests(kind: type[KubernetesPodOperator], **more: Any) -> int:
+    """How many requests the worker makes for one pod, from launch to clean-up.
+
+    Args:
+        kind: the operator.
+        more: of its arguments.
+    """
+    with api_server() as url, tempfile.TemporaryDirectory() as folder:
+        config = kubeconfig(url, folder)
+        operator = kind(
+            task_id="t",
+            name="t",
+            namespace="default",
+            image="i",
+            labels={"run-s": "0.1"},
+            kubernetes_conn_id=None,
+            config_file=config,
+            deferrable=True,
+            **more,
+        )
+        context = _context()
+        try:
+            operator.execute(context)
+        except TaskDeferred as deferred:
+            trigger, method = deferred.trigger, deferred.method_name
+        before = sum(counts(url)["counts"].values())
+
+        async def first() -> Any:
+            async for event in trigger.run():
+                return event.payload
+            raise AssertionError("no event")
+
+        event = asyncio.run(first())
+        waited = sum(counts(url)["counts"].values()) - before
+        getattr(operator, method)(context, event)
+        return sum(counts(url)["counts"].values()) - waited
+
+
+def _context() -> Any:
+    ti = SimpleNamespace(
+        dag_id="d",
+        run_id="r",
+        task_id="t",
+        map_index=-1,
+        try_number=1,
+        max_tries=0,
+        start_date=datetime.now(UTC),
+        task=SimpleNamespace(retries=0),
+        xcom_push=lambda **_: None,
+    )
+    return {"ti": ti, "task_instance": ti, "run_id": "r", "dag": None}
+
+
+def _create(url: str, name: str, run_s: float) -> None:
+    labels = {"bulkhead.dev/managed": "true", "run-s": f"{run_s:.3f}"}
+    pod = {"metadata": {"name": name, "labels": labels}, "spec": {"containers": [{"name": "base", "image": "i"}]}}
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/api/v1/namespaces/default/pods", json.dumps(pod).encode(), headers)
+    urllib.request.urlopen(request, timeout=60).close()
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+async def _lag(lags: list[float]) -> None:
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(0.02)
+        lags.append(time.monotonic() - began - 0.02)
+
+
+def _quantile(values: list[float], percent: int) -> float:
+    return quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def main() -> None:
+    """Run the contenders and print one JSON line."""
+    parser = argparse.ArgumentParser(prog="benchmarks.launch", description=__doc__)
+    parser.add_argument("--pods", type=int, nargs="+", default=[10, 100, 250], help="for both")
+    parser.add_argument("--alone", type=int, nargs="*", default=[1000], help="for ours alone: too many for the other")
+    arguments = parser.parse_args()
+    workers = {"bulkhead": worker_requests(GpuPodOperator, gpus=1), "stock": worker_requests(KubernetesPodOperator)}
+    print(f"requests of the worker for one pod: {workers}", file=sys.stderr)
+    plan = [(pods, name) for pods in arguments.pods for name in ("stock", "bulkhead")]
+    plan += [(pods, "bulkhead") for pods in arguments.alone]
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for pods, name in plan:
+        with api_server() as url, tempfile.TemporaryDirectory() as folder:
+            config = kubeconfig(url, folder)
+            wait = bulkhead(config) if name == "bulkhead" else stock(config)
+            found = asyncio.run(run(wait, url, config, pods))
+        found["requests_a_pod"] = round(found["wait_requests_a_pod"] + workers[name], 3)
+        results.setdefault(str(pods), {})[name] = found
+        print(f"{pods} pods, {name}: {found}", file=sys.stderr, flush=True)
+    print(json.dumps({"metric": "launch", "worker_requests": workers, "pods": results}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The benchmark measures what it says, on a few short pods. No assertion here is about time."""
+
+import asyncio
+import tempfile
+
+import pytest
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+
+from benchmarks import launch
+from operators.gpu_pod import GpuPodOperator
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("PENDING_S", 0.2), ("SHORTEST_S", 0.2), ("LONGEST_S", 0.5), ("SPREAD_S", 0.2)):
+        monkeypatch.setattr(launch, name, value)
+
+
+def test_our_worker_makes_three_requests_and_the_stock_one_more() -> None:
+    assert launch.worker_requests(GpuPodOperator, gpus=1) == 3  # create, log, delete
+    assert launch.worker_requests(KubernetesPodOperator) > 3
+
+
+def test_twenty_pods_share_one_list_and_one_watch() -> None:
+    with launch.api_server() as url, tempfile.TemporaryDirectory() as folder:
+        config = launch.kubeconfig(url, folder)
+        found = asyncio.run(launch.run(launch.bulkhead(config), url, config, 20))
+        counted = launch.counts(url)["counts"]
+    assert counted["GET pods"] == counted["WATCH pods"] == 1
+    assert found["wait_requests_a_pod"] == 0.1
+    assert 3 + found["wait_requests_a_pod"] <= 4
+
+
+def test_the_stock_trigger_polls_each_pod_by_itself() -> None:
+    with launch.api_server() as url, tempfile.TemporaryDirectory() as folder:
+        config = launch.kubeconfig(url, folder)
+        found = asyncio.run(launch.run(launch.stock(config), url, config, 2))
+    assert found["wait_requests_a_pod"] >= 3
