@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
 from bulkhead.errors import InvalidInputError
-from bulkhead.pods.exceptions import PodFailedError, error
+from bulkhead.pods.exceptions import error
 from bulkhead.pods.failure import classify
 from bulkhead.pods.gpu import GpuRequest, place
 from bulkhead.pods.hardening import Relaxations, harden
@@ -26,7 +27,7 @@ from bulkhead.pods.refusal import classify_refusal
 from bulkhead.pods.spec import RESUME_VARIABLE, TERMINATION_LOG, scale
 from bulkhead.pods.status import Phase, parse
 from operators.identity import identity
-from operators.retry import ContainmentRetryPolicy, default_policy
+from operators.retry import changes_for, default_policy, extend_retries
 from operators.triggers.kubernetes_pod import KubernetesPodTrigger, access_of
 
 if TYPE_CHECKING:
@@ -79,14 +80,13 @@ class GpuPodOperator(KubernetesPodOperator):
                 raise InvalidInputError(
                     name, kwargs[name], "GpuPodOperator does not serve it (docs/kubernetes.md); leave it out"
                 )
-        policy = default_policy(kwargs)
+        default_policy(kwargs)
         push = bool(kwargs.pop("do_xcom_push", True))
         kwargs.setdefault("startup_timeout_seconds", 600)
         kwargs.setdefault("termination_message_policy", "FallbackToLogsOnError")
         super().__init__(**{**kwargs, "deferrable": True, "random_name_suffix": False, "do_xcom_push": False})
         self.do_xcom_push = push
-        if policy is not None:
-            self.retries = (self.retries or 0) + policy.infrastructure_retries
+        extend_retries(self)
         self.gpu_request = GpuRequest(
             gpus, gpu_product, gpu_memory_gib, mig_profile, shared_memory, tuple(tolerate_spot)
         )
@@ -110,7 +110,7 @@ class GpuPodOperator(KubernetesPodOperator):
             pod = super().build_pod_request_obj(context, dry_run=dry_run)
         finally:
             self.do_xcom_push = push
-        changed = self._changes(context) if context else Changes()
+        changed = changes_for(self, context) if context else Changes()
         container = pod.spec.containers[0]
         self._check_image(container.image)
         pod.metadata.labels[LABEL_PREFIX + "managed"] = "true"
@@ -148,7 +148,7 @@ class GpuPodOperator(KubernetesPodOperator):
             wanted = self.build_pod_request_obj(context)
         except InvalidInputError as wrong:
             raise AirflowFailException(str(wrong)) from wrong
-        self.pod = self._earlier(wanted, context) or self._create(wanted)
+        self.pod = self._earlier(wanted, context) or self._create(wanted, identity(context).labels())
         name, namespace = self.pod.metadata.name, self.pod.metadata.namespace
         document: dict[str, Any] = k8s.ApiClient().sanitize_for_serialization(self.pod)
         if parse(document.get("status") or {}).ended:
@@ -199,42 +199,33 @@ class GpuPodOperator(KubernetesPodOperator):
         if context["ti"].try_number <= 1:
             return None
         selector = ",".join(f"{key}={value}" for key, value in identity(context).labels().items())
-        for pod in self._ask(self.client.list_namespaced_pod, wanted, label_selector=selector).items:
+        with _refusal_named(wanted):
+            found = self.client.list_namespaced_pod(wanted.metadata.namespace, label_selector=selector).items
+        for pod in found:
             if pod.status.phase != "Failed" and not pod.metadata.deletion_timestamp:
                 self.log.info("found pod %s of an earlier try: %s", pod.metadata.name, pod.status.phase)
                 return pod
         return None
 
-    def _create(self, wanted: k8s.V1Pod) -> k8s.V1Pod:
+    def _create(self, wanted: k8s.V1Pod, own: Mapping[str, str]) -> k8s.V1Pod:
         """Create the pod; creating is the lock. One that is there is adopted if it is ours and lives."""
         name, namespace = wanted.metadata.name, wanted.metadata.namespace
-        try:
-            made = self.client.create_namespaced_pod(namespace, wanted)
-        except ApiException as refused:
-            if refused.status != 409:
-                raise error(name, classify_refusal(refused.status, str(refused.body), namespace)) from refused
-        except urllib3.exceptions.HTTPError as away:
-            raise error(name, classify_refusal(0, str(away), namespace)) from away
-        else:
-            self.log.info("created pod %s in namespace %s", name, namespace)
-            return made
-        there = self._ask(lambda _, name: self.client.read_namespaced_pod(name, namespace), wanted, name=name)
-        if not matches(there.metadata.labels, {key: wanted.metadata.labels[key] for key in _ownership(wanted)}):
+        with _refusal_named(wanted):
+            try:
+                made = self.client.create_namespaced_pod(namespace, wanted)
+            except ApiException as refused:
+                if refused.status != 409:
+                    raise
+            else:
+                self.log.info("created pod %s in namespace %s", name, namespace)
+                return made
+            there = self.client.read_namespaced_pod(name, namespace)
+        if not matches(there.metadata.labels, own):
             raise error(name, _failure(FailureClass.CONFIG, "name", "a pod of that name is somebody else's"))
         if there.metadata.deletion_timestamp:
             raise error(name, _failure(FailureClass.CLUSTER_UNREACHABLE, "terminating", "it is being deleted"))
         self.log.info("adopted pod %s in namespace %s", name, namespace)
         return there
-
-    def _ask(self, call: Any, wanted: k8s.V1Pod, **arguments: Any) -> Any:
-        namespace = wanted.metadata.namespace
-        try:
-            return call(namespace, **arguments)
-        except ApiException as refused:
-            failure = classify_refusal(refused.status, str(refused.body), namespace)
-            raise error(wanted.metadata.name, failure) from refused
-        except urllib3.exceptions.HTTPError as away:
-            raise error(wanted.metadata.name, classify_refusal(0, str(away), namespace)) from away
 
     def _print_log(self, name: str, namespace: str) -> None:
         try:
@@ -265,18 +256,18 @@ class GpuPodOperator(KubernetesPodOperator):
                 raise InvalidInputError("image", image, remedy)
             self.log.warning("image = %r: %s", image, remedy)
 
-    def _changes(self, context: Context) -> Changes:
-        policy = self.retry_policy
-        return policy.changes(context) if isinstance(policy, ContainmentRetryPolicy) else Changes()
+
+@contextmanager
+def _refusal_named(wanted: k8s.V1Pod) -> Iterator[None]:
+    """An API server's refusal as the failure that it is."""
+    name, namespace = wanted.metadata.name, wanted.metadata.namespace
+    try:
+        yield
+    except ApiException as refused:
+        raise error(name, classify_refusal(refused.status, str(refused.body), namespace)) from refused
+    except urllib3.exceptions.HTTPError as away:
+        raise error(name, classify_refusal(0, str(away), namespace)) from away
 
 
 def _failure(named: FailureClass, kind: str, message: str) -> Failure:
     return Failure(failure_class=named, kind=kind, message=message)
-
-
-def _ownership(pod: k8s.V1Pod) -> list[str]:
-    own = (LABEL_PREFIX + "instance", LABEL_PREFIX + "episode")
-    return [key for key in own if key in pod.metadata.labels]
-
-
-__all__ = ["GpuPodOperator", "PodFailedError", "Relaxations"]

@@ -14,13 +14,12 @@ from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.identity import matches
 from bulkhead.pods.outcome import Failure, FailureClass
-from bulkhead.pods.policy import Changes
 from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, scale
 from bulkhead.pods.status import Phase
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from operators.hooks import BulkheadHook, LocalRuntimeHook
 from operators.identity import identity
-from operators.retry import ContainmentRetryPolicy, default_policy
+from operators.retry import changes_for, default_policy, extend_retries
 from operators.triggers.pod import LocalPodTrigger
 
 if TYPE_CHECKING:
@@ -68,10 +67,9 @@ class PodOperator(BaseOperator):
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        policy = default_policy(kwargs)
+        default_policy(kwargs)
         super().__init__(**kwargs)
-        if policy is not None:
-            self.retries = (self.retries or 0) + policy.infrastructure_retries
+        extend_retries(self)
         self.command, self.image, self.gpus, self.cpu, self.memory = command, image, gpus, cpu, memory
         self.env = dict(env or {})
         self.deadline = deadline
@@ -146,11 +144,6 @@ class PodOperator(BaseOperator):
             if not matches(metadata.labels, task.labels()):
                 runtime.terminate(metadata.name, metadata.namespace, reason="its task was cleared")
 
-    def _changes(self, context: Context) -> Changes:
-        """What this try does otherwise, after what failed before."""
-        policy = self.retry_policy
-        return policy.changes(context) if isinstance(policy, ContainmentRetryPolicy) else Changes()
-
     def _own_pod(self, runtime: LocalRuntime, context: Context) -> str | None:
         """A pod of this episode that is worth waiting for, or that has succeeded."""
         for metadata in runtime.list(identity(context).labels()):
@@ -162,7 +155,7 @@ class PodOperator(BaseOperator):
 
     def _request(self, name: str, context: Context) -> PodRequest:
         control = BulkheadHook(self.bulkhead_conn_id).control()
-        changed = self._changes(context)
+        changed = changes_for(self, context)
         resume = {RESUME_VARIABLE: changed.resume_from} if changed.resume_from else {}
         secrets = MLFLOW_CREDENTIALS if control.server_credentials() else {}
         return PodRequest(

@@ -16,7 +16,7 @@ from operators.hooks import BulkheadHook
 from operators.identity import identity
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperator, Context
 
 log = logging.getLogger(__name__)
 
@@ -124,14 +124,31 @@ def _key(context: Context) -> str:
     return f"bulkhead.failures.{identity(context).episode}"
 
 
-def default_policy(kwargs: dict[str, Any]) -> ContainmentRetryPolicy | None:
-    """The policy of an operator: its own argument, or the default one.
+def default_policy(kwargs: dict[str, Any]) -> None:
+    """Give an operator the policy that it has without one of its own.
 
     Args:
         kwargs: of the operator; ``retry_policy`` is filled in.
-
-    Returns:
-        The policy, or None where the author chose another kind.
     """
-    policy = kwargs.setdefault("retry_policy", ContainmentRetryPolicy())
-    return policy if isinstance(policy, ContainmentRetryPolicy) else None
+    kwargs.setdefault("retry_policy", ContainmentRetryPolicy())
+
+
+def extend_retries(operator: BaseOperator) -> None:
+    """Add the infrastructure's retries to the user's, where this policy decides.
+
+    Args:
+        operator: just made.
+    """
+    if isinstance(operator.retry_policy, ContainmentRetryPolicy):
+        operator.retries = (operator.retries or 0) + operator.retry_policy.infrastructure_retries
+
+
+def changes_for(operator: BaseOperator, context: Context) -> Changes:
+    """What this try does otherwise, after what failed before; nothing where another policy decides.
+
+    Args:
+        operator: of the task.
+        context: of the task.
+    """
+    policy = operator.retry_policy
+    return policy.changes(context) if isinstance(policy, ContainmentRetryPolicy) else Changes()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +194,7 @@ def access_of(operator: Any) -> dict[str, Any]:
     Args:
         operator: with the arguments of KubernetesPodOperator.
     """
-    fields = ("kubernetes_conn_id", "in_cluster", "cluster_context", "config_file")
-    return asdict(Access(**{name: getattr(operator, name) for name in fields}))
+    return {field.name: getattr(operator, field.name) for field in fields(Access)}
 
 
 def _key(kwargs: Mapping[str, Any]) -> Hashable:

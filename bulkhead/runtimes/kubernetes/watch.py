@@ -127,7 +127,7 @@ class PodWatch:
         }
         async with await self._get(api, query) as answer:
             rest = b""
-            while chunk := await asyncio.wait_for(answer.content.readany(), self._silence_s):
+            while chunk := await answer.content.readany():  # the client's own read timeout notices silence
                 *lines, rest = (rest + chunk).split(b"\n")
                 changed = {name for line in lines if line.strip() and (name := self._take(json.loads(line)))}
                 if changed:
