@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import resource
 import subprocess
@@ -179,7 +180,7 @@ def worker_requests(kind: type[KubernetesPodOperator], **more: Any) -> int:
         kind: the operator.
         more: of its arguments.
     """
-    with api_server() as url, tempfile.TemporaryDirectory() as folder:
+    with api_server() as url, tempfile.TemporaryDirectory() as folder, _ledger(folder):
         config = kubeconfig(url, folder)
         operator = kind(
             task_id="t",
@@ -208,6 +209,19 @@ def worker_requests(kind: type[KubernetesPodOperator], **more: Any) -> int:
         waited = sum(counts(url)["counts"].values()) - before
         getattr(operator, method)(context, event)
         return sum(counts(url)["counts"].values()) - waited
+
+
+@contextmanager
+def _ledger(folder: str) -> Iterator[None]:
+    """A ledger of its own for our operator, and no connection to look up."""
+    mine = {"BULKHEAD_LEDGER_URL": f"sqlite:///{folder}/ledger.db", "AIRFLOW_CONN_BULKHEAD_DEFAULT": "bulkhead://"}
+    before = {name: os.environ.get(name) for name in mine}
+    os.environ.update(mine)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _context() -> Any:

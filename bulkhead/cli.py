@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,11 +19,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bulkhead import settings
+from bulkhead.collector import Collector
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, NotFoundError, UnavailableError
 from bulkhead.ledger.tables import Rollout
 from bulkhead.rollout.nudge import looks
+from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
+from bulkhead.runtimes.kubernetes.access import client
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console = Console()
@@ -102,14 +106,30 @@ def reconcile(
 
 
 @app.command()
+def collect(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
+    """End pods that no task waits for. Works from the ledger, with Airflow stopped; the DAG asks Airflow as well."""
+    with _told():
+        control = Control(settings.load())
+        collector = Collector(control.launches, lambda access: client(access, control.settings.kubeconfigs))
+        rows = [asdict(one) for one in collector.collect()]
+        strays = collector.strays()
+        if as_json:
+            print(json.dumps({"pods": rows, "strays": strays}))
+            return
+        _print_table("Pods that no task waits for", rows)
+        if strays:
+            console.print(f"not launched from this ledger, left alone: {', '.join(strays)}")
+
+
+@app.command()
 def router(service: Annotated[str, typer.Argument(help="the service whose traffic to split")]) -> None:
     """Run a service's Envoy in the foreground, for a service manager; it starts with the split it had."""
     with _told():
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())  # from the start: it may be told to end before Envoy is ready
         envoy = start_envoy(Control(settings.load()).router, service)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: envoy.terminate())
-    code = envoy.wait()
-    raise typer.Exit(code if code >= 0 else 128 - code)
+        raise typer.Exit(hold(envoy, stop))
 
 
 def _reconcile_until_ended(control: Control, rollout_id: int, wait_s: float) -> Rollout:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bulkhead.errors import NotFoundError, UnavailableError
+from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Rollout
 from bulkhead.registries.mlflow import MlflowRegistry
@@ -48,6 +49,11 @@ class Control:
     def ledger(self) -> Ledger:
         """The ledger, migrated."""
         return Ledger(self.settings.ledger)
+
+    @cached_property
+    def launches(self) -> Launches:
+        """The launches of the ledger."""
+        return Launches(self.ledger.engine)
 
     @cached_property
     def runtime(self) -> LocalRuntime:

@@ -42,6 +42,7 @@ class Settings(BaseModel):
         mlflow_tracking_uri: of the MLflow server.
         gpu_stand_ins: CPU stand-ins that may serve GPU requests where NVML sees no GPU; 0 for none.
         services: ports by service.
+        kubeconfigs: path of a kubeconfig by Airflow connection, for ``bulkhead collect``, which works without Airflow.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +52,7 @@ class Settings(BaseModel):
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     gpu_stand_ins: int = Field(0, ge=0)
     services: Mapping[str, ServicePorts] = Field(default_factory=dict)
+    kubeconfigs: Mapping[str, str] = Field(default_factory=dict)
 
     @property
     def ledger(self) -> str:

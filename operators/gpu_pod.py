@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +15,23 @@ from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
 from bulkhead.errors import InvalidInputError
-from bulkhead.pods.exceptions import error
+from bulkhead.pods.exceptions import PodFailedError, error
 from bulkhead.pods.failure import classify
 from bulkhead.pods.gpu import GpuRequest, place
 from bulkhead.pods.hardening import Relaxations, harden
-from bulkhead.pods.identity import LABEL_PREFIX, matches
+from bulkhead.pods.identity import MANAGED
 from bulkhead.pods.outcome import PATH_VARIABLE, Failure, FailureClass
 from bulkhead.pods.policy import Changes
-from bulkhead.pods.refusal import classify_refusal
 from bulkhead.pods.spec import RESUME_VARIABLE, TERMINATION_LOG, scale
 from bulkhead.pods.status import Phase, parse
+from bulkhead.runtimes.kubernetes import pods
+from bulkhead.runtimes.kubernetes.access import Access
+from operators.clusters import access_of, connect
+from operators.hooks import BulkheadHook
 from operators.identity import identity
+from operators.launches import record, settle
 from operators.retry import changes_for, default_policy, extend_retries
-from operators.triggers.kubernetes_pod import KubernetesPodTrigger, access_of
+from operators.triggers.kubernetes_pod import KubernetesPodTrigger, PodGoneTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -36,6 +39,15 @@ if TYPE_CHECKING:
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _KUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _LOG_BYTES = 256 * 1024
+_PATIENCE_S = 120.0
+"""How long the end of an earlier try's pod is waited for; a grace period is 30 s unless the author says otherwise."""
+
+_KEEP = {
+    OnFinishAction.DELETE_POD: "never",
+    OnFinishAction.DELETE_SUCCEEDED_POD: "failed",
+    OnFinishAction.DELETE_ACTIVE_POD: "always",
+    OnFinishAction.KEEP_POD: "always",
+}
 _NOT_SERVED = ("callbacks", "progress_callback", "logging_interval", "trigger_kwargs")
 
 
@@ -55,6 +67,7 @@ class GpuPodOperator(KubernetesPodOperator):
         kueue_queue: Kueue's local queue.
         require_digest: whether an image without a digest is an error; else it is a warning.
         relax: what the pod may do beyond the ``restricted`` Pod Security level.
+        bulkhead_conn_id: connection of type ``bulkhead``: the ledger, which knows every pod.
         kwargs: of KubernetesPodOperator.
 
     Raises:
@@ -73,6 +86,7 @@ class GpuPodOperator(KubernetesPodOperator):
         kueue_queue: str | None = None,
         require_digest: bool = False,
         relax: Relaxations | None = None,
+        bulkhead_conn_id: str = BulkheadHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         for name in _NOT_SERVED:
@@ -91,6 +105,7 @@ class GpuPodOperator(KubernetesPodOperator):
             gpus, gpu_product, gpu_memory_gib, mig_profile, shared_memory, tuple(tolerate_spot)
         )
         self.kueue_queue, self.require_digest, self.relax = kueue_queue, require_digest, relax or Relaxations()
+        self.bulkhead_conn_id = bulkhead_conn_id
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
         """The pod: as KubernetesPodOperator builds it, then placed, hardened, and named after its task instance.
@@ -113,7 +128,7 @@ class GpuPodOperator(KubernetesPodOperator):
         changed = changes_for(self, context) if context else Changes()
         container = pod.spec.containers[0]
         self._check_image(container.image)
-        pod.metadata.labels[LABEL_PREFIX + "managed"] = "true"
+        pod.metadata.labels[MANAGED] = "true"
         if self.kueue_queue:
             pod.metadata.labels[_KUEUE_LABEL] = self.kueue_queue
         if context is not None:
@@ -144,11 +159,17 @@ class GpuPodOperator(KubernetesPodOperator):
             AirflowFailException: the pod was asked for wrongly; nothing was created.
             PodFailedError: the cluster refused it.
         """
+        return self._start(context, patient=True)
+
+    def _start(self, context: Context, patient: bool) -> Any:
         try:
             wanted = self.build_pod_request_obj(context)
         except InvalidInputError as wrong:
             raise AirflowFailException(str(wrong)) from wrong
-        self.pod = self._earlier(wanted, context) or self._create(wanted, identity(context).labels())
+        self.pod = self._earlier(wanted, context)
+        if self.pod is None:
+            self._end_superseded(wanted, context, patient)
+            self.pod = self._create(wanted, context)
         name, namespace = self.pod.metadata.name, self.pod.metadata.namespace
         document: dict[str, Any] = k8s.ApiClient().sanitize_for_serialization(self.pod)
         if parse(document.get("status") or {}).ended:
@@ -160,6 +181,17 @@ class GpuPodOperator(KubernetesPodOperator):
         )
         self.defer(trigger=trigger, method_name="resume", timeout=limit)
         return None
+
+    def relaunch(self, context: Context, event: Mapping[str, Any]) -> Any:
+        """Launch, now that the pod of an earlier try is gone, or was given up.
+
+        Args:
+            context: of the task.
+            event: of the trigger.
+        """
+        if event["why"] == "late":
+            self.log.warning("pod %s does not end: its node may be lost; going on without it", event["name"])
+        return self._start(context, patient=event["why"] != "late")
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Read how the pod ended, from the state that the trigger brought along.
@@ -187,7 +219,8 @@ class GpuPodOperator(KubernetesPodOperator):
         if status.phase is not Phase.SUCCEEDED and failure is None:
             text = event.get("text") or "it failed and left no reason"
             failure = _failure(FailureClass.UNSCHEDULABLE, "late", text)
-        self._clean_up(name, namespace, failed=failure is not None)
+        if what := self._clean_up(name, namespace, failed=failure is not None):
+            settle(self.bulkhead_conn_id, access_of(self), namespace, name, what)
         if failure is not None and status.exit_code in self.skip_on_exit_code:
             raise AirflowSkipException(f"pod {name} ended with exit code {status.exit_code}: skipped, as asked for")
         if failure is not None:
@@ -198,34 +231,32 @@ class GpuPodOperator(KubernetesPodOperator):
         """A pod of an earlier try that is worth waiting for, or that has succeeded. One request, on retries only."""
         if context["ti"].try_number <= 1:
             return None
-        selector = ",".join(f"{key}={value}" for key, value in identity(context).labels().items())
-        with _refusal_named(wanted):
-            found = self.client.list_namespaced_pod(wanted.metadata.namespace, label_selector=selector).items
-        for pod in found:
-            if pod.status.phase != "Failed" and not pod.metadata.deletion_timestamp:
-                self.log.info("found pod %s of an earlier try: %s", pod.metadata.name, pod.status.phase)
-                return pod
-        return None
+        found = pods.find_unfailed(self.client, wanted.metadata.namespace, identity(context).labels())
+        if found is not None:
+            self.log.info("found pod %s of an earlier try: %s", found.metadata.name, found.status.phase)
+        return found
 
-    def _create(self, wanted: k8s.V1Pod, own: Mapping[str, str]) -> k8s.V1Pod:
-        """Create the pod; creating is the lock. One that is there is adopted if it is ours and lives."""
+    def _create(self, wanted: k8s.V1Pod, context: Context) -> k8s.V1Pod:
+        made, created = pods.create_or_adopt(self.client, wanted, identity(context).labels())
+        verb = "created" if created else "adopted"
+        self.log.info("%s pod %s in namespace %s", verb, made.metadata.name, made.metadata.namespace)
+        return made
+
+    def _end_superseded(self, wanted: k8s.V1Pod, context: Context, patient: bool) -> None:
+        """End what an earlier try, or one before a clear, left running, and come back: no pod runs twice at once."""
         name, namespace = wanted.metadata.name, wanted.metadata.namespace
-        with _refusal_named(wanted):
-            try:
-                made = self.client.create_namespaced_pod(namespace, wanted)
-            except ApiException as refused:
-                if refused.status != 409:
-                    raise
-            else:
-                self.log.info("created pod %s in namespace %s", name, namespace)
-                return made
-            there = self.client.read_namespaced_pod(name, namespace)
-        if not matches(there.metadata.labels, own):
-            raise error(name, _failure(FailureClass.CONFIG, "name", "a pod of that name is somebody else's"))
-        if there.metadata.deletion_timestamp:
-            raise error(name, _failure(FailureClass.CLUSTER_UNREACHABLE, "terminating", "it is being deleted"))
-        self.log.info("adopted pod %s in namespace %s", name, namespace)
-        return there
+        access, keep = access_of(self), _KEEP[self.on_finish_action]
+        for before in record(self.bulkhead_conn_id, context, access, namespace, name, keep):
+            core = k8s.CoreV1Api(connect(Access(**before.access)))
+            labels = identity(context).instance_labels()
+            done, what = pods.end(core, before.pod, before.namespace, labels, before.keep)
+            if done:
+                settle(self.bulkhead_conn_id, before.access, before.namespace, before.pod, what)
+            if done or not patient:
+                continue
+            self.log.info("pod %s of an earlier try is %s; waiting for its end", before.pod, what)
+            trigger = PodGoneTrigger(before.pod, before.namespace, before.access, _PATIENCE_S)
+            self.defer(trigger=trigger, method_name="relaunch")
 
     def _print_log(self, name: str, namespace: str) -> None:
         try:
@@ -237,17 +268,16 @@ class GpuPodOperator(KubernetesPodOperator):
         else:
             self.log.info("log of pod %s:\n%s", name, text)
 
-    def _clean_up(self, name: str, namespace: str, failed: bool) -> None:
-        keep = self.on_finish_action in (OnFinishAction.KEEP_POD, OnFinishAction.DELETE_ACTIVE_POD)
-        if keep or (failed and self.on_finish_action is OnFinishAction.DELETE_SUCCEEDED_POD):
-            return
+    def _clean_up(self, name: str, namespace: str, failed: bool) -> str:
+        """Delete the pod where the author wants that; says what became of it, nothing where that is not known."""
+        if pods.kept(Phase.FAILED if failed else Phase.SUCCEEDED, _KEEP[self.on_finish_action]):
+            return "kept"
         try:
-            self.client.delete_namespaced_pod(name, namespace)
-        except ApiException as refused:
-            if refused.status != 404:
-                self.log.warning("pod %s was not deleted: %s", name, refused)
-        except urllib3.exceptions.HTTPError as away:
-            self.log.warning("pod %s was not deleted: %s", name, away)
+            pods.delete(self.client, name, namespace)
+        except PodFailedError as away:
+            self.log.warning("%s; the collector will delete it", away)
+            return ""
+        return "deleted"
 
     def _check_image(self, image: str | None) -> None:
         if image and not _DIGEST.search(image):
@@ -255,18 +285,6 @@ class GpuPodOperator(KubernetesPodOperator):
             if self.require_digest:
                 raise InvalidInputError("image", image, remedy)
             self.log.warning("image = %r: %s", image, remedy)
-
-
-@contextmanager
-def _refusal_named(wanted: k8s.V1Pod) -> Iterator[None]:
-    """An API server's refusal as the failure that it is."""
-    name, namespace = wanted.metadata.name, wanted.metadata.namespace
-    try:
-        yield
-    except ApiException as refused:
-        raise error(name, classify_refusal(refused.status, str(refused.body), namespace)) from refused
-    except urllib3.exceptions.HTTPError as away:
-        raise error(name, classify_refusal(0, str(away), namespace)) from away
 
 
 def _failure(named: FailureClass, kind: str, message: str) -> Failure:

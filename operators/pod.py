@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from bulkhead.collector import LOCAL_ROOT
 from bulkhead.control import MLFLOW_CREDENTIALS
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.pods.exceptions import error
-from bulkhead.pods.identity import matches
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, scale
 from bulkhead.pods.status import Phase
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from operators.hooks import BulkheadHook, LocalRuntimeHook
 from operators.identity import identity
+from operators.launches import record, settle
 from operators.retry import changes_for, default_policy, extend_retries
 from operators.triggers.pod import LocalPodTrigger
 
@@ -86,12 +87,18 @@ class PodOperator(BaseOperator):
             The outcome's result, where the pod had succeeded already.
         """
         runtime = LocalRuntimeHook(self.local_conn_id).runtime()
-        self._end_superseded(runtime, context)
         name = self._own_pod(runtime, context)
         if name is None:
             name = identity(context).pod_name(context["ti"].try_number)
             try:
-                runtime.launch(build(self._request(name, context)))
+                pod = build(self._request(name, context))
+            except InvalidInputError as wrong:
+                raise AirflowFailException(str(wrong)) from wrong
+            # What an earlier try, or one before a clear, left behind ends first: no pod runs twice at once.
+            for before in record(self.bulkhead_conn_id, context, _access(runtime), "default", name):
+                runtime.terminate(before.pod, before.namespace, reason=str(before.reason))
+            try:
+                runtime.launch(pod)
             except InvalidInputError as wrong:
                 raise AirflowFailException(str(wrong)) from wrong
             self.log.info("launched pod %s: %s", name, " ".join(self.command))
@@ -124,6 +131,7 @@ class PodOperator(BaseOperator):
         except NotFoundError as gone:
             raise AirflowException(f"pod {name} is gone: somebody deleted it ({gone})") from gone
         self.log.info("log of pod %s:\n%s", name, runtime.read_log(name))
+        settle(self.bulkhead_conn_id, _access(runtime), event["namespace"], name, "ended")
         if status.phase is Phase.SUCCEEDED:
             return dict(status.outcome.result)
         raise error(name, status.failure or _UNNAMED)
@@ -133,16 +141,6 @@ class PodOperator(BaseOperator):
         if self._launched is not None:
             runtime, name = self._launched
             runtime.terminate(name, reason="its task was killed")
-
-    def _end_superseded(self, runtime: LocalRuntime, context: Context) -> None:
-        """End pods from before the task was cleared.
-
-        The trigger of the cleared try does the same; it may not have had its turn yet, or be gone.
-        """
-        task = identity(context)
-        for metadata in runtime.list(task.instance_labels()):
-            if not matches(metadata.labels, task.labels()):
-                runtime.terminate(metadata.name, metadata.namespace, reason="its task was cleared")
 
     def _own_pod(self, runtime: LocalRuntime, context: Context) -> str | None:
         """A pod of this episode that is worth waiting for, or that has succeeded."""
@@ -170,3 +168,7 @@ class PodOperator(BaseOperator):
             labels=identity(context).labels(),
             deadline_s=int(self.deadline.total_seconds()),
         )
+
+
+def _access(runtime: LocalRuntime) -> dict[str, str]:
+    return {LOCAL_ROOT: str(runtime.layout.root)}

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
 
+from bulkhead.collector import Collector
 from bulkhead.errors import BulkheadError
+from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.tables import Rollout
-from bulkhead.pods.identity import TaskIdentity, run_labels, run_owner
-from operators.hooks import BulkheadHook, LocalRuntimeHook
+from bulkhead.pods.identity import TaskIdentity, run_owner
+from operators.clusters import connect
+from operators.hooks import BulkheadHook
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from airflow.models.dagrun import DagRun
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,8 @@ def end_task(dag_id: str, run_id: str, task_id: str, map_index: int) -> None:
         map_index: of the task instance.
     """
     task = TaskIdentity(dag_id, run_id, task_id, map_index)
-    _end(task.instance_labels(), lambda rollout: task.owns(rollout.key), "its task was marked in Airflow")
+    reason = "its task was marked in Airflow"
+    _end(lambda rollout: task.owns(rollout.key), lambda launches: launches.end_instance(task.instance, reason), reason)
 
 
 def end_run(dag_id: str, run_id: str) -> None:
@@ -104,8 +106,8 @@ def end_run(dag_id: str, run_id: str) -> None:
         dag_id: of the run.
         run_id: of the run.
     """
-    owner = run_owner(dag_id, run_id)
-    _end(run_labels(owner), lambda rollout: rollout.owner == owner, "its DAG run has ended")
+    owner, reason = run_owner(dag_id, run_id), "its DAG run has ended"
+    _end(lambda rollout: rollout.owner == owner, lambda launches: launches.end_run(owner, reason), reason)
 
 
 def _task_ended(previous_state: Any, task_instance: Any) -> None:
@@ -114,7 +116,7 @@ def _task_ended(previous_state: Any, task_instance: Any) -> None:
         _in_background(end_task, task_instance.dag_id, task_instance.run_id, task_instance.task_id, map_index)
 
 
-def _end(labels: Mapping[str, str], concerned: Callable[[Rollout], bool], reason: str) -> None:
+def _end(concerned: Callable[[Rollout], bool], end_launches: Callable[[Launches], int], reason: str) -> None:
     try:
         control = BulkheadHook().control()
         for rollout in filter(concerned, control.ledger.active_rollouts()):
@@ -122,9 +124,8 @@ def _end(labels: Mapping[str, str], concerned: Callable[[Rollout], bool], reason
                 key=f"ended/{rollout.id}", reason=reason, requested_by="airflow: listener", rollout_id=rollout.id
             )
             control.nudge()
-        runtime = LocalRuntimeHook().runtime()
-        for pod in list(runtime.list(labels)):
-            runtime.terminate(pod.name, pod.namespace, reason=reason)
+        if end_launches(control.launches):
+            Collector(control.launches, connect).collect()
     except BulkheadError as error:
         # Airflow's process must go on; what was not done shows in its log and in 'bulkhead status'.
         log.error("%s, and what it has in progress could not be ended: %s; run 'bulkhead status'", reason, error)

@@ -1,31 +1,20 @@
-"""Reading the ledger, and what its transactions share."""
+"""Reading the ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Engine, select
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from bulkhead.errors import NotFoundError, UnavailableError
-from bulkhead.ledger.engine import READ_ONLY
+from bulkhead.errors import NotFoundError
 from bulkhead.ledger.tables import Event, Intent, Phase, Revision, Rollout, Service
+from bulkhead.ledger.transactions import Transactions
 
 
-class LedgerReader:
-    """The reading half of the ledger.
-
-    Args:
-        engine: of an opened and migrated database.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._sessions = sessionmaker(engine, expire_on_commit=False)
-        self._readers = sessionmaker(engine.execution_options(**{READ_ONLY: True}), expire_on_commit=False)
+class LedgerReader(Transactions):
+    """The reading half of the ledger."""
 
     def service(self, name: str) -> Service:
         """One service.
@@ -145,29 +134,6 @@ class LedgerReader:
         if before is None:
             raise NotFoundError(f"service {service!r} has no earlier revision than {stable!r} to roll back to")
         return before
-
-    @contextmanager
-    def _writing(self) -> Iterator[Session]:
-        with _translated(), self._sessions.begin() as session:
-            yield session
-
-    @contextmanager
-    def _reading(self) -> Iterator[Session]:
-        with _translated(), self._readers() as session:
-            yield session
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Database trouble as the project's errors; a constraint's refusal is left to the caller."""
-    try:
-        yield
-    except IntegrityError:
-        raise
-    except OperationalError as error:
-        raise UnavailableError(f"the ledger does not answer: {error.orig}; it is tried again") from error
-    except DatabaseError as error:
-        raise UnavailableError(f"the ledger failed: {error.orig}; run 'bulkhead status' to check it") from error
 
 
 def _service(session: Session, name: str) -> Service:

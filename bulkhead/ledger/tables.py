@@ -6,7 +6,19 @@ import enum
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, DateTime, Enum, ForeignKey, Index, Integer, String, Text, TypeDecorator, text
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -165,3 +177,31 @@ class Event(Base):
     rollout_id: Mapped[int | None] = mapped_column(Integer, index=True)
     kind: Mapped[str] = mapped_column(String(48))
     data: Mapped[dict[str, Any]]
+
+
+class Launch(Base):
+    """That a task runs a pod; written before the pod is created, so that no pod is unknown.
+
+    ``ended_at`` says that nobody waits for the pod any more, ``gone_at`` that this has been seen to.
+    """
+
+    __tablename__ = "launches"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    access: Mapped[dict[str, Any]]
+    place: Mapped[str] = mapped_column(String(64))
+    namespace: Mapped[str] = mapped_column(String(63))
+    pod: Mapped[str] = mapped_column(String(253))
+    owner: Mapped[str] = mapped_column(String(512), index=True)
+    instance: Mapped[str] = mapped_column(String(1024), index=True)
+    task: Mapped[dict[str, Any]]
+    keep: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    reason: Mapped[str | None] = mapped_column(Text)
+    gone_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("place", "namespace", "pod", name="one_launch_a_pod"),
+        Index("open_launches", "id", sqlite_where=text("gone_at IS NULL"), postgresql_where=text("gone_at IS NULL")),
+    )

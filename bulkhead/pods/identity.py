@@ -10,6 +10,9 @@ from dataclasses import dataclass
 LABEL_PREFIX = "bulkhead.dev/"
 """Prefix of every label and annotation that this project sets."""
 
+MANAGED = LABEL_PREFIX + "managed"
+"""Label of every pod that this project makes; its value is ``true``."""
+
 GENERATION = LABEL_PREFIX + "generation"
 """Annotation that carries the fence under which an object was written."""
 
@@ -39,9 +42,14 @@ class TaskIdentity:
         return run_owner(self.dag_id, self.run_id)
 
     @property
+    def instance(self) -> str:
+        """The task instance, whatever its episode, as the ledger names it."""
+        return f"{self.owner}/{self.task_id}/{self.map_index}"
+
+    @property
     def key(self) -> str:
         """Idempotency key: the same over retries, another after a clear."""
-        return f"{self._instance}#{self.episode}"
+        return f"{self.instance}#{self.episode}"
 
     def earlier(self, key: str) -> bool:
         """Whether a key is of this task instance before it was cleared.
@@ -57,7 +65,7 @@ class TaskIdentity:
         Args:
             key: of any task instance.
         """
-        return key.rpartition("#")[0] == self._instance
+        return key.rpartition("#")[0] == self.instance
 
     def instance_labels(self) -> dict[str, str]:
         """Kubernetes labels that select every pod of this task instance, whatever its episode."""
@@ -65,16 +73,12 @@ class TaskIdentity:
             **run_labels(self.owner),
             LABEL_PREFIX + "dag": _label(self.dag_id),
             LABEL_PREFIX + "task": _label(self.task_id),
-            LABEL_PREFIX + "instance": _digest(self._instance),
+            LABEL_PREFIX + "instance": _digest(self.instance),
         }
 
     def labels(self) -> dict[str, str]:
         """Kubernetes labels that select every pod of this episode (values are hashed to fit 63 characters)."""
         return {**self.instance_labels(), LABEL_PREFIX + "episode": _digest(self.key)}
-
-    @property
-    def _instance(self) -> str:
-        return f"{self.owner}/{self.task_id}/{self.map_index}"
 
     def pod_name(self, try_number: int) -> str:
         """A DNS-1123 name, unique for the episode and try.

@@ -12,7 +12,7 @@ from kubernetes.utils.quantity import parse_quantity
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.pods.hardening import DAY_S, Relaxations, harden
-from bulkhead.pods.identity import LABEL_PREFIX
+from bulkhead.pods.identity import MANAGED
 from bulkhead.pods.outcome import PATH_VARIABLE
 
 GPU_RESOURCE = "nvidia.com/gpu"
@@ -110,7 +110,7 @@ def build(request: PodRequest) -> k8s.V1Pod:
         metadata=k8s.V1ObjectMeta(
             name=request.name,
             namespace=request.namespace,
-            labels={LABEL_PREFIX + "managed": "true", **request.labels},
+            labels={MANAGED: "true", **request.labels},
             annotations=dict(request.annotations) or None,
         ),
         spec=k8s.V1PodSpec(

@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Hashable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass, fields
-from pathlib import Path
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 
-import yaml
-from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
-from kubernetes_asyncio.client import ApiClient, ApiException, CoreV1Api
+from kubernetes_asyncio.client import ApiException, CoreV1Api
 
 from bulkhead.errors import UnavailableError
 from bulkhead.pods.failure import classify
-from bulkhead.pods.identity import LABEL_PREFIX
+from bulkhead.pods.identity import MANAGED
 from bulkhead.pods.policy import Action, Record
+from bulkhead.runtimes.kubernetes.access import Access
 from bulkhead.runtimes.kubernetes.watch import PodWatch, ended
+from operators.clusters import aconnect
 
-SELECTOR = f"{LABEL_PREFIX}managed=true"
+SELECTOR = f"{MANAGED}=true"
 """Label selector of the pods that are watched."""
 
 _LOOK_S = 5.0
@@ -29,34 +28,6 @@ _UNSEEN_S = 30.0
 _HOPELESS_S = 10.0
 _watches: dict[Hashable, PodWatch] = {}
 _refusals: dict[Hashable, str] = {}
-
-
-@dataclass(frozen=True)
-class Access:
-    """How to reach a cluster. Names only: credentials stay in the connection, or in the file.
-
-    Attributes:
-        kubernetes_conn_id: Airflow connection, or None.
-        in_cluster: use the service account of the pod that this runs in.
-        cluster_context: of the kubeconfig.
-        config_file: path of a kubeconfig, readable by the triggerer.
-    """
-
-    kubernetes_conn_id: str | None = None
-    in_cluster: bool | None = None
-    cluster_context: str | None = None
-    config_file: str | None = None
-
-    def connect(self) -> AbstractAsyncContextManager[ApiClient]:
-        """An authenticated client."""
-        config = yaml.safe_load(Path(self.config_file).read_text(encoding="utf-8")) if self.config_file else None
-        hook = AsyncKubernetesHook(
-            conn_id=self.kubernetes_conn_id,
-            in_cluster=self.in_cluster,
-            cluster_context=self.cluster_context,
-            config_dict=config,
-        )
-        return hook.get_conn()
 
 
 class KubernetesPodTrigger(BaseEventTrigger):
@@ -109,7 +80,7 @@ class KubernetesPodTrigger(BaseEventTrigger):
             Names of pods that changed; an empty set asks to look again.
         """
         key = _key(kwargs)
-        watch = _watches[key] = PodWatch(Access(**kwargs["access"]).connect, kwargs["namespace"], SELECTOR)
+        watch = _watches[key] = PodWatch(partial(aconnect, Access(**kwargs["access"])), kwargs["namespace"], SELECTOR)
         _refusals.pop(key, None)
         try:
             async with aclosing(_with_looks(watch.changes())) as looks:
@@ -145,7 +116,7 @@ class KubernetesPodTrigger(BaseEventTrigger):
 
     async def on_kill(self) -> None:
         """The task was marked or cleared by a person: take its pod down."""
-        async with Access(**self.access).connect() as api:
+        async with aconnect(Access(**self.access)) as api:
             grace = {} if self.grace_s is None else {"grace_period_seconds": self.grace_s}
             try:
                 await CoreV1Api(api).delete_namespaced_pod(self.name, self.namespace, **grace)
@@ -188,13 +159,32 @@ class KubernetesPodTrigger(BaseEventTrigger):
         return {"why": "stuck", "pod": pod, "text": failure.message}
 
 
-def access_of(operator: Any) -> dict[str, Any]:
-    """How an operator reaches its cluster, for its trigger.
+class PodGoneTrigger(KubernetesPodTrigger):
+    """Fires when a pod that was told to end runs no more: ``{"why": ended | gone | late | refused, …}``.
 
     Args:
-        operator: with the arguments of KubernetesPodOperator.
+        name: of the pod.
+        namespace: of the pod.
+        access: how to reach the cluster, as ``Access`` in JSON form.
+        patience_s: after so many seconds it is given up (``late``): its node may be lost.
     """
-    return {field.name: getattr(operator, field.name) for field in fields(Access)}
+
+    def __init__(self, name: str, namespace: str, access: Mapping[str, Any], patience_s: float) -> None:
+        super().__init__(name, namespace, access, startup_s=patience_s)
+        self.patience_s = patience_s
+        self._seen = True  # it was there when it was told to end
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        arguments = {name: getattr(self, name) for name in ("name", "namespace", "access", "patience_s")}
+        return (f"{type(self).__module__}.{type(self).__qualname__}", arguments)
+
+    def _look(self) -> dict[str, Any] | None:
+        seen = super()._look()
+        if seen is not None and seen["why"] != "stuck":
+            return seen
+        late = time.monotonic() - self._began > self.patience_s
+        return {"why": "late", "pod": None, "text": f"not gone after {self.patience_s:g} s"} if late else None
 
 
 def _key(kwargs: Mapping[str, Any]) -> Hashable:

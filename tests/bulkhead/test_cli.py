@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from bulkhead.cli import app
 from bulkhead.control import Control
+from bulkhead.pods.spec import PodRequest, build
 from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
 from tests.ports import free_port
 from tests.rollouts import promote, request
@@ -87,6 +88,20 @@ def test_reconcile_once_and_reconcile_until_told_to_stop(control: Control) -> No
     assert watching.wait(20) == 0
 
 
+def test_collect_ends_what_no_task_waits_for(control: Control) -> None:
+    command = ["python", "-c", "import time; time.sleep(60)"]
+    control.runtime.launch(build(PodRequest(name="train-1", image="none", command=command)))
+    known = {"dag_id": "d", "run_id": "r", "task_id": "train", "map_index": -1}
+    access = {"local_root": str(control.runtime.layout.root)}
+    control.launches.record(access, "default", "train-1", owner="airflow:d/r", instance="i", task=known)
+    assert json.loads(runner.invoke(app, ["collect", "--json"]).output) == {"pods": [], "strays": []}
+    control.launches.end_run("airflow:d/r", "its DAG run has ended")
+    (row,) = json.loads(runner.invoke(app, ["collect", "--json"]).output)["pods"]
+    assert row == {"pod": "default/train-1", "done": True, "what": "told to end", "reason": "its DAG run has ended"}
+    assert control.runtime.status("train-1").ended
+    assert "nothing yet" in runner.invoke(app, ["collect"]).output
+
+
 def test_the_router_runs_in_the_foreground_with_the_split_it_had(control: Control) -> None:
     command = [str(Path(sys.executable).with_name("bulkhead")), "router", "digits"]
     envoy = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -108,5 +123,5 @@ def test_the_router_runs_in_the_foreground_with_the_split_it_had(control: Contro
 
 def test_the_help_names_the_commands() -> None:
     out = runner.invoke(app, ["--help"]).output
-    for command in ("demo", "status", "rollback", "reconcile", "router"):
+    for command in ("demo", "status", "rollback", "reconcile", "collect", "router"):
         assert command in out

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
@@ -13,8 +12,7 @@ from bulkhead.pods.exceptions import HostOutOfMemoryError, PodConfigError, PodUn
 from bulkhead.pods.outcome import FailureClass, Outcome
 from bulkhead.pods.refusal import classify_refusal
 from operators.gpu_pod import GpuPodOperator
-from operators.triggers.kubernetes_pod import KubernetesPodTrigger
-from tests.fixtures.cluster import IMAGE, default_account, finish
+from tests.fixtures.cluster import IMAGE, default_account, finish, launch, wait, with_dag
 from tests.waiting import until
 
 Job = Callable[..., GpuPodOperator]
@@ -23,37 +21,11 @@ Context = Callable[..., Any]
 pytestmark = pytest.mark.timeout(180)
 
 
-def _with_dag(context: Any) -> Any:
-    context["run_id"], context["dag"] = context["ti"].run_id, None
-    return context
-
-
-def _launch(operator: GpuPodOperator, context: Any) -> KubernetesPodTrigger:
-    with pytest.raises(TaskDeferred) as deferred:
-        operator.execute(_with_dag(context))
-    trigger = deferred.value.trigger
-    assert isinstance(trigger, KubernetesPodTrigger)
-    return trigger
-
-
-async def _wait(trigger: KubernetesPodTrigger, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    async def first() -> dict[str, Any]:
-        async for event in trigger.run():
-            return dict(event.payload)
-        raise AssertionError("the trigger ended without an event")
-
-    waiting = asyncio.ensure_future(first())
-    await asyncio.wait({waiting}, timeout=1)
-    await asyncio.to_thread(meanwhile)
-    async with asyncio.timeout(120):
-        return await waiting
-
-
 def test_what_it_makes_is_admitted_at_the_restricted_level(
     core: k8s.CoreV1Api, namespace: str, job: Job, context: Context
 ) -> None:
     default_account(core, namespace)
-    trigger = _launch(job(), context("train"))
+    trigger = launch(job(), context("train"))
     made = core.read_namespaced_pod(trigger.name, namespace)
     assert made.metadata.labels["bulkhead.dev/managed"] == "true"
 
@@ -70,7 +42,7 @@ def test_what_is_not_hardened_is_refused_and_the_refusal_has_a_name(core: k8s.Co
 
 def test_creating_is_the_lock(core: k8s.CoreV1Api, namespace: str, job: Job, context: Context) -> None:
     default_account(core, namespace)
-    first, second = _launch(job(), context("train")), _launch(job(), context("train"))
+    first, second = launch(job(), context("train")), launch(job(), context("train"))
     assert first.name == second.name
     assert len(core.list_namespaced_pod(namespace).items) == 1
 
@@ -80,25 +52,25 @@ async def test_the_end_of_a_pod_comes_with_its_outcome(
 ) -> None:
     default_account(core, namespace)
     operator, task = job(), context("train")
-    trigger = await asyncio.to_thread(_launch, operator, task)
+    trigger = await asyncio.to_thread(launch, operator, task)
     left = Outcome(result={"accuracy": 0.98}).encode()
-    event = await _wait(trigger, lambda: finish(core, trigger.name, namespace, 0, left, "Completed"))
-    assert await asyncio.to_thread(operator.resume, _with_dag(task), event) == {"accuracy": 0.98}
+    event = await wait(trigger, lambda: finish(core, trigger.name, namespace, 0, left, "Completed"))
+    assert await asyncio.to_thread(operator.resume, with_dag(task), event) == {"accuracy": 0.98}
 
 
 async def test_a_failure_has_its_type(core: k8s.CoreV1Api, namespace: str, job: Job, context: Context) -> None:
     default_account(core, namespace)
     operator, task = job(), context("train")
-    trigger = await asyncio.to_thread(_launch, operator, task)
-    event = await _wait(trigger, lambda: finish(core, trigger.name, namespace, 137, "", "OOMKilled"))
+    trigger = await asyncio.to_thread(launch, operator, task)
+    event = await wait(trigger, lambda: finish(core, trigger.name, namespace, 137, "", "OOMKilled"))
     with pytest.raises(HostOutOfMemoryError):
-        await asyncio.to_thread(operator.resume, _with_dag(task), event)
+        await asyncio.to_thread(operator.resume, with_dag(task), event)
 
 
 async def test_a_pod_that_is_deleted_is_gone(core: k8s.CoreV1Api, namespace: str, job: Job, context: Context) -> None:
     default_account(core, namespace)
-    trigger = await asyncio.to_thread(_launch, job(), context("train"))
-    event = await _wait(trigger, lambda: core.delete_namespaced_pod(trigger.name, namespace, grace_period_seconds=0))
+    trigger = await asyncio.to_thread(launch, job(), context("train"))
+    event = await wait(trigger, lambda: core.delete_namespaced_pod(trigger.name, namespace, grace_period_seconds=0))
     assert event["why"] == "gone"
 
 
@@ -106,7 +78,7 @@ async def test_when_its_task_is_marked_the_pod_goes(
     core: k8s.CoreV1Api, namespace: str, job: Job, context: Context
 ) -> None:
     default_account(core, namespace)
-    trigger = await asyncio.to_thread(_launch, job(), context("train"))
+    trigger = await asyncio.to_thread(launch, job(), context("train"))
     await trigger.on_kill()
     await trigger.on_kill()
     left = core.list_namespaced_pod(namespace).items
@@ -117,7 +89,7 @@ def test_a_namespace_that_does_not_exist_is_named(job: Job, context: Context) ->
     operator = job()
     operator.namespace = "no-such-namespace"
     with pytest.raises(PodConfigError, match="create it, or name another"):
-        operator.execute(_with_dag(context("train")))
+        operator.execute(with_dag(context("train")))
 
 
 async def test_gpus_that_no_node_has_are_named(
@@ -125,11 +97,11 @@ async def test_gpus_that_no_node_has_are_named(
 ) -> None:
     default_account(core, namespace)
     operator, task = job(gpus=64, schedulername=None, startup_timeout_seconds=3), context("train")
-    trigger = await asyncio.to_thread(_launch, operator, task)
-    event = await _wait(trigger)
+    trigger = await asyncio.to_thread(launch, operator, task)
+    event = await wait(trigger)
     assert event["why"] == "stuck"
     with pytest.raises(PodUnschedulableError, match=r"Insufficient nvidia\.com/gpu") as caught:
-        await asyncio.to_thread(operator.resume, _with_dag(task), event)
+        await asyncio.to_thread(operator.resume, with_dag(task), event)
     assert caught.value.failure.kind == "gpu"
 
 
@@ -139,9 +111,9 @@ async def test_a_product_that_no_node_has_is_named(
     monkeypatch.setattr("operators.triggers.kubernetes_pod._HOPELESS_S", 1.0)
     default_account(core, namespace)
     operator, task = job(gpu_product="NVIDIA-X", schedulername=None), context("train")
-    event = await _wait(await asyncio.to_thread(_launch, operator, task))
+    event = await wait(await asyncio.to_thread(launch, operator, task))
     with pytest.raises(PodUnschedulableError) as caught:
-        await asyncio.to_thread(operator.resume, _with_dag(task), event)
+        await asyncio.to_thread(operator.resume, with_dag(task), event)
     assert caught.value.failure.kind == "selector"
 
 
@@ -150,11 +122,11 @@ async def test_missing_access_is_named_with_the_role_that_grants_it(
 ) -> None:
     operator, task = job(config_file=powerless), context("train")
     with pytest.raises(PodConfigError, match=r'resources: \["pods"\], verbs: \["create"\]') as caught:
-        await asyncio.to_thread(operator.execute, _with_dag(task))
+        await asyncio.to_thread(operator.execute, with_dag(task))
     assert caught.value.failure.kind == "access"
-    trigger = await asyncio.to_thread(_launch, job(), task)
+    trigger = await asyncio.to_thread(launch, job(), context("evaluate"))
     trigger.access["config_file"] = powerless
-    event = await _wait(trigger)
+    event = await wait(trigger)
     assert event["why"] == "refused" and "the verbs list and watch" in event["text"]
 
 
@@ -167,7 +139,7 @@ async def test_a_full_quota_is_named_and_waited_for(
     core.create_namespaced_resource_quota(namespace, quota)
     until(lambda: core.read_namespaced_resource_quota("none", namespace).status.hard, "the quota to be taken up")
     with pytest.raises(PodUnschedulableError, match="exceeded quota") as caught:
-        await asyncio.to_thread(job().execute, _with_dag(context("train")))
+        await asyncio.to_thread(job().execute, with_dag(context("train")))
     assert caught.value.failure.kind == "quota"
 
 
@@ -177,5 +149,5 @@ async def test_a_program_runs_and_leaves_its_outcome(
     default_account(core, namespace)
     words = """printf '{"version": 1, "result": {"answer": 42}}' > "$BULKHEAD_TERMINATION_LOG" """
     operator, task = job(arguments=[words], schedulername=None), context("train")
-    event = await _wait(await asyncio.to_thread(_launch, operator, task))
-    assert await asyncio.to_thread(operator.resume, _with_dag(task), event) == {"answer": 42}
+    event = await wait(await asyncio.to_thread(launch, operator, task))
+    assert await asyncio.to_thread(operator.resume, with_dag(task), event) == {"answer": 42}

@@ -4,13 +4,16 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 
 import pytest
 import pytest_asyncio
 from kubernetes import client as k8s
 
+from bulkhead.runtimes.kubernetes.access import Access
 from bulkhead.runtimes.kubernetes.watch import PodWatch
-from operators.triggers.kubernetes_pod import SELECTOR, Access
+from operators.clusters import aconnect
+from operators.triggers.kubernetes_pod import SELECTOR
 from tests.fixtures.cluster import default_account
 
 pytestmark = pytest.mark.timeout(120)
@@ -18,7 +21,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest_asyncio.fixture
 async def watch(api: k8s.ApiClient, namespace: str) -> PodWatch:
-    return PodWatch(Access(config_file=os.environ["KUBECONFIG"]).connect, namespace, SELECTOR)
+    return PodWatch(partial(aconnect, Access(config_file=os.environ["KUBECONFIG"])), namespace, SELECTOR)
 
 
 def _pod(name: str) -> k8s.V1Pod:

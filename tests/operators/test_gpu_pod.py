@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 from kubernetes import client as k8s
 
+from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
 from bulkhead.pods.exceptions import (
     ClusterUnreachableError,
@@ -24,7 +25,7 @@ from bulkhead.pods.outcome import FailureClass, Outcome
 from bulkhead.pods.policy import Record
 from operators.gpu_pod import GpuPodOperator
 from operators.identity import identity
-from operators.triggers.kubernetes_pod import KubernetesPodTrigger
+from operators.triggers.kubernetes_pod import KubernetesPodTrigger, PodGoneTrigger
 from tests.fixtures.kubernetes import PODS
 
 Context = Callable[..., Any]
@@ -32,7 +33,7 @@ DIGEST = "repo/train@sha256:" + "0" * 64
 
 
 @pytest.fixture
-def operator(kubeconfig: str) -> Callable[..., GpuPodOperator]:
+def operator(kubeconfig: str, control: Control) -> Callable[..., GpuPodOperator]:
     def make(**more: Any) -> GpuPodOperator:
         settings = {"image": DIGEST, "cmds": ["python"], "arguments": ["-m", "job"], "get_logs": False, **more}
         return GpuPodOperator(
@@ -257,6 +258,74 @@ async def test_a_pod_that_is_being_deleted_is_not_adopted(
     await cluster.patch(f"/api/v1/namespaces/default/pods/{trigger.name}", json=dying)
     with pytest.raises(ClusterUnreachableError, match="being deleted"):
         await asyncio.to_thread(operator().execute, _with_dag(context("train")))
+
+
+# The ledger knows every pod
+
+
+async def test_a_launch_is_recorded_before_its_pod_is_there_and_settled_at_its_end(
+    operator: Callable[..., GpuPodOperator], context: Context, control: Control
+) -> None:
+    job, task = operator(), context("train")
+    trigger = await _launch(job, task)
+    (launch,) = control.launches.wanted()
+    assert (launch.pod, launch.namespace, launch.keep) == (trigger.name, "default", "never")
+    assert launch.task == {"dag_id": "release", "run_id": "run", "task_id": "train", "map_index": -1}
+    await _resume(job, task, _event(trigger, _ended(0)))
+    assert control.launches.wanted() == control.launches.unwanted() == []
+
+
+async def test_a_pod_that_could_not_be_deleted_is_left_to_the_collector(
+    cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context, control: Control
+) -> None:
+    job, task = operator(), context("train")
+    trigger = await _launch(job, task)
+    cluster[kmock.action.DELETE] << 500 << {"message": "etcdserver: request timed out"}
+    await _resume(job, task, _event(trigger, _ended(0)))
+    assert [launch.pod for launch in control.launches.wanted()] == [trigger.name]
+
+
+async def test_without_a_ledger_nothing_is_created(
+    cluster: kmock.KubernetesEmulator,
+    operator: Callable[..., GpuPodOperator],
+    context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BULKHEAD_LEDGER_URL", "postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(ClusterUnreachableError, match="nothing was created: ledger postgresql") as caught:
+        await asyncio.to_thread(operator().execute, _with_dag(context("train")))
+    assert caught.value.failure.kind == "ledger" and len(cluster) == 0
+
+
+async def test_a_cleared_task_first_sees_the_end_of_the_pod_from_before(
+    cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context
+) -> None:
+    first = await _launch(operator(), context("train", max_tries=0))
+    await cluster.patch(f"/api/v1/namespaces/default/pods/{first.name}", json={"status": {"phase": "Running"}})
+    again = context("train", try_number=2, max_tries=1)
+    with pytest.raises(TaskDeferred) as deferred:
+        await asyncio.to_thread(operator().execute, _with_dag(again))
+    trigger, method = deferred.value.trigger, deferred.value.method_name
+    assert isinstance(trigger, PodGoneTrigger) and (trigger.name, method) == (first.name, "relaunch")
+    assert _pods(cluster) == {}, "told to end, and nothing new beside it"
+    with pytest.raises(TaskDeferred) as deferred:
+        await asyncio.to_thread(operator().relaunch, _with_dag(again), {"why": "gone", "name": first.name})
+    assert list(_pods(cluster)) == [deferred.value.trigger.name] != [first.name]
+
+
+async def test_a_pod_from_before_on_a_lost_node_is_given_up(
+    cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context
+) -> None:
+    first = await _launch(operator(), context("train", max_tries=0))
+    stuck = {
+        "status": {"phase": "Running"},
+        "metadata": {"deletionTimestamp": "2026-11-24T10:00:00Z", "finalizers": ["x/y"]},
+    }
+    await cluster.patch(f"/api/v1/namespaces/default/pods/{first.name}", json=stuck)
+    again = _with_dag(context("train", try_number=2, max_tries=1))
+    with pytest.raises(TaskDeferred) as deferred:
+        await asyncio.to_thread(operator().relaunch, again, {"why": "late", "name": first.name})
+    assert deferred.value.trigger.name in _pods(cluster)
 
 
 # Bad input, refusals

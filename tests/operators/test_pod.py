@@ -102,7 +102,7 @@ def test_a_cleared_task_ends_its_earlier_pod_and_starts_anew(control: Control, c
     second = _launch(_operator(SLEEP), context("train", try_number=2, max_tries=1))
     assert second.name != first.name
     status = control.runtime.status(first.name)
-    assert (status.phase, status.message) == (Phase.FAILED, "its task was cleared")
+    assert (status.phase, status.message) == (Phase.FAILED, "a later try of its task took its place")
     assert not control.runtime.status(second.name).ended
 
 

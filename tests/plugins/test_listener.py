@@ -17,6 +17,9 @@ from tests.waiting import until
 def _pod(control: Control, task: TaskIdentity) -> str:
     name = task.pod_name(1)
     command = ["python", "-c", "import time; time.sleep(60)"]
+    access = {"local_root": str(control.runtime.layout.root)}
+    known = {"dag_id": task.dag_id, "run_id": task.run_id, "task_id": task.task_id, "map_index": task.map_index}
+    control.launches.record(access, "default", name, owner=task.owner, instance=task.instance, task=known)
     control.runtime.launch(build(PodRequest(name=name, image="none", command=command, labels=task.labels())))
     return name
 
@@ -39,7 +42,10 @@ def test_a_task_that_a_person_marked_has_its_own_pods_ended_in_every_episode(con
     pods = [_pod(control, replace(task, episode=episode)) for episode in (0, 1)]
     others = _pod(control, replace(task, task_id="evaluate"))
     listener.end_task("release", "run", "train", -1)
-    assert {control.runtime.status(pod).message for pod in pods} == {"its task was marked in Airflow"}
+    assert [control.runtime.status(pod).message for pod in pods] == [
+        "a later try of its task took its place",
+        "its task was marked in Airflow",
+    ]
     assert not control.runtime.status(others).ended
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -69,6 +70,24 @@ def start(router: EnvoyRouter, service: str, log: Path | None = None, wait_s: fl
             process.kill()
             process.wait()
             raise UnavailableError(f"Envoy of service {service!r} is not ready after {wait_s:g} s{_said(log)}")
+
+
+def hold(envoy: subprocess.Popen[bytes], stop: threading.Event) -> int:
+    """Stay an Envoy's parent until it ends, or until told to end it.
+
+    Args:
+        envoy: as ``start`` gave it.
+        stop: when set, Envoy is told to end.
+
+    Returns:
+        Its exit code; 128 and the signal's number where a signal ended it.
+    """
+    while envoy.poll() is None:
+        if stop.wait(0.2):
+            envoy.terminate()
+            envoy.wait()
+    code = envoy.wait()
+    return code if code >= 0 else 128 - code
 
 
 def _run(argv: list[str], log: Path | None) -> subprocess.Popen[bytes]:

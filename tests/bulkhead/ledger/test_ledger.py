@@ -74,7 +74,7 @@ def test_of_racing_writers_one_wins_and_the_others_are_told(ledger_url: str, wri
     ledger = ledgers[0]
     assert len(ledger.rollouts()) == 1
     assert [event.kind for event in ledger.events()] == ["requested"]  # nothing of the losers is left
-    with ledger._engine.connect() as connection:
+    with ledger.engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM revisions")).scalar() == 1
         assert connection.execute(text("SELECT count(*) FROM intents")).scalar() == 1
 
@@ -248,7 +248,7 @@ def test_a_revision_gets_its_version_once(ledger: Ledger) -> None:
 @pytest.mark.parametrize("statement", ["UPDATE events SET kind = 'x'", "DELETE FROM events"])
 def test_the_database_itself_refuses_to_change_the_event_log(ledger: Ledger, statement: str) -> None:
     request(ledger, "a")
-    with pytest.raises(DatabaseError, match="append-only"), ledger._engine.begin() as connection:
+    with pytest.raises(DatabaseError, match="append-only"), ledger.engine.begin() as connection:
         connection.execute(text(statement))
     assert len(ledger.events()) == 1
 

@@ -62,7 +62,7 @@ class Site:
         def job() -> None:
             control = Control(self.control.settings)
             if effects is not None:
-                effects.watch(control.ledger._engine)
+                effects.watch(control.ledger.engine)
             while control.reconciler.run_once():
                 time.sleep(0.02)  # the reconciler's own period, shortened
             if effects is not None:

@@ -1,0 +1,121 @@
+"""The collector: ends pods that no task waits for, from labels and the ledger alone, so that it needs no Airflow.
+
+A launch is written to the ledger before its pod is created. Whoever learns that its task is over (the operator itself,
+the listener, the collector's DAG, which asks Airflow) says so there; the collector sees to the pod, as often as it
+takes. What it does is idempotent, and it may run anywhere and any number of times at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kubernetes import client as k8s
+
+from bulkhead.errors import BulkheadError, NotFoundError
+from bulkhead.ledger.launches import Launches, place_of
+from bulkhead.ledger.tables import Launch
+from bulkhead.pods.identity import TaskIdentity
+from bulkhead.runtimes.kubernetes import pods
+from bulkhead.runtimes.kubernetes.access import Access
+from bulkhead.runtimes.local.runtime import LocalRuntime
+
+log = logging.getLogger(__name__)
+
+Connect = Callable[[Access], k8s.ApiClient]
+"""Gives a client of a cluster."""
+
+LOCAL_ROOT = "local_root"
+"""Key of a launch's access that names the root of a local runtime."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What became of one launch.
+
+    Attributes:
+        pod: name, with its namespace.
+        done: whether nothing is left to do about it.
+        what: in a few words.
+        reason: why nobody waits for it.
+    """
+
+    pod: str
+    done: bool
+    what: str
+    reason: str
+
+
+class Collector:
+    """Sees to the pods of launches that ended.
+
+    Args:
+        launches: of the ledger.
+        connect: gives a client of a cluster.
+    """
+
+    def __init__(self, launches: Launches, connect: Connect) -> None:
+        self._launches, self._connect = launches, connect
+        self._cores: dict[str, k8s.CoreV1Api] = {}
+
+    def collect(self) -> Sequence[Collected]:
+        """Take one step for every pod that nobody waits for.
+
+        One that cannot be reached now does not keep the others waiting; it is tried again by the next pass.
+
+        Returns:
+            What became of each.
+        """
+        self._launches.forget()
+        return [self._collect(launch) for launch in self._launches.unwanted()]
+
+    def strays(self) -> Sequence[str]:
+        """Pods with this project's label beside ours that were never launched from this ledger. They are left alone:
+        another installation's, most likely.
+
+        Returns:
+            Their names, with their namespaces.
+        """
+        places = {(launch.place, launch.namespace): launch for launch in self._launches.wanted()}
+        found = []
+        for launch in places.values():
+            if LOCAL_ROOT not in launch.access:
+                names = pods.managed_names(self._core(launch.access), launch.namespace)
+                known = self._launches.known(launch.access, launch.namespace)
+                found += [f"{launch.namespace}/{name}" for name in sorted(set(names) - known)]
+        return found
+
+    def _collect(self, launch: Launch) -> Collected:
+        try:
+            done, what = self._end(launch)
+        except BulkheadError as away:
+            log.warning("launch %d: %s; the next pass tries again", launch.id, away)
+            done, what = False, str(away)
+        if done:
+            self._launches.settle(launch.access, launch.namespace, launch.pod, what)
+        return Collected(f"{launch.namespace}/{launch.pod}", done, what, launch.reason or "")
+
+    def _end(self, launch: Launch) -> tuple[bool, str]:
+        if LOCAL_ROOT in launch.access:
+            return _end_local(LocalRuntime(launch.access[LOCAL_ROOT]), launch)
+        labels = TaskIdentity(**launch.task).instance_labels()
+        return pods.end(self._core(launch.access), launch.pod, launch.namespace, labels, launch.keep)
+
+    def _core(self, access: Mapping[str, Any]) -> k8s.CoreV1Api:
+        place = place_of(access)
+        if place not in self._cores:
+            self._cores[place] = k8s.CoreV1Api(self._connect(Access(**access)))
+        return self._cores[place]
+
+
+def _end_local(runtime: LocalRuntime, launch: Launch) -> tuple[bool, str]:
+    """A local pod's record stays: it costs nothing and is all that is left to look at."""
+    try:
+        if runtime.status(launch.pod, launch.namespace).ended:
+            return True, "ended"
+    except NotFoundError:
+        return True, "gone"
+    runtime.terminate(launch.pod, launch.namespace, reason=launch.reason or "nobody waits for it")
+    return True, "told to end"

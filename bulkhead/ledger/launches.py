@@ -1,0 +1,190 @@
+"""Which task runs which pod: what the collector works from, so that it needs no Airflow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, delete, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from bulkhead.errors import ConflictError
+from bulkhead.ledger.tables import Launch
+from bulkhead.ledger.transactions import Transactions
+
+
+class Launches(Transactions):
+    """The launches of one ledger.
+
+    Args:
+        engine: of an opened and migrated database.
+        clock: gives the time in UTC.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        super().__init__(engine)
+        self._clock = clock
+
+    def record(
+        self,
+        access: Mapping[str, Any],
+        namespace: str,
+        pod: str,
+        *,
+        owner: str,
+        instance: str,
+        task: Mapping[str, Any],
+        keep: str = "never",
+    ) -> Sequence[Launch]:
+        """Say that a task is about to create a pod. Of one task instance one launch is wanted: the others end.
+
+        Args:
+            access: how to reach the pod: names only, never a credential.
+            namespace: of the pod.
+            pod: its name.
+            owner: the DAG run, see ``bulkhead.pods.identity.run_owner``.
+            instance: the task instance.
+            task: what identifies it in Airflow: ``dag_id``, ``run_id``, ``task_id``, ``map_index``.
+            keep: whether a pod that has finished stays: ``never``, ``failed`` or ``always``.
+
+        Returns:
+            Launches of the same task instance whose pods are not known to be gone; ended now, this one excepted.
+
+        Raises:
+            ConflictError: somebody else recorded that pod at the same moment.
+        """
+        place, now = place_of(access), self._clock()
+        own = (Launch.place == place) & (Launch.namespace == namespace) & (Launch.pod == pod)
+        try:
+            with self._writing() as session:
+                known = session.scalar(select(Launch).where(own))
+                if known is None:
+                    session.add(
+                        Launch(
+                            access=dict(access),
+                            place=place,
+                            namespace=namespace,
+                            pod=pod,
+                            owner=owner,
+                            instance=instance,
+                            task=dict(task),
+                            keep=keep,
+                            created_at=now,
+                        )
+                    )
+                else:  # a worker that died in between tries again
+                    known.ended_at = known.gone_at = known.reason = None
+                session.flush()
+                others = (Launch.instance == instance) & Launch.gone_at.is_(None) & ~own
+                self._end(session, others, "a later try of its task took its place")
+                return session.scalars(select(Launch).where(others).order_by(Launch.id)).all()
+        except IntegrityError as error:
+            raise ConflictError(f"pod {namespace}/{pod}: another process launches it at this moment") from error
+
+    def end_instance(self, instance: str, reason: str) -> int:
+        """Nobody waits for a task instance's pods any more.
+
+        Args:
+            instance: as given to ``record``.
+            reason: for people.
+
+        Returns:
+            How many launches ended by this.
+        """
+        with self._writing() as session:
+            return self._end(session, Launch.instance == instance, reason)
+
+    def end_run(self, owner: str, reason: str) -> int:
+        """Nobody waits for a DAG run's pods any more.
+
+        Args:
+            owner: as given to ``record``.
+            reason: for people.
+
+        Returns:
+            How many launches ended by this.
+        """
+        with self._writing() as session:
+            return self._end(session, Launch.owner == owner, reason)
+
+    def end(self, launches: Iterable[Launch], reason: str) -> int:
+        """Nobody waits for these pods any more.
+
+        Args:
+            launches: which.
+            reason: for people.
+
+        Returns:
+            How many launches ended by this.
+        """
+        with self._writing() as session:
+            return self._end(session, Launch.id.in_([launch.id for launch in launches]), reason)
+
+    def settle(self, access: Mapping[str, Any], namespace: str, pod: str, reason: str) -> None:
+        """The pod is gone, or kept on purpose: nothing is left to do about it.
+
+        Args:
+            access: as given to ``record``.
+            namespace: of the pod.
+            pod: its name.
+            reason: for people, unless the launch ended for a reason before.
+        """
+        own = (Launch.place == place_of(access)) & (Launch.namespace == namespace) & (Launch.pod == pod)
+        with self._writing() as session:
+            self._end(session, own, reason)
+            session.execute(update(Launch).where(own, Launch.gone_at.is_(None)).values(gone_at=self._clock()))
+
+    def wanted(self) -> Sequence[Launch]:
+        """Launches that a task waits for, as far as the ledger knows; oldest first."""
+        with self._reading() as session:
+            query = select(Launch).where(Launch.ended_at.is_(None), Launch.gone_at.is_(None))
+            return session.scalars(query.order_by(Launch.id)).all()
+
+    def unwanted(self) -> Sequence[Launch]:
+        """Launches that ended, and whose pods have still to be seen to; oldest first."""
+        with self._reading() as session:
+            query = select(Launch).where(Launch.ended_at.is_not(None), Launch.gone_at.is_(None))
+            return session.scalars(query.order_by(Launch.id)).all()
+
+    def forget(self, older_than: timedelta = timedelta(days=30)) -> int:
+        """Drop launches whose pods have long been gone: the ledger is no archive of every pod.
+
+        Args:
+            older_than: since the pod was gone.
+
+        Returns:
+            How many were dropped.
+        """
+        with self._writing() as session:
+            old = delete(Launch).where(Launch.gone_at < self._clock() - older_than)
+            return int(session.connection().execute(old).rowcount)
+
+    def known(self, access: Mapping[str, Any], namespace: str) -> set[str]:
+        """Names of the pods of a namespace that were launched from this ledger.
+
+        Args:
+            access: as given to ``record``.
+            namespace: of the pods.
+        """
+        with self._reading() as session:
+            query = select(Launch.pod).where(Launch.place == place_of(access), Launch.namespace == namespace)
+            return set(session.scalars(query))
+
+    def _end(self, session: Session, chosen: ColumnElement[bool], reason: str) -> int:
+        statement = update(Launch).where(chosen, Launch.ended_at.is_(None), Launch.gone_at.is_(None))
+        values = {"ended_at": self._clock(), "reason": reason}
+        statement = statement.values(**values).execution_options(synchronize_session=False)
+        return int(session.connection().execute(statement).rowcount)
+
+
+def place_of(access: Mapping[str, Any]) -> str:
+    """A short name of a way to reach pods, equal for equal ways.
+
+    Args:
+        access: as given to ``Launches.record``.
+    """
+    return hashlib.sha256(json.dumps(access, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,52 @@
+"""Transactions on a ledger: one to read, one to write, and database trouble as the project's own errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from bulkhead.errors import UnavailableError
+from bulkhead.ledger.engine import READ_ONLY
+
+
+class Transactions:
+    """What every part of the ledger shares.
+
+    Args:
+        engine: of an opened and migrated database.
+
+    Attributes:
+        engine: as given.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._sessions = sessionmaker(engine, expire_on_commit=False)
+        self._readers = sessionmaker(engine.execution_options(**{READ_ONLY: True}), expire_on_commit=False)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with _translated(), self._sessions.begin() as session:
+            yield session
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        with _translated(), self._readers() as session:
+            yield session
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Database trouble as the project's errors; a constraint's refusal is left to the caller."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except OperationalError as error:
+        raise UnavailableError(f"the ledger does not answer: {error.orig}; it is tried again") from error
+    except DatabaseError as error:
+        raise UnavailableError(f"the ledger failed: {error.orig}; run 'bulkhead status' to check it") from error

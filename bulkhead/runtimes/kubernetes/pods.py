@@ -1,0 +1,173 @@
+"""A pod's life on Kubernetes as few requests: created or adopted, found again, read, ended.
+
+Every refusal of the API server, and its silence, is raised as the failure that it is (``bulkhead.pods.refusal``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import urllib3
+from kubernetes import client as k8s
+from kubernetes.client.exceptions import ApiException
+
+from bulkhead.pods.exceptions import error
+from bulkhead.pods.identity import MANAGED, matches
+from bulkhead.pods.outcome import Failure, FailureClass
+from bulkhead.pods.refusal import classify_refusal
+from bulkhead.pods.status import Phase
+
+
+def create_or_adopt(core: k8s.CoreV1Api, wanted: k8s.V1Pod, own: Mapping[str, str]) -> tuple[k8s.V1Pod, bool]:
+    """Create a pod. Creating is the lock: one that is there already is adopted if it is ours and lives.
+
+    Args:
+        core: of the cluster.
+        wanted: the pod.
+        own: labels that it has if it is ours.
+
+    Returns:
+        The pod, and whether this call created it.
+
+    Raises:
+        PodFailedError: the cluster refused it, or the name is taken.
+    """
+    name, namespace = wanted.metadata.name, wanted.metadata.namespace
+    with refusal_named(name, namespace):
+        try:
+            return core.create_namespaced_pod(namespace, wanted), True
+        except ApiException as refused:
+            if refused.status != 409:
+                raise
+        there = core.read_namespaced_pod(name, namespace)
+    if not matches(there.metadata.labels, own):
+        raise error(name, _failure(FailureClass.CONFIG, "name", "a pod of that name is somebody else's"))
+    if there.metadata.deletion_timestamp:
+        raise error(name, _failure(FailureClass.CLUSTER_UNREACHABLE, "terminating", "it is being deleted"))
+    return there, False
+
+
+def find_unfailed(core: k8s.CoreV1Api, namespace: str, own: Mapping[str, str]) -> k8s.V1Pod | None:
+    """A pod that may still succeed, or has.
+
+    Args:
+        core: of the cluster.
+        namespace: of the pod.
+        own: labels that it has.
+
+    Raises:
+        PodFailedError: the API server refuses, or does not answer.
+    """
+    selector = ",".join(f"{key}={value}" for key, value in own.items())
+    with refusal_named(selector, namespace):
+        found = core.list_namespaced_pod(namespace, label_selector=selector).items
+    for pod in found:
+        dying = pod.metadata.deletion_timestamp
+        if matches(pod.metadata.labels, own) and not dying and pod.status.phase != Phase.FAILED:
+            return pod
+    return None
+
+
+def delete(core: k8s.CoreV1Api, name: str, namespace: str, uid: str | None = None) -> None:
+    """Delete a pod; one that is not there, or is another one by now, is as good as deleted.
+
+    Args:
+        core: of the cluster.
+        name: of the pod.
+        namespace: of the pod.
+        uid: of exactly the pod that is meant, or None.
+
+    Raises:
+        PodFailedError: the API server refuses, or does not answer.
+    """
+    exactly = k8s.V1DeleteOptions(preconditions=k8s.V1Preconditions(uid=uid)) if uid else None
+    with refusal_named(name, namespace):
+        try:
+            core.delete_namespaced_pod(name, namespace, body=exactly)
+        except ApiException as refused:
+            if refused.status not in (404, 409):
+                raise
+
+
+def end(core: k8s.CoreV1Api, name: str, namespace: str, own: Mapping[str, str], keep: str) -> tuple[bool, str]:
+    """Take one step towards the end of a pod that nobody waits for.
+
+    Args:
+        core: of the cluster.
+        name: of the pod.
+        namespace: of the pod.
+        own: labels that it has if it is ours; another is left alone.
+        keep: whether it stays once it has finished: ``never``, ``failed`` or ``always``.
+
+    Returns:
+        Whether nothing is left to do, and what was found or done, in a few words.
+
+    Raises:
+        PodFailedError: the API server refuses, or does not answer.
+    """
+    with refusal_named(name, namespace):
+        try:
+            pod = core.read_namespaced_pod(name, namespace)
+        except ApiException as missing:
+            if missing.status != 404:
+                raise
+            return True, "gone"
+    if not matches(pod.metadata.labels, own):
+        return True, "somebody else's: left alone"
+    if kept(pod.status.phase, keep):
+        return True, f"kept ({pod.status.phase})"
+    if pod.metadata.deletion_timestamp:
+        return False, "terminating"
+    delete(core, name, namespace, pod.metadata.uid)
+    return False, "told to end"
+
+
+def managed_names(core: k8s.CoreV1Api, namespace: str) -> list[str]:
+    """Names of the pods that carry this project's label.
+
+    Args:
+        core: of the cluster.
+        namespace: of the pods.
+
+    Raises:
+        PodFailedError: the API server refuses, or does not answer.
+    """
+    with refusal_named("with label " + MANAGED, namespace):
+        found = core.list_namespaced_pod(namespace, label_selector=f"{MANAGED}=true", resource_version="0").items
+    return [pod.metadata.name for pod in found]
+
+
+def kept(phase: str, keep: str) -> bool:
+    """Whether a pod stays although nobody waits for it.
+
+    Args:
+        phase: of the pod.
+        keep: ``never``, ``failed`` or ``always``.
+    """
+    if keep == "always":
+        return phase in (Phase.SUCCEEDED, Phase.FAILED)
+    return keep == "failed" and phase == Phase.FAILED
+
+
+@contextmanager
+def refusal_named(name: str, namespace: str) -> Iterator[None]:
+    """An API server's refusal, or its silence, as the failure that it is.
+
+    Args:
+        name: of the pod that was asked for.
+        namespace: of the pod.
+
+    Raises:
+        PodFailedError: the type says why.
+    """
+    try:
+        yield
+    except ApiException as refused:
+        raise error(name, classify_refusal(refused.status, str(refused.body), namespace)) from refused
+    except urllib3.exceptions.HTTPError as away:
+        raise error(name, classify_refusal(0, str(away), namespace)) from away
+
+
+def _failure(named: FailureClass, kind: str, message: str) -> Failure:
+    return Failure(failure_class=named, kind=kind, message=message)

@@ -1,0 +1,67 @@
+"""Recording which task runs which pod: before the pod is created, and when nothing is left to do about it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bulkhead.errors import BulkheadError
+from bulkhead.ledger.tables import Launch
+from bulkhead.pods.exceptions import error
+from bulkhead.pods.outcome import Failure, FailureClass
+from operators.hooks import BulkheadHook
+from operators.identity import identity
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+
+def record(
+    conn_id: str, context: Context, access: Mapping[str, Any], namespace: str, pod: str, keep: str = "never"
+) -> Sequence[Launch]:
+    """Record that a task is about to create a pod.
+
+    Args:
+        conn_id: connection of type ``bulkhead``.
+        context: of the task.
+        access: how to reach the pod; see ``bulkhead.collector``.
+        namespace: of the pod.
+        pod: its name.
+        keep: whether it stays once it has finished: ``never``, ``failed`` or ``always``.
+
+    Returns:
+        Launches of the same task instance whose pods are not known to be gone, from before it was cleared or tried
+        again.
+
+    Raises:
+        ClusterUnreachableError: the ledger does not answer. Nothing was created.
+    """
+    task = identity(context)
+    known = {"dag_id": task.dag_id, "run_id": task.run_id, "task_id": task.task_id, "map_index": task.map_index}
+    try:
+        launches = BulkheadHook(conn_id).control().launches
+        return launches.record(access, namespace, pod, owner=task.owner, instance=task.instance, task=known, keep=keep)
+    except BulkheadError as away:
+        message = f"the launch cannot be recorded, so nothing was created: {away}"
+        failure = Failure(failure_class=FailureClass.CLUSTER_UNREACHABLE, kind="ledger", message=message)
+        raise error(pod, failure) from away
+
+
+def settle(conn_id: str, access: Mapping[str, Any], namespace: str, pod: str, reason: str) -> None:
+    """Record that nothing is left to do about a pod. A ledger that is away is no reason to fail a task that is done:
+    the collector finds out by itself.
+
+    Args:
+        conn_id: connection of type ``bulkhead``.
+        access: as given to ``record``.
+        namespace: of the pod.
+        pod: its name.
+        reason: for people.
+    """
+    try:
+        BulkheadHook(conn_id).control().launches.settle(access, namespace, pod, reason)
+    except BulkheadError as away:
+        log.warning("that pod %s/%s is done with could not be recorded: %s", namespace, pod, away)
