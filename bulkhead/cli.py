@@ -26,7 +26,8 @@ from bulkhead.ledger.tables import Rollout
 from bulkhead.rollout.nudge import looks
 from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
-from bulkhead.runtimes.kubernetes.access import client
+from bulkhead.runtimes.kubernetes.access import Access, client
+from bulkhead.runtimes.kubernetes.doctor import Verdict, diagnose
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console = Console()
@@ -119,6 +120,25 @@ def collect(as_json: Annotated[bool, typer.Option("--json", help="for programs")
         _print_table("Pods that no task waits for", rows)
         if strays:
             console.print(f"not launched from this ledger, left alone: {', '.join(strays)}")
+
+
+@app.command()
+def doctor(
+    namespace: Annotated[str, typer.Option(help="where pods are to run")] = "default",
+    kubeconfig: Annotated[Path | None, typer.Option(help="of the cluster; by default KUBECONFIG, or the pod's")] = None,
+    context: Annotated[str | None, typer.Option(help="of the kubeconfig")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Say what a cluster lacks: connection, version, access, admission, GPUs, API groups. Creates nothing."""
+    with _told():
+        access = Access(config_file=str(kubeconfig) if kubeconfig else None, cluster_context=context)
+        findings = list(diagnose(client(access, {}), namespace))
+    rows = [asdict(one) for one in findings]
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        _print_table("Cluster", rows)
+    raise typer.Exit(any(one.verdict is Verdict.MISSING for one in findings))
 
 
 @app.command()

@@ -49,9 +49,8 @@ def client(access: Access, kubeconfigs: Mapping[str, str]) -> k8s.ApiClient:
         return config.new_client_from_config(path, context=access.cluster_context)
     except ConfigException as wrong:
         named = path or "the default kubeconfig"
-        raise InvalidInputError(
-            f"kubeconfigs.{access.kubernetes_conn_id}", named, f"no usable access: {wrong}; name a kubeconfig"
-        ) from wrong
+        field = f"kubeconfigs.{access.kubernetes_conn_id}" if access.kubernetes_conn_id else "kubeconfig"
+        raise InvalidInputError(field, named, f"no usable access: {wrong}; name a kubeconfig") from wrong
 
 
 def _inside() -> bool:
