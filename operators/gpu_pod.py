@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import urllib3
@@ -14,10 +15,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
-from bulkhead.errors import InvalidInputError
+from bulkhead.errors import BulkheadError, InvalidInputError
 from bulkhead.pods.exceptions import PodFailedError, error
 from bulkhead.pods.failure import classify
-from bulkhead.pods.gpu import GpuRequest, place
+from bulkhead.pods.gpu import GpuRequest, claim_template, place
 from bulkhead.pods.hardening import Relaxations, harden
 from bulkhead.pods.identity import MANAGED
 from bulkhead.pods.outcome import PATH_VARIABLE, Failure, FailureClass
@@ -42,6 +43,9 @@ _LOG_BYTES = 256 * 1024
 _PATIENCE_S = 120.0
 """How long the end of an earlier try's pod is waited for; a grace period is 30 s unless the author says otherwise."""
 
+_SUSPECTED_FOR = timedelta(hours=1)
+"""How long a node is avoided after a device fault there, until somebody's lease says otherwise."""
+
 _KEEP = {
     OnFinishAction.DELETE_POD: "never",
     OnFinishAction.DELETE_SUCCEEDED_POD: "failed",
@@ -59,6 +63,8 @@ class GpuPodOperator(KubernetesPodOperator):
 
     Args:
         gpus: whole GPUs, or slices where ``mig_profile`` is named.
+        device_class: ask for devices of this DeviceClass by a ResourceClaim, instead of ``nvidia.com/gpu``.
+        device_selectors: CEL expressions that each such device has to satisfy.
         gpu_product: value of the node label ``nvidia.com/gpu.product``.
         gpu_memory_gib: least memory of each GPU, in GiB.
         mig_profile: for instance ``1g.10gb``.
@@ -78,6 +84,8 @@ class GpuPodOperator(KubernetesPodOperator):
         self,
         *,
         gpus: int = 1,
+        device_class: str | None = None,
+        device_selectors: Sequence[str] = (),
         gpu_product: str | None = None,
         gpu_memory_gib: int | None = None,
         mig_profile: str | None = None,
@@ -102,7 +110,14 @@ class GpuPodOperator(KubernetesPodOperator):
         self.do_xcom_push = push
         extend_retries(self)
         self.gpu_request = GpuRequest(
-            gpus, gpu_product, gpu_memory_gib, mig_profile, shared_memory, tuple(tolerate_spot)
+            gpus,
+            gpu_product,
+            gpu_memory_gib,
+            mig_profile,
+            shared_memory,
+            tuple(tolerate_spot),
+            device_class=device_class,
+            device_selectors=tuple(device_selectors),
         )
         self.kueue_queue, self.require_digest, self.relax = kueue_queue, require_digest, relax or Relaxations()
         self.bulkhead_conn_id = bulkhead_conn_id
@@ -143,7 +158,8 @@ class GpuPodOperator(KubernetesPodOperator):
             sizes = getattr(container.resources, kind, None) or {}
             if "memory" in sizes:
                 sizes["memory"] = scale(sizes["memory"], changed.memory_factor)
-        request = GpuRequest(**{**vars(self.gpu_request), "exclude_nodes": changed.exclude_nodes})
+        suspected = self._suspected() if context else ()
+        request = replace(self.gpu_request, exclude_nodes=tuple(sorted({*changed.exclude_nodes, *suspected})))
         return harden(place(pod, request), self.relax)
 
     def execute(self, context: Context) -> Any:
@@ -237,6 +253,9 @@ class GpuPodOperator(KubernetesPodOperator):
         return found
 
     def _create(self, wanted: k8s.V1Pod, context: Context) -> k8s.V1Pod:
+        if self.gpu_request.device_class:
+            template = claim_template(self.gpu_request, wanted.metadata.namespace)
+            pods.ensure_claim_template(self.client.api_client, template, wanted.metadata.name)
         made, created = pods.create_or_adopt(self.client, wanted, identity(context).labels())
         verb = "created" if created else "adopted"
         self.log.info("%s pod %s in namespace %s", verb, made.metadata.name, made.metadata.namespace)
@@ -278,6 +297,15 @@ class GpuPodOperator(KubernetesPodOperator):
             self.log.warning("%s; the collector will delete it", away)
             return ""
         return "deleted"
+
+    def _suspected(self) -> Sequence[str]:
+        """Nodes under quarantine. To know of none for once is better than not to launch."""
+        try:
+            ledger = BulkheadHook(self.bulkhead_conn_id).control().ledger
+            return ledger.quarantined(datetime.now(UTC) - _SUSPECTED_FOR)
+        except BulkheadError as away:
+            self.log.warning("nodes under quarantine cannot be excluded: %s", away)
+            return ()
 
     def _check_image(self, image: str | None) -> None:
         if image and not _DIGEST.search(image):

@@ -113,6 +113,16 @@ class LedgerReader(Transactions):
         with self._reading() as session:
             return session.scalars(select(Intent).where(Intent.kind == kind).order_by(Intent.id)).all()
 
+    def quarantined(self, since: datetime) -> Sequence[str]:
+        """Nodes and devices that somebody asked to contain, each once.
+
+        Args:
+            since: only those asked for at or after this time.
+        """
+        query = select(Intent.target).where(Intent.kind == "quarantine", Intent.created_at >= since)
+        with self._reading() as session:
+            return sorted({target for target in session.scalars(query) if target})
+
     def previous_revision(self, service: str) -> str:
         """The revision that a service's stable one replaced.
 

@@ -5,12 +5,15 @@ The node labels are those of NVIDIA's GPU Feature Discovery, the resources those
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass
 
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError
+from bulkhead.pods.identity import MANAGED
 from bulkhead.pods.spec import GPU_RESOURCE
 
 PRODUCT_LABEL = "nvidia.com/gpu.product"
@@ -18,6 +21,8 @@ MEMORY_LABEL = "nvidia.com/gpu.memory"
 """In MiB."""
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
+_CLAIM = "gpus"
+_DRIVER = "gpu.nvidia.com"
 _MIG = re.compile(r"^\d+g\.\d+gb$")
 
 
@@ -33,6 +38,9 @@ class GpuRequest:
         shared_memory: size of ``/dev/shm`` as a Kubernetes quantity (NCCL and data loaders need more than 64 MiB).
         tolerate_spot: label keys whose taint the pod tolerates, for spot nodes.
         exclude_nodes: host names to stay away from.
+        device_class: ask by Dynamic Resource Allocation for devices of this ``DeviceClass``, instead of the device
+            plugin's ``nvidia.com/gpu``. ``product`` and ``memory_gib`` then become selectors of NVIDIA's DRA driver.
+        device_selectors: more CEL expressions that each device has to satisfy.
     """
 
     count: int = 1
@@ -42,6 +50,8 @@ class GpuRequest:
     shared_memory: str | None = None
     tolerate_spot: tuple[str, ...] = ()
     exclude_nodes: tuple[str, ...] = ()
+    device_class: str | None = None
+    device_selectors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.count < 0:
@@ -50,6 +60,14 @@ class GpuRequest:
             raise InvalidInputError("mig_profile", self.mig_profile, "give a profile such as '1g.10gb'")
         if self.memory_gib is not None and self.memory_gib < 1:
             raise InvalidInputError("gpu_memory_gib", self.memory_gib, "give at least 1 GiB")
+        if self.device_class is None and self.device_selectors:
+            raise InvalidInputError("device_selectors", self.device_selectors, "name a device_class as well")
+        if self.device_class is not None and self.count == 0:
+            raise InvalidInputError("gpus", 0, f"ask for at least 1 device of class {self.device_class!r}")
+        if self.device_class is not None and self.mig_profile is not None:
+            raise InvalidInputError(
+                "mig_profile", self.mig_profile, "a device class has its own slices: name one, or use device_selectors"
+            )
 
 
 def place(pod: k8s.V1Pod, request: GpuRequest) -> k8s.V1Pod:
@@ -64,14 +82,16 @@ def place(pod: k8s.V1Pod, request: GpuRequest) -> k8s.V1Pod:
     """
     spec, container = pod.spec, pod.spec.containers[0]
     container.resources = container.resources or k8s.V1ResourceRequirements()
-    if request.count:
+    if request.device_class:
+        _claim(pod, request)
+    elif request.count:
         name = f"nvidia.com/mig-{request.mig_profile}" if request.mig_profile else GPU_RESOURCE
         for kind in ("limits", "requests"):
             setattr(container.resources, kind, {**(getattr(container.resources, kind) or {}), name: str(request.count)})
-    if request.product:
+    if request.product and not request.device_class:
         spec.node_selector = {**(spec.node_selector or {}), PRODUCT_LABEL: request.product}
     terms = []
-    if request.memory_gib is not None:
+    if request.memory_gib is not None and not request.device_class:
         least = str(request.memory_gib * 1024 - 1)
         terms.append(k8s.V1NodeSelectorRequirement(key=MEMORY_LABEL, operator="Gt", values=[least]))
     if request.exclude_nodes:
@@ -86,6 +106,51 @@ def place(pod: k8s.V1Pod, request: GpuRequest) -> k8s.V1Pod:
         mount = k8s.V1VolumeMount(name="shared-memory", mount_path="/dev/shm")
         container.volume_mounts = [*(container.volume_mounts or []), mount]
     return pod
+
+
+def claim_template(request: GpuRequest, namespace: str) -> k8s.V1ResourceClaimTemplate:
+    """The template that a pod's claim is made from. Equal requests share one, by its name.
+
+    Args:
+        request: with a device class.
+        namespace: of the pod.
+    """
+    cel = [k8s.V1DeviceSelector(cel=k8s.V1CELDeviceSelector(expression=one)) for one in _selectors(request)]
+    exactly = k8s.V1ExactDeviceRequest(
+        device_class_name=request.device_class,
+        allocation_mode="ExactCount",
+        count=request.count,
+        selectors=cel or None,
+    )
+    devices = k8s.V1DeviceClaim(requests=[k8s.V1DeviceRequest(name=_CLAIM, exactly=exactly)])
+    return k8s.V1ResourceClaimTemplate(
+        metadata=k8s.V1ObjectMeta(name=_template_name(request), namespace=namespace, labels={MANAGED: "true"}),
+        spec=k8s.V1ResourceClaimTemplateSpec(spec=k8s.V1ResourceClaimSpec(devices=devices)),
+    )
+
+
+def _claim(pod: k8s.V1Pod, request: GpuRequest) -> None:
+    claim = k8s.V1PodResourceClaim(name=_CLAIM, resource_claim_template_name=_template_name(request))
+    pod.spec.resource_claims = [*(pod.spec.resource_claims or []), claim]
+    resources = pod.spec.containers[0].resources
+    resources.claims = [*(resources.claims or []), k8s.CoreV1ResourceClaim(name=_CLAIM)]
+
+
+def _selectors(request: GpuRequest) -> list[str]:
+    """CEL over what NVIDIA's DRA driver says of a device."""
+    found = list(request.device_selectors)
+    if request.product:
+        found.append(f'device.attributes["{_DRIVER}"].productName == {json.dumps(request.product)}')
+    if request.memory_gib is not None:
+        least = f'quantity("{request.memory_gib}Gi")'
+        found.append(f'device.capacity["{_DRIVER}"].memory.compareTo({least}) >= 0')
+    return found
+
+
+def _template_name(request: GpuRequest) -> str:
+    wanted = [request.device_class, request.count, *_selectors(request)]
+    digest = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:12]
+    return f"bulkhead-{request.device_class}-{digest}"
 
 
 def _require(spec: k8s.V1PodSpec, terms: list[k8s.V1NodeSelectorRequirement]) -> None:

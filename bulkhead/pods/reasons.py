@@ -88,7 +88,7 @@ _IMAGE = (
 )
 _CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError"}
 
-_NO_GPU = re.compile(r"Insufficient (nvidia\.com/\S+)|cannot allocate all claims|resourceclaim", re.I)
+_NO_GPU = re.compile(r"Insufficient (nvidia\.com/\S+)|cannot allocate all claims|resourceclaim|device class", re.I)
 _NO_ROOM = re.compile(r"Insufficient (cpu|memory|ephemeral-storage|pods|hugepages\S*)|no nodes available", re.I)
 _NO_NODE = re.compile(r"didn't match Pod's node (affinity/selector|affinity)|node selector", re.I)
 _TAINTED = re.compile(r"untolerated taint", re.I)

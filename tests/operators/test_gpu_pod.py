@@ -205,6 +205,37 @@ async def test_the_next_try_stays_away_from_the_node_and_has_more_memory(
     assert {"name": "BULKHEAD_RESUME_FROM", "value": "s3://c/9"} in made["spec"]["containers"][0]["env"]
 
 
+async def test_a_node_under_quarantine_is_avoided(
+    cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context, control: Control
+) -> None:
+    control.ledger.request_quarantine(target="gpu-3", key="k", reason="xid 79", requested_by="a test")
+    await _launch(operator(), context("train"))
+    (made,) = _pods(cluster).values()
+    terms = made["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert terms["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] == ["gpu-3"]
+
+
+@pytest.mark.parametrize("status", [201, 409])
+async def test_devices_of_a_class_are_claimed_by_a_template_that_is_there_once(
+    cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context, status: int
+) -> None:
+    templates = "post /apis/resource.k8s.io/v1/namespaces/default/resourceclaimtemplates"
+    cluster[templates] << status << {"metadata": {}, "spec": {"spec": {}}}
+    await _launch(operator(gpus=2, device_class="gpu.nvidia.com"), context("train"))
+    (made,) = [one for one in _pods(cluster).values() if "containers" in one["spec"]]
+    assert made["spec"]["resourceClaims"][0]["resourceClaimTemplateName"].startswith("bulkhead-gpu.nvidia.com-")
+    assert "limits" not in made["spec"]["containers"][0]["resources"]
+
+
+async def test_a_cluster_without_resource_claims_is_named(
+    cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context
+) -> None:
+    templates = "post /apis/resource.k8s.io/v1/namespaces/default/resourceclaimtemplates"
+    cluster[templates] << 404 << b"404 page not found"
+    with pytest.raises(PodConfigError, match="leave device_class out"):
+        await asyncio.to_thread(operator(device_class="c").execute, _with_dag(context("train")))
+
+
 # Launched once
 
 

@@ -48,6 +48,29 @@ def create_or_adopt(core: k8s.CoreV1Api, wanted: k8s.V1Pod, own: Mapping[str, st
     return there, False
 
 
+def ensure_claim_template(api: k8s.ApiClient, template: k8s.V1ResourceClaimTemplate, pod: str) -> None:
+    """Create a template for resource claims, unless it is there. Its name says what it holds, so it never changes.
+
+    Args:
+        api: of the cluster.
+        template: with its name and namespace.
+        pod: that needs it.
+
+    Raises:
+        PodFailedError: the cluster refused it, or knows no resource claims.
+    """
+    namespace = template.metadata.namespace
+    with refusal_named(pod, namespace):
+        try:
+            k8s.ResourceV1Api(api).create_namespaced_resource_claim_template(namespace, template)
+        except ApiException as refused:
+            if refused.status == 404 and "namespaces" not in str(refused.body):
+                message = "the cluster does not serve resource.k8s.io/v1 (from 1.34 on it may); leave device_class out"
+                raise error(pod, _failure(FailureClass.CONFIG, "dra", message)) from refused
+            if refused.status != 409:
+                raise
+
+
 def find_unfailed(core: k8s.CoreV1Api, namespace: str, own: Mapping[str, str]) -> k8s.V1Pod | None:
     """A pod that may still succeed, or has.
 

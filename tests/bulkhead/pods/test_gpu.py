@@ -4,7 +4,7 @@ import pytest
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError
-from bulkhead.pods.gpu import GpuRequest, place
+from bulkhead.pods.gpu import GpuRequest, claim_template, place
 
 
 def _place(request: GpuRequest, **spec: Any) -> k8s.V1PodSpec:
@@ -71,3 +71,44 @@ def test_an_impossible_request_is_refused_by_name(arguments: dict[str, Any], nam
     with pytest.raises(InvalidInputError) as caught:
         GpuRequest(**arguments)
     assert named in str(caught.value)
+
+
+# By device class (Dynamic Resource Allocation)
+
+
+def test_a_claim_in_place_of_the_device_plugins_resource() -> None:
+    request = GpuRequest(2, "NVIDIA H100", 80, device_class="gpu.nvidia.com", exclude_nodes=("gpu-7",))
+    spec = _place(request)
+    resources = spec.containers[0].resources
+    assert resources.limits == {"cpu": "2"} and [claim.name for claim in resources.claims] == ["gpus"]
+    assert spec.node_selector is None
+    assert _required(spec) == [[("kubernetes.io/hostname", "NotIn", ["gpu-7"])]]
+    template = claim_template(request, "ml")
+    assert spec.resource_claims[0].resource_claim_template_name == template.metadata.name
+    (asked,) = template.spec.spec.devices.requests
+    assert (asked.exactly.device_class_name, asked.exactly.count) == ("gpu.nvidia.com", 2)
+    assert [selector.cel.expression for selector in asked.exactly.selectors] == [
+        'device.attributes["gpu.nvidia.com"].productName == "NVIDIA H100"',
+        'device.capacity["gpu.nvidia.com"].memory.compareTo(quantity("80Gi")) >= 0',
+    ]
+
+
+def test_equal_requests_share_a_template_and_others_do_not() -> None:
+    def name(**more: Any) -> str:
+        return claim_template(GpuRequest(device_class="c", **more), "ml").metadata.name
+
+    assert name() == name(exclude_nodes=("gpu-7",), shared_memory="1Gi")
+    assert len({name(), name(count=2), name(memory_gib=40), name(device_selectors=("true",))}) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"device_selectors": ("true",)}, "device_selectors = .*name a device_class"),
+        ({"device_class": "c", "count": 0}, "gpus = 0: ask for at least 1 device of class 'c'"),
+        ({"device_class": "c", "mig_profile": "1g.10gb"}, "mig_profile"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidInputError, match=named):
+        GpuRequest(**arguments)
