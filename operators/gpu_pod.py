@@ -8,12 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import urllib3
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.utils.pod_manager import OnFinishAction
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kubernetes import client as k8s
-from kubernetes.client.exceptions import ApiException
 
 from bulkhead.errors import BulkheadError, InvalidInputError
 from bulkhead.pods.exceptions import PodFailedError, error
@@ -27,12 +25,14 @@ from bulkhead.pods.spec import RESUME_VARIABLE, TERMINATION_LOG, scale
 from bulkhead.pods.status import Phase, parse
 from bulkhead.runtimes.kubernetes import pods
 from bulkhead.runtimes.kubernetes.access import Access
+from bulkhead.runtimes.kubernetes.logs import Position, read_rest
 from operators.clusters import access_of, connect
 from operators.hooks import BulkheadHook
 from operators.identity import identity
 from operators.launches import record, settle
 from operators.retry import changes_for, default_policy, extend_retries
 from operators.triggers.kubernetes_pod import KubernetesPodTrigger, PodGoneTrigger
+from operators.triggers.pod_logs import started
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -73,6 +73,8 @@ class GpuPodOperator(KubernetesPodOperator):
         kueue_queue: Kueue's local queue.
         require_digest: whether an image without a digest is an error; else it is a warning.
         relax: what the pod may do beyond the ``restricted`` Pod Security level.
+        stream_logs: whether the logs of all containers go to the task's log while they run; without it, or beyond
+            256 pods at once, they are read at the end. ``get_logs=False`` turns off both.
         bulkhead_conn_id: connection of type ``bulkhead``: the ledger, which knows every pod.
         kwargs: of KubernetesPodOperator.
 
@@ -94,6 +96,7 @@ class GpuPodOperator(KubernetesPodOperator):
         kueue_queue: str | None = None,
         require_digest: bool = False,
         relax: Relaxations | None = None,
+        stream_logs: bool = True,
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -120,7 +123,7 @@ class GpuPodOperator(KubernetesPodOperator):
             device_selectors=tuple(device_selectors),
         )
         self.kueue_queue, self.require_digest, self.relax = kueue_queue, require_digest, relax or Relaxations()
-        self.bulkhead_conn_id = bulkhead_conn_id
+        self.stream_logs, self.bulkhead_conn_id = stream_logs and self.get_logs, bulkhead_conn_id
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
         """The pod: as KubernetesPodOperator builds it, then placed, hardened, and named after its task instance.
@@ -193,7 +196,12 @@ class GpuPodOperator(KubernetesPodOperator):
         deadline = self.pod.spec.active_deadline_seconds
         limit = timedelta(seconds=deadline + self.startup_timeout_seconds + 600) if deadline else None
         trigger = KubernetesPodTrigger(
-            name, namespace, access_of(self), self.startup_timeout_seconds, self.termination_grace_period
+            name,
+            namespace,
+            access_of(self),
+            self.startup_timeout_seconds,
+            self.termination_grace_period,
+            self.stream_logs,
         )
         self.defer(trigger=trigger, method_name="resume", timeout=limit)
         return None
@@ -229,8 +237,8 @@ class GpuPodOperator(KubernetesPodOperator):
         if pod is None:
             raise error(name, _failure(FailureClass.NODE_LOST, "gone", event["text"]), node)
         status = parse(pod["status"])
-        if self.get_logs and status.started_at is not None:
-            self._print_log(name, namespace)
+        if self.get_logs:
+            self._print_logs(name, namespace, started(pod), event.get("logs") or {})
         failure = classify(pod)
         if status.phase is not Phase.SUCCEEDED and failure is None:
             text = event.get("text") or "it failed and left no reason"
@@ -277,15 +285,19 @@ class GpuPodOperator(KubernetesPodOperator):
             trigger = PodGoneTrigger(before.pod, before.namespace, before.access, _PATIENCE_S)
             self.defer(trigger=trigger, method_name="relaunch")
 
-    def _print_log(self, name: str, namespace: str) -> None:
-        try:
-            text = self.client.read_namespaced_pod_log(
-                name, namespace, container=self.base_container_name, limit_bytes=_LOG_BYTES
-            )
-        except (ApiException, urllib3.exceptions.HTTPError) as away:
-            self.log.warning("the log of pod %s cannot be read: %s", name, away)
-        else:
-            self.log.info("log of pod %s:\n%s", name, text)
+    def _print_logs(self, name: str, namespace: str, containers: Sequence[str], read: Mapping[str, Any]) -> None:
+        """Print what was not followed to its end already."""
+        for container in containers:
+            followed = read.get(container) or {"complete": False, "position": {}}
+            if followed["complete"]:
+                continue
+            api, position = self.client.api_client, Position(**followed["position"])
+            try:
+                text = read_rest(api, name, namespace, container, position, _LOG_BYTES)
+            except PodFailedError as away:
+                self.log.warning("the log of container %s cannot be read: %s", container, away)
+            else:
+                self.log.info("log of container %s:\n%s", container, text)
 
     def _clean_up(self, name: str, namespace: str, failed: bool) -> str:
         """Delete the pod where the author wants that; says what became of it, nothing where that is not known."""

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
+import aiohttp
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from kubernetes_asyncio.client import ApiException, CoreV1Api
 
@@ -19,6 +20,7 @@ from bulkhead.pods.policy import Action, Record
 from bulkhead.runtimes.kubernetes.access import Access
 from bulkhead.runtimes.kubernetes.watch import PodWatch, ended
 from operators.clusters import aconnect
+from operators.triggers.pod_logs import PodLogs
 
 SELECTOR = f"{MANAGED}=true"
 """Label selector of the pods that are watched."""
@@ -42,27 +44,29 @@ class KubernetesPodTrigger(BaseEventTrigger):
         access: how to reach the cluster, as ``Access`` in JSON form.
         startup_s: a pod that is not running after so many seconds, with a reason that may pass, is given up.
         grace_s: seconds between SIGTERM and SIGKILL when the task is killed; None for the pod's own.
+        stream_logs: whether the logs of its containers go to the task's log while they run.
     """
 
     def __init__(
-        self, name: str, namespace: str, access: Mapping[str, Any], startup_s: float, grace_s: int | None = None
+        self,
+        name: str,
+        namespace: str,
+        access: Mapping[str, Any],
+        startup_s: float,
+        grace_s: int | None = None,
+        stream_logs: bool = False,
     ) -> None:
         super().__init__()
         self.name, self.namespace, self.access = name, namespace, dict(access)
-        self.startup_s, self.grace_s = startup_s, grace_s
+        self.startup_s, self.grace_s, self.stream_logs = startup_s, grace_s, stream_logs
         self._began = time.monotonic()
         self._seen = False
         self._stuck_since: float | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
-        arguments = {
-            "name": self.name,
-            "namespace": self.namespace,
-            "access": self.access,
-            "startup_s": self.startup_s,
-            "grace_s": self.grace_s,
-        }
+        names = ("name", "namespace", "access", "startup_s", "grace_s", "stream_logs")
+        arguments = {name: getattr(self, name) for name in names}
         return (f"{type(self).__module__}.{type(self).__qualname__}", arguments)
 
     def shared_stream_key(self) -> Hashable:
@@ -98,15 +102,11 @@ class KubernetesPodTrigger(BaseEventTrigger):
         Args:
             shared_stream: of names of pods that changed; an empty set asks to look again.
         """
-        event = self._look()  # it may have ended before this trigger joined the watch
-        if event is None:
-            async for changed in shared_stream:
-                if not changed or self.name in changed:
-                    event = self._look()
-                if event is not None:
-                    break
-        if event is not None:
-            yield TriggerEvent({"name": self.name, "namespace": self.namespace, **event})
+        async with PodLogs(self._pod, self._open_log, self.log.info) as logs:
+            event = await self._next(shared_stream, logs)
+            if event is not None:
+                read = {"logs": await logs.drain()} if self.stream_logs else {}
+                yield TriggerEvent({"name": self.name, "namespace": self.namespace, **event, **read})
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """As ``filter_shared_stream``, with a watch of its own."""
@@ -123,6 +123,32 @@ class KubernetesPodTrigger(BaseEventTrigger):
             except ApiException as error:
                 if error.status != 404:
                     raise
+
+    async def _next(self, shared_stream: AsyncIterator[set[str]], logs: PodLogs) -> dict[str, Any] | None:
+        event = self._look()  # it may have ended before this trigger joined the watch
+        if event is not None:
+            return event
+        if self.stream_logs:
+            logs.look()
+        async for changed in shared_stream:
+            if changed and self.name not in changed:
+                continue
+            event = self._look()
+            if event is not None:
+                return event
+            if self.stream_logs:
+                logs.look()
+        return None
+
+    def _pod(self) -> Mapping[str, Any] | None:
+        watch = _watches.get(self.shared_stream_key())
+        return watch.pods.get(self.name) if watch else None
+
+    async def _open_log(self, query: Mapping[str, str]) -> aiohttp.ClientResponse:
+        watch = _watches.get(self.shared_stream_key())
+        if watch is None:
+            raise ConnectionError("nobody watches at the moment")
+        return await watch.open_log(self.name, query)
 
     def _look(self) -> dict[str, Any] | None:
         """What the view says of this pod now; None to wait on."""

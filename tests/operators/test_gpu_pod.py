@@ -121,6 +121,32 @@ async def test_the_log_is_read_once_at_the_end(
     assert len(cluster) == 3
 
 
+async def test_what_was_followed_to_its_end_is_not_read_again(
+    cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context, capsys: Any
+) -> None:
+    job, task = operator(get_logs=True), context("train")
+    trigger = await _launch(job, task)
+    assert trigger.stream_logs
+    position = {"second": 1_790_000_000, "seen": 1, "before": 0}
+    event = {**_event(trigger, _ended(0)), "logs": {"base": {"complete": True, "position": position}}}
+    await _resume(job, task, event)
+    assert [request.method.value for request in cluster] == ["POST", "DELETE"]
+
+
+async def test_what_was_followed_half_way_is_read_from_there(
+    cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context, capsys: Any
+) -> None:
+    job, task = operator(get_logs=True), context("train")
+    trigger = await _launch(job, task)
+    position = {"second": 1_790_000_000, "seen": 1, "before": 0}
+    event = {**_event(trigger, _ended(0)), "logs": {"base": {"complete": False, "position": position}}}
+    log = b"2026-09-21T14:13:20.1Z epoch 1\n2026-09-21T14:13:20.2Z epoch 2\n"
+    cluster[f"get /api/v1/namespaces/default/pods/{trigger.name}/log"] << log
+    await _resume(job, task, event)
+    out = capsys.readouterr().out
+    assert "epoch 2" in out and "epoch 1" not in out
+
+
 @pytest.mark.parametrize(("action", "kept"), [("delete_pod", 0), ("delete_succeeded_pod", 1), ("keep_pod", 1)])
 async def test_a_failed_pod_is_kept_where_the_author_wants_it(
     cluster: kmock.KubernetesEmulator,

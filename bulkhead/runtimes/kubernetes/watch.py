@@ -9,12 +9,14 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import aiohttp
 from kubernetes_asyncio.client import ApiClient
+from kubernetes_asyncio.client.rest import RESTClientObject
 
 from bulkhead.errors import UnavailableError
 
@@ -35,7 +37,7 @@ class _GoneError(Exception):
     """The API server no longer has the version from which to watch: list again."""
 
 
-class _AnsweredError(Exception):
+class AnsweredError(Exception):
     """The API server answered with an error.
 
     Args:
@@ -68,6 +70,8 @@ class PodWatch:
         self._connect, self._namespace, self._selector, self._silence_s = connect, namespace, selector, silence_s
         self._version: str | None = None
         self._failures = 0
+        self._api: ApiClient | None = None
+        self._log_pool: RESTClientObject | None = None
         self.pods: dict[str, Pod] = {}
         self.requests = 0
 
@@ -85,9 +89,38 @@ class PodWatch:
         Raises:
             UnavailableError: the API server refuses for good (forbidden, no such namespace); says what is missing.
         """
+        try:
+            async with aclosing(self._for_ever()) as changes:
+                async for changed in changes:
+                    yield changed
+        finally:
+            if self._log_pool is not None:
+                await self._log_pool.close()
+
+    async def open_log(self, name: str, query: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """Open the log of a pod, over the pool of connections that all logs of the namespace share.
+
+        Args:
+            name: of the pod.
+            query: parameters of the request.
+
+        Raises:
+            AnsweredError: the API server refuses.
+            OSError, aiohttp.ClientError: it does not answer.
+        """
+        if self._api is None:
+            raise ConnectionError("the cluster was not reached yet")
+        if self._log_pool is None:  # one that outlives the watch's own connections: a break there is none here
+            self._log_pool = RESTClientObject(self._api.configuration, maxsize=0)
+        answer = await self._get(self._api, self._log_pool.pool_manager, f"pods/{name}/log", query, None)
+        _keep_alive(answer)
+        return answer
+
+    async def _for_ever(self) -> AsyncGenerator[set[str]]:
         while True:
             try:
                 async with self._connect() as api:
+                    self._api = api
                     if self._version is None:
                         yield await self._list(api)
                     async for changed in self._watch(api):
@@ -96,7 +129,7 @@ class PodWatch:
             except _GoneError:
                 log.info("pods of %s: the version to watch from is gone; listing again", self._namespace)
                 self._version = None
-            except _AnsweredError as error:
+            except AnsweredError as error:
                 if error.status in _FINAL:
                     raise self._refused(error) from error
                 await self._wait(error, error.after_s)
@@ -108,7 +141,7 @@ class PodWatch:
         token, version = "", ""
         while True:
             query = {"limit": str(_PAGE), **({"continue": token} if token else {})}
-            async with await self._get(api, query) as answer:
+            async with await self._get_pods(api, query) as answer:
                 document = await answer.json()
             found |= {pod["metadata"]["name"]: _cut(pod) for pod in document.get("items") or []}
             token, version = document["metadata"].get("continue") or "", document["metadata"]["resourceVersion"]
@@ -125,7 +158,7 @@ class PodWatch:
             "resourceVersion": self._version or "",
             "timeoutSeconds": str(_WATCH_S + random.randrange(60)),  # spread over the triggerers of a cluster
         }
-        async with await self._get(api, query) as answer:
+        async with await self._get_pods(api, query) as answer:
             rest = b""
             while chunk := await answer.content.readany():  # the client's own read timeout notices silence
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -139,7 +172,7 @@ class PodWatch:
         if kind == "ERROR":
             if pod.get("code") == 410:
                 raise _GoneError
-            raise _AnsweredError(int(pod.get("code") or 500), str(pod.get("message")))
+            raise AnsweredError(int(pod.get("code") or 500), str(pod.get("message")))
         self._version = pod["metadata"].get("resourceVersion") or self._version
         if kind == "BOOKMARK":
             return None
@@ -150,20 +183,24 @@ class PodWatch:
             self.pods[name] = _cut(pod)
         return name
 
-    async def _get(self, api: ApiClient, query: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _get_pods(self, api: ApiClient, query: Mapping[str, str]) -> aiohttp.ClientResponse:
+        selected = {"labelSelector": self._selector, **query}
+        return await self._get(api, api.rest_client.pool_manager, "pods", selected, self._silence_s)
+
+    async def _get(
+        self, api: ApiClient, pool: aiohttp.ClientSession, path: str, query: Mapping[str, str], silence_s: float | None
+    ) -> aiohttp.ClientResponse:
         self.requests += 1
-        headers: dict[str, str] = {"Accept": "application/json"}
+        headers: dict[str, str] = {"Accept": "application/json, */*"}
         await api.update_params_for_auth(headers, [], ["BearerToken"])
-        url = f"{api.configuration.host}/api/v1/namespaces/{self._namespace}/pods"
-        pool: aiohttp.ClientSession = api.rest_client.pool_manager
-        parameters = {"labelSelector": self._selector, **query}
-        answer = await pool.get(url, params=parameters, headers=headers, timeout=_timeout(self._silence_s))
+        url = f"{api.configuration.host}/api/v1/namespaces/{self._namespace}/{path}"
+        answer = await pool.get(url, params=query, headers=headers, timeout=_timeout(silence_s))
         if answer.status == 410:
             answer.release()
             raise _GoneError
         if answer.status >= 400:
             text, after = await answer.text(), answer.headers.get("Retry-After", "")
-            raise _AnsweredError(answer.status, text, float(after) if after.isdigit() else None)
+            raise AnsweredError(answer.status, text, float(after) if after.isdigit() else None)
         return answer
 
     async def _wait(self, error: Exception, after_s: float | None) -> None:
@@ -175,7 +212,7 @@ class PodWatch:
         log.warning("pods of %s: %s %s; again in %.1f s", self._namespace, kind, error, delay)
         await asyncio.sleep(delay)
 
-    def _refused(self, error: _AnsweredError) -> UnavailableError:
+    def _refused(self, error: AnsweredError) -> UnavailableError:
         remedy = "create the namespace, or name another"
         if error.status == 403:
             remedy = "grant the service account the verbs list and watch on pods there (see docs/kubernetes.md)"
@@ -184,8 +221,19 @@ class PodWatch:
         )
 
 
-def _timeout(silence_s: float) -> aiohttp.ClientTimeout:
+def _timeout(silence_s: float | None) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence_s)
+
+
+def _keep_alive(answer: aiohttp.ClientResponse) -> None:
+    """Have the kernel ask a silent peer whether it is there: a quiet log sends nothing for hours."""
+    connection = answer.connection
+    transport = connection.transport if connection is not None else None
+    peer: socket.socket | None = transport.get_extra_info("socket") if transport is not None else None
+    if peer is not None:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 20), (socket.TCP_KEEPCNT, 3)):
+            peer.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _cut(pod: Mapping[str, Any]) -> Pod:

@@ -6,6 +6,7 @@ import kmock
 import pytest
 
 from operators.triggers import kubernetes_pod as module
+from operators.triggers import pod_logs
 from operators.triggers.kubernetes_pod import Access, KubernetesPodTrigger
 from tests.fixtures.kubernetes import PODS, pod
 
@@ -142,3 +143,59 @@ async def test_no_credentials_go_through_the_triggerers_database(kubeconfig: str
     again = KubernetesPodTrigger(**arguments)
     assert again.serialize() == (path, arguments)
     assert isinstance(Access(**arguments["access"]), Access)
+
+
+# Logs
+
+
+class Log:
+    """A trigger's log."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, text: str, *arguments: object) -> None:
+        self.lines.append(text % arguments)
+
+
+def _state(name: str, state: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "state": {state: more}}
+
+
+async def test_the_logs_of_all_containers_come_while_they_run(
+    cluster: kmock.KubernetesEmulator, kubeconfig: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trigger, log = _trigger(kubeconfig), Log()
+    trigger.stream_logs = True
+    monkeypatch.setattr(KubernetesPodTrigger, "log", log)
+    init = {"initContainerStatuses": [_state("fetch", "running")], "containerStatuses": [_state("base", "waiting")]}
+    cluster.objects[PODS, "default", "a"] = pod("a", "Pending", **init)
+    for name in ("fetch", "base"):
+        said = f"2026-11-24T10:00:00.1Z {name} says so\n".encode()
+        cluster[f"get {URL}/a/log", {"container": name}] << said
+    waiting = asyncio.ensure_future(_first(trigger))
+    while not log.lines:
+        await asyncio.wait({waiting}, timeout=0.05)
+    assert log.lines == ["[fetch] fetch says so"], "before the pod has ended"
+    done = {
+        "phase": "Succeeded",
+        "initContainerStatuses": [_state("fetch", "terminated", exitCode=0)],
+        "containerStatuses": [_state("base", "terminated", exitCode=0)],
+    }
+    await cluster.patch(f"{URL}/a", json={"status": done})
+    event = await waiting
+    assert log.lines == ["[fetch] fetch says so", "[base] base says so"]
+    assert {name: one["complete"] for name, one in event["logs"].items()} == {"fetch": True, "base": True}
+    assert event["logs"]["base"]["position"]["seen"] == 1
+
+
+async def test_beyond_so_many_pods_the_logs_are_read_at_the_end(
+    cluster: kmock.KubernetesEmulator, kubeconfig: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trigger, log = _trigger(kubeconfig), Log()
+    trigger.stream_logs = True
+    monkeypatch.setattr(KubernetesPodTrigger, "log", log)
+    monkeypatch.setattr(pod_logs, "MOST", 0)
+    cluster.objects[PODS, "default", "a"] = pod("a", "Succeeded", containerStatuses=[_state("base", "terminated")])
+    event = await _first(trigger)
+    assert event["logs"] == {} and not any("/log" in str(request.url) for request in cluster)
