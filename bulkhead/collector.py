@@ -17,8 +17,9 @@ from kubernetes import client as k8s
 from bulkhead.errors import BulkheadError, NotFoundError
 from bulkhead.ledger.launches import Launches, place_of
 from bulkhead.ledger.tables import Launch
+from bulkhead.pods.distributed import GANG
 from bulkhead.pods.identity import TaskIdentity
-from bulkhead.runtimes.kubernetes import pods
+from bulkhead.runtimes.kubernetes import jobs, pods
 from bulkhead.runtimes.kubernetes.access import Access
 from bulkhead.runtimes.local.runtime import LocalRuntime
 
@@ -58,7 +59,7 @@ class Collector:
 
     def __init__(self, launches: Launches, connect: Connect) -> None:
         self._launches, self._connect = launches, connect
-        self._cores: dict[str, k8s.CoreV1Api] = {}
+        self._apis: dict[str, k8s.ApiClient] = {}
 
     def collect(self) -> Sequence[Collected]:
         """Take one step for every pod that nobody waits for.
@@ -82,14 +83,14 @@ class Collector:
         found = []
         for launch in places.values():
             if LOCAL_ROOT not in launch.access:
-                names = pods.managed_names(self._core(launch.access), launch.namespace)
+                names = pods.managed_names(k8s.CoreV1Api(self._api(launch.access)), launch.namespace)
                 known = self._launches.known(launch.access, launch.namespace)
-                found += [f"{launch.namespace}/{name}" for name in sorted(set(names) - known)]
+                found += sorted(f"{launch.namespace}/{name}" for name, of in names.items() if of not in known)
         return found
 
     def _collect(self, launch: Launch) -> Collected:
         try:
-            done, what = self._end(launch)
+            done, what = self.end(launch)
         except BulkheadError as away:
             log.warning("launch %d: %s; the next pass tries again", launch.id, away)
             done, what = False, str(away)
@@ -97,25 +98,43 @@ class Collector:
             self._launches.settle(launch.access, launch.namespace, launch.pod, what)
         return Collected(f"{launch.namespace}/{launch.pod}", done, what, launch.reason or "")
 
-    def _end(self, launch: Launch) -> tuple[bool, str]:
+    def end(self, launch: Launch) -> tuple[bool, str]:
+        """Take one step for the pods of one launch.
+
+        Args:
+            launch: which.
+
+        Returns:
+            Whether nothing is left to do, and what was found or done, in a few words.
+
+        Raises:
+            BulkheadError: the cluster cannot be reached, or refuses.
+        """
         if LOCAL_ROOT in launch.access:
             return _end_local(LocalRuntime(launch.access[LOCAL_ROOT]), launch)
-        labels = TaskIdentity(**launch.task).instance_labels()
-        return pods.end(self._core(launch.access), launch.pod, launch.namespace, labels, launch.keep)
+        api, labels = self._api(launch.access), TaskIdentity(**launch.task).instance_labels()
+        if launch.kind == "Pod":
+            return pods.end(k8s.CoreV1Api(api), launch.pod, launch.namespace, labels, launch.keep)
+        return jobs.end(api, launch.kind, launch.pod, launch.namespace, labels, launch.keep)
 
-    def _core(self, access: Mapping[str, Any]) -> k8s.CoreV1Api:
+    def _api(self, access: Mapping[str, Any]) -> k8s.ApiClient:
         place = place_of(access)
-        if place not in self._cores:
-            self._cores[place] = k8s.CoreV1Api(self._connect(Access(**access)))
-        return self._cores[place]
+        if place not in self._apis:
+            self._apis[place] = self._connect(Access(**access))
+        return self._apis[place]
 
 
 def _end_local(runtime: LocalRuntime, launch: Launch) -> tuple[bool, str]:
     """A local pod's record stays: it costs nothing and is all that is left to look at."""
-    try:
-        if runtime.status(launch.pod, launch.namespace).ended:
-            return True, "ended"
-    except NotFoundError:
-        return True, "gone"
-    runtime.terminate(launch.pod, launch.namespace, reason=launch.reason or "nobody waits for it")
-    return True, "told to end"
+    members = [metadata.name for metadata in runtime.list({GANG: launch.pod})]
+    names = [launch.pod] if launch.kind == "Pod" else members
+    found = []
+    for name in names:
+        try:
+            ended = runtime.status(name, launch.namespace).ended
+        except NotFoundError:
+            continue
+        found.append(ended)
+        if not ended:
+            runtime.terminate(name, launch.namespace, reason=launch.reason or "nobody waits for it")
+    return True, "gone" if not found else "ended" if all(found) else "told to end"

@@ -24,13 +24,13 @@ from bulkhead.pods.policy import Changes
 from bulkhead.pods.spec import RESUME_VARIABLE, TERMINATION_LOG, scale
 from bulkhead.pods.status import Phase, parse
 from bulkhead.runtimes.kubernetes import pods
-from bulkhead.runtimes.kubernetes.access import Access
 from bulkhead.runtimes.kubernetes.logs import Position, read_rest
-from operators.clusters import access_of, connect
+from operators.clusters import access_of
 from operators.hooks import BulkheadHook
 from operators.identity import identity
-from operators.launches import record, settle
+from operators.launches import end, record, settle
 from operators.retry import changes_for, default_policy, extend_retries
+from operators.triggers.kubernetes_gang import GangGoneTrigger
 from operators.triggers.kubernetes_pod import KubernetesPodTrigger, PodGoneTrigger
 from operators.triggers.pod_logs import started
 
@@ -81,6 +81,9 @@ class GpuPodOperator(KubernetesPodOperator):
     Raises:
         InvalidInputError: an argument is out of range.
     """
+
+    kind = "Pod"
+    """What is created."""
 
     def __init__(
         self,
@@ -185,16 +188,17 @@ class GpuPodOperator(KubernetesPodOperator):
             wanted = self.build_pod_request_obj(context)
         except InvalidInputError as wrong:
             raise AirflowFailException(str(wrong)) from wrong
-        self.pod = self._earlier(wanted, context)
-        if self.pod is None:
+        found = self._earlier(wanted, context)
+        if found is None:
             self._end_superseded(wanted, context, patient)
-            self.pod = self._create(wanted, context)
-        name, namespace = self.pod.metadata.name, self.pod.metadata.namespace
-        document: dict[str, Any] = k8s.ApiClient().sanitize_for_serialization(self.pod)
+            found = self._create(wanted, context)
+        return self._wait(found, context)
+
+    def _wait(self, found: k8s.V1Pod, context: Context) -> Any:
+        self.pod, name, namespace = found, found.metadata.name, found.metadata.namespace
+        document: dict[str, Any] = k8s.ApiClient().sanitize_for_serialization(found)
         if parse(document.get("status") or {}).ended:
             return self.resume(context, {"name": name, "namespace": namespace, "why": "ended", "pod": document})
-        deadline = self.pod.spec.active_deadline_seconds
-        limit = timedelta(seconds=deadline + self.startup_timeout_seconds + 600) if deadline else None
         trigger = KubernetesPodTrigger(
             name,
             namespace,
@@ -203,8 +207,13 @@ class GpuPodOperator(KubernetesPodOperator):
             self.termination_grace_period,
             self.stream_logs,
         )
-        self.defer(trigger=trigger, method_name="resume", timeout=limit)
+        self.defer(trigger=trigger, method_name="resume", timeout=self._limit(found))
         return None
+
+    def _limit(self, pod: k8s.V1Pod) -> timedelta | None:
+        """When to give a pod up that should long have ended by itself."""
+        deadline = pod.spec.active_deadline_seconds
+        return timedelta(seconds=deadline + self.startup_timeout_seconds + 600) if deadline else None
 
     def relaunch(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Launch, now that the pod of an earlier try is gone, or was given up.
@@ -261,28 +270,28 @@ class GpuPodOperator(KubernetesPodOperator):
         return found
 
     def _create(self, wanted: k8s.V1Pod, context: Context) -> k8s.V1Pod:
-        if self.gpu_request.device_class:
-            template = claim_template(self.gpu_request, wanted.metadata.namespace)
-            pods.ensure_claim_template(self.client.api_client, template, wanted.metadata.name)
+        self._ensure_claims(wanted)
         made, created = pods.create_or_adopt(self.client, wanted, identity(context).labels())
         verb = "created" if created else "adopted"
         self.log.info("%s pod %s in namespace %s", verb, made.metadata.name, made.metadata.namespace)
         return made
 
+    def _ensure_claims(self, wanted: k8s.V1Pod) -> None:
+        if self.gpu_request.device_class:
+            template = claim_template(self.gpu_request, wanted.metadata.namespace)
+            pods.ensure_claim_template(self.client.api_client, template, wanted.metadata.name)
+
     def _end_superseded(self, wanted: k8s.V1Pod, context: Context, patient: bool) -> None:
         """End what an earlier try, or one before a clear, left running, and come back: no pod runs twice at once."""
         name, namespace = wanted.metadata.name, wanted.metadata.namespace
         access, keep = access_of(self), _KEEP[self.on_finish_action]
-        for before in record(self.bulkhead_conn_id, context, access, namespace, name, keep):
-            core = k8s.CoreV1Api(connect(Access(**before.access)))
-            labels = identity(context).instance_labels()
-            done, what = pods.end(core, before.pod, before.namespace, labels, before.keep)
-            if done:
-                settle(self.bulkhead_conn_id, before.access, before.namespace, before.pod, what)
+        for before in record(self.bulkhead_conn_id, context, access, namespace, name, keep, self.kind):
+            done, what = end(self.bulkhead_conn_id, before)
             if done or not patient:
                 continue
-            self.log.info("pod %s of an earlier try is %s; waiting for its end", before.pod, what)
-            trigger = PodGoneTrigger(before.pod, before.namespace, before.access, _PATIENCE_S)
+            self.log.info("%s %s of an earlier try is %s; waiting for its end", before.kind, before.pod, what)
+            gone = PodGoneTrigger if before.kind == "Pod" else GangGoneTrigger
+            trigger = gone(before.pod, before.namespace, before.access, _PATIENCE_S)
             self.defer(trigger=trigger, method_name="relaunch")
 
     def _print_logs(self, name: str, namespace: str, containers: Sequence[str], read: Mapping[str, Any]) -> None:
@@ -304,11 +313,14 @@ class GpuPodOperator(KubernetesPodOperator):
         if pods.kept(Phase.FAILED if failed else Phase.SUCCEEDED, _KEEP[self.on_finish_action]):
             return "kept"
         try:
-            pods.delete(self.client, name, namespace)
+            self._delete(name, namespace)
         except PodFailedError as away:
             self.log.warning("%s; the collector will delete it", away)
             return ""
         return "deleted"
+
+    def _delete(self, name: str, namespace: str) -> None:
+        pods.delete(self.client, name, namespace)
 
     def _suspected(self) -> Sequence[str]:
         """Nodes under quarantine. To know of none for once is better than not to launch."""

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bulkhead.collector import Collector
 from bulkhead.errors import BulkheadError
 from bulkhead.ledger.tables import Launch
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.outcome import Failure, FailureClass
+from operators.clusters import connect
 from operators.hooks import BulkheadHook
 from operators.identity import identity
 
@@ -20,7 +22,13 @@ log = logging.getLogger(__name__)
 
 
 def record(
-    conn_id: str, context: Context, access: Mapping[str, Any], namespace: str, pod: str, keep: str = "never"
+    conn_id: str,
+    context: Context,
+    access: Mapping[str, Any],
+    namespace: str,
+    pod: str,
+    keep: str = "never",
+    kind: str = "Pod",
 ) -> Sequence[Launch]:
     """Record that a task is about to create a pod.
 
@@ -31,6 +39,7 @@ def record(
         namespace: of the pod.
         pod: its name.
         keep: whether it stays once it has finished: ``never``, ``failed`` or ``always``.
+        kind: ``Pod``, or what makes pods: ``Job``, ``JobSet``.
 
     Returns:
         Launches of the same task instance whose pods are not known to be gone, from before it was cleared or tried
@@ -43,7 +52,8 @@ def record(
     known = {"dag_id": task.dag_id, "run_id": task.run_id, "task_id": task.task_id, "map_index": task.map_index}
     try:
         launches = BulkheadHook(conn_id).control().launches
-        return launches.record(access, namespace, pod, owner=task.owner, instance=task.instance, task=known, keep=keep)
+        whose = {"owner": task.owner, "instance": task.instance, "task": known}
+        return launches.record(access, namespace, pod, **whose, keep=keep, kind=kind)
     except BulkheadError as away:
         message = f"the launch cannot be recorded, so nothing was created: {away}"
         failure = Failure(failure_class=FailureClass.CLUSTER_UNREACHABLE, kind="ledger", message=message)
@@ -65,3 +75,22 @@ def settle(conn_id: str, access: Mapping[str, Any], namespace: str, pod: str, re
         BulkheadHook(conn_id).control().launches.settle(access, namespace, pod, reason)
     except BulkheadError as away:
         log.warning("that pod %s/%s is done with could not be recorded: %s", namespace, pod, away)
+
+
+def end(conn_id: str, launch: Launch) -> tuple[bool, str]:
+    """Take one step towards the end of what an earlier try left running.
+
+    Args:
+        conn_id: connection of type ``bulkhead``.
+        launch: of the earlier try.
+
+    Returns:
+        Whether nothing is left to do, and what was found or done, in a few words.
+
+    Raises:
+        BulkheadError: the cluster cannot be reached, or refuses.
+    """
+    done, what = Collector(BulkheadHook(conn_id).control().launches, connect).end(launch)
+    if done:
+        settle(conn_id, launch.access, launch.namespace, launch.pod, what)
+    return done, what

@@ -19,7 +19,7 @@ from bulkhead.pods.status import Phase
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from operators.hooks import BulkheadHook, LocalRuntimeHook
 from operators.identity import identity
-from operators.launches import record, settle
+from operators.launches import end, record, settle
 from operators.retry import changes_for, default_policy, extend_retries
 from operators.triggers.pod import LocalPodTrigger
 
@@ -96,7 +96,7 @@ class PodOperator(BaseOperator):
                 raise AirflowFailException(str(wrong)) from wrong
             # What an earlier try, or one before a clear, left behind ends first: no pod runs twice at once.
             for before in record(self.bulkhead_conn_id, context, _access(runtime), "default", name):
-                runtime.terminate(before.pod, before.namespace, reason=str(before.reason))
+                end(self.bulkhead_conn_id, before)
             try:
                 runtime.launch(pod)
             except InvalidInputError as wrong:

@@ -39,6 +39,7 @@ class Launches(Transactions):
         instance: str,
         task: Mapping[str, Any],
         keep: str = "never",
+        kind: str = "Pod",
     ) -> Sequence[Launch]:
         """Say that a task is about to create a pod. Of one task instance one launch is wanted: the others end.
 
@@ -50,6 +51,7 @@ class Launches(Transactions):
             instance: the task instance.
             task: what identifies it in Airflow: ``dag_id``, ``run_id``, ``task_id``, ``map_index``.
             keep: whether a pod that has finished stays: ``never``, ``failed`` or ``always``.
+            kind: ``Pod``, or what makes pods: ``Job``, ``JobSet``.
 
         Returns:
             Launches of the same task instance whose pods are not known to be gone; ended now, this one excepted.
@@ -68,6 +70,7 @@ class Launches(Transactions):
                             access=dict(access),
                             place=place,
                             namespace=namespace,
+                            kind=kind,
                             pod=pod,
                             owner=owner,
                             instance=instance,

@@ -191,6 +191,7 @@ class Launch(Base):
     access: Mapped[dict[str, Any]]
     place: Mapped[str] = mapped_column(String(64))
     namespace: Mapped[str] = mapped_column(String(63))
+    kind: Mapped[str] = mapped_column(String(16))
     pod: Mapped[str] = mapped_column(String(253))
     owner: Mapped[str] = mapped_column(String(512), index=True)
     instance: Mapped[str] = mapped_column(String(1024), index=True)

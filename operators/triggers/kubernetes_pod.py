@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping, Set
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from bulkhead.pods.failure import classify
 from bulkhead.pods.identity import MANAGED
 from bulkhead.pods.policy import Action, Record
 from bulkhead.runtimes.kubernetes.access import Access
-from bulkhead.runtimes.kubernetes.watch import PodWatch, ended
+from bulkhead.runtimes.kubernetes.watch import Pod, PodWatch, ended
 from operators.clusters import aconnect
 from operators.triggers.pod_logs import PodLogs
 
@@ -26,7 +26,7 @@ SELECTOR = f"{MANAGED}=true"
 """Label selector of the pods that are watched."""
 
 _LOOK_S = 5.0
-_UNSEEN_S = 30.0
+UNSEEN_S = 30.0
 _HOPELESS_S = 10.0
 _watches: dict[Hashable, PodWatch] = {}
 _refusals: dict[Hashable, str] = {}
@@ -131,7 +131,7 @@ class KubernetesPodTrigger(BaseEventTrigger):
         if self.stream_logs:
             logs.look()
         async for changed in shared_stream:
-            if changed and self.name not in changed:
+            if changed and not self._concerned(changed):
                 continue
             event = self._look()
             if event is not None:
@@ -140,28 +140,33 @@ class KubernetesPodTrigger(BaseEventTrigger):
                 logs.look()
         return None
 
-    def _pod(self) -> Mapping[str, Any] | None:
+    def _concerned(self, changed: Set[str]) -> bool:
+        return self.name in changed
+
+    def _view(self) -> Mapping[str, Pod] | None:
+        """The pods of the namespace, once all of them are known."""
         watch = _watches.get(self.shared_stream_key())
-        return watch.pods.get(self.name) if watch else None
+        return watch.pods if watch is not None and watch.synced else None
+
+    def _pod(self) -> Pod | None:
+        """The pod whose logs are followed."""
+        return (self._view() or {}).get(self.name)
 
     async def _open_log(self, query: Mapping[str, str]) -> aiohttp.ClientResponse:
-        watch = _watches.get(self.shared_stream_key())
-        if watch is None:
+        watch, pod = _watches.get(self.shared_stream_key()), self._pod()
+        if watch is None or pod is None:
             raise ConnectionError("nobody watches at the moment")
-        return await watch.open_log(self.name, query)
+        return await watch.open_log(pod["metadata"]["name"], query)
 
     def _look(self) -> dict[str, Any] | None:
         """What the view says of this pod now; None to wait on."""
-        key = self.shared_stream_key()
-        if key in _refusals:
-            return {"why": "refused", "pod": None, "text": _refusals[key]}
-        watch = _watches.get(key)
-        if watch is None or not watch.synced:
-            return None
-        pod, now = watch.pods.get(self.name), time.monotonic()
+        refused, view = self._refused(), self._view()
+        if refused is not None or view is None:
+            return refused
+        pod, now = view.get(self.name), time.monotonic()
         if pod is None:
             # A pod that was created a moment ago may not have reached the watch yet.
-            gone = self._seen or now - self._began > _UNSEEN_S
+            gone = self._seen or now - self._began > UNSEEN_S
             return {"why": "gone", "pod": None, "text": "it is not there any more"} if gone else None
         self._seen = True
         if ended(pod):
@@ -170,6 +175,10 @@ class KubernetesPodTrigger(BaseEventTrigger):
             self._stuck_since = None
             return None
         return self._pending(pod, now)
+
+    def _refused(self) -> dict[str, Any] | None:
+        text = _refusals.get(self.shared_stream_key())
+        return {"why": "refused", "pod": None, "text": text} if text is not None else None
 
     def _pending(self, pod: Mapping[str, Any], now: float) -> dict[str, Any] | None:
         failure = classify(pod)
@@ -209,6 +218,9 @@ class PodGoneTrigger(KubernetesPodTrigger):
         seen = super()._look()
         if seen is not None and seen["why"] != "stuck":
             return seen
+        return self._late()
+
+    def _late(self) -> dict[str, Any] | None:
         late = time.monotonic() - self._began > self.patience_s
         return {"why": "late", "pod": None, "text": f"not gone after {self.patience_s:g} s"} if late else None
 

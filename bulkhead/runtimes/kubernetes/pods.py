@@ -12,6 +12,7 @@ import urllib3
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
+from bulkhead.pods.distributed import GANG
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.identity import MANAGED, matches
 from bulkhead.pods.outcome import Failure, FailureClass
@@ -146,19 +147,22 @@ def end(core: k8s.CoreV1Api, name: str, namespace: str, own: Mapping[str, str], 
     return False, "told to end"
 
 
-def managed_names(core: k8s.CoreV1Api, namespace: str) -> list[str]:
-    """Names of the pods that carry this project's label.
+def managed_names(core: k8s.CoreV1Api, namespace: str) -> dict[str, str]:
+    """Pods that carry this project's label.
 
     Args:
         core: of the cluster.
         namespace: of the pods.
+
+    Returns:
+        By the name of each what it was launched as: itself, or the job that it is a part of.
 
     Raises:
         PodFailedError: the API server refuses, or does not answer.
     """
     with refusal_named("with label " + MANAGED, namespace):
         found = core.list_namespaced_pod(namespace, label_selector=f"{MANAGED}=true", resource_version="0").items
-    return [pod.metadata.name for pod in found]
+    return {pod.metadata.name: pod.metadata.labels.get(GANG, pod.metadata.name) for pod in found}
 
 
 def kept(phase: str, keep: str) -> bool:

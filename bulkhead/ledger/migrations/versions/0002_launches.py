@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("access", sa.JSON, nullable=False),
         sa.Column("place", sa.String(64), nullable=False),
         sa.Column("namespace", sa.String(63), nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("pod", sa.String(253), nullable=False),
         sa.Column("owner", sa.String(512), nullable=False, index=True),
         sa.Column("instance", sa.String(1024), nullable=False, index=True),

@@ -64,7 +64,7 @@ async def test_missing_access_is_named_with_its_role(cluster: kmock.KubernetesEm
 
 async def test_pods_with_the_label_are_named(cluster: kmock.KubernetesEmulator, core: k8s.CoreV1Api) -> None:
     cluster.objects[PODS, "default", "a"] = pod("a")
-    assert await asyncio.to_thread(pods.managed_names, core, "default") == ["a"]
+    assert await asyncio.to_thread(pods.managed_names, core, "default") == {"a": "a"}
 
 
 @pytest.mark.parametrize(

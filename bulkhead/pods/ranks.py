@@ -1,0 +1,125 @@
+"""Which rank of a distributed job failed first: the cause, and not its victims.
+
+A rank that dies takes the others with it: they lose its connection, or are told to end. They leave failures of their
+own, often within the same second. So what only a victim says is recognised by its words; among the rest the first
+counts.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bulkhead.pods.distributed import INDEX
+from bulkhead.pods.failure import classify
+from bulkhead.pods.outcome import Failure, FailureClass
+from bulkhead.pods.status import Phase, parse
+
+_VICTIM = re.compile(
+    r"connection (closed|reset) by peer|broken pipe|ncclRemoteError|remote process exited|"
+    r"ncclSystemError.*socket|DistNetworkError|DistStoreError|recvValue failed|"
+    r"client socket has (timed out|failed)|watchdog got stuck|SignalException|terminated by signal|"
+    r"signal 15|\bSIGTERM\b",
+    re.I,
+)
+_TOLD_TO_END = 143
+"""Exit code of a process that SIGTERM ended."""
+
+
+class Standing(enum.StrEnum):
+    """How a job stands."""
+
+    WAITING = "waiting"
+    FAILING = "failing"
+    """Something failed, and not everything has ended yet."""
+    FAILED = "failed"
+    SUCCEEDED = "succeeded"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a job failed.
+
+    Attributes:
+        pod: name of the pod that failed first.
+        node_rank: its index.
+        node: that it ran on, or an empty string.
+        failure: of it.
+        victims: node ranks that failed because of it.
+    """
+
+    pod: str
+    node_rank: int
+    node: str
+    failure: Failure
+    victims: tuple[int, ...]
+
+
+def standing(pods: Sequence[Mapping[str, Any]], nodes: int) -> Standing:
+    """How a job of so many nodes stands.
+
+    Args:
+        pods: of the job, in their JSON form; those that are known.
+        nodes: how many there have to be.
+    """
+    phases = [pod["status"].get("phase") for pod in pods]
+    if phases.count(Phase.SUCCEEDED) >= nodes:
+        return Standing.SUCCEEDED
+    if Phase.FAILED not in phases:
+        return Standing.WAITING
+    over = all(phase in (Phase.SUCCEEDED, Phase.FAILED) for phase in phases)
+    return Standing.FAILED if over else Standing.FAILING
+
+
+def cause(pods: Sequence[Mapping[str, Any]]) -> Cause | None:
+    """The failure that the others followed from.
+
+    Args:
+        pods: of the job, in their JSON form.
+
+    Returns:
+        The cause; None where nothing failed.
+    """
+    failed = [
+        (_is_victim(pod, failure), _ended_at(pod), rank(pod), pod, failure)
+        for pod in pods
+        if pod["status"].get("phase") == Phase.FAILED and (failure := classify(pod)) is not None
+    ]
+    if not failed:
+        return None
+    failed.sort(key=lambda one: one[:3])
+    _, _, first, pod, failure = failed[0]
+    return Cause(
+        pod=pod["metadata"]["name"],
+        node_rank=first,
+        node=(pod.get("spec") or {}).get("nodeName") or "",
+        failure=failure if failure.rank is not None else failure.model_copy(update={"rank": first}),
+        victims=tuple(one[2] for one in failed[1:]),
+    )
+
+
+def rank(pod: Mapping[str, Any]) -> int:
+    """The node rank of a pod of an Indexed Job; -1 for any other.
+
+    Args:
+        pod: in its JSON form.
+    """
+    metadata = pod["metadata"]
+    found = (metadata.get("labels") or {}).get(INDEX) or (metadata.get("annotations") or {}).get(INDEX)
+    return int(found) if found is not None else -1
+
+
+def _is_victim(pod: Mapping[str, Any], failure: Failure) -> bool:
+    if failure.failure_class is FailureClass.CANCELLED or parse(pod["status"]).exit_code == _TOLD_TO_END:
+        return True
+    if failure.failure_class is not FailureClass.APPLICATION:
+        return False
+    return bool(_VICTIM.search(f"{failure.exception} {failure.message} {failure.evidence}"))
+
+
+def _ended_at(pod: Mapping[str, Any]) -> str:
+    finished = parse(pod["status"]).finished_at
+    return finished.isoformat() if finished else "~"
