@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -21,14 +22,22 @@ class ConfigError(Exception):
 def run(job: Callable[[], Mapping[str, Any]]) -> None:
     """Run a job, leave its outcome, and exit.
 
+    Under ``torchrun`` (its ``RANK`` is set) every process runs this: rank 0 tells the result, and of those that fail
+    the first in each container tells why.
+
     Args:
         job: returns the small JSON object that becomes the outcome's result.
     """
+    rank = os.environ.get("RANK")
     try:
-        Outcome(result=job()).write()
+        result = job()
+        if rank in (None, "0"):
+            Outcome(result=result).write_first()
     except Exception as error:  # noqa: BLE001 - whatever ended the job is reported; nothing is swallowed
         traceback.print_exc()
-        failed(classify(error), error, evidence=traceback.format_exc()[-1500:]).write()
+        failed(
+            classify(error), error, evidence=traceback.format_exc()[-1500:], rank=None if rank is None else int(rank)
+        ).write_first()
         sys.exit(1)
 
 

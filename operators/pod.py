@@ -95,7 +95,7 @@ class PodOperator(BaseOperator):
             except InvalidInputError as wrong:
                 raise AirflowFailException(str(wrong)) from wrong
             # What an earlier try, or one before a clear, left behind ends first: no pod runs twice at once.
-            for before in record(self.bulkhead_conn_id, context, _access(runtime), "default", name):
+            for before in record(self.bulkhead_conn_id, context, access(runtime), "default", name):
                 end(self.bulkhead_conn_id, before)
             try:
                 runtime.launch(pod)
@@ -131,7 +131,7 @@ class PodOperator(BaseOperator):
         except NotFoundError as gone:
             raise AirflowException(f"pod {name} is gone: somebody deleted it ({gone})") from gone
         self.log.info("log of pod %s:\n%s", name, runtime.read_log(name))
-        settle(self.bulkhead_conn_id, _access(runtime), event["namespace"], name, "ended")
+        settle(self.bulkhead_conn_id, access(runtime), event["namespace"], name, "ended")
         if status.phase is Phase.SUCCEEDED:
             return dict(status.outcome.result)
         raise error(name, status.failure or _UNNAMED)
@@ -170,5 +170,10 @@ class PodOperator(BaseOperator):
         )
 
 
-def _access(runtime: LocalRuntime) -> dict[str, str]:
+def access(runtime: LocalRuntime) -> dict[str, str]:
+    """How to reach a local runtime, as the ledger keeps it.
+
+    Args:
+        runtime: it.
+    """
     return {LOCAL_ROOT: str(runtime.layout.root)}

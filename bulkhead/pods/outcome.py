@@ -8,6 +8,7 @@ is structural (class, step, references) is never cut. Larger things go to MLflow
 from __future__ import annotations
 
 import enum
+import fcntl
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -119,6 +120,29 @@ class Outcome(BaseModel):
         target = Path(path or os.environ.get(PATH_VARIABLE, "/dev/termination-log"))
         target.write_text(self.encode(), encoding="utf-8")
 
+    def write_first(self, path: str | Path | None = None) -> bool:
+        """Write, unless an outcome with a failure is there: of several processes of a container the first counts.
+
+        Args:
+            path: see ``write``.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
+        target = Path(path or os.environ.get(PATH_VARIABLE, "/dev/termination-log"))
+        with target.open("a+", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            there = self.decode(file.read())
+            if there is not None and there.failure is not None:
+                return False
+            file.truncate(0)
+            file.write(self.encode())
+        return True
+
     @classmethod
     def decode(cls, text: str | None) -> Outcome | None:
         """Read a termination message.
@@ -137,13 +161,14 @@ class Outcome(BaseModel):
             return None
 
 
-def failed(failure_class: FailureClass, error: BaseException, evidence: str = "") -> Outcome:
+def failed(failure_class: FailureClass, error: BaseException, evidence: str = "", rank: int | None = None) -> Outcome:
     """An outcome that says that an exception ended the job.
 
     Args:
         failure_class: the class.
         error: the exception; its qualified type and text are kept.
         evidence: free text, such as the end of the traceback.
+        rank: of the process, in a distributed job.
 
     Returns:
         The outcome.
@@ -155,6 +180,7 @@ def failed(failure_class: FailureClass, error: BaseException, evidence: str = ""
             message=str(error) or kind.__name__,
             exception=f"{kind.__module__}.{kind.__qualname__}",
             evidence=evidence,
+            rank=rank,
         )
     )
 

@@ -54,3 +54,30 @@ def test_torchs_own_error_is_recognised() -> None:
     import torch
 
     assert classify(torch.OutOfMemoryError("CUDA out of memory")) is FailureClass.GPU_OOM
+
+
+# Under torchrun
+
+
+def test_rank_0_alone_tells_the_result(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rank in ("1", "0", "2"):
+        monkeypatch.setenv("RANK", rank)
+        run(lambda rank=rank: {"rank": rank})
+    assert Outcome.decode(left.read_text()) == Outcome(result={"rank": "0"})
+
+
+def test_of_several_that_fail_the_first_counts(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def job(rank: str) -> dict[str, str]:
+        if rank == "0":
+            return {"rank": "0"}
+        raise RuntimeError(f"rank {rank}")
+
+    for rank in ("0", "3", "1"):
+        monkeypatch.setenv("RANK", rank)
+        try:
+            run(lambda rank=rank: job(rank))
+        except SystemExit:
+            assert rank != "0"
+    outcome = Outcome.decode(left.read_text())
+    assert outcome is not None and outcome.failure is not None
+    assert (outcome.failure.message, outcome.failure.rank) == ("rank 3", 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 from bulkhead.runtimes.local.layout import PodFiles
 from bulkhead.runtimes.local.limits import Limits
 
+_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -45,10 +47,11 @@ def start(
     """
     spec = pod["spec"]["containers"][0]
     paths = _paths(spec, files)
-    argv = [_map(word, paths) for word in [*spec["command"], *(spec.get("args") or [])]]
     environment = {**_base_environment(files), **extra_env}
     for variable in spec.get("env") or []:
-        environment[variable["name"]] = _map(_value(variable, files), paths)
+        environment[variable["name"]] = _map(_value(variable, files, environment), paths)
+    words = [*spec["command"], *(spec.get("args") or [])]
+    argv = [_map(_expand(word, environment), paths) for word in words]
     working = _map(spec["workingDir"], paths) if spec.get("workingDir") else str(files.folder)
 
     def prepare() -> None:
@@ -134,10 +137,15 @@ def _map(text: str, paths: Mapping[str, str]) -> str:
     return text
 
 
-def _value(variable: Mapping[str, Any], files: PodFiles) -> str:
+def _expand(text: str, environment: Mapping[str, str]) -> str:
+    """``$(NAME)`` by the variable's value, as Kubernetes has it: ``$$`` is a dollar, what is unknown stays."""
+    return _REFERENCE.sub(lambda found: "$" if found[0] == "$$" else environment.get(found[1], found[0]), text)
+
+
+def _value(variable: Mapping[str, Any], files: PodFiles, environment: Mapping[str, str]) -> str:
     reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
     if reference is None:
-        return str(variable.get("value") or "")
+        return _expand(str(variable.get("value") or ""), environment)
     path: Path = files.layout.secrets / reference["name"] / reference["key"]
     try:
         return path.read_text(encoding="utf-8")

@@ -103,6 +103,20 @@ class LocalRuntime:
         write_json(files.status, lost)
         return parse(lost)
 
+    def document(self, name: str, namespace: str = "default") -> dict[str, Any]:
+        """A pod with its status, in the JSON form of Kubernetes.
+
+        Args:
+            name: of the pod.
+            namespace: of the pod.
+
+        Raises:
+            NotFoundError: there is no such pod.
+        """
+        self.status(name, namespace)  # so that a lost supervisor shows
+        files = self._files(name, namespace)
+        return {**(read_json(files.spec) or {}), "status": self._read_status(files)}
+
     def list(self, selector: Mapping[str, str]) -> Iterator[k8s.V1ObjectMeta]:
         """Metadata of the pods whose labels match.
 

@@ -47,6 +47,13 @@ def test_command_and_args_are_joined_and_never_seen_by_a_shell(runtime: LocalRun
     logged(runtime, "['$HOME; true', 'b c']")
 
 
+def test_references_to_variables_are_expanded_as_kubernetes_does(run_pod: Run, runtime: LocalRuntime) -> None:
+    env = {"RANK": "3", "WHO": "rank $(RANK)", "LATER": "$(NOT_YET)", "NOT_YET": "x"}
+    words = ["import sys, os; print(sys.argv[1:], os.environ['LATER'])", "$(WHO)", "--n=$(RANK)", "$$(RANK)", "$(NONE)"]
+    run_pod(["python", "-c", *words], env=env)
+    assert "['rank 3', '--n=3', '$(RANK)', '$(NONE)'] $(NOT_YET)" in runtime.read_log("job")
+
+
 def test_the_environment_is_the_specs_and_not_the_launchers(run_pod: Run, runtime: LocalRuntime, monkeypatch) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "secret")
     run_pod(python("import os; print(dict(os.environ))"), env={"SEED": "7"})

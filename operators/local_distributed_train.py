@@ -1,0 +1,152 @@
+"""Distributed training on this machine: each node a pod of the local runtime, all of them found by the same names."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from bulkhead.errors import BulkheadError, InvalidInputError, NotFoundError
+from bulkhead.pods.distributed import GANG, INDEX, NODE_RANK, TORCHRUN, Gang
+from bulkhead.pods.exceptions import error
+from bulkhead.pods.ranks import Standing, cause, standing
+from bulkhead.pods.spec import build
+from bulkhead.pods.status import parse
+from bulkhead.runtimes.local.runtime import LocalRuntime
+from operators.hooks import LocalRuntimeHook
+from operators.identity import identity
+from operators.launches import end, record, settle
+from operators.pod import PodOperator, access
+from operators.triggers.local_gang import LocalGangTrigger, documents, end_nodes, node_names
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_KIND = "Gang"
+
+
+class LocalDistributedTrainOperator(PodOperator):
+    """What ``DistributedTrainOperator`` does on Kubernetes, as processes of the worker's machine.
+
+    Args:
+        command: without ``torchrun=False``: the program and its arguments, started by ``torchrun`` on each node.
+        nodes: pods.
+        processes_per_node: by default one a GPU, at least one.
+        torchrun: whether ``torchrun`` starts the program; else ``command`` is run as it is.
+        kwargs: of ``PodOperator``; ``gpus``, ``cpu`` and ``memory`` are those of each node.
+
+    Raises:
+        InvalidInputError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        command: Sequence[str],
+        nodes: int,
+        processes_per_node: int | None = None,
+        torchrun: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(command=[*(TORCHRUN if torchrun else ()), *command], **kwargs)
+        self.nodes, self.gang = nodes, Gang(nodes, processes_per_node or max(1, self.gpus))
+
+    def execute(self, context: Context) -> Any:
+        """Launch all nodes, or find them, and defer.
+
+        Args:
+            context: of the task.
+
+        Returns:
+            The result of node rank 0, where the job had succeeded already.
+        """
+        runtime = LocalRuntimeHook(self.local_conn_id).runtime()
+        name = self._own_gang(runtime, context)
+        if name is None:
+            name = identity(context).pod_name(context["ti"].try_number)
+            self._launch(runtime, name, context)
+        self._launched = (runtime, name)
+        event = {"name": name, "namespace": "default"}
+        if self._standing(runtime, name) in (Standing.SUCCEEDED, Standing.FAILED):
+            return self.resume(context, event)
+        trigger = LocalGangTrigger(str(runtime.layout.root), name, self.nodes)
+        self.defer(trigger=trigger, method_name="resume", timeout=self.deadline + timedelta(minutes=5))
+        return None
+
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Read how the job ended; end what is left of it.
+
+        Args:
+            context: of the task.
+            event: of the trigger: name of the job.
+
+        Returns:
+            The result of the outcome of node rank 0.
+
+        Raises:
+            PodFailedError: it failed; a type for each class of failure, of the rank that failed first.
+            AirflowException: it is gone.
+        """
+        runtime, name = LocalRuntimeHook(self.local_conn_id).runtime(), event["name"]
+        try:
+            found = documents(runtime, name, self.nodes)
+        except NotFoundError as gone:
+            raise AirflowException(f"job {name} is gone: somebody deleted it ({gone})") from gone
+        failed = cause(found)
+        end_nodes(runtime, name, self.nodes, "another rank of its job failed")
+        settle(self.bulkhead_conn_id, access(runtime), "default", name, "ended")
+        for number in dict.fromkeys((0, *([failed.node_rank] if failed else []))):
+            self.log.info("log of node rank %d:\n%s", number, runtime.read_log(node_names(name, self.nodes)[number]))
+        if failed is not None:
+            message = f"node rank {failed.node_rank} of {self.nodes} failed first: {failed.failure.message}"
+            raise error(name, failed.failure.model_copy(update={"message": message}), failed.node)
+        return dict(parse(found[0]["status"]).outcome.result)
+
+    def on_kill(self) -> None:
+        """The task process was told to end: take all nodes down."""
+        if self._launched is not None:
+            runtime, name = self._launched
+            end_nodes(runtime, name, self.nodes, "its task was killed")
+
+    def _launch(self, runtime: LocalRuntime, name: str, context: Context) -> None:
+        environment = replace(self.gang, port=_free_port()).environment("127.0.0.1")
+        request = self._request(name, context)
+        for before in record(self.bulkhead_conn_id, context, access(runtime), "default", name, kind=_KIND):
+            end(self.bulkhead_conn_id, before)
+        try:
+            for rank, node in enumerate(node_names(name, self.nodes)):
+                told = {**environment, NODE_RANK: str(rank), **request.env}
+                labels = {**request.labels, GANG: name, INDEX: str(rank)}
+                runtime.launch(build(replace(request, name=node, env=told, labels=labels)))
+        except BulkheadError as wrong:  # all or nothing
+            end_nodes(runtime, name, self.nodes, f"another node could not be launched: {wrong}")
+            if isinstance(wrong, InvalidInputError):
+                raise AirflowFailException(str(wrong)) from wrong
+            raise
+        self.log.info("launched %d nodes of %s: %s", self.nodes, name, " ".join(self.command))
+
+    def _own_gang(self, runtime: LocalRuntime, context: Context) -> str | None:
+        """A job of this episode that is worth waiting for, or that has succeeded."""
+        for metadata in runtime.list({**identity(context).labels(), INDEX: "0"}):
+            name = str(metadata.labels[GANG])
+            if self._standing(runtime, name) in (Standing.WAITING, Standing.SUCCEEDED):
+                self.log.info("found job %s of an earlier try", name)
+                return name
+        return None
+
+    def _standing(self, runtime: LocalRuntime, name: str) -> Standing:
+        try:
+            return standing(documents(runtime, name, self.nodes), self.nodes)
+        except NotFoundError:  # a launcher died half-way through
+            return Standing.FAILED
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
