@@ -31,6 +31,8 @@ class Api:
         self._watchers: set[asyncio.Queue[bytes]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._version = 0
+        self._changed: dict[str, asyncio.Event] = {}
+        self._peers: set[Any] = set()
         self.counts: Counter[str] = Counter()
         self.ended: dict[str, float] = {}
 
@@ -54,6 +56,8 @@ class Api:
             what = request.path.rsplit("/", 1)[-1] if "name" not in request.match_info else "pod"
             kind = "WATCH" if "watch" in request.query else request.method
             self.counts[f"{kind} {'log' if request.path.endswith('/log') else what}"] += 1
+            if request.transport is not None:
+                self._peers.add(request.transport.get_extra_info("peername"))
         return await handler(request)
 
     async def _create(self, request: web.Request) -> web.Response:
@@ -87,6 +91,8 @@ class Api:
         self._version += 1
         self._pods[name]["status"] = status
         self._pods[name]["metadata"]["resourceVersion"] = str(self._version)
+        self._changed.setdefault(name, asyncio.Event()).set()
+        self._changed[name] = asyncio.Event()
         self._tell_watchers(kind, self._pods[name])
 
     def _tell_watchers(self, kind: str, pod: dict[str, Any]) -> None:
@@ -127,15 +133,25 @@ class Api:
         self._tell_watchers("DELETED", pod)
         return web.json_response(pod)
 
-    async def _log(self, request: web.Request) -> web.Response:
-        return web.Response(text="2026-11-24T10:00:00.000000000Z a line\n")
+    async def _log(self, request: web.Request) -> web.StreamResponse:
+        """One line; a log that is followed ends with its pod."""
+        name, line = request.match_info["name"], b"2026-11-24T10:00:00.000000000Z a line\n"
+        if request.query.get("follow", "").lower() != "true":
+            return web.Response(body=line)
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        await answer.write(line)
+        while name in self._pods and self._pods[name]["status"]["phase"] in ("Pending", "Running"):
+            await self._changed[name].wait()
+        await answer.write_eof()
+        return answer
 
     async def _events(self, request: web.Request) -> web.Response:
         metadata = {"resourceVersion": str(self._version)}
         return web.json_response({"kind": "EventList", "apiVersion": "v1", "metadata": metadata, "items": []})
 
     async def _tell(self, request: web.Request) -> web.Response:
-        return web.json_response({"counts": self.counts, "ended": self.ended})
+        return web.json_response({"counts": self.counts, "ended": self.ended, "connections": len(self._peers)})
 
 
 def _selected(pod: dict[str, Any], selector: str) -> bool:

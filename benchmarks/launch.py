@@ -1,9 +1,10 @@
-"""``python -m benchmarks.launch``: waiting for many pods, against stock deferrable KubernetesPodOperator in one run.
+"""``python -m benchmarks.launch``: waiting for many pods, against stock KubernetesPodOperator in one run.
 
-Both wait for the same pods (5 s Pending, 10 to 60 s Running, started within 5 s) of the same counting API server, each
-in one event loop as in a triggerer, with Airflow's own shared-stream manager for the shared watch. Measured: API
-requests a pod, CPU seconds of the waiting process, event-loop lag, and how late the end of a pod is noticed. What the
-worker asks (create, read, delete) is measured on one pod and added.
+All wait for the same kind of pods (5 s Pending, 10 to 60 s Running, started within 5 s) of the same counting API
+server, each in one event loop as in a triggerer, with Airflow's own shared-stream manager for the shared watch; the
+stock operator also with one client for all of its calls, and in worker threads. Measured: API requests a pod,
+connections, CPU seconds of the waiting process, event-loop lag, and how late the end of a pod is noticed. What the
+worker asks for one pod (create, read, delete) is measured and added.
 """
 
 from __future__ import annotations
@@ -19,19 +20,23 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import quantiles
 from types import SimpleNamespace
 from typing import Any
 
 import yaml
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger as StockTrigger
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.shared_stream import SharedStreamManager
+from kubernetes_asyncio.client import ApiClient
 
 from operators.gpu_pod import GpuPodOperator
 from operators.triggers.kubernetes_pod import KubernetesPodTrigger
@@ -99,7 +104,7 @@ def bulkhead(config: str) -> Wait:
 
     async def wait(name: str, config_path: str) -> float:
         access = {"kubernetes_conn_id": None, "in_cluster": None, "cluster_context": None, "config_file": config_path}
-        trigger, number = KubernetesPodTrigger(name, "default", access, 600), next(numbers)
+        trigger, number = KubernetesPodTrigger(name, "default", access, 600, stream_logs=True), next(numbers)
         key = trigger.shared_stream_key()
         stream = manager.subscribe(trigger_id=number, trigger=trigger, key=key)
         try:
@@ -112,16 +117,41 @@ def bulkhead(config: str) -> Wait:
     return wait
 
 
-def stock(config: str) -> Wait:
+class ReusedClientHook(AsyncKubernetesHook):
+    """The provider's hook with one client for all calls, as an open pull request has it."""
+
+    _shared: ApiClient | None = None
+
+    @asynccontextmanager
+    async def get_conn(self) -> AsyncIterator[ApiClient]:
+        """The one client."""
+        if type(self)._shared is None:
+            await self._load_config()
+            type(self)._shared = ApiClient(self.client_configuration)
+        yield type(self)._shared
+
+
+class ReusedClientTrigger(StockTrigger):
+    """The provider's trigger with that hook."""
+
+    @cached_property
+    def hook(self) -> AsyncKubernetesHook:
+        """The hook."""
+        return ReusedClientHook(conn_id=self.kubernetes_conn_id, config_dict=self.config_dict)
+
+
+def stock(config: str, kind: type[StockTrigger] = StockTrigger) -> Wait:
     """The provider's deferrable trigger, with its defaults.
 
     Args:
         config: path of a kubeconfig.
+        kind: of the trigger.
     """
     document = yaml.safe_load(Path(config).read_text())
+    ReusedClientHook._shared = None  # each run has its own server and event loop
 
     async def wait(name: str, config_path: str) -> float:
-        trigger = StockTrigger(
+        trigger = kind(
             pod_name=name,
             pod_namespace="default",
             trigger_start_time=datetime.now(UTC),
@@ -136,26 +166,54 @@ def stock(config: str) -> Wait:
     return wait
 
 
-async def run(wait: Wait, url: str, config: str, pods: int) -> dict[str, float]:
+def in_the_worker(config: str) -> Wait:
+    """The provider's operator without deferring: a thread, and a worker slot, for as long as its pod runs.
+
+    Args:
+        config: path of a kubeconfig.
+    """
+    pool = ThreadPoolExecutor(1000)
+
+    async def wait(name: str, config_path: str) -> float:
+        run_s = random.Random(name).uniform(SHORTEST_S, LONGEST_S)
+        operator = KubernetesPodOperator(task_id="t", deferrable=False, **_pod_arguments(name, config_path, run_s))
+        await asyncio.get_running_loop().run_in_executor(pool, operator.execute, _context())
+        return time.time()
+
+    return wait
+
+
+CONTENDERS: dict[str, tuple[Callable[[str], Wait], bool]] = {
+    "bulkhead": (bulkhead, True),
+    "stock": (stock, True),
+    "stock, one client": (partial(stock, kind=ReusedClientTrigger), True),
+    "stock, in the worker": (in_the_worker, False),
+}
+"""How each waits, and whether it does so for a pod that is there already."""
+
+
+async def run(contender: str, url: str, config: str, pods: int) -> dict[str, float]:
     """Wait for so many pods at once.
 
     Args:
-        wait: of the contender.
+        contender: one of ``CONTENDERS``.
         url: of the API server.
         config: path of a kubeconfig.
         pods: how many.
 
     Returns:
-        Requests a pod, CPU seconds, loop lag and detection latency.
+        Requests a pod, connections, CPU seconds, loop lag and detection latency.
     """
-    rng = random.Random(pods)
+    make, deferring = CONTENDERS[contender]
+    rng, wait = random.Random(pods), make(config)
     begin_cpu, lags, noticed = _cpu_s(), [], {}
     watcher = asyncio.ensure_future(_lag(lags))
 
     async def one(number: int) -> None:
         await asyncio.sleep(rng.uniform(0, SPREAD_S))
         name = f"pod-{number}"
-        await asyncio.to_thread(_create, url, name, rng.uniform(SHORTEST_S, LONGEST_S))
+        if deferring:
+            await asyncio.to_thread(_create, url, name, rng.uniform(SHORTEST_S, LONGEST_S))
         noticed[name] = await wait(name, config)
 
     await asyncio.gather(*(one(number) for number in range(pods)))
@@ -163,9 +221,12 @@ async def run(wait: Wait, url: str, config: str, pods: int) -> dict[str, float]:
     cpu = _cpu_s() - begin_cpu
     seen = counts(url)
     late = [noticed[name] - ended for name, ended in seen["ended"].items()]
-    requests = sum(seen["counts"].values()) - pods  # the creates are the benchmark's own
+    requests = sum(seen["counts"].values()) - (pods if deferring else 0)  # these creates are the benchmark's own
+    if contender == "bulkhead":  # beyond so many pods at once, the worker reads the log
+        requests += pods - seen["counts"].get("GET log", 0)
     return {
         "wait_requests_a_pod": round(requests / pods, 3),
+        "connections": seen["connections"] - (pods if deferring else 0),
         "cpu_s": round(cpu, 2),
         "lag_max_s": round(max(lags), 3),
         "late_p50_s": round(_quantile(late, 50), 3),
@@ -182,17 +243,7 @@ def worker_requests(kind: type[KubernetesPodOperator], **more: Any) -> int:
     """
     with api_server() as url, tempfile.TemporaryDirectory() as folder, _ledger(folder):
         config = kubeconfig(url, folder)
-        operator = kind(
-            task_id="t",
-            name="t",
-            namespace="default",
-            image="i",
-            labels={"run-s": "0.1"},
-            kubernetes_conn_id=None,
-            config_file=config,
-            deferrable=True,
-            **more,
-        )
+        operator = kind(task_id="t", deferrable=True, **_pod_arguments("t", config, 0.1), **more)
         context = _context()
         try:
             operator.execute(context)
@@ -222,6 +273,18 @@ def _ledger(folder: str) -> Iterator[None]:
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _pod_arguments(name: str, config: str, run_s: float) -> dict[str, Any]:
+    return {
+        "name": name,
+        "random_name_suffix": False,
+        "namespace": "default",
+        "image": "i",
+        "labels": {"run-s": f"{run_s:.3f}"},
+        "kubernetes_conn_id": None,
+        "config_file": config,
+    }
 
 
 def _context() -> Any:
@@ -266,22 +329,20 @@ def _quantile(values: list[float], percent: int) -> float:
 def main() -> None:
     """Run the contenders and print one JSON line."""
     parser = argparse.ArgumentParser(prog="benchmarks.launch", description=__doc__)
-    parser.add_argument("--pods", type=int, nargs="+", default=[10, 100, 250], help="for both")
-    parser.add_argument("--alone", type=int, nargs="*", default=[1000], help="for ours alone: too many for the other")
+    parser.add_argument("--pods", type=int, nargs="+", default=[10, 100, 250, 1000])
+    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS))
     arguments = parser.parse_args()
-    workers = {"bulkhead": worker_requests(GpuPodOperator, gpus=1), "stock": worker_requests(KubernetesPodOperator)}
+    deferred = worker_requests(KubernetesPodOperator)
+    workers = {"bulkhead": worker_requests(GpuPodOperator), "stock": deferred, "stock, one client": deferred}
     print(f"requests of the worker for one pod: {workers}", file=sys.stderr)
-    plan = [(pods, name) for pods in arguments.pods for name in ("stock", "bulkhead")]
-    plan += [(pods, "bulkhead") for pods in arguments.alone]
     results: dict[str, dict[str, dict[str, float]]] = {}
-    for pods, name in plan:
-        with api_server() as url, tempfile.TemporaryDirectory() as folder:
-            config = kubeconfig(url, folder)
-            wait = bulkhead(config) if name == "bulkhead" else stock(config)
-            found = asyncio.run(run(wait, url, config, pods))
-        found["requests_a_pod"] = round(found["wait_requests_a_pod"] + workers[name], 3)
-        results.setdefault(str(pods), {})[name] = found
-        print(f"{pods} pods, {name}: {found}", file=sys.stderr, flush=True)
+    for pods in arguments.pods:
+        for name in arguments.contenders:
+            with api_server() as url, tempfile.TemporaryDirectory() as folder:
+                found = asyncio.run(run(name, url, kubeconfig(url, folder), pods))
+            found["requests_a_pod"] = round(found["wait_requests_a_pod"] + workers.get(name, 0), 3)
+            results.setdefault(str(pods), {})[name] = found
+            print(f"{pods} pods, {name}: {found}", file=sys.stderr, flush=True)
     print(json.dumps({"metric": "launch", "worker_requests": workers, "pods": results}))
 
 
