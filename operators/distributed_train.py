@@ -83,9 +83,11 @@ class DistributedTrainOperator(GpuPodOperator):
         return {**made, "limit": self._limit(wanted)}
 
     def _wait(self, found: dict[str, Any], context: Context) -> Any:
+        name, namespace = found["metadata"]["name"], found["metadata"]["namespace"]
+        self._tell_where(context, name, namespace)
         trigger = KubernetesGangTrigger(
-            found["metadata"]["name"],
-            found["metadata"]["namespace"],
+            name,
+            namespace,
             access_of(self),
             self.startup_timeout_seconds,
             self.gang.nodes,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 from airflow.providers.cncf.kubernetes.utils.pod_manager import OnFinishAction
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from kubernetes import client as k8s
@@ -146,15 +147,16 @@ class GpuPodOperator(KubernetesPodOperator):
             pod = super().build_pod_request_obj(context, dry_run=dry_run)
         finally:
             self.do_xcom_push = push
+        pod = _typed(pod)
         changed = changes_for(self, context) if context else Changes()
         container = pod.spec.containers[0]
         self._check_image(container.image)
         pod.metadata.labels[MANAGED] = "true"
         if self.kueue_queue:
             pod.metadata.labels[_KUEUE_LABEL] = self.kueue_queue
-        if context is not None:
+        if context:
             task = identity(context)
-            pod.metadata.name = task.pod_name(context["ti"].try_number)
+            pod.metadata.name = task.pod_name(context["ti"].try_number, pod.metadata.name)
             pod.metadata.labels.update(task.labels())
         told = {PATH_VARIABLE: container.termination_message_path or TERMINATION_LOG}
         if changed.resume_from:
@@ -196,6 +198,7 @@ class GpuPodOperator(KubernetesPodOperator):
 
     def _wait(self, found: k8s.V1Pod, context: Context) -> Any:
         self.pod, name, namespace = found, found.metadata.name, found.metadata.namespace
+        self._tell_where(context, name, namespace)
         document: dict[str, Any] = k8s.ApiClient().sanitize_for_serialization(found)
         if parse(document.get("status") or {}).ended:
             return self.resume(context, {"name": name, "namespace": namespace, "why": "ended", "pod": document})
@@ -209,6 +212,12 @@ class GpuPodOperator(KubernetesPodOperator):
         )
         self.defer(trigger=trigger, method_name="resume", timeout=self._limit(found))
         return None
+
+    def _tell_where(self, context: Context, name: str, namespace: str) -> None:
+        """As KubernetesPodOperator does: other tasks may want to look at the pod."""
+        if self.do_xcom_push:
+            context["ti"].xcom_push(key="pod_name", value=name)
+            context["ti"].xcom_push(key="pod_namespace", value=namespace)
 
     def _limit(self, pod: k8s.V1Pod) -> timedelta | None:
         """When to give a pod up that should long have ended by itself."""
@@ -337,6 +346,11 @@ class GpuPodOperator(KubernetesPodOperator):
             if self.require_digest:
                 raise InvalidInputError("image", image, remedy)
             self.log.warning("image = %r: %s", image, remedy)
+
+
+def _typed(pod: k8s.V1Pod) -> k8s.V1Pod:
+    """The pod with every part of it as a model: KubernetesPodOperator takes dictionaries as they are."""
+    return PodGenerator.deserialize_model_dict(k8s.ApiClient().sanitize_for_serialization(pod))
 
 
 def _failure(named: FailureClass, kind: str, message: str) -> Failure:

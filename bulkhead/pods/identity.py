@@ -80,13 +80,14 @@ class TaskIdentity:
         """Kubernetes labels that select every pod of this episode (values are hashed to fit 63 characters)."""
         return {**self.instance_labels(), LABEL_PREFIX + "episode": _digest(self.key)}
 
-    def pod_name(self, try_number: int) -> str:
-        """A DNS-1123 name, unique for the episode and try.
+    def pod_name(self, try_number: int, prefix: str | None = None) -> str:
+        """A DNS-1123 name of at most 63 characters, unique for the episode and try.
 
         Args:
             try_number: Airflow's, from 1.
+            prefix: of the author's; by default the task's id.
         """
-        return f"{_label(self.task_id)[:32].strip('-')}-{_digest(self.key)}-{try_number}"
+        return f"{_label(prefix or self.task_id)[:32].strip('-')}-{_digest(self.key)}-{try_number}"
 
 
 def run_owner(dag_id: str, run_id: str) -> str:

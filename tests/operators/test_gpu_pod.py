@@ -110,6 +110,48 @@ async def test_the_pod_is_named_labelled_hardened_and_asks_for_gpus(
     assert len(spec["containers"]) == 1, "no XCom sidecar"
 
 
+@pytest.mark.parametrize("push", [True, False])
+async def test_other_tasks_can_see_which_pod_it_is(
+    operator: Callable[..., GpuPodOperator], context: Context, push: bool
+) -> None:
+    pushed: dict[str, Any] = {}
+    trigger = await _launch(operator(do_xcom_push=push), context("train", xcoms=pushed))
+    assert pushed == ({"pod_name": trigger.name, "pod_namespace": "default"} if push else {})
+
+
+async def test_the_authors_name_begins_the_pods(
+    cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context
+) -> None:
+    task = context("train")
+    trigger = await _launch(operator(name="Nightly_Run"), task)
+    assert trigger.name == identity(task).pod_name(1, "nightly-run")
+    assert trigger.name.startswith("nightly-run-")
+
+
+def test_parts_of_the_pod_may_be_given_as_dictionaries() -> None:
+    """As KubernetesPodOperator takes them."""
+    job = GpuPodOperator(
+        task_id="t",
+        image=DIGEST,
+        security_context={"runAsUser": 1000},
+        container_security_context={"runAsGroup": 1000},
+        affinity={"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+        gpu_memory_gib=40,
+    )
+    spec = job.build_pod_request_obj(dry_run=True).spec
+    assert (spec.security_context.run_as_user, spec.security_context.run_as_non_root) == (1000, True)
+    own = spec.containers[0].security_context
+    assert (own.run_as_group, own.allow_privilege_escalation) == (1000, False)
+    required = spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution
+    assert required.node_selector_terms[0].match_expressions[0].values == ["40959"]
+
+
+def test_a_dictionary_is_no_way_around_the_hardening() -> None:
+    job = GpuPodOperator(task_id="t", image=DIGEST, container_security_context={"privileged": True})
+    with pytest.raises(InvalidInputError, match="privileged"):
+        job.build_pod_request_obj(dry_run=True)
+
+
 async def test_the_log_is_read_once_at_the_end(
     cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context, capsys: Any
 ) -> None:
