@@ -266,6 +266,8 @@ class GpuPodOperator(KubernetesPodOperator):
         if failure is not None and status.exit_code in self.skip_on_exit_code:
             raise AirflowSkipException(f"pod {name} ended with exit code {status.exit_code}: skipped, as asked for")
         if failure is not None:
+            if self.do_xcom_push and status.outcome.result:  # as KubernetesPodOperator does with what a pod left
+                context["ti"].xcom_push(key="return_value", value=dict(status.outcome.result))
             raise error(name, failure, node)
         return dict(status.outcome.result)
 

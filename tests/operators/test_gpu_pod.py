@@ -12,6 +12,7 @@ from kubernetes import client as k8s
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
 from bulkhead.pods.exceptions import (
+    ApplicationFailedError,
     ClusterUnreachableError,
     HostOutOfMemoryError,
     NodeLostError,
@@ -244,6 +245,17 @@ async def test_a_failure_has_a_type_and_its_node(
         await _resume(job, task, _event(trigger, status, why))
     if status is not None:
         assert caught.value.node == "gpu-7"
+
+
+async def test_what_a_failed_pod_had_found_is_not_lost(
+    operator: Callable[..., GpuPodOperator], context: Context
+) -> None:
+    pushed: dict[str, Any] = {}
+    job, task = operator(), context("train", xcoms=pushed)
+    trigger = await _launch(job, task)
+    with pytest.raises(ApplicationFailedError):
+        await _resume(job, task, _event(trigger, _ended(1, Outcome(result={"epochs": 3}).encode())))
+    assert pushed["return_value"] == {"epochs": 3}
 
 
 async def test_an_exit_code_may_mean_to_skip(operator: Callable[..., GpuPodOperator], context: Context) -> None:
