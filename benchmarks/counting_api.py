@@ -1,7 +1,8 @@
 """``python -m benchmarks.counting_api``: a Kubernetes API for pods that counts its requests and plays the kubelet.
 
-A pod is Pending for ``pending_s``, Running for the seconds of its label ``run-s``, then Succeeded; both are counted
-from its creation. It prints its port; ``GET /counts`` tells requests by kind and when each pod ended.
+A pod is Pending for ``pending_s``, Running for the seconds of its label ``run-s`` (by default 1), then Succeeded. It
+prints its port; ``GET /counts`` tells requests by kind, connections, when each pod ended, and how many pods there were
+at most that had not ended.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import json
 import sys
 import time
+import uuid
 from collections import Counter
 from typing import Any
 
@@ -33,6 +35,7 @@ class Api:
         self._version = 0
         self._changed: dict[str, asyncio.Event] = {}
         self._peers: set[Any] = set()
+        self.most_at_once = 0
         self.counts: Counter[str] = Counter()
         self.ended: dict[str, float] = {}
 
@@ -63,10 +66,15 @@ class Api:
     async def _create(self, request: web.Request) -> web.Response:
         pod = await request.json()
         name = pod["metadata"]["name"]
+        if name in self._pods:
+            return web.json_response({"kind": "Status", "code": 409, "message": "already exists"}, status=409)
         pod["metadata"].setdefault("namespace", request.match_info["namespace"])
+        pod["metadata"]["uid"] = str(uuid.uuid4())
         self._pods[name] = pod
         self._set(name, {"phase": "Pending"}, "ADDED")
-        task = asyncio.create_task(self._live(name, float(pod["metadata"]["labels"]["run-s"])))
+        active = [one for one in self._pods.values() if one["status"]["phase"] in ("Pending", "Running")]
+        self.most_at_once = max(self.most_at_once, len(active))
+        task = asyncio.create_task(self._live(name, float(pod["metadata"]["labels"].get("run-s", 1))))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return web.json_response(pod, status=201)
@@ -151,7 +159,8 @@ class Api:
         return web.json_response({"kind": "EventList", "apiVersion": "v1", "metadata": metadata, "items": []})
 
     async def _tell(self, request: web.Request) -> web.Response:
-        return web.json_response({"counts": self.counts, "ended": self.ended, "connections": len(self._peers)})
+        told = {"counts": self.counts, "ended": self.ended, "connections": len(self._peers)}
+        return web.json_response({**told, "most_at_once": self.most_at_once, "pods": list(self._pods)})
 
 
 def _selected(pod: dict[str, Any], selector: str) -> bool:

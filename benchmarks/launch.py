@@ -49,9 +49,13 @@ Wait = Callable[[str, str], Coroutine[Any, Any, float]]
 
 
 @contextmanager
-def api_server() -> Iterator[str]:
-    """A fresh counting API server; yields its URL."""
-    command = [sys.executable, "-m", "benchmarks.counting_api", str(PENDING_S)]
+def api_server(pending_s: float | None = None) -> Iterator[str]:
+    """A fresh counting API server; yields its URL.
+
+    Args:
+        pending_s: seconds that a pod is Pending; None for those of the benchmark.
+    """
+    command = [sys.executable, "-m", "benchmarks.counting_api", str(PENDING_S if pending_s is None else pending_s)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_ROOT)
     assert process.stdout is not None
     try:

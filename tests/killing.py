@@ -34,8 +34,20 @@ class Effects:
         Args:
             engine: of the ledger.
         """
+        self.watch_engine(engine)
+        self.watch_process()
+
+    def watch_engine(self, engine: Engine) -> None:
+        """Begin with the transactions of a ledger.
+
+        Args:
+            engine: of the ledger.
+        """
         event.listen(engine, "commit", lambda _: self._meet("before commit"))
         event.listen(engine, "checkin", lambda *_: self._meet("after transaction"))
+
+    def watch_process(self) -> None:
+        """Begin with everything that the interpreter reports."""
         sys.addaudithook(self._audit)
 
     def _audit(self, name: str, arguments: tuple[Any, ...]) -> None:
