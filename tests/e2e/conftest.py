@@ -1,20 +1,27 @@
 """One demo for all: run to its end by its own command, left running, and harmed afterwards."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes import client as k8s
 
+from benchmarks.launch import api_server, kubeconfig
 from bulkhead import settings
 from bulkhead.control import Control
 from bulkhead.demo.airflow_client import AirflowClient
+from bulkhead.pods.identity import matches, run_labels, run_owner
+from bulkhead.runtimes.kubernetes.access import Access, client
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +81,35 @@ class Kept:
         """Wait for a state of a task."""
         until(lambda: self.airflow.task_states(dag_id, run_id)[task_id] == state, f"{task_id} to be {state}", limit_s)
 
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """Kill an Airflow component by SIGKILL; start it again afterwards, as the demo had started it."""
+        pids = self.components(name)
+        leader = min(pids)
+        environment = dict(
+            word.split("=", 1) for word in Path(f"/proc/{leader}/environ").read_text().split("\0") if "=" in word
+        )
+        command = Path(f"/proc/{leader}/cmdline").read_text().split("\0")[:-1]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        try:
+            yield
+        finally:
+            logs = self.folder / "logs"
+            with (logs / f"airflow-{name}-again.log").open("ab") as log:
+                again = subprocess.Popen(
+                    command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=logs
+                )
+            # The demo's own stop must end it too.
+            record = logs / "processes.json"
+            started = Path(f"/proc/{again.pid}/stat").read_text().rpartition(")")[2].split()[19]
+            own = {"name": f"airflow-{name}", "pid": again.pid, "started": started}
+            record.write_text(json.dumps([*json.loads(record.read_text()), own]))
+
+    def without_triggerer(self) -> AbstractContextManager[None]:
+        """See ``without``."""
+        return self.without("triggerer")
+
 
 def _session(entry: Path) -> int:
     try:
@@ -83,11 +119,53 @@ def _session(entry: Path) -> int:
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+def cluster_config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Path of a kubeconfig: KUBECONFIG's, else one that leads to an API server that plays the kubelet."""
+    named = os.environ.get("KUBECONFIG")
+    if named:
+        yield named
+        return
+    with api_server(pending_s=0.5) as url:
+        yield kubeconfig(url, str(tmp_path_factory.mktemp("cluster")))
+
+
+class Pods:
+    """The pods of a run that are there. ``pods(run_id)``: their names; of every run for an empty one.
+
+    Attributes: core (of the cluster).
+    """
+
+    def __init__(self, config: str) -> None:
+        self.core = k8s.CoreV1Api(client(Access(config_file=config), {}))
+
+    def __call__(self, run_id: str) -> list[str]:
+        found = self.core.list_namespaced_pod("default", label_selector="bulkhead.dev/managed=true").items
+        return sorted(
+            pod.metadata.name
+            for pod in found
+            if not run_id or any(self._of(pod, dag, run_id) for dag in ("gpu_sleeper", "gpu_counter", "gpu_late"))
+        )
+
+    def ended(self, name: str) -> bool:
+        """Whether a pod has ended."""
+        return self.core.read_namespaced_pod(name, "default").status.phase in ("Succeeded", "Failed")
+
+    def _of(self, pod: k8s.V1Pod, dag_id: str, run_id: str) -> bool:
+        return matches(pod.metadata.labels, run_labels(run_owner(dag_id, run_id)))
+
+
+@pytest.fixture
+def pods(cluster_config: str) -> Pods:
+    return Pods(cluster_config)
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Iterator[Kept]:
     base = tmp_path_factory.mktemp("demo")
     folder, dags = base / "site", base / "dags"
     shutil.copytree(ROOT / "dags", dags)
     shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
+    shutil.copy(cluster_config, dags / "kubeconfig")
     command = [BULKHEAD, "demo", "--keep", "--folder", str(folder), "--dags", str(dags)]
     log = base / "output"
     try:

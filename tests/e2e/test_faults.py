@@ -1,11 +1,5 @@
 """What people and faults do to running tasks, under a real scheduler and triggerer."""
 
-import json
-import os
-import signal
-import subprocess
-from pathlib import Path
-
 import pytest
 
 from bulkhead.ledger.tables import Phase, Rollout
@@ -78,31 +72,11 @@ def test_a_cleared_task_takes_its_pod_down_and_runs_a_new_one(kept: Kept) -> Non
 def test_a_triggerer_that_is_killed_loses_no_pod_and_runs_none_twice(kept: Kept) -> None:
     kept.deferred("counter", "killed", "count")
     (pod,) = _pods(kept, "counter", "killed", "count")
-    pids = kept.components("triggerer")
-    leader = min(pids)
-    environment = dict(
-        word.split("=", 1) for word in Path(f"/proc/{leader}/environ").read_text().split("\0") if "=" in word
-    )
-    command = Path(f"/proc/{leader}/cmdline").read_text().split("\0")[:-1]
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: kept.control.runtime.status(pod).ended, "the pod to end without anybody watching", 60)
-    with (kept.folder / "logs" / "airflow-triggerer-again.log").open("wb") as log:
-        again = subprocess.Popen(
-            command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=kept.folder / "logs"
-        )
-    try:
-        kept.task("counter", "killed", "count", "success", 120)
-        assert _pods(kept, "counter", "killed", "count") == [pod]
-        assert kept.control.runtime.read_log(pod).count("counted once") == 1
-        # From here on the tests use this triggerer: the demo's stop must end it too.
-        record = kept.folder / "logs" / "processes.json"
-        started = Path(f"/proc/{again.pid}/stat").read_text().rpartition(")")[2].split()[19]
-        again_record = {"name": "airflow-triggerer", "pid": again.pid, "started": started}
-        record.write_text(json.dumps([*json.loads(record.read_text()), again_record]))
-    except BaseException:
-        os.killpg(again.pid, signal.SIGKILL)
-        raise
+    with kept.without_triggerer():
+        until(lambda: kept.control.runtime.status(pod).ended, "the pod to end without anybody watching", 60)
+    kept.task("counter", "killed", "count", "success", 120)
+    assert _pods(kept, "counter", "killed", "count") == [pod]
+    assert kept.control.runtime.read_log(pod).count("counted once") == 1
 
 
 def test_a_deploy_task_marked_failed_is_rolled_back(kept: Kept) -> None:

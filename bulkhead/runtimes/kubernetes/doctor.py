@@ -63,16 +63,16 @@ class Need:
 NEEDS = (
     Need("", "pods", ("create", "get", "list", "watch", "delete")),
     Need("", "pods/log", ("get",)),
-    Need("batch", "jobs", ("create", "get", "list", "watch", "delete", "patch"), "DistributedTrainOperator"),
-    Need("", "services", ("create", "get", "delete"), "DistributedTrainOperator"),
-    Need("resource.k8s.io", "resourceclaimtemplates", ("create", "delete"), "GPUs by device class"),
+    Need("batch", "jobs", ("create", "get", "list", "delete"), "DistributedTrainOperator"),
+    Need("", "services", ("create",), "DistributedTrainOperator"),
+    Need("jobset.x-k8s.io", "jobsets", ("create", "get", "list", "delete"), "DistributedTrainOperator as a JobSet"),
+    Need("resource.k8s.io", "resourceclaimtemplates", ("create",), "GPUs by device class"),
 )
 
 GROUPS: Mapping[str, str] = {
     "resource.k8s.io/v1": "GPUs by device class (Dynamic Resource Allocation)",
     "kueue.x-k8s.io": "queues and gang admission (Kueue)",
     "jobset.x-k8s.io": "distributed training as a JobSet",
-    "trainer.kubeflow.org": "distributed training as a TrainJob",
     "gateway.networking.k8s.io": "traffic by Gateway API",
     "serving.kserve.io": "traffic by KServe",
     "leaderworkerset.x-k8s.io": "serving over several nodes",
