@@ -32,7 +32,7 @@ lint: $(STAMP) ## formatting, lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench-launch: $(STAMP) ## waiting for many pods, against stock KubernetesPodOperator (about 8 minutes)
+bench-launch: $(STAMP) ## waiting for many pods, against stock KubernetesPodOperator (about 20 minutes)
 	@$(BIN)/python -m benchmarks.launch | tail -n 1
 
 lock: $(STAMP) ## write requirements.lock anew, from pyproject.toml

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,6 @@ class Kept:
             started = Path(f"/proc/{again.pid}/stat").read_text().rpartition(")")[2].split()[19]
             own = {"name": f"airflow-{name}", "pid": again.pid, "started": started}
             record.write_text(json.dumps([*json.loads(record.read_text()), own]))
-
-    def without_triggerer(self) -> AbstractContextManager[None]:
-        """See ``without``."""
-        return self.without("triggerer")
 
 
 def _session(entry: Path) -> int:

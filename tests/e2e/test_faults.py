@@ -72,7 +72,7 @@ def test_a_cleared_task_takes_its_pod_down_and_runs_a_new_one(kept: Kept) -> Non
 def test_a_triggerer_that_is_killed_loses_no_pod_and_runs_none_twice(kept: Kept) -> None:
     kept.deferred("counter", "killed", "count")
     (pod,) = _pods(kept, "counter", "killed", "count")
-    with kept.without_triggerer():
+    with kept.without("triggerer"):
         until(lambda: kept.control.runtime.status(pod).ended, "the pod to end without anybody watching", 60)
     kept.task("counter", "killed", "count", "success", 120)
     assert _pods(kept, "counter", "killed", "count") == [pod]

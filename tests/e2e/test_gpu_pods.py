@@ -1,5 +1,7 @@
 """Pods on Kubernetes under a real scheduler, triggerer and api-server; on a real cluster where KUBECONFIG names one."""
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -64,7 +66,7 @@ def test_a_run_that_times_out_takes_its_pod_down(kept: Kept, pods: Pods) -> None
 
 def test_a_task_marked_while_no_triggerer_runs_takes_its_pod_down(kept: Kept, pods: Pods) -> None:
     kept.deferred("gpu_sleeper", "alone", "sleep")
-    with kept.without_triggerer():
+    with kept.without("triggerer"):
         _patch(kept, "gpu_sleeper/dagRuns/alone/taskInstances/sleep", {"new_state": "failed"})
         _gone(pods, "alone")
 
@@ -72,7 +74,7 @@ def test_a_task_marked_while_no_triggerer_runs_takes_its_pod_down(kept: Kept, po
 def test_a_pod_that_ends_while_no_triggerer_runs_is_used(kept: Kept, pods: Pods) -> None:
     kept.deferred("gpu_counter", "unwatched", "count")
     (pod,) = pods("unwatched")
-    with kept.without_triggerer():
+    with kept.without("triggerer"):
         until(lambda: pods.ended(pod), "the pod to end without anybody watching", 60)
         assert pods("unwatched") == [pod]
     kept.task("gpu_counter", "unwatched", "count", "success", 120)
@@ -89,14 +91,17 @@ def test_a_scheduler_that_is_killed_loses_no_pod(kept: Kept, pods: Pods) -> None
 
 
 def test_what_every_callback_missed_the_collector_finds(kept: Kept, pods: Pods) -> None:
-    """The run is deleted while nobody watches: Airflow calls neither trigger nor listener."""
-    kept.deferred("gpu_sleeper", "deleted", "sleep")
-    with kept.without_triggerer():
-        kept.airflow.call("DELETE", "/api/v2/dags/gpu_sleeper/dagRuns/deleted")
-        assert len(pods("deleted")) == 1
+    """Task and run fail in Airflow's database alone, as where each process dies before it has told anybody."""
+    kept.deferred("gpu_sleeper", "missed", "sleep")
+    with kept.without("triggerer"):
+        with closing(sqlite3.connect(kept.folder / "airflow" / "airflow.db", timeout=30)) as database, database:
+            for table in ("task_instance", "dag_run"):
+                database.execute(f"UPDATE {table} SET state = 'failed' WHERE run_id = 'missed'")
+        assert len(pods("missed")) == 1
+        assert [launch.pod for launch in kept.control.launches.wanted()] == pods("missed")
         _patch(kept, "bulkhead_collect", {"is_paused": False})
-        _gone(pods, "deleted", 120)
-    _patch(kept, "bulkhead_collect", {"is_paused": True})
+        _gone(pods, "missed", 120)
+        _patch(kept, "bulkhead_collect", {"is_paused": True})
     assert kept.control.launches.wanted() == []
 
 
