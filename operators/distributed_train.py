@@ -20,6 +20,7 @@ from operators.clusters import access_of
 from operators.gpu_pod import GpuPodOperator
 from operators.identity import identity
 from operators.launches import settle
+from operators.retry import fill_in
 from operators.triggers.kubernetes_gang import KubernetesGangTrigger
 from operators.triggers.pod_logs import started
 
@@ -59,7 +60,7 @@ class DistributedTrainOperator(GpuPodOperator):
     ) -> None:
         if backend not in _BACKENDS:
             raise InvalidInputError("backend", backend, f"give one of {', '.join(_BACKENDS)}")
-        kwargs["cmds"] = kwargs.get("cmds") or list(TORCHRUN)
+        fill_in(kwargs, "cmds", list(TORCHRUN))
         super().__init__(**kwargs)
         self.kind = _BACKENDS[backend]
         self.gang = Gang(nodes, processes_per_node or max(1, self.gpu_request.count), master_port)

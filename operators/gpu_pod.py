@@ -6,12 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 from airflow.providers.cncf.kubernetes.utils.pod_manager import OnFinishAction
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 from kubernetes import client as k8s
 
 from bulkhead.errors import BulkheadError, InvalidInputError
@@ -25,12 +28,13 @@ from bulkhead.pods.policy import Changes
 from bulkhead.pods.spec import RESUME_VARIABLE, TERMINATION_LOG, scale
 from bulkhead.pods.status import Phase, parse
 from bulkhead.runtimes.kubernetes import pods
+from bulkhead.runtimes.kubernetes.access import patient
 from bulkhead.runtimes.kubernetes.logs import Position, read_rest
 from operators.clusters import access_of
 from operators.hooks import BulkheadHook
 from operators.identity import identity
 from operators.launches import end, record, settle
-from operators.retry import changes_for, default_policy, extend_retries
+from operators.retry import changes_for, default_policy, extend_retries, fill_in
 from operators.triggers.kubernetes_gang import GangGoneTrigger
 from operators.triggers.kubernetes_pod import KubernetesPodTrigger, PodGoneTrigger
 from operators.triggers.pod_logs import started
@@ -110,9 +114,10 @@ class GpuPodOperator(KubernetesPodOperator):
                     name, kwargs[name], "GpuPodOperator does not serve it (docs/kubernetes.md); leave it out"
                 )
         default_policy(kwargs)
-        push = bool(kwargs.pop("do_xcom_push", True))
-        kwargs.setdefault("startup_timeout_seconds", 600)
-        kwargs.setdefault("termination_message_policy", "FallbackToLogsOnError")
+        fill_in(kwargs, "do_xcom_push", True)
+        push = bool(kwargs.pop("do_xcom_push"))
+        fill_in(kwargs, "startup_timeout_seconds", 600)
+        fill_in(kwargs, "termination_message_policy", "FallbackToLogsOnError")
         super().__init__(**{**kwargs, "deferrable": True, "random_name_suffix": False, "do_xcom_push": False})
         self.do_xcom_push = push
         extend_retries(self)
@@ -129,6 +134,11 @@ class GpuPodOperator(KubernetesPodOperator):
         self.kueue_queue, self.require_digest, self.relax = kueue_queue, require_digest, relax or Relaxations()
         self.stream_logs, self.bulkhead_conn_id = stream_logs and self.get_logs, bulkhead_conn_id
 
+    @cached_property
+    def client(self) -> k8s.CoreV1Api:
+        """The client of the connection, patient with an API server that is busy."""
+        return k8s.CoreV1Api(patient(self.hook.api_client))
+
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
         """The pod: as KubernetesPodOperator builds it, then placed, hardened, and named after its task instance.
 
@@ -142,12 +152,7 @@ class GpuPodOperator(KubernetesPodOperator):
         Raises:
             InvalidInputError: it contradicts the ``restricted`` level, or the image has no digest.
         """
-        push, self.do_xcom_push = self.do_xcom_push, False  # no sidecar: the result is in the outcome
-        try:
-            pod = super().build_pod_request_obj(context, dry_run=dry_run)
-        finally:
-            self.do_xcom_push = push
-        pod = _typed(pod)
+        pod = _typed(self._built(context, dry_run))
         changed = changes_for(self, context) if context else Changes()
         container = pod.spec.containers[0]
         self._check_image(container.image)
@@ -170,6 +175,19 @@ class GpuPodOperator(KubernetesPodOperator):
         request = replace(self.gpu_request, exclude_nodes=tuple(sorted({*changed.exclude_nodes, *suspected})))
         return harden(place(pod, request), self.relax)
 
+    def _built(self, context: Context | None, dry_run: bool) -> k8s.V1Pod:
+        """As KubernetesPodOperator builds it; without a sidecar, since the result is in the outcome."""
+        path = self.pod_template_file
+        if path and not Path(path).is_file():  # which it would only log, and then go on with an empty pod
+            raise InvalidInputError("pod_template_file", path, "no such file where this worker runs; name another")
+        push, self.do_xcom_push = self.do_xcom_push, False
+        try:
+            return super().build_pod_request_obj(context, dry_run=dry_run)
+        except yaml.YAMLError as wrong:
+            raise InvalidInputError("pod_template_file", path, f"not readable as YAML: {wrong}") from wrong
+        finally:
+            self.do_xcom_push = push
+
     def execute(self, context: Context) -> Any:
         """Launch the pod, or find it, and defer.
 
@@ -188,13 +206,19 @@ class GpuPodOperator(KubernetesPodOperator):
     def _start(self, context: Context, patient: bool) -> Any:
         try:
             wanted = self.build_pod_request_obj(context)
-        except InvalidInputError as wrong:
-            raise AirflowFailException(str(wrong)) from wrong
+        except (InvalidInputError, AirflowNotFoundException) as wrong:
+            raise AirflowFailException(self._said(wrong)) from wrong
         found = self._earlier(wanted, context)
         if found is None:
             self._end_superseded(wanted, context, patient)
             found = self._create(wanted, context)
         return self._wait(found, context)
+
+    def _said(self, wrong: Exception) -> str:
+        if isinstance(wrong, InvalidInputError):
+            return str(wrong)
+        remedy = "no such connection; make it (Admin > Connections, type Kubernetes), or name another"
+        return str(InvalidInputError("kubernetes_conn_id", self.kubernetes_conn_id, remedy))
 
     def _wait(self, found: k8s.V1Pod, context: Context) -> Any:
         self.pod, name, namespace = found, found.metadata.name, found.metadata.namespace

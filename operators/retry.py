@@ -130,7 +130,18 @@ def default_policy(kwargs: dict[str, Any]) -> None:
     Args:
         kwargs: of the operator; ``retry_policy`` is filled in.
     """
-    kwargs.setdefault("retry_policy", ContainmentRetryPolicy())
+    fill_in(kwargs, "retry_policy", ContainmentRetryPolicy())
+
+
+def fill_in(kwargs: dict[str, Any], name: str, value: Any) -> None:
+    """Give an argument a default that comes after the author's own and after the DAG's ``default_args``.
+
+    Args:
+        kwargs: of the operator, as its ``__init__`` got them: Airflow passes the merged ``default_args`` along.
+        name: of the argument.
+        value: the default.
+    """
+    kwargs.setdefault(name, (kwargs.get("default_args") or {}).get(name, value))
 
 
 def extend_retries(operator: BaseOperator) -> None:

@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.fixtures.mlflow",
     "tests.fixtures.airflow",
     "tests.fixtures.kubernetes",
+    "tests.fixtures.gpu_pod",
     "tests.fixtures.cluster",
 ]
 

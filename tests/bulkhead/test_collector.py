@@ -116,7 +116,7 @@ async def test_one_that_cannot_be_reached_does_not_keep_the_others_waiting(
     _launch(launches, {**access, "config_file": "/no/such/file"}, "lost")
     _there(cluster, "train-1")
     _launch(launches, access, "train-1")
-    cluster["get /api/v1/namespaces/default/pods/train-1"][:1] << 500 << {"message": "etcdserver: leader changed"}
+    cluster["get /api/v1/namespaces/default/pods/train-1"][:1] << 403 << {"message": "leader changed"}
     launches.end_run(TASK.owner, "the run is over")
     (lost, first) = await _collect(launches)
     assert not lost[1] and "name a kubeconfig" in lost[2]

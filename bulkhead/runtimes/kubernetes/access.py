@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 
+import urllib3
 from kubernetes import client as k8s
 from kubernetes import config
 from kubernetes.config.config_exception import ConfigException
 
 from bulkhead.errors import InvalidInputError
+
+_TRIES = 4
+_BACKOFF_S = 0.5
+_BUSY = (429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,33 @@ def client(access: Access, kubeconfigs: Mapping[str, str]) -> k8s.ApiClient:
         if access.in_cluster or (path is None and access.in_cluster is None and _inside()):
             configuration = k8s.Configuration()
             config.load_incluster_config(client_configuration=configuration)
-            return k8s.ApiClient(configuration)
-        return config.new_client_from_config(path, context=access.cluster_context)
+            return patient(k8s.ApiClient(configuration))
+        return patient(config.new_client_from_config(path, context=access.cluster_context))
     except ConfigException as wrong:
         named = path or "the default kubeconfig"
         field = f"kubeconfigs.{access.kubernetes_conn_id}" if access.kubernetes_conn_id else "kubeconfig"
         raise InvalidInputError(field, named, f"no usable access: {wrong}; name a kubeconfig") from wrong
+
+
+def patient(api: k8s.ApiClient) -> k8s.ApiClient:
+    """The same client, which asks again where the API server is busy or broke off, as it is told to.
+
+    Everything that is asked here may be asked twice: names are given, so creating again is a conflict with oneself.
+
+    Args:
+        api: an authenticated client.
+    """
+    configuration = copy(api.configuration)
+    configuration.retries = urllib3.Retry(
+        total=_TRIES,
+        backoff_factor=_BACKOFF_S,
+        backoff_jitter=_BACKOFF_S,
+        status_forcelist=_BUSY,
+        allowed_methods=None,
+        respect_retry_after_header=True,
+        raise_on_status=False,
+    )
+    return k8s.ApiClient(configuration)
 
 
 def _inside() -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import kmock
 import pytest
@@ -10,7 +11,7 @@ from kubernetes import client as k8s
 from bulkhead.pods.exceptions import ClusterUnreachableError, PodConfigError
 from bulkhead.runtimes.kubernetes import pods
 from bulkhead.runtimes.kubernetes.access import Access, client
-from tests.fixtures.kubernetes import PODS, pod
+from tests.fixtures.kubernetes import PODS, kubeconfig_of, pod
 
 
 @pytest.fixture
@@ -38,15 +39,14 @@ async def test_a_pod_that_is_gone_or_another_one_by_now_is_as_good_as_deleted(
         lambda core: pods.find_unfailed(core, "default", {"a": "b"}),
     ],
 )
-async def test_an_api_server_in_trouble_is_named_whatever_was_asked(
-    cluster: kmock.KubernetesEmulator, core: k8s.CoreV1Api, call: Callable[[k8s.CoreV1Api], object]
+async def test_an_api_server_in_trouble_is_asked_again_and_then_named_whatever_was_asked(
+    broken: kmock.RawHandler, tmp_path: Path, call: Callable[[k8s.CoreV1Api], object]
 ) -> None:
-    cluster.objects[PODS, "default", "a"] = pod("a")
-    cluster[kmock.action.DELETE] << 503 << {"message": "apiserver is shutting down"}
-    for path in ("pods", "pods/a"):
-        cluster[f"get /api/v1/namespaces/default/{path}"] << 503 << {"message": "apiserver is shutting down"}
+    core = k8s.CoreV1Api(client(Access(config_file=kubeconfig_of(str(broken.url), tmp_path)), {}))
+    broken << 503 << {"message": "apiserver is shutting down"}
     with pytest.raises(ClusterUnreachableError, match="shutting down"):
         await asyncio.to_thread(call, core)
+    assert len(broken) == 5
 
 
 async def test_an_api_server_that_is_away_is_named(core: k8s.CoreV1Api) -> None:
