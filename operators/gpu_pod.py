@@ -201,16 +201,16 @@ class GpuPodOperator(KubernetesPodOperator):
             AirflowFailException: the pod was asked for wrongly; nothing was created.
             PodFailedError: the cluster refused it.
         """
-        return self._start(context, patient=True)
+        return self._start(context, waits=True)
 
-    def _start(self, context: Context, patient: bool) -> Any:
+    def _start(self, context: Context, waits: bool) -> Any:
         try:
             wanted = self.build_pod_request_obj(context)
         except (InvalidInputError, AirflowNotFoundException) as wrong:
             raise AirflowFailException(self._said(wrong)) from wrong
         found = self._earlier(wanted, context)
         if found is None:
-            self._end_superseded(wanted, context, patient)
+            self._end_superseded(wanted, context, waits)
             found = self._create(wanted, context)
         return self._wait(found, context)
 
@@ -257,7 +257,7 @@ class GpuPodOperator(KubernetesPodOperator):
         """
         if event["why"] == "late":
             self.log.warning("pod %s does not end: its node may be lost; going on without it", event["name"])
-        return self._start(context, patient=event["why"] != "late")
+        return self._start(context, waits=event["why"] != "late")
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Read how the pod ended, from the state that the trigger brought along.
@@ -316,13 +316,13 @@ class GpuPodOperator(KubernetesPodOperator):
             template = claim_template(self.gpu_request, wanted.metadata.namespace)
             pods.ensure_claim_template(self.client.api_client, template, wanted.metadata.name)
 
-    def _end_superseded(self, wanted: k8s.V1Pod, context: Context, patient: bool) -> None:
+    def _end_superseded(self, wanted: k8s.V1Pod, context: Context, waits: bool) -> None:
         """End what an earlier try, or one before a clear, left running, and come back: no pod runs twice at once."""
         name, namespace = wanted.metadata.name, wanted.metadata.namespace
         access, keep = access_of(self), _KEEP[self.on_finish_action]
         for before in record(self.bulkhead_conn_id, context, access, namespace, name, keep, self.kind):
             done, what = end(self.bulkhead_conn_id, before)
-            if done or not patient:
+            if done or not waits:
                 continue
             self.log.info("%s %s of an earlier try is %s; waiting for its end", before.kind, before.pod, what)
             gone = PodGoneTrigger if before.kind == "Pod" else GangGoneTrigger

@@ -22,8 +22,11 @@ class Plan(BaseModel):
         max_error_rate: share of the candidate's answers that may be without 2xx, 0 to 1.
         latency_ms: a request that took longer is slow. Judged at the first histogram bound not below it.
         max_slow_rate: share of the candidate's requests that may be slow, 0 to 1.
-        alpha: chance, at a single look, to fail a candidate that keeps both shares. Looks are taken about
-            twice a second, so keep it small.
+        alpha: chance that a sound candidate is failed, in the whole rollout and however often it is looked at. Sound
+            is one that keeps both limits, and whose requests fail, or are slow, at most ``max_ratio`` times as often
+            as stable's over the same time.
+        max_ratio: how many times as often as stable's the candidate's requests may fail, or be slow; at least 1.
+        min_effect: differences to stable that are smaller than this share of the requests do not matter, 0 to 1.
         ready_s: how long the candidate may take to become ready, in seconds.
         hold_s: how long a step may stay without enough evidence, in seconds; then the release is rolled back.
         drain_s: how long to wait for the last requests of a revision that has lost its traffic, in seconds.
@@ -38,7 +41,9 @@ class Plan(BaseModel):
     max_error_rate: float = Field(0.01, gt=0, lt=1)
     latency_ms: float = Field(250.0, gt=0)
     max_slow_rate: float = Field(0.05, gt=0, lt=1)
-    alpha: float = Field(0.001, gt=0, le=0.05)
+    alpha: float = Field(0.01, gt=0, le=0.05)
+    max_ratio: float = Field(1.0, ge=1, le=100)
+    min_effect: float = Field(0.01, ge=0, lt=1)
     ready_s: float = Field(120.0, gt=0)
     hold_s: float = Field(900.0, gt=0)
     drain_s: float = Field(10.0, ge=0)

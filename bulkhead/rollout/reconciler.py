@@ -166,7 +166,8 @@ class Reconciler:
         elapsed = self._age(datetime.fromisoformat(rollout.window["at"]))
         arms = {name: analysis.arm(before[name], now[name], plan.latency_ms) for name in before}
         stable = arms[rollout.stable_id] if rollout.stable_id else None
-        return analysis.judge(plan, arms[rollout.revision_id], stable, elapsed)
+        weight = plan.weights[rollout.step]
+        return analysis.judge(plan, weight, arms[rollout.revision_id], stable, elapsed)
 
     def _retire(self, rollout: Rollout, plan: Plan, revision_id: str | None) -> bool:
         """Stop a revision once its last request is answered; False while there is one."""
