@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST ?= -q
 
-.PHONY: help demo demo-stop test lint unit bench-launch lock clean
+.PHONY: help demo demo-stop test lint unit bench-launch bench-analysis lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -34,6 +34,9 @@ lint: $(STAMP) ## formatting, lint, types, import rules
 
 bench-launch: $(STAMP) ## waiting for many pods, against stock KubernetesPodOperator (about 20 minutes)
 	@$(BIN)/python -m benchmarks.launch | tail -n 1
+
+bench-analysis: $(STAMP) ## false rollbacks and bad requests served, against others' rules (about 5 minutes)
+	@$(BIN)/python -m benchmarks.analysis | tail -n 1
 
 lock: $(STAMP) ## write requirements.lock anew, from pyproject.toml
 	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --strip-extras \
