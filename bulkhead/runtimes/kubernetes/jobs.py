@@ -14,7 +14,7 @@ from bulkhead.pods.exceptions import error
 from bulkhead.pods.identity import matches
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.status import Phase
-from bulkhead.runtimes.kubernetes.pods import kept, refusal_named
+from bulkhead.runtimes.kubernetes.pods import check_ours, left_as_it_is, refusal_named
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,7 @@ def create_or_adopt(
             if refused.status != 409:
                 raise
         there = _call(api, "GET", _path(kind, namespace, name))
-    if not matches(there["metadata"].get("labels"), own):
-        message = f"a {kind} of that name is somebody else's"
-        raise error(name, Failure(failure_class=FailureClass.CONFIG, kind="name", message=message))
-    if there["metadata"].get("deletionTimestamp"):
-        message = "it is being deleted"
-        failure = Failure(failure_class=FailureClass.CLUSTER_UNREACHABLE, kind="terminating", message=message)
-        raise error(name, failure)
+    check_ours(name, there["metadata"].get("labels"), there["metadata"].get("deletionTimestamp"), own)
     return there, False
 
 
@@ -165,14 +159,11 @@ def end(
             if missing.status != 404:
                 raise
             return True, "gone"
-    now = phase(kind, there)
-    if not matches(there["metadata"].get("labels"), own):
-        return True, "somebody else's: left alone"
-    if kept(now, keep):
-        return True, f"kept ({now})"
-    if there["metadata"].get("deletionTimestamp"):
-        return False, "terminating"
-    delete(api, kind, name, namespace, there["metadata"]["uid"])
+    metadata = there["metadata"]
+    left = left_as_it_is(phase(kind, there), metadata.get("labels"), metadata.get("deletionTimestamp"), own, keep)
+    if left is not None:
+        return left
+    delete(api, kind, name, namespace, metadata["uid"])
     return False, "told to end"
 
 

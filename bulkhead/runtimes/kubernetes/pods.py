@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import urllib3
 from kubernetes import client as k8s
@@ -42,10 +43,7 @@ def create_or_adopt(core: k8s.CoreV1Api, wanted: k8s.V1Pod, own: Mapping[str, st
             if refused.status != 409:
                 raise
         there = core.read_namespaced_pod(name, namespace)
-    if not matches(there.metadata.labels, own):
-        raise error(name, _failure(FailureClass.CONFIG, "name", "a pod of that name is somebody else's"))
-    if there.metadata.deletion_timestamp:
-        raise error(name, _failure(FailureClass.CLUSTER_UNREACHABLE, "terminating", "it is being deleted"))
+    check_ours(name, there.metadata.labels, there.metadata.deletion_timestamp, own)
     return there, False
 
 
@@ -137,12 +135,9 @@ def end(core: k8s.CoreV1Api, name: str, namespace: str, own: Mapping[str, str], 
             if missing.status != 404:
                 raise
             return True, "gone"
-    if not matches(pod.metadata.labels, own):
-        return True, "somebody else's: left alone"
-    if kept(pod.status.phase, keep):
-        return True, f"kept ({pod.status.phase})"
-    if pod.metadata.deletion_timestamp:
-        return False, "terminating"
+    left = left_as_it_is(pod.status.phase, pod.metadata.labels, pod.metadata.deletion_timestamp, own, keep)
+    if left is not None:
+        return left
     delete(core, name, namespace, pod.metadata.uid)
     return False, "told to end"
 
@@ -175,6 +170,46 @@ def kept(phase: str, keep: str) -> bool:
     if keep == "always":
         return phase in (Phase.SUCCEEDED, Phase.FAILED)
     return keep == "failed" and phase == Phase.FAILED
+
+
+def check_ours(name: str, labels: Mapping[str, str] | None, dying: Any, own: Mapping[str, str]) -> None:
+    """Refuse to adopt what is not ours, or is about to go.
+
+    Args:
+        name: of the object.
+        labels: that it has.
+        dying: when it was told to end, or None.
+        own: labels that it has if it is ours.
+
+    Raises:
+        PodFailedError: it is somebody else's, or is being deleted.
+    """
+    if not matches(labels, own):
+        raise error(name, _failure(FailureClass.CONFIG, "name", "the name is taken: what has it is somebody else's"))
+    if dying:
+        raise error(name, _failure(FailureClass.CLUSTER_UNREACHABLE, "terminating", "it is being deleted"))
+
+
+def left_as_it_is(
+    phase: str, labels: Mapping[str, str] | None, dying: Any, own: Mapping[str, str], keep: str
+) -> tuple[bool, str] | None:
+    """Why something that nobody waits for is not deleted now.
+
+    Args:
+        phase: of it, in the words of a pod's.
+        labels: that it has.
+        dying: when it was told to end, or None.
+        own: labels that it has if it is ours.
+        keep: see ``end``.
+
+    Returns:
+        Whether nothing is left to do, and why; None where it has to be deleted.
+    """
+    if not matches(labels, own):
+        return True, "somebody else's: left alone"
+    if kept(phase, keep):
+        return True, f"kept ({phase})"
+    return (False, "terminating") if dying else None
 
 
 @contextmanager
