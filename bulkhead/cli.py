@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +22,7 @@ from bulkhead import settings
 from bulkhead.collector import Collector
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, NotFoundError, UnavailableError
-from bulkhead.ledger.tables import Rollout
+from bulkhead.ledger.tables import Revision, Rollout
 from bulkhead.rollout.nudge import looks
 from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
@@ -65,11 +65,14 @@ def status(
         services = [control.ledger.service(service)] if service else control.ledger.services()
         rows = [_service_row(control, one.name, one.stable_revision, one.generation) for one in services]
         rollouts = [_rollout_row(one) for one in control.ledger.rollouts(service)]
+        isolated = [_isolated_row(one) for one in control.ledger.isolated(service)]
         if as_json:
-            print(json.dumps({"services": rows, "rollouts": rollouts}))
+            print(json.dumps({"services": rows, "rollouts": rollouts, "isolated": isolated}))
             return
         _print_table("Services", rows)
         _print_table("Latest rollouts", rollouts)
+        if isolated:
+            _print_table("Isolated revisions", isolated)
 
 
 @app.command()
@@ -81,12 +84,48 @@ def rollback(
     """Roll back what is in progress; where nothing is, return to the revision before the stable one."""
     with _told():
         control = Control(settings.load())
-        who = f"cli: {getpass.getuser()}"
-        rollout = control.roll_back(service, key=f"cli/{uuid.uuid4()}", reason=reason, requested_by=who)
-        console.print(f"recorded: rollout {rollout.id} of revision {rollout.revision_id}")
-        ended = _reconcile_until_ended(control, rollout.id, wait_s)
-        weights = control.router.read(service)[1].weights
-        console.print(f"rollout {ended.id} is {ended.phase}; traffic of {service}: {dict(weights)}")
+        rollout = control.roll_back(service, key=f"cli/{uuid.uuid4()}", reason=reason, requested_by=_who())
+        _tell_end(control, rollout, wait_s)
+
+
+@app.command()
+def promote(
+    revision: Annotated[str, typer.Argument(help="a revision that its service had before; see 'bulkhead status'")],
+    wait_s: Annotated[float, typer.Option(help="how long to wait for the end, in seconds")] = 120,
+) -> None:
+    """Give all traffic to an earlier revision, in one step; never to one that is isolated."""
+    with _told():
+        control = Control(settings.load())
+        rollout = control.give_traffic(revision, key=f"cli/{uuid.uuid4()}", requested_by=_who())
+        _tell_end(control, rollout, wait_s)
+
+
+@app.command()
+def isolate(
+    revision: Annotated[str, typer.Argument(help="see 'bulkhead status'")],
+    reason: Annotated[str, typer.Option(help="kept in the ledger, and told to whoever asks for it again")],
+    wait_s: Annotated[float, typer.Option(help="how long to wait for the end of its traffic, in seconds")] = 120,
+) -> None:
+    """Take a revision's traffic away, and refuse it and its model from now on."""
+    with _told():
+        control = Control(settings.load())
+        control.isolate(revision, key=f"cli/{uuid.uuid4()}", reason=reason, requested_by=_who())
+        console.print(f"recorded: revision {revision} is isolated")
+        service = control.ledger.revision(revision).service
+        _reconcile_until(control, lambda: not _has_traffic(control, service, revision), wait_s, "it still has traffic")
+        console.print(f"traffic of {service}: {dict(control.router.read(service)[1].weights)}")
+
+
+@app.command()
+def release(
+    revision: Annotated[str, typer.Argument(help="an isolated revision")],
+    reason: Annotated[str, typer.Option(help="kept in the ledger")],
+) -> None:
+    """Take an isolation back. Gives no traffic: 'bulkhead promote' does, or the next release of it."""
+    with _told():
+        ledger = Control(settings.load()).ledger
+        ledger.release(revision, key=f"cli/{uuid.uuid4()}", reason=reason, requested_by=_who())
+        console.print(f"recorded: revision {revision} may have traffic again")
 
 
 @app.command()
@@ -152,7 +191,16 @@ def router(service: Annotated[str, typer.Argument(help="the service whose traffi
         raise typer.Exit(hold(envoy, stop))
 
 
-def _reconcile_until_ended(control: Control, rollout_id: int, wait_s: float) -> Rollout:
+def _tell_end(control: Control, rollout: Rollout, wait_s: float) -> None:
+    console.print(f"recorded: rollout {rollout.id} of revision {rollout.revision_id}")
+    told = f"rollout {rollout.id} has not ended"
+    _reconcile_until(control, lambda: control.ledger.rollout(rollout.id).phase.ended, wait_s, told)
+    weights = control.router.read(rollout.service)[1].weights
+    phase = control.ledger.rollout(rollout.id).phase
+    console.print(f"rollout {rollout.id} is {phase}; traffic of {rollout.service}: {dict(weights)}")
+
+
+def _reconcile_until(control: Control, done: Callable[[], bool], wait_s: float, told: str) -> None:
     """Reconcile here as well: it is safe beside a running reconciler, and works where none runs."""
     stop = threading.Event()
     timer = threading.Timer(wait_s, stop.set)
@@ -160,12 +208,19 @@ def _reconcile_until_ended(control: Control, rollout_id: int, wait_s: float) -> 
     try:
         for _ in looks(control.settings.home, stop):
             control.reconciler.run_once()
-            rollout = control.ledger.rollout(rollout_id)
-            if rollout.phase.ended:
-                return rollout
+            if done():
+                return
     finally:
         timer.cancel()
-    raise UnavailableError(f"rollout {rollout_id} has not ended after {wait_s:g} s; see 'bulkhead status'")
+    raise UnavailableError(f"{told} after {wait_s:g} s; see 'bulkhead status'")
+
+
+def _has_traffic(control: Control, service: str, revision: str) -> bool:
+    return bool(control.router.read(service)[1].weights.get(revision))
+
+
+def _who() -> str:
+    return f"cli: {getpass.getuser()}"
 
 
 def _service_row(control: Control, name: str, stable: str | None, generation: int) -> dict[str, Any]:
@@ -187,6 +242,12 @@ def _rollout_row(rollout: Rollout) -> dict[str, Any]:
         "owner": rollout.owner,
         "reason": rollout.reason,
     }
+
+
+def _isolated_row(revision: Revision) -> dict[str, Any]:
+    assert revision.isolated_at is not None
+    since = revision.isolated_at.isoformat(timespec="seconds")
+    return {"revision": revision.id, "model": revision.model_uri, "since": since, "reason": revision.isolated_for}
 
 
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:

@@ -14,8 +14,9 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Rollout
 from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.rollout.nudge import looks, nudge
-from bulkhead.rollout.plan import RETURN, Plan
+from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.reconciler import Reconciler
+from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.revision import RevisionSpec
 from bulkhead.rollout.workloads import LocalWorkloads
 from bulkhead.rollout.world import World
@@ -161,18 +162,44 @@ class Control:
         found = self.ledger.request_rollback(key=key, reason=reason, requested_by=requested_by, service=service)
         rollout = found.rollout
         if rollout is None:
-            revision = self.ledger.revision(self.ledger.previous_revision(service))
-            columns = {column.name: getattr(revision, column.name) for column in revision.__table__.columns}
-            del columns["created_at"]
-            rollout = self.ledger.request_rollout(
-                columns,
-                RETURN.model_dump(mode="json"),
-                key=f"{key}/return",
-                owner=requested_by,
-                requested_by=requested_by,
-            )
+            before = self.ledger.previous_revision(service)
+            rollout = request_return(self.ledger, before, key=f"{key}/return", requested_by=requested_by)
         self.nudge()
         return rollout
+
+    def give_traffic(self, revision_id: str, *, key: str, requested_by: str) -> Rollout:
+        """Give all of a service's traffic to a revision that it had before.
+
+        Args:
+            revision_id: of the revision.
+            key: idempotency key.
+            requested_by: for the record.
+
+        Returns:
+            The rollout that does it.
+
+        Raises:
+            NotFoundError: there is no such revision.
+            ConflictError: it is isolated, or another rollout of its service is in progress.
+        """
+        rollout = request_return(self.ledger, revision_id, key=key, requested_by=requested_by)
+        self.nudge()
+        return rollout
+
+    def isolate(self, revision_id: str, *, key: str, reason: str, requested_by: str) -> None:
+        """Take a revision's traffic away, and keep it and its model from any.
+
+        Args:
+            revision_id: of the revision.
+            key: idempotency key.
+            reason: for people.
+            requested_by: for the record.
+
+        Raises:
+            NotFoundError: there is no such revision.
+        """
+        self.ledger.isolate(revision_id, key=key, reason=reason, requested_by=requested_by)
+        self.nudge()
 
     def _has_stable(self, service: str) -> bool:
         try:

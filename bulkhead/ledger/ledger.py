@@ -11,9 +11,10 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from bulkhead.errors import BusyError, ConflictError, FencedError
+from bulkhead.errors import ConflictError, FencedError
 from bulkhead.ledger.engine import open_engine
-from bulkhead.ledger.reader import LedgerReader
+from bulkhead.ledger.isolations import Isolations
+from bulkhead.ledger.refusals import active, busy, refuse_isolated, refuse_withdrawn
 from bulkhead.ledger.tables import Event, Intent, Phase, Revision, Rollout, Service
 
 
@@ -30,7 +31,7 @@ class Rollback:
     rollout: Rollout | None
 
 
-class Ledger(LedgerReader):
+class Ledger(Isolations):
     """The database of intents, rollouts and events.
 
     Args:
@@ -42,8 +43,7 @@ class Ledger(LedgerReader):
     """
 
     def __init__(self, url: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        super().__init__(open_engine(url))
-        self._clock = clock
+        super().__init__(open_engine(url), clock)
 
     # Intents
 
@@ -72,7 +72,7 @@ class Ledger(LedgerReader):
 
         Raises:
             BusyError: another rollout of that service is in progress.
-            ConflictError: the owner's release was withdrawn.
+            ConflictError: the owner's release was withdrawn, or the revision or its model is isolated.
         """
         service_name = str(revision["service"])
         try:
@@ -81,11 +81,12 @@ class Ledger(LedgerReader):
                 if known is not None:
                     return known
                 if not cleared:
-                    _refuse_withdrawn(session, owner)
+                    refuse_withdrawn(session, owner)
+                refuse_isolated(session, str(revision["id"]), str(revision["model_uri"]))
                 service = self._locked_service(session, service_name)
-                holder = session.scalar(_active(service_name))
+                holder = session.scalar(active(service_name))
                 if holder is not None:
-                    raise _busy(service_name, holder)
+                    raise busy(service_name, holder)
                 service.generation += 1
                 self._keep_revision(session, revision)
                 rollout = self._new_rollout(session, service, revision, plan, key, owner)
@@ -267,13 +268,13 @@ class Ledger(LedgerReader):
         with self._writing() as session:
             row = self._locked_service(session, service)
             row.generation += 1
-            active = session.scalar(_active(service))
-            if active is not None:
-                active.generation, active.sequence = row.generation, active.sequence + 1
+            rollout = session.scalar(active(service))
+            if rollout is not None:
+                rollout.generation, rollout.sequence = row.generation, rollout.sequence + 1
             event = Event(
                 at=self._clock(),
                 service=service,
-                rollout_id=active.id if active else None,
+                rollout_id=rollout.id if rollout else None,
                 kind="repair",
                 data={"why": why, "generation": row.generation},
             )
@@ -375,26 +376,3 @@ class Ledger(LedgerReader):
     def _event(self, session: Session, rollout: Rollout, kind: str, data: Mapping[str, Any]) -> None:
         event = Event(at=self._clock(), service=rollout.service, rollout_id=rollout.id, kind=kind, data=dict(data))
         session.add(event)
-
-
-def _active(service: str) -> Any:
-    return select(Rollout).where(Rollout.service == service, Rollout.ended_at.is_(None))
-
-
-def _busy(service: str, holder: Rollout) -> BusyError:
-    return BusyError(
-        f"service {service!r}: rollout {holder.id} of revision {holder.revision_id!r} is {holder.phase} for "
-        f"{holder.owner}; wait for it, or run 'bulkhead rollback {service}'",
-        holder.id,
-        holder.key,
-    )
-
-
-def _refuse_withdrawn(session: Session, owner: str) -> None:
-    query = select(Intent).where(Intent.owner == owner, Intent.kind == "withdraw").order_by(Intent.id).limit(1)
-    intent = session.scalar(query)
-    if intent is not None:
-        raise ConflictError(
-            f"the release of {owner} was withdrawn at {intent.created_at:%H:%M:%S} UTC by {intent.requested_by} "
-            f"({intent.reason}); clear the task to release again on purpose"
-        )

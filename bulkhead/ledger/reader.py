@@ -124,7 +124,7 @@ class LedgerReader(Transactions):
             return sorted({target for target in session.scalars(query) if target})
 
     def previous_revision(self, service: str) -> str:
-        """The revision that a service's stable one replaced.
+        """The revision that a service's stable one replaced; one that is isolated is left out, for the one before.
 
         Args:
             service: by name.
@@ -133,17 +133,23 @@ class LedgerReader(Transactions):
             NotFoundError: there is none to go back to.
         """
         with self._reading() as session:
-            stable = _service(session, service).stable_revision
-            query = (
-                select(Rollout.stable_id)
-                .where(Rollout.service == service, Rollout.revision_id == stable, Rollout.phase == Phase.PROMOTED)
-                .order_by(Rollout.id)
-                .limit(1)
-            )
-            before = session.scalar(query)
-        if before is None:
-            raise NotFoundError(f"service {service!r} has no earlier revision than {stable!r} to roll back to")
-        return before
+            stable = now = _service(session, service).stable_revision
+            passed = {now}
+            while now is not None:
+                query = (
+                    select(Rollout.stable_id)
+                    .where(Rollout.service == service, Rollout.revision_id == now, Rollout.phase == Phase.PROMOTED)
+                    .order_by(Rollout.id)
+                    .limit(1)
+                )
+                now = session.scalar(query)
+                found = session.get(Revision, now) if now is not None and now not in passed else None
+                if found is None:
+                    break
+                if found.isolated_at is None:
+                    return found.id
+                passed.add(now)
+        raise NotFoundError(f"service {service!r} has no earlier revision than {stable!r} to roll back to")
 
 
 def _service(session: Session, name: str) -> Service:

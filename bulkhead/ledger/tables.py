@@ -89,7 +89,10 @@ class Service(Base):
 
 
 class Revision(Base):
-    """One immutable deployable of a service. Only ``model_version`` is filled in later, once."""
+    """One immutable deployable of a service. ``model_version`` is filled in later, once.
+
+    One that is isolated is never given traffic, nor is any other of the same model, until it is released again.
+    """
 
     __tablename__ = "revisions"
 
@@ -102,6 +105,8 @@ class Revision(Base):
     serve: Mapped[dict[str, Any]]
     evidence: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+    isolated_at: Mapped[datetime | None]
+    isolated_for: Mapped[str | None] = mapped_column(Text)
 
 
 class Rollout(Base):

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from math import inf
 
-from bulkhead.errors import BulkheadError, FencedError, UnavailableError
+from bulkhead.errors import BulkheadError, ConflictError, FencedError, NotFoundError, UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Rollout, Service
 from bulkhead.rollout import analysis
 from bulkhead.rollout.analysis import Judgement, Verdict
 from bulkhead.rollout.machine import EFFECTS, following
 from bulkhead.rollout.plan import Plan, parse_plan
+from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.world import World, dump, load
 
 log = logging.getLogger(__name__)
@@ -58,12 +59,30 @@ class Reconciler:
         for service in self._ledger.services():
             self._tend(service)
         stepped = [self._advance(rollout) for rollout in self._ledger.active_rollouts()]
-        return any(not rollout.phase.ended for rollout in stepped)
+        returning = [self._leave_isolated(service) for service in self._ledger.services()]
+        return any(not rollout.phase.ended for rollout in stepped) or any(returning)
+
+    def _leave_isolated(self, service: Service) -> bool:
+        """Return from a stable revision that is isolated; whether that was asked for just now."""
+        stable = self._ledger.revision(service.stable_revision) if service.stable_revision else None
+        if stable is None or stable.isolated_at is None:
+            return False
+        if any(rollout.service == service.name for rollout in self._ledger.active_rollouts()):
+            return False
+        try:
+            before = self._ledger.previous_revision(service.name)
+            key = f"isolated/{stable.id}/{stable.isolated_at.isoformat()}"
+            request_return(self._ledger, before, key=key, requested_by="reconciler: the stable revision is isolated")
+        except (NotFoundError, ConflictError) as error:
+            log.error("service %s: its stable revision is isolated and goes on serving: %s", service.name, error)
+            return False
+        return True
 
     def _advance(self, rollout: Rollout) -> Rollout:
         """Step a rollout until it ends or has to wait for something."""
         try:
             while not rollout.phase.ended:
+                rollout = self._turn_from_isolated(rollout)
                 moved = self._attempt(rollout)
                 if moved is None:
                     return rollout
@@ -73,6 +92,14 @@ class Reconciler:
             # Somebody turned it round meanwhile. The next pass reads anew, and carries the newer fence.
             log.info("rollout %s: %s", rollout.id, error)
         return rollout
+
+    def _turn_from_isolated(self, rollout: Rollout) -> Rollout:
+        if rollout.phase.settled:
+            return rollout
+        revision = self._ledger.revision(rollout.revision_id)
+        if revision.isolated_at is None:
+            return rollout
+        return self._ledger.turn_round(rollout, f"it was isolated: {revision.isolated_for}", {"rule": "isolated"})
 
     def _attempt(self, rollout: Rollout) -> Rollout | None:
         """Take one step, or decide what its failure means."""

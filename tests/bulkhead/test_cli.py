@@ -88,6 +88,21 @@ def test_reconcile_once_and_reconcile_until_told_to_stop(control: Control) -> No
     assert watching.wait(20) == 0
 
 
+def test_isolate_release_and_promote(control: Control) -> None:
+    first, second = promote(control.ledger, "a"), promote(control.ledger, "b")
+    name = second.revision_id
+    result = runner.invoke(app, ["isolate", name, "--reason", "it answers NaN", "--wait-s", "1"])
+    assert f"recorded: revision {name} is isolated" in result.output
+    (row,) = json.loads(runner.invoke(app, ["status", "--json"]).output)["isolated"]
+    assert (row["revision"], row["reason"]) == (name, "it answers NaN")
+    assert "Isolated revisions" in runner.invoke(app, ["status"]).output
+    assert control.ledger.rollouts()[0].revision_id == first.revision_id, "the way back was asked for"
+    refused = runner.invoke(app, ["promote", name])
+    assert refused.exit_code == 2 and "it answers NaN" in refused.stderr
+    assert "may have traffic again" in runner.invoke(app, ["release", name, "--reason", "mended"]).output
+    assert control.ledger.isolated() == []
+
+
 def test_collect_ends_what_no_task_waits_for(control: Control) -> None:
     command = ["python", "-c", "import time; time.sleep(60)"]
     control.runtime.launch(build(PodRequest(name="train-1", image="none", command=command)))
@@ -123,5 +138,16 @@ def test_the_router_runs_in_the_foreground_with_the_split_it_had(control: Contro
 
 def test_the_help_names_the_commands() -> None:
     out = runner.invoke(app, ["--help"]).output
-    for command in ("demo", "status", "rollback", "reconcile", "collect", "router"):
+    for command in (
+        "demo",
+        "status",
+        "rollback",
+        "reconcile",
+        "collect",
+        "doctor",
+        "promote",
+        "isolate",
+        "release",
+        "router",
+    ):
         assert command in out
