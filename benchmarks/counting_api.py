@@ -31,6 +31,7 @@ class Api:
         self._pending_s = pending_s
         self._pods: dict[str, dict[str, Any]] = {}
         self._watchers: set[asyncio.Queue[bytes]] = set()
+        self._history: list[tuple[int, bytes]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._version = 0
         self._changed: dict[str, asyncio.Event] = {}
@@ -105,6 +106,7 @@ class Api:
 
     def _tell_watchers(self, kind: str, pod: dict[str, Any]) -> None:
         line = json.dumps({"type": kind, "object": pod}).encode() + b"\n"
+        self._history.append((self._version, line))
         for queue in self._watchers:
             queue.put_nowait(line)
 
@@ -118,6 +120,10 @@ class Api:
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "application/json"})
         queue: asyncio.Queue[bytes] = asyncio.Queue()
+        seen = int(request.query.get("resourceVersion") or self._version)
+        for version, line in self._history:
+            if version > seen:
+                queue.put_nowait(line)
         self._watchers.add(queue)
         try:
             await answer.prepare(request)
