@@ -108,10 +108,12 @@ class Kept:
 
 
 def _session(entry: Path) -> int:
+    """Session of a process; -1 for one that has ended, a zombie included (of what a test started again and killed)."""
     try:
-        return int((entry / "stat").read_text().rpartition(")")[2].split()[3])
+        fields = (entry / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return -1
+    return -1 if fields[0] == "Z" else int(fields[3])
 
 
 @pytest.fixture(scope="session")
