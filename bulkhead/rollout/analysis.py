@@ -12,6 +12,9 @@ from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.sequential import label_above, share_above
 from bulkhead.routers.base import Counters
 
+_WARM = 5
+"""Times ``min_requests`` after which latencies are compared: a cold start is a difference to stable, but passes."""
+
 _MISMATCH = 0.0001
 """Chance at which a sound split of the traffic is taken for a wrong one."""
 
@@ -194,7 +197,9 @@ def _slower(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
 
     The mean of e-values is one again, so nothing is paid for looking at many bounds.
     """
-    edges = [edge for edge in candidate.above if edge in stable.above]
+    edges = [edge for edge in candidate.above if edge in stable.above and edge >= plan.quick_ms]
+    if candidate.timed < _WARM * plan.min_requests:
+        return Finding("slower", 0.0, "too few latencies: a server's first requests are slow")
     logs: dict[float, float] = {}
     for edge in edges:
         ours, theirs = candidate.above[edge], stable.above[edge]

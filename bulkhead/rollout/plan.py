@@ -26,6 +26,7 @@ class Plan(BaseModel):
             is one that keeps both limits, and whose requests fail, or are slow, at most ``max_ratio`` times as often
             as stable's over the same time.
         max_ratio: how many times as often as stable's the candidate's requests may fail, or be slow; at least 1.
+        quick_ms: a request that took less is quick enough, however quick stable's were.
         min_effect: differences to stable that are smaller than this share of the requests do not matter, 0 to 1.
         ready_s: how long the candidate may take to become ready, in seconds.
         hold_s: how long a step may stay without enough evidence, in seconds; then the release is rolled back.
@@ -43,6 +44,7 @@ class Plan(BaseModel):
     max_slow_rate: float = Field(0.05, gt=0, lt=1)
     alpha: float = Field(0.01, gt=0, le=0.05)
     max_ratio: float = Field(1.0, ge=1, le=100)
+    quick_ms: float = Field(100.0, ge=0)
     min_effect: float = Field(0.01, ge=0, lt=1)
     ready_s: float = Field(120.0, gt=0)
     hold_s: float = Field(900.0, gt=0)

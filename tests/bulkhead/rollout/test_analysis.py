@@ -110,11 +110,23 @@ def test_how_much_worse_it_may_be_is_the_users() -> None:
 
 
 def test_slower_than_stable_is_found_at_whatever_bound_it_shows() -> None:
-    candidate = Arm(500, 0, 500, 0, {10.0: 480, 50.0: 200, 250.0: 0})
-    stable = Arm(500, 0, 500, 0, {10.0: 470, 50.0: 20, 250.0: 0})
+    candidate = Arm(500, 0, 500, 0, {10.0: 480, 100.0: 200, 250.0: 0})
+    stable = Arm(500, 0, 500, 0, {10.0: 470, 100.0: 20, 250.0: 0})
     found = judge(PLAN, 50, candidate, stable, 10)
     assert (found.verdict, found.rule) == (Verdict.FAIL, "slower")
-    assert "200 of 500 (40.0%) requests took over 50 ms, of stable's 20 of 500 (4.0%)" in found.reason
+    assert "200 of 500 (40.0%) requests took over 100 ms, of stable's 20 of 500 (4.0%)" in found.reason
+
+
+def test_slower_than_stable_and_still_quick_is_no_failure() -> None:
+    candidate, stable = Arm(500, 0, 500, 0, {10.0: 500, 100.0: 0}), Arm(500, 0, 500, 0, {10.0: 0, 100.0: 0})
+    assert judge(PLAN, 50, candidate, stable, 10).verdict is Verdict.PASS
+    assert judge(PLAN.model_copy(update={"quick_ms": 5}), 50, candidate, stable, 10).rule == "slower"
+
+
+def test_a_cold_start_is_no_failure() -> None:
+    """As the demo found it: the candidate's first six requests, all slow, beside a warm stable revision."""
+    candidate, stable = Arm(6, 0, 6, 0, {10.0: 6, 100.0: 6, 250.0: 0}), Arm(73, 0, 73, 0, {10.0: 0, 100.0: 0})
+    assert judge(PLAN, 10, candidate, stable, 2).verdict is Verdict.HOLD
 
 
 def test_at_100_percent_nobody_is_left_to_compare_with() -> None:
