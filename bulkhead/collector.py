@@ -126,10 +126,9 @@ class Collector:
 
 def _end_local(runtime: LocalRuntime, launch: Launch) -> tuple[bool, str]:
     """A local pod's record stays: it costs nothing and is all that is left to look at."""
-    members = [metadata.name for metadata in runtime.list({GANG: launch.pod})]
-    names = [launch.pod] if launch.kind == "Pod" else members
+    single = launch.kind == "Pod"
     found = []
-    for name in names:
+    for name in [launch.pod] if single else [metadata.name for metadata in runtime.list({GANG: launch.pod})]:
         try:
             ended = runtime.status(name, launch.namespace).ended
         except NotFoundError:

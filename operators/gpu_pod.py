@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from kubernetes import client as k8s
 
 from bulkhead.errors import BulkheadError, InvalidInputError
+from bulkhead.pods.distributed import QUEUE
 from bulkhead.pods.exceptions import PodFailedError, error
 from bulkhead.pods.failure import classify
 from bulkhead.pods.gpu import GpuRequest, claim_template, place
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
-_KUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _LOG_BYTES = 256 * 1024
 _PATIENCE_S = 120.0
 """How long the end of an earlier try's pod is waited for; a grace period is 30 s unless the author says otherwise."""
@@ -158,7 +158,7 @@ class GpuPodOperator(KubernetesPodOperator):
         self._check_image(container.image)
         pod.metadata.labels[MANAGED] = "true"
         if self.kueue_queue:
-            pod.metadata.labels[_KUEUE_LABEL] = self.kueue_queue
+            pod.metadata.labels[QUEUE] = self.kueue_queue
         if context:
             task = identity(context)
             pod.metadata.name = task.pod_name(context["ti"].try_number, pod.metadata.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -16,6 +15,7 @@ from bulkhead.pods.exceptions import error
 from bulkhead.pods.ranks import Standing, cause, standing
 from bulkhead.pods.spec import build
 from bulkhead.pods.status import parse
+from bulkhead.runtimes.local.ports import free_port
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from operators.hooks import LocalRuntimeHook
 from operators.identity import identity
@@ -113,7 +113,7 @@ class LocalDistributedTrainOperator(PodOperator):
             end_nodes(runtime, name, self.nodes, "its task was killed")
 
     def _launch(self, runtime: LocalRuntime, name: str, context: Context) -> None:
-        environment = replace(self.gang, port=_free_port()).environment("127.0.0.1")
+        environment = replace(self.gang, port=free_port()).environment("127.0.0.1")
         request = self._request(name, context)
         for before in record(self.bulkhead_conn_id, context, access(runtime), "default", name, kind=_KIND):
             end(self.bulkhead_conn_id, before)
@@ -143,10 +143,3 @@ class LocalDistributedTrainOperator(PodOperator):
             return standing(documents(runtime, name, self.nodes), self.nodes)
         except NotFoundError:  # a launcher died half-way through
             return Standing.FAILED
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

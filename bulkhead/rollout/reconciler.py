@@ -13,7 +13,7 @@ from math import inf
 
 from bulkhead.errors import BulkheadError, ConflictError, FencedError, NotFoundError, UnavailableError
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.tables import Phase, Rollout, Service
+from bulkhead.ledger.tables import Phase, Revision, Rollout, Service
 from bulkhead.rollout import analysis
 from bulkhead.rollout.analysis import Judgement, Verdict
 from bulkhead.rollout.machine import EFFECTS, following
@@ -59,19 +59,20 @@ class Reconciler:
         for service in self._ledger.services():
             self._tend(service)
         stepped = [self._advance(rollout) for rollout in self._ledger.active_rollouts()]
-        returning = [self._leave_isolated(service) for service in self._ledger.services()]
+        returning = [self._leave_isolated(revision) for revision in self._ledger.isolated()]
         return any(not rollout.phase.ended for rollout in stepped) or any(returning)
 
-    def _leave_isolated(self, service: Service) -> bool:
-        """Return from a stable revision that is isolated; whether that was asked for just now."""
-        stable = self._ledger.revision(service.stable_revision) if service.stable_revision else None
-        if stable is None or stable.isolated_at is None:
+    def _leave_isolated(self, revision: Revision) -> bool:
+        """Return from a revision that is isolated, if it is the stable one; whether that was asked for just now."""
+        assert revision.isolated_at is not None
+        service = self._ledger.service(revision.service)
+        if service.stable_revision != revision.id:
             return False
         if any(rollout.service == service.name for rollout in self._ledger.active_rollouts()):
             return False
         try:
             before = self._ledger.previous_revision(service.name)
-            key = f"isolated/{stable.id}/{stable.isolated_at.isoformat()}"
+            key = f"isolated/{revision.id}/{revision.isolated_at.isoformat()}"
             request_return(self._ledger, before, key=key, requested_by="reconciler: the stable revision is isolated")
         except (NotFoundError, ConflictError) as error:
             log.error("service %s: its stable revision is isolated and goes on serving: %s", service.name, error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from bulkhead.ledger.tables import Revision
 from bulkhead.pods.identity import GENERATION, LABEL_PREFIX
 from bulkhead.pods.spec import PodRequest, SecretRef, build
 from bulkhead.pods.status import PodStatus
+from bulkhead.runtimes.local.ports import free_port
 from bulkhead.runtimes.local.runtime import LocalRuntime
 
 _REVISION = LABEL_PREFIX + "revision"
@@ -57,7 +57,7 @@ class LocalWorkloads:
         known = self.find(revision.id)
         if known is not None and known.status.ended:
             self._runtime.delete(_name(revision.id), reason="it ended and is started again", generation=generation)
-        self._runtime.launch(build(self._request(revision, _free_port(), generation)))
+        self._runtime.launch(build(self._request(revision, free_port(), generation)))
 
     def find(self, revision_id: str) -> Workload | None:
         """A revision's server, or None if there is none.
@@ -108,10 +108,3 @@ class LocalWorkloads:
 
 def _name(revision_id: str) -> str:
     return f"serve-{revision_id}"
-
-
-def _free_port() -> int:
-    # Free now; if another process takes it first, the server says "port in use", ends, and is started anew.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

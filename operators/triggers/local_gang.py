@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence, Set
 from typing import Any
-
-from airflow.triggers.base import TriggerEvent
 
 from bulkhead.errors import NotFoundError
 from bulkhead.pods.ranks import Standing, standing
@@ -36,26 +34,14 @@ class LocalGangTrigger(LocalPodTrigger):
         arguments = {"root": self.root, "name": self.name, "nodes": self.nodes}
         return (f"{type(self).__module__}.{type(self).__qualname__}", arguments)
 
-    async def filter_shared_stream(self, shared_stream: AsyncIterator[set[str]]) -> AsyncIterator[TriggerEvent]:
-        """Fire once.
-
-        Args:
-            shared_stream: of changed pod ids; an empty set asks to look again.
-        """
-        own = {f"{self.namespace}.{name}" for name in node_names(self.name, self.nodes)}
-        if await self._ended():
-            yield self._event()
-            return
-        async for changed in shared_stream:
-            if (not changed or changed & own) and await self._ended():
-                yield self._event()
-                return
-
     async def on_kill(self) -> None:
         """The task was marked or cleared by a person: take all nodes down."""
         await asyncio.to_thread(
             end_nodes, LocalRuntime(self.root), self.name, self.nodes, "its task was marked or cleared", 25
         )
+
+    def _concerned(self, changed: Set[str]) -> bool:
+        return any(f"{self.namespace}.{name}" in changed for name in node_names(self.name, self.nodes))
 
     async def _ended(self) -> bool:
         return await asyncio.to_thread(self._judge)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Set
 from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
@@ -55,7 +55,7 @@ class LocalPodTrigger(BaseEventTrigger):
             yield self._event()
             return
         async for changed in shared_stream:
-            if (not changed or f"{self.namespace}.{self.name}" in changed) and await self._ended():
+            if (not changed or self._concerned(changed)) and await self._ended():
                 yield self._event()
                 return
 
@@ -70,6 +70,9 @@ class LocalPodTrigger(BaseEventTrigger):
         await asyncio.to_thread(
             runtime.terminate, self.name, self.namespace, reason="its task was marked or cleared", timeout_s=25
         )
+
+    def _concerned(self, changed: Set[str]) -> bool:
+        return f"{self.namespace}.{self.name}" in changed
 
     async def _ended(self) -> bool:
         try:

@@ -10,17 +10,10 @@ from kubernetes import client as k8s
 from operators.gpu_pod import GpuPodOperator
 from operators.triggers.kubernetes_pod import KubernetesPodTrigger
 from tests.fixtures.cluster import IMAGE, default_account, launch, wait
+from tests.fixtures.kubernetes import Log
 
 pytestmark = pytest.mark.timeout(180)
 NUMBERS = [str(number) for number in range(1, 2001)]
-
-
-class Log:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def info(self, text: str, *arguments: object) -> None:
-        self.lines.append(text % arguments)
 
 
 async def test_every_line_of_every_container_once(
@@ -29,16 +22,14 @@ async def test_every_line_of_every_container_once(
     namespace: str,
     job: Callable[..., GpuPodOperator],
     context: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
+    trigger_log: Log,
 ) -> None:
     default_account(core, namespace)
-    log = Log()
-    monkeypatch.setattr(KubernetesPodTrigger, "log", log)
     init = k8s.V1Container(name="fetch", image=IMAGE, command=["sh", "-c", "echo fetched"])
     words = "for i in $(seq 1 2000); do echo $i; [ $((i % 200)) = 0 ] && sleep 0.3; done; printf end"
     operator = job(arguments=[words], schedulername=None, get_logs=True, init_containers=[init])
     event = await wait(await asyncio.to_thread(launch, operator, context("train")))
-    assert log.lines == ["[fetch] fetched", *(f"[base] {number}" for number in NUMBERS), "[base] end"]
+    assert trigger_log.lines == ["[fetch] fetched", *(f"[base] {number}" for number in NUMBERS), "[base] end"]
     assert all(one["complete"] for one in event["logs"].values())
 
 
@@ -49,11 +40,11 @@ async def test_breaks_leave_neither_gap_nor_double(
     job: Callable[..., GpuPodOperator],
     context: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
+    trigger_log: Log,
 ) -> None:
     """Every connection of a log is cut after half a second, in the middle of whatever comes."""
     default_account(core, namespace)
-    log, opened = Log(), 0
-    monkeypatch.setattr(KubernetesPodTrigger, "log", log)
+    opened = 0
     original = KubernetesPodTrigger._open_log
 
     async def cut(self: KubernetesPodTrigger, query: Any) -> Any:
@@ -68,4 +59,4 @@ async def test_breaks_leave_neither_gap_nor_double(
     operator = job(arguments=[words], schedulername=None, get_logs=True)
     await wait(await asyncio.to_thread(launch, operator, context("train")))
     assert opened > 3
-    assert log.lines == [f"[base] {number}" for number in NUMBERS]
+    assert trigger_log.lines == [f"[base] {number}" for number in NUMBERS]

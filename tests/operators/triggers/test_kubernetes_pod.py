@@ -8,7 +8,7 @@ import pytest
 from operators.triggers import kubernetes_pod as module
 from operators.triggers import pod_logs
 from operators.triggers.kubernetes_pod import Access, KubernetesPodTrigger
-from tests.fixtures.kubernetes import PODS, pod
+from tests.fixtures.kubernetes import PODS, Log, pod
 
 URL = "/api/v1/namespaces/default/pods"
 NOT_FOUND = {"waiting": {"reason": "ErrImagePull", "message": "repo/train:9: not found"}}
@@ -148,35 +148,24 @@ async def test_no_credentials_go_through_the_triggerers_database(kubeconfig: str
 # Logs
 
 
-class Log:
-    """A trigger's log."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def info(self, text: str, *arguments: object) -> None:
-        self.lines.append(text % arguments)
-
-
 def _state(name: str, state: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "state": {state: more}}
 
 
 async def test_the_logs_of_all_containers_come_while_they_run(
-    cluster: kmock.KubernetesEmulator, kubeconfig: str, monkeypatch: pytest.MonkeyPatch
+    cluster: kmock.KubernetesEmulator, kubeconfig: str, trigger_log: Log
 ) -> None:
-    trigger, log = _trigger(kubeconfig), Log()
+    trigger = _trigger(kubeconfig)
     trigger.stream_logs = True
-    monkeypatch.setattr(KubernetesPodTrigger, "log", log)
     init = {"initContainerStatuses": [_state("fetch", "running")], "containerStatuses": [_state("base", "waiting")]}
     cluster.objects[PODS, "default", "a"] = pod("a", "Pending", **init)
     for name in ("fetch", "base"):
         said = f"2026-11-24T10:00:00.1Z {name} says so\n".encode()
         cluster[f"get {URL}/a/log", {"container": name}] << said
     waiting = asyncio.ensure_future(_first(trigger))
-    while not log.lines:
+    while not trigger_log.lines:
         await asyncio.wait({waiting}, timeout=0.05)
-    assert log.lines == ["[fetch] fetch says so"], "before the pod has ended"
+    assert trigger_log.lines == ["[fetch] fetch says so"], "before the pod has ended"
     done = {
         "phase": "Succeeded",
         "initContainerStatuses": [_state("fetch", "terminated", exitCode=0)],
@@ -184,17 +173,16 @@ async def test_the_logs_of_all_containers_come_while_they_run(
     }
     await cluster.patch(f"{URL}/a", json={"status": done})
     event = await waiting
-    assert log.lines == ["[fetch] fetch says so", "[base] base says so"]
+    assert trigger_log.lines == ["[fetch] fetch says so", "[base] base says so"]
     assert {name: one["complete"] for name, one in event["logs"].items()} == {"fetch": True, "base": True}
     assert event["logs"]["base"]["position"]["seen"] == 1
 
 
 async def test_beyond_so_many_pods_the_logs_are_read_at_the_end(
-    cluster: kmock.KubernetesEmulator, kubeconfig: str, monkeypatch: pytest.MonkeyPatch
+    cluster: kmock.KubernetesEmulator, kubeconfig: str, monkeypatch: pytest.MonkeyPatch, trigger_log: Log
 ) -> None:
-    trigger, log = _trigger(kubeconfig), Log()
+    trigger = _trigger(kubeconfig)
     trigger.stream_logs = True
-    monkeypatch.setattr(KubernetesPodTrigger, "log", log)
     monkeypatch.setattr(pod_logs, "MOST", 0)
     cluster.objects[PODS, "default", "a"] = pod("a", "Succeeded", containerStatuses=[_state("base", "terminated")])
     event = await _first(trigger)
