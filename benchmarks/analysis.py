@@ -22,14 +22,15 @@ from typing import Any
 import numpy as np
 from scipy.stats import mannwhitneyu
 
-from bulkhead.rollout.analysis import Arm, Verdict, judge
+from bulkhead.rollout.analysis.arms import Arm
+from bulkhead.rollout.analysis.judge import Verdict, judge
 from bulkhead.rollout.plan import Plan
 
 SECONDS, WEIGHT, BASE_ERRORS = 300, 0.1, 0.001
 EDGES = (25.0, 50.0, 100.0, 250.0, 500.0, 1000.0)
 """Bounds of the latency histogram in ms. A sound request takes 40 ms in the median, 1 in 100 over 150 (lognormal)."""
 
-PLAN = Plan(weights=(10, 100), alpha=0.01, step_s=SECONDS, min_requests=20, hold_s=10 * SECONDS)
+PLAN = Plan(steps=(10, 100), alpha=0.01, step_s=SECONDS, min_requests=20, hold_s=10 * SECONDS)
 _MEDIAN_MS, _P99 = 40.0, 150.0
 _SIGMA = float(np.log(_P99 / _MEDIAN_MS) / 2.326)
 
@@ -133,7 +134,7 @@ def _over_edges(rng: np.random.Generator, n: np.ndarray[Any, Any], slower: float
 def ours(stream: Stream) -> int | None:
     """The second at which the candidate is failed, or None."""
     for second in range(1, SECONDS + 1):
-        found = judge(PLAN, round(100 * WEIGHT), stream.arm(0, second), stream.arm(1, second), second)
+        found = judge(PLAN, PLAN.steps[0], stream.arm(0, second), stream.arm(1, second), second)
         if found.verdict is Verdict.FAIL:
             return second
     return None

@@ -237,7 +237,7 @@ def _rollout_row(rollout: Rollout) -> dict[str, Any]:
         "service": rollout.service,
         "revision": rollout.revision_id,
         "phase": str(rollout.phase),
-        "weight": rollout.plan["weights"][rollout.step],
+        "weight": rollout.plan["steps"][rollout.step]["weight"],
         "since": rollout.phase_at.isoformat(timespec="seconds"),
         "owner": rollout.owner,
         "reason": rollout.reason,

@@ -14,7 +14,7 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Rollout
 from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.rollout.nudge import looks, nudge
-from bulkhead.rollout.plan import Plan
+from bulkhead.rollout.plan import Plan, first_release
 from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.revision import RevisionSpec
@@ -131,7 +131,7 @@ class Control:
             known = ", ".join(sorted(self.settings.services)) or "none"
             raise NotFoundError(f"unknown service {revision.service!r}; services in the configuration: {known}")
         if not self._has_stable(revision.service):
-            plan = plan.model_copy(update={"weights": (100,)})
+            plan = first_release(plan)
         rollout = self.ledger.request_rollout(
             revision.columns(),
             plan.model_dump(mode="json"),

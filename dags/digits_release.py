@@ -59,7 +59,7 @@ with DAG(
         task_id="deploy",
         service="digits",
         model_name="digits",
-        plan={"weights": [10, 50, 100], "step_s": 5, "min_requests": "{{ params.min_requests }}"},
+        plan={"steps": [10, 50, 100], "step_s": 5, "min_requests": "{{ params.min_requests }}"},
         serve={"gpus": 1, "memory": "4Gi"},
     )
     train >> evaluate >> deploy

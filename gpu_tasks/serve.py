@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from gpu_tasks.entry import ConfigError, run
+from gpu_tasks.predictions import Tally, read
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI application."""
 
 _KEEP_ALIVE_S = 75
 """Longer than Envoy keeps an idle connection, so that the server is never the one to close it."""
@@ -28,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def serve(model_uri: str, port: int) -> Mapping[str, Any]:
-    """Serve a model: ``/ping``, ``/version`` and ``/invocations``, as MLflow documents them.
+    """Serve a model: ``/ping``, ``/version`` and ``/invocations``, as MLflow documents them, and ``/statistics``.
 
     The model answers its own input example before the port opens, so that no client meets a cold model.
 
@@ -42,7 +47,7 @@ def serve(model_uri: str, port: int) -> Mapping[str, Any]:
     Raises:
         ConfigError: the port is in use.
     """
-    listener = _bind(port)
+    listener = bind(port)
 
     import mlflow
     import uvicorn
@@ -52,7 +57,7 @@ def serve(model_uri: str, port: int) -> Mapping[str, Any]:
     if model.input_example is not None:
         model.predict(model.input_example)
     config = uvicorn.Config(
-        scoring_server.init(model),
+        counted(scoring_server.init(model), Tally()),
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=8,
         access_log=False,
@@ -63,7 +68,53 @@ def serve(model_uri: str, port: int) -> Mapping[str, Any]:
     return {"model_uri": model_uri, "port": port}
 
 
-def _bind(port: int) -> socket.socket:
+def counted(server: Application, tally: Tally) -> Application:
+    """The same server, with its answers counted and ``GET /statistics`` to read the counts.
+
+    Args:
+        server: ASGI application.
+        tally: counts what ``/invocations`` answers.
+    """
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        path = scope.get("path")
+        if path == "/statistics" and scope.get("method") == "GET":
+            body = json.dumps({"model": {"answers": tally.document()}}).encode()
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+            return
+        await server(scope, receive, _Counting(send, tally) if path == "/invocations" else send)
+
+    return answer
+
+
+class _Counting:
+    """Passes an answer on, and counts it at its end; one that failed is a failure and not an unusable answer."""
+
+    def __init__(self, send: Any, tally: Tally) -> None:
+        self._send, self._tally = send, tally
+        self._status, self._body = 0, b""
+
+    async def __call__(self, message: Mapping[str, Any]) -> None:
+        await self._send(message)
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+        elif message["type"] == "http.response.body" and 200 <= self._status < 300:
+            self._body += message.get("body", b"")
+            if not message.get("more_body", False):
+                self._tally.add(read(self._body))
+
+
+def bind(port: int) -> socket.socket:
+    """Listen on loopback.
+
+    Args:
+        port: TCP port.
+
+    Raises:
+        ConfigError: the port is in use.
+    """
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -5,10 +5,10 @@ from typing import Any
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.machine import following
-from bulkhead.rollout.plan import Plan
+from bulkhead.rollout.plan import Plan, parse_plan
 from bulkhead.rollout.revision import RevisionSpec
 
-PLAN = Plan(weights=(50, 100), step_s=0, min_requests=1)
+PLAN = Plan(steps=(50, 100), step_s=0, min_requests=1)
 
 
 def revision(name: str, service: str = "digits", **more: Any) -> RevisionSpec:
@@ -28,11 +28,15 @@ def request(
     )
 
 
+def weights(rollout: Rollout) -> list[int]:
+    return [step.weight for step in parse_plan(rollout.plan).steps]
+
+
 def advance(ledger: Ledger, rollout: Rollout, until: Phase) -> Rollout:
     """Move a rollout forward by the state machine, without a world."""
-    steps = len(rollout.plan["weights"])
+    plan = parse_plan(rollout.plan)
     while rollout.phase is not until:
-        phase, step = following(rollout.phase, rollout.step, steps)
+        phase, step = following(rollout.phase, rollout.step, plan)
         rollout = ledger.transition(rollout, phase, str(phase), {}, step=step)
     return rollout
 

@@ -14,19 +14,29 @@ class Backend:
     Args:
         name: in the body.
         status: of every answer.
+
+    Attributes:
+        asked: method, path and body of each request so far.
     """
 
     def __init__(self, name: str, status: int = 200) -> None:
+        asked: list[tuple[str, str, bytes]] = []
+        self.asked = asked
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = -1  # head and body in one packet: two would wait 40 ms for each other's acknowledgement
 
             def do_GET(self) -> None:
+                length = int(self.headers.get("Content-Length", 0))
+                asked.append((self.command, self.path, self.rfile.read(length)))
                 body = name.encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            do_POST = do_GET
 
             def log_message(self, *_: object) -> None:
                 return
@@ -40,13 +50,24 @@ class Backend:
         self._server.server_close()
 
 
-def get(port: int, path: str = "/") -> tuple[int, str, str | None]:
+def get(port: int, path: str = "/", **headers: str) -> tuple[int, str, str | None]:
     """Status, body and revision header of one request."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read().decode(), answer.getheader(REVISION_HEADER)
+    finally:
+        connection.close()
+
+
+def post(port: int, path: str, body: bytes) -> tuple[int, bytes]:
+    """Status and body of one request with a body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("POST", path, body=body, headers={"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     finally:
         connection.close()
 

@@ -8,12 +8,13 @@ from math import inf
 from bulkhead.errors import FencedError, NotFoundError, UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Revision, Rollout
+from bulkhead.metrics.counters import Counters
 from bulkhead.pods.status import Phase as PodPhase
 from bulkhead.pods.status import PodStatus
 from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.rollout.workloads import Workload
 from bulkhead.rollout.world import World
-from bulkhead.routers.base import Counters, Fence, Split
+from bulkhead.routers.base import Fence, Split
 
 
 class Clock:
@@ -72,6 +73,7 @@ class MemoryWorkloads:
     ready: bool = True
     servers: dict[str, PodStatus] = field(default_factory=dict)
     launched: list[str] = field(default_factory=list)
+    comparers: dict[str, PodStatus] = field(default_factory=dict)
 
     def launch(self, revision: Revision, generation: int) -> None:
         if revision.id not in self.servers or self.servers[revision.id].ended:
@@ -84,6 +86,16 @@ class MemoryWorkloads:
 
     def stop(self, revision_id: str, generation: int) -> None:
         self.servers.pop(revision_id, None)
+
+    def launch_comparer(self, revision_id: str, service: str, port: int, stable_port: int, generation: int) -> None:
+        self.comparers.setdefault(revision_id, PodStatus(PodPhase.RUNNING, ready=self.ready))
+
+    def find_comparer(self, revision_id: str) -> Workload | None:
+        status = self.comparers.get(revision_id)
+        return Workload(2000, status) if status else None
+
+    def stop_comparer(self, revision_id: str, generation: int) -> None:
+        self.comparers.pop(revision_id, None)
 
     def die(self, revision_id: str) -> None:
         self.servers[revision_id] = PodStatus(PodPhase.FAILED, message="killed")

@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from bulkhead.errors import ConflictError, FencedError
+from bulkhead.ledger.approvals import Approvals
 from bulkhead.ledger.engine import open_engine
-from bulkhead.ledger.isolations import Isolations
 from bulkhead.ledger.refusals import active, busy, refuse_isolated, refuse_withdrawn
 from bulkhead.ledger.tables import Event, Intent, Phase, Revision, Rollout, Service
 
@@ -31,7 +31,7 @@ class Rollback:
     rollout: Rollout | None
 
 
-class Ledger(Isolations):
+class Ledger(Approvals):
     """The database of intents, rollouts and events.
 
     Args:

@@ -2,9 +2,11 @@
 
 ::
 
-    requested ─▶ registered ─▶ launched ─▶ shifting ⇄ analysing ─▶ promoting ─▶ retiring ─▶ promoted
-        └────────────┴────────────┴───────────┴──────────┴─────────────┘
-                                    ▼ (a verdict, an error, a rollback intent)
+    requested ─▶ registered ─▶ launched ─▶ shifting ─▶ analysing ─▶ promoting ─▶ baking ─▶ retiring ─▶ promoted
+                                              ▲  ▲        │   │
+                                              │  └────────┘   ▼
+                                              └────────── approving
+    any of these but retiring, on a verdict, an error or a rollback intent:
                                 restoring ─▶ unaliasing ─▶ draining ─▶ rolled_back
 
 In every phase there is one effect; it is idempotent, and only when it has succeeded is the next phase
@@ -16,6 +18,7 @@ from __future__ import annotations
 import enum
 
 from bulkhead.ledger.tables import Phase
+from bulkhead.rollout.plan import Plan
 
 
 class Effect(enum.StrEnum):
@@ -24,9 +27,11 @@ class Effect(enum.StrEnum):
     REGISTER = "register the model version"
     LAUNCH = "launch the candidate's server"
     AWAIT_READY = "wait until the candidate is ready"
-    SHIFT = "shift traffic to the step's weight"
+    SHIFT = "shift traffic as the step says"
     ANALYSE = "judge the step"
+    AWAIT_APPROVAL = "wait until a person agrees"
     MOVE_ALIAS = "move the champion alias to the candidate"
+    BAKE = "judge the candidate while stable is still warm"
     RETIRE = "drain and stop the revision that was replaced"
     RESTORE = "return all traffic to the stable revision"
     RETURN_ALIAS = "return the champion alias to the stable revision"
@@ -39,7 +44,9 @@ EFFECTS: dict[Phase, Effect] = {
     Phase.LAUNCHED: Effect.AWAIT_READY,
     Phase.SHIFTING: Effect.SHIFT,
     Phase.ANALYSING: Effect.ANALYSE,
+    Phase.APPROVING: Effect.AWAIT_APPROVAL,
     Phase.PROMOTING: Effect.MOVE_ALIAS,
+    Phase.BAKING: Effect.BAKE,
     Phase.RETIRING: Effect.RETIRE,
     Phase.RESTORING: Effect.RESTORE,
     Phase.UNALIASING: Effect.RETURN_ALIAS,
@@ -52,7 +59,8 @@ _NEXT: dict[Phase, Phase] = {
     Phase.REGISTERED: Phase.LAUNCHED,
     Phase.LAUNCHED: Phase.SHIFTING,
     Phase.SHIFTING: Phase.ANALYSING,
-    Phase.PROMOTING: Phase.RETIRING,
+    Phase.PROMOTING: Phase.BAKING,
+    Phase.BAKING: Phase.RETIRING,
     Phase.RETIRING: Phase.PROMOTED,
     Phase.RESTORING: Phase.UNALIASING,
     Phase.UNALIASING: Phase.DRAINING,
@@ -60,17 +68,19 @@ _NEXT: dict[Phase, Phase] = {
 }
 
 
-def following(phase: Phase, step: int, steps: int) -> tuple[Phase, int]:
+def following(phase: Phase, step: int, plan: Plan) -> tuple[Phase, int]:
     """Where a rollout goes when its phase's effect has succeeded.
 
     Args:
         phase: now; not an ended one.
         step: index of the step now.
-        steps: number of steps of the plan.
+        plan: of the rollout.
 
     Returns:
         The next phase, and the step in it.
     """
-    if phase is Phase.ANALYSING:
-        return (Phase.PROMOTING, step) if step + 1 >= steps else (Phase.SHIFTING, step + 1)
+    if phase is Phase.ANALYSING and plan.steps[step].approve:
+        return Phase.APPROVING, step
+    if phase in (Phase.ANALYSING, Phase.APPROVING):
+        return (Phase.PROMOTING, step) if step + 1 >= len(plan.steps) else (Phase.SHIFTING, step + 1)
     return _NEXT[phase], step

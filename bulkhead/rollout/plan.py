@@ -1,27 +1,75 @@
-"""The plan of a rollout: how the traffic rises, and what counts as evidence."""
+"""The plan of a rollout: how the traffic rises, who is asked, and what counts as evidence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bulkhead.errors import InvalidInputError
+
+
+class Step(BaseModel):
+    """One step of a rollout. Where only the weight counts, the bare number may be written instead.
+
+    Attributes:
+        weight: percent of the traffic that the candidate gets.
+        mirror: percent of the requests that the candidate answers as well, without any client seeing it; its answers
+            are compared with stable's to the same requests. Only at weight 0.
+        headers: requests that carry all of these go to the candidate, whatever the weight: one tenant, or testers.
+        approve: whether a person has to agree before the rollout goes on from here.
+        step_s: shortest time at this step, in seconds; the plan's by default. This is how to pause for a time.
+        hold_s: how long this step may stay without enough evidence, in seconds; the plan's by default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: int = Field(0, ge=0, le=100)
+    mirror: int = Field(0, ge=0, le=100)
+    headers: Mapping[str, str] = Field(default_factory=dict)
+    approve: bool = False
+    step_s: float | None = Field(None, ge=0, le=7 * 86400)
+    hold_s: float | None = Field(None, gt=0)
+
+    @property
+    def exposes(self) -> bool:
+        """Whether the candidate gets requests at this step, be it copies."""
+        return bool(self.weight or self.mirror or self.headers)
+
+    @model_validator(mode="after")
+    def _one_purpose(self) -> Step:
+        if self.mirror and (self.weight or self.headers):
+            raise ValueError("a step that mirrors has weight 0 and no headers: put the others into a step of their own")
+        if not self.exposes and not self.approve:
+            raise ValueError("the candidate gets no request here: give a weight, mirror, headers or approve")
+        if self.weight == 100 and self.headers:
+            raise ValueError("at weight 100 all requests are the candidate's: leave the headers out")
+        return self
 
 
 class Plan(BaseModel):
     """How one revision is rolled out.
 
+    Blue/green is ``steps: [{headers: {x-preview: "1"}, approve: true}, 100]`` with a ``bake_s``: the candidate is
+    tried beside stable, all traffic changes over at once, and stable stays warm for the time of the bake.
+
     Attributes:
-        weights: percent of the traffic at each step; must rise, and end at 100.
+        steps: what the candidate gets, one after the other; weights must not fall, and end at 100.
         judged: whether steps are judged at all; False only for going back to a revision that served before.
         step_s: shortest time at a step, in seconds.
         min_requests: fewest requests that the candidate must have answered in a step before it can pass.
         max_error_rate: share of the candidate's answers that may be without 2xx, 0 to 1.
         latency_ms: a request that took longer is slow. Judged at the first histogram bound not below it.
-        max_slow_rate: share of the candidate's requests that may be slow, 0 to 1.
+        max_slow_rate: share of the candidate's requests that may be slow, 0 to 1. With 0.01, ``latency_ms`` is a bound
+            on the 99th percentile.
+        objective: share of the candidate's requests that has to succeed, for instance 0.999: the rate at which it uses
+            its error budget up is judged in several windows; None for no such rule.
+        max_active: most requests in flight at the candidate at which a step can pass; None for any.
+        max_invalid_rate: share of the candidate's answers that may have no usable prediction (NaN, infinite, empty).
+        max_drift: how far its predictions may be from stable's, as total variation distance, 0 to 1.
+        max_disagreement: share of mirrored requests to which it may predict something else than stable, 0 to 1.
         alpha: chance that a sound candidate is failed, in the whole rollout and however often it is looked at. Sound
             is one that keeps both limits, and whose requests fail, or are slow, at most ``max_ratio`` times as often
             as stable's over the same time.
@@ -29,39 +77,105 @@ class Plan(BaseModel):
         quick_ms: a request that took less is quick enough, however quick stable's were.
         min_effect: differences to stable that are smaller than this share of the requests do not matter, 0 to 1.
         ready_s: how long the candidate may take to become ready, in seconds.
-        hold_s: how long a step may stay without enough evidence, in seconds; then the release is rolled back.
+        hold_s: how long a step may stay without enough evidence, in seconds; then ``insufficient`` says what to do.
+        insufficient: ``roll-back``, or ``promote``: go on to the next step although too few requests came. Where
+            evidence came and is unclear, the release is rolled back with either.
+        blind_s: how long the metrics may be unreadable, in seconds; then ``blind`` says what to do.
+        blind: ``hold`` the step until ``hold_s`` is over, or ``roll-back``.
+        approval_s: how long to wait for a person at a step that asks for one, in seconds; then it is rolled back.
+        max_s: how long the whole way to 100 % may take, in seconds, without the bake; then it is rolled back.
+        bake_s: how long stable stays warm after the candidate has got all traffic and the alias, in seconds. The
+            candidate is judged all the time, and rolled back if it fails.
         drain_s: how long to wait for the last requests of a revision that has lost its traffic, in seconds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    weights: tuple[int, ...] = (10, 50, 100)
+    steps: tuple[Step, ...] = (Step(weight=10), Step(weight=50), Step(weight=100))
     judged: bool = True
-    step_s: float = Field(5.0, ge=0, le=86400)
+    step_s: float = Field(5.0, ge=0, le=7 * 86400)
     min_requests: int = Field(20, ge=1)
     max_error_rate: float = Field(0.01, gt=0, lt=1)
     latency_ms: float = Field(250.0, gt=0)
     max_slow_rate: float = Field(0.05, gt=0, lt=1)
+    objective: float | None = Field(None, ge=0.5, lt=1)
+    max_active: int | None = Field(None, ge=1)
+    max_invalid_rate: float = Field(0.01, gt=0, lt=1)
+    max_drift: float = Field(0.1, ge=0, le=1)
+    max_disagreement: float = Field(0.1, gt=0, lt=1)
     alpha: float = Field(0.01, gt=0, le=0.05)
     max_ratio: float = Field(1.0, ge=1, le=100)
     quick_ms: float = Field(100.0, ge=0)
     min_effect: float = Field(0.01, ge=0, lt=1)
     ready_s: float = Field(120.0, gt=0)
     hold_s: float = Field(900.0, gt=0)
+    insufficient: Literal["roll-back", "promote"] = "roll-back"
+    blind_s: float = Field(60.0, gt=0)
+    blind: Literal["hold", "roll-back"] = "hold"
+    approval_s: float = Field(86400.0, gt=0)
+    max_s: float | None = Field(None, gt=0)
+    bake_s: float = Field(0.0, ge=0, le=7 * 86400)
     drain_s: float = Field(10.0, ge=0)
 
-    @field_validator("weights")
+    @field_validator("steps", mode="before")
     @classmethod
-    def _rise_to_all(cls, weights: tuple[int, ...]) -> tuple[int, ...]:
-        if not weights or weights[0] < 1 or any(low >= high for low, high in pairwise(weights)):
-            raise ValueError("give percentages that rise from step to step, the first at least 1")
-        if weights[-1] != 100:
-            raise ValueError("the last step must be 100")
-        return weights
+    def _bare_weights(cls, steps: Any) -> Any:
+        if not isinstance(steps, list | tuple):
+            return steps
+        return [{"weight": step} if isinstance(step, int | str) else step for step in steps]
+
+    @field_validator("steps")
+    @classmethod
+    def _rise_to_all(cls, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        if not steps or steps[-1].weight != 100:
+            raise ValueError("the last step must have weight 100")
+        if any(low.weight > high.weight for low, high in pairwise(steps)):
+            raise ValueError("give weights that do not fall from step to step")
+        if any(low == high or (low.weight == high.weight == 100) for low, high in pairwise(steps)):
+            raise ValueError("two steps one after the other are the same: leave one out")
+        return steps
+
+    @property
+    def approvals(self) -> int:
+        """How many times a person is asked."""
+        return sum(step.approve for step in self.steps)
+
+    def step_s_of(self, step: Step) -> float:
+        """Shortest time at a step, in seconds.
+
+        Args:
+            step: one of the plan's.
+        """
+        return self.step_s if step.step_s is None else step.step_s
+
+    def hold_s_of(self, step: Step) -> float:
+        """How long a step may stay without enough evidence, in seconds.
+
+        Args:
+            step: one of the plan's.
+        """
+        return self.hold_s if step.hold_s is None else step.hold_s
+
+    @property
+    def length_s(self) -> float:
+        """How long the rollout takes at least, from its first step to the end of its bake, in seconds; at least 1."""
+        return max(1.0, sum(self.step_s_of(step) for step in self.steps) + self.bake_s)
 
 
-RETURN = Plan(weights=(100,), judged=False)
+RETURN = Plan(steps=(Step(weight=100),), judged=False)
 """Everything at once: for going back to a revision that served before. Waiting for evidence would help nobody."""
+
+
+def first_release(plan: Plan) -> Plan:
+    """The plan where there is no stable revision: nobody to compare with, and nobody else to serve the rest.
+
+    Args:
+        plan: as its author wrote it.
+
+    Returns:
+        The same limits at one step of 100 %, where a person is asked if the author's plan asks anywhere.
+    """
+    return plan.model_copy(update={"steps": (Step(weight=100, approve=plan.approvals > 0),)})
 
 
 def parse_plan(data: Mapping[str, Any]) -> Plan:

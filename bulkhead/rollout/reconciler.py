@@ -9,17 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from math import inf
 
 from bulkhead.errors import BulkheadError, ConflictError, FencedError, NotFoundError, UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Revision, Rollout, Service
-from bulkhead.rollout import analysis
-from bulkhead.rollout.analysis import Judgement, Verdict
-from bulkhead.rollout.machine import EFFECTS, following
 from bulkhead.rollout.plan import Plan, parse_plan
 from bulkhead.rollout.returning import request_return
-from bulkhead.rollout.world import World, dump, load
+from bulkhead.rollout.trial import Trial
+from bulkhead.rollout.world import World
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +42,7 @@ class Reconciler:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ledger, self._world, self._clock = ledger, world, clock
-        self._complaints: dict[int, str] = {}
+        self._trial = Trial(ledger, world, clock)
 
     def run_once(self) -> bool:
         """One pass over everything: repair what serves, then step each rollout until it has to wait.
@@ -109,93 +106,44 @@ class Reconciler:
         except FencedError:
             raise
         except UnavailableError as error:
-            return self._wait_for(rollout, error)
+            return self._trial.wait_for(rollout, error)
         except Exception as error:  # noqa: BLE001 - whatever one release meets must not keep the others from theirs
             return self._give_up(rollout, error)
 
     def _step(self, rollout: Rollout) -> Rollout | None:
         """Apply the phase's effect and move on; None if there is something to wait for."""
-        plan = parse_plan(rollout.plan)
+        plan, trial = parse_plan(rollout.plan), self._trial
+        if (turned := trial.overdue(rollout, plan)) is not None:
+            return turned
         match rollout.phase:
             case Phase.REQUESTED:
                 self._world.register(rollout)
             case Phase.REGISTERED:
                 self._world.launch(rollout)
             case Phase.LAUNCHED:
-                return self._await_ready(rollout, plan)
+                return trial.await_ready(rollout, plan)
             case Phase.SHIFTING:
-                return self._shift(rollout, plan)
+                return trial.shift(rollout, plan)
             case Phase.ANALYSING:
-                return self._analyse(rollout, plan)
+                return trial.analyse(rollout, plan)
+            case Phase.APPROVING:
+                return trial.await_approval(rollout, plan)
             case Phase.PROMOTING:
                 self._world.point_alias(rollout, rollout.revision_id)
+            case Phase.BAKING:
+                return trial.bake(rollout, plan)
             case Phase.RETIRING:
                 if not self._retire(rollout, plan, rollout.stable_id):
                     return None
             case Phase.RESTORING:
-                self._world.split(rollout, 0)
-                return self._move(rollout, contained_at=self._clock())
+                self._world.restore(rollout)
+                return trial.move(rollout, contained_at=self._clock())
             case Phase.UNALIASING:
                 self._world.point_alias(rollout, rollout.stable_id)
             case Phase.DRAINING:
                 if not self._retire(rollout, plan, rollout.revision_id):
                     return None
-        return self._move(rollout)
-
-    def _move(self, rollout: Rollout, **changes: object) -> Rollout:
-        plan = parse_plan(rollout.plan)
-        phase, step = following(rollout.phase, rollout.step, len(plan.weights))
-        data = {"effect": EFFECTS[rollout.phase], "weight": plan.weights[step]}
-        return self._ledger.transition(rollout, phase, str(phase), data, step=step, **changes)
-
-    def _await_ready(self, rollout: Rollout, plan: Plan) -> Rollout | None:
-        workload = self._world.candidate(rollout)
-        if workload is None or workload.status.ended:
-            why = workload.status.failure if workload else None
-            detail = f"{why.failure_class}: {why.message}" if why else "its pod is gone"
-            return self._ledger.turn_round(rollout, f"the candidate did not start: {detail}", {"rule": "not-serving"})
-        if workload.status.ready:
-            return self._move(rollout)
-        if self._age(rollout.phase_at) > plan.ready_s:
-            reason = f"the candidate was not ready after {plan.ready_s:g} s"
-            return self._ledger.turn_round(rollout, reason, {"rule": "not-serving"})
-        return None
-
-    def _shift(self, rollout: Rollout, plan: Plan) -> Rollout:
-        before = dump(self._world.counters(rollout))
-        self._world.split(rollout, plan.weights[rollout.step])
-        now = self._clock()
-        window = {"at": now.isoformat(), "counters": before}
-        return self._move(rollout, window=window, exposed_at=rollout.exposed_at or now)
-
-    def _analyse(self, rollout: Rollout, plan: Plan) -> Rollout | None:
-        workload = self._world.candidate(rollout)
-        if workload is None or workload.status.ended:
-            why = workload.status.message if workload else "its pod is gone"
-            reason = f"the candidate stopped serving: {why or 'its process ended'}"
-            return self._ledger.turn_round(rollout, reason, {"rule": "not-serving"})
-        judgement = self._judge(rollout, plan)
-        data = {"weight": plan.weights[rollout.step], "rule": judgement.rule, "numbers": judgement.numbers}
-        if judgement.verdict is Verdict.FAIL:
-            reason = f"at {plan.weights[rollout.step]} % of the traffic {judgement.reason}"
-            return self._ledger.turn_round(rollout, reason, data)
-        if judgement.verdict is Verdict.PASS:
-            self._ledger.append(rollout, "passed", {**data, "reason": judgement.reason})
-            return self._move(rollout, decision=data)
-        if self._age(rollout.phase_at) > plan.hold_s:
-            reason = f"no sufficient evidence after {plan.hold_s:g} s at a step: {judgement.reason}"
-            return self._ledger.turn_round(rollout, reason, data)
-        self._complain(rollout, f"hold: {judgement.rule}")
-        return None
-
-    def _judge(self, rollout: Rollout, plan: Plan) -> Judgement:
-        assert rollout.window is not None
-        before, now = load(rollout.window["counters"]), self._world.counters(rollout)
-        elapsed = self._age(datetime.fromisoformat(rollout.window["at"]))
-        arms = {name: analysis.arm(before[name], now[name], plan.latency_ms) for name in before}
-        stable = arms[rollout.stable_id] if rollout.stable_id else None
-        weight = plan.weights[rollout.step]
-        return analysis.judge(plan, weight, arms[rollout.revision_id], stable, elapsed)
+        return trial.move(rollout)
 
     def _retire(self, rollout: Rollout, plan: Plan, revision_id: str | None) -> bool:
         """Stop a revision once its last request is answered; False while there is one."""
@@ -212,17 +160,9 @@ class Reconciler:
         log.error("rollout %s in phase %s", rollout.id, rollout.phase, exc_info=error)
         text = str(error) if isinstance(error, BulkheadError) else f"{type(error).__name__}: {error}"
         if rollout.phase.settled:
-            self._complain(rollout, text)
+            self._trial.complain(rollout, text)
             return None
         return self._ledger.turn_round(rollout, text, {"rule": "error"})
-
-    def _wait_for(self, rollout: Rollout, error: UnavailableError) -> Rollout | None:
-        """Something does not answer: try again, but on the way forward not for ever."""
-        self._complain(rollout, str(error))
-        limit = inf if rollout.phase.settled else parse_plan(rollout.plan).hold_s
-        if self._age(rollout.phase_at) > limit:
-            return self._ledger.turn_round(rollout, f"gave up after {limit:g} s: {error}", {"rule": "unavailable"})
-        return None
 
     def _tend(self, service: Service) -> None:
         """Keep the stable revision serving, whatever else goes on."""
@@ -249,12 +189,6 @@ class Reconciler:
             return True
         wait = min(_LONGEST_WAIT, timedelta(seconds=2 ** min(len(repairs) - 1, 10)))
         return now - repairs[-1].at >= wait
-
-    def _complain(self, rollout: Rollout, text: str) -> None:
-        """Record what a rollout waits for, once, not at every look."""
-        if self._complaints.get(rollout.id) != text:
-            self._complaints[rollout.id] = text
-            self._ledger.append(rollout, "waiting", {"phase": rollout.phase, "for": text})
 
     def _age(self, at: datetime) -> float:
         return (self._clock() - at).total_seconds()

@@ -13,8 +13,14 @@ from bulkhead.pods.status import PodStatus
 from bulkhead.runtimes.local.ports import free_port
 from bulkhead.runtimes.local.runtime import LocalRuntime
 
+STATISTICS = "/statistics"
+"""Where our own servers say what their models answered."""
+
 _REVISION = LABEL_PREFIX + "revision"
+_COMPARER = LABEL_PREFIX + "compares"
 _PORT = LABEL_PREFIX + "port"
+_COMPARER_IMAGE = "bulkhead/gpu-tasks:0.1.0"
+_STATISTICS = LABEL_PREFIX + "statistics"
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,20 @@ class Workload:
     Attributes:
         port: TCP port on loopback.
         status: of its pod.
+        statistics: path at which it says what its model answered, or None.
     """
 
     port: int
     status: PodStatus
+    statistics: str | None = None
+
+    def url(self, path: str) -> str:
+        """A URL of the server.
+
+        Args:
+            path: with its slash.
+        """
+        return f"http://127.0.0.1:{self.port}{path}"
 
 
 class LocalWorkloads:
@@ -65,10 +81,7 @@ class LocalWorkloads:
         Args:
             revision_id: of the revision.
         """
-        for metadata in self._runtime.list({_REVISION: revision_id}):
-            status = self._runtime.status(metadata.name, metadata.namespace)
-            return Workload(int(metadata.annotations[_PORT]), status)
-        return None
+        return self._find({_REVISION: revision_id})
 
     def stop(self, revision_id: str, generation: int) -> None:
         """Stop a revision's server. Idempotent.
@@ -82,11 +95,70 @@ class LocalWorkloads:
         """
         self._runtime.delete(_name(revision_id), reason="it serves no traffic any more", generation=generation)
 
+    def launch_comparer(self, revision_id: str, service: str, port: int, stable_port: int, generation: int) -> None:
+        """Start whoever asks candidate and stable the same and compares their answers, unless it runs.
+
+        Args:
+            revision_id: the candidate.
+            service: of both.
+            port: the candidate's.
+            stable_port: the stable revision's.
+            generation: the writer's fence.
+        """
+        name = _comparer_name(revision_id)
+        known = self.find_comparer(revision_id)
+        if known is not None and known.status.ended:
+            self._runtime.delete(name, reason="it ended and is started again", generation=generation)
+        own = free_port()
+        ports = ["--port", str(own), "--candidate-port", str(port), "--stable-port", str(stable_port)]
+        request = PodRequest(
+            name=name,
+            image=_COMPARER_IMAGE,
+            command=["python", "-m", "gpu_tasks.compare", *ports],
+            labels={_COMPARER: revision_id, LABEL_PREFIX + "service": service},
+            annotations={GENERATION: str(generation), _PORT: str(own)},
+            deadline_s=None,
+            grace_s=5,
+            port=own,
+            ready_path="/ping",
+        )
+        self._runtime.launch(build(request))
+
+    def find_comparer(self, revision_id: str) -> Workload | None:
+        """Whoever compares a candidate's answers, or None if nobody does.
+
+        Args:
+            revision_id: of the candidate.
+        """
+        return self._find({_COMPARER: revision_id})
+
+    def stop_comparer(self, revision_id: str, generation: int) -> None:
+        """Stop comparing a candidate's answers. Idempotent.
+
+        Args:
+            revision_id: of the candidate.
+            generation: the writer's fence.
+
+        Raises:
+            FencedError: it was started under a later generation.
+        """
+        name = _comparer_name(revision_id)
+        self._runtime.delete(name, reason="its answers are compared no more", generation=generation)
+
+    def _find(self, labels: Mapping[str, str]) -> Workload | None:
+        for metadata in self._runtime.list(labels):
+            status = self._runtime.status(metadata.name, metadata.namespace)
+            notes = metadata.annotations
+            return Workload(int(notes[_PORT]), status, notes.get(_STATISTICS) or None)
+        return None
+
     def _request(self, revision: Revision, port: int, generation: int) -> PodRequest:
         serve: Mapping[str, Any] = revision.serve
         uri = revision.model_uri
         default = ["python", "-m", "gpu_tasks.serve", "--model-uri", uri, "--port", str(port)]
         command = [word.format(port=port, model_uri=uri) for word in serve.get("command", [])] or default
+        # A server of somebody else's says nothing of its model's answers, unless it names a path where it does.
+        statistics = str(serve.get("statistics_path", "" if serve.get("command") else STATISTICS))
         secrets = {**self._secret_env, **{name: tuple(ref) for name, ref in serve.get("secret_env", {}).items()}}
         return PodRequest(
             name=_name(revision.id),
@@ -98,12 +170,16 @@ class LocalWorkloads:
             env={**self._env, **serve.get("env", {})},
             secret_env={name: SecretRef(*reference) for name, reference in secrets.items()},
             labels={_REVISION: revision.id, LABEL_PREFIX + "service": revision.service},
-            annotations={GENERATION: str(generation), _PORT: str(port)},
+            annotations={GENERATION: str(generation), _PORT: str(port), _STATISTICS: statistics},
             deadline_s=None,
             grace_s=10,
             port=port,
             ready_path=serve.get("ready_path", "/ping"),
         )
+
+
+def _comparer_name(revision_id: str) -> str:
+    return f"compare-{revision_id}"
 
 
 def _name(revision_id: str) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+import logging
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Revision, Rollout
-from bulkhead.rollout.workloads import LocalWorkloads, Workload
-from bulkhead.routers.base import Counters, Fence, Router, Split
+from bulkhead.metrics.counters import Answers, Counters
+from bulkhead.metrics.http_json import read_counters
+from bulkhead.rollout.plan import Step
+from bulkhead.rollout.workloads import STATISTICS, LocalWorkloads, Workload
+from bulkhead.routers.base import Fence, Mirror, Pin, Router, Split
+
+log = logging.getLogger(__name__)
 
 
 class Registry(Protocol):
@@ -74,24 +79,61 @@ class World:
         """
         return self.workloads.find(rollout.revision_id)
 
-    def split(self, rollout: Rollout, weight: int) -> None:
-        """Give the candidate a share of the traffic and the stable revision the rest.
+    def prepare(self, rollout: Rollout, step: Step) -> bool:
+        """Have ready what a step needs beside the two servers: for a mirror, whoever compares the answers.
 
         Args:
             rollout: whose.
-            weight: percent, 0 to 100. A service without a stable revision has no rest to give.
+            step: of its plan.
+
+        Returns:
+            Whether it is ready.
+
+        Raises:
+            UnavailableError: it does not run.
         """
-        weights = {rollout.revision_id: weight, rollout.stable_id: 100 - weight}
+        if not step.mirror or rollout.stable_id is None:
+            return True
+        ports = self._port(rollout.revision_id), self._port(rollout.stable_id)
+        self.workloads.launch_comparer(rollout.revision_id, rollout.service, *ports, rollout.generation)
+        comparer = self.workloads.find_comparer(rollout.revision_id)
+        if comparer is None or comparer.status.ended:
+            why = comparer.status.message if comparer else "its pod is gone"
+            raise UnavailableError(f"whoever compares the answers of {rollout.revision_id} ended: {why}")
+        return comparer.status.ready
+
+    def show(self, rollout: Rollout, step: Step) -> None:
+        """Show the candidate what a step says, and give the stable revision the rest.
+
+        Args:
+            rollout: whose.
+            step: of its plan. A service without a stable revision has no rest to give.
+        """
+        weights = {rollout.revision_id: step.weight, rollout.stable_id: 100 - step.weight}
         if rollout.stable_id is None:
-            weights = {rollout.revision_id: 100 if weight else 0}
+            weights = {rollout.revision_id: 100}
+        pin = Pin(rollout.revision_id, step.headers) if step.headers else None
+        names = {rollout.revision_id, rollout.stable_id} - {None}
+        comparer = self.workloads.find_comparer(rollout.revision_id) if step.mirror else None
+        mirror = Mirror(comparer.port, step.mirror) if comparer else None
         shares = {name: share for name, share in weights.items() if name and share}
-        # At 100 % the stable revision keeps its endpoint: it stays warm, so that a rollback is one write.
-        names = {*shares, rollout.stable_id} - {None}
         endpoints = {name: self._port(name) for name in names if name}
+        self.router.apply(rollout.service, Split(endpoints, shares, pin, mirror), _fence(rollout))
+        if mirror is None:
+            self.workloads.stop_comparer(rollout.revision_id, rollout.generation)
+
+    def restore(self, rollout: Rollout) -> None:
+        """Give all traffic to the stable revision; the candidate keeps its endpoint until it is drained.
+
+        Args:
+            rollout: whose.
+        """
+        stable = rollout.stable_id
+        endpoints = {stable: self._port(stable)} if stable else {}
         _, before = self.router.read(rollout.service)
-        if weight == 0 and rollout.revision_id in before.endpoints:
-            endpoints.setdefault(rollout.revision_id, before.endpoints[rollout.revision_id])  # until it is drained
-        self.router.apply(rollout.service, Split(endpoints, shares), _fence(rollout))
+        if rollout.revision_id in before.endpoints:
+            endpoints.setdefault(rollout.revision_id, before.endpoints[rollout.revision_id])
+        self.router.apply(rollout.service, Split(endpoints, {stable: 100} if stable else {}), _fence(rollout))
 
     def forget(self, rollout: Rollout, revision_id: str) -> None:
         """Take a revision without traffic out of the router and stop its server.
@@ -104,22 +146,48 @@ class World:
             UnavailableError: it still has traffic.
         """
         _, before = self.router.read(rollout.service)
-        if before.weights.get(revision_id):
-            raise UnavailableError(f"revision {revision_id} still has {before.weights[revision_id]} % of the traffic")
+        if before.weights.get(revision_id) or (before.pin is not None and before.pin.revision == revision_id):
+            raise UnavailableError(f"revision {revision_id} still has traffic of service {rollout.service}")
         if revision_id in before.endpoints:
             endpoints = {name: port for name, port in before.endpoints.items() if name != revision_id}
-            self.router.apply(rollout.service, Split(endpoints, before.weights), _fence(rollout))
+            self.router.apply(rollout.service, replace(before, endpoints=endpoints), _fence(rollout))
+        self.workloads.stop_comparer(revision_id, rollout.generation)
         self.workloads.stop(revision_id, rollout.generation)
 
-    def counters(self, rollout: Rollout) -> dict[str, Counters]:
+    def counters(self, rollout: Rollout, step: Step | None = None) -> dict[str, Counters]:
         """Cumulative numbers of the candidate and the stable revision; a revision unseen so far has zeros.
 
         Args:
             rollout: whose.
+            step: that is judged: while requests are mirrored, whoever compares the answers counts; with any other, what
+                a server knows of its model's answers is read as well.
+
+        Raises:
+            UnavailableError: whoever counts does not answer.
         """
-        found = self.router.counters(rollout.service)
-        names = [name for name in (rollout.revision_id, rollout.stable_id) if name]
-        return {name: found.get(name, Counters()) for name in names}
+        candidate, stable = rollout.revision_id, rollout.stable_id
+        if step is not None and step.mirror and stable is not None:
+            comparer = self.workloads.find_comparer(candidate)
+            if comparer is None:
+                raise UnavailableError(f"nobody compares the answers of {candidate} with those of {stable}")
+            found = read_counters(comparer.url(STATISTICS), "candidate", "stable")
+            return {candidate: found["candidate"], stable: found["stable"]}
+        seen = self.router.counters(rollout.service)
+        known = {name: seen.get(name, Counters()) for name in (candidate, stable) if name}
+        if step is None:
+            return known
+        return {name: replace(one, answers=self._answers(name)) for name, one in known.items()}
+
+    def _answers(self, revision_id: str) -> Answers | None:
+        """What a revision's server says of its answers. It may be down or busy: then that alone is unknown."""
+        workload = self.workloads.find(revision_id)
+        if workload is None or workload.statistics is None:
+            return Answers()
+        try:
+            return read_counters(workload.url(workload.statistics), "model")["model"].answers
+        except UnavailableError as error:
+            log.info("revision %s: %s", revision_id, error)
+            return None
 
     def point_alias(self, rollout: Rollout, revision_id: str | None) -> None:
         """Have the champion alias name a revision's model version.
@@ -161,7 +229,7 @@ class World:
         if workload is None or not workload.status.ready or split.endpoints.get(revision_id) in (None, workload.port):
             return False
         endpoints = {**split.endpoints, revision_id: workload.port}
-        self.router.apply(service, Split(endpoints, split.weights), Fence(generation, fence.sequence))
+        self.router.apply(service, replace(split, endpoints=endpoints), Fence(generation, fence.sequence))
         return True
 
     def _port(self, revision_id: str) -> int:
@@ -173,27 +241,3 @@ class World:
 
 def _fence(rollout: Rollout) -> Fence:
     return Fence(rollout.generation, rollout.sequence)
-
-
-def dump(counters: Mapping[str, Counters]) -> dict[str, Any]:
-    """Counters as JSON, for the window that a rollout keeps in the ledger.
-
-    Args:
-        counters: by revision.
-    """
-    return {
-        name: {"requests": seen.requests, "failures": seen.failures, "slow": [[b, n] for b, n in seen.slow.items()]}
-        for name, seen in counters.items()
-    }
-
-
-def load(data: Mapping[str, Any]) -> dict[str, Counters]:
-    """Read what ``dump`` wrote.
-
-    Args:
-        data: by revision.
-    """
-    return {
-        name: Counters(seen["requests"], seen["failures"], {float(bound): count for bound, count in seen["slow"]})
-        for name, seen in data.items()
-    }

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from bulkhead.metrics.counters import Counters
+
 
 class Fence(NamedTuple):
     """Orders all writes to a service's traffic; compares as a tuple.
@@ -20,33 +22,46 @@ class Fence(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Pin:
+    """Requests that go to one revision whatever the weights.
+
+    Attributes:
+        revision: that gets them.
+        headers: values by name; a request that carries all of them is meant.
+    """
+
+    revision: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Requests of which a copy goes elsewhere; its answer reaches no client.
+
+    Attributes:
+        port: TCP port on loopback that gets the copies.
+        percent: of the requests.
+    """
+
+    port: int
+    percent: int
+
+
+@dataclass(frozen=True)
 class Split:
     """A service's traffic.
 
     Attributes:
         endpoints: TCP port on loopback by revision: every revision that the router knows.
         weights: percent by revision; those named sum to 100, or none is named and the service answers 503.
+        pin: requests that go to one revision whatever the weights, or None.
+        mirror: where copies of requests go, or None.
     """
 
     endpoints: Mapping[str, int] = field(default_factory=dict)
     weights: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Counters:
-    """Cumulative numbers of one revision since its router started.
-
-    Attributes:
-        requests: answered, timed out or reset.
-        failures: of those, without a 2xx answer.
-        slow: cumulative histogram: number of requests that took at most so many milliseconds, by bound.
-        active: in flight now.
-    """
-
-    requests: int = 0
-    failures: int = 0
-    slow: Mapping[float, int] = field(default_factory=dict)
-    active: int = 0
+    pin: Pin | None = None
+    mirror: Mirror | None = None
 
 
 class Router(Protocol):

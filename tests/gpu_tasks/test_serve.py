@@ -9,6 +9,7 @@ from typing import Any
 import mlflow
 import pytest
 
+from bulkhead.metrics.counters import load
 from bulkhead.pods.outcome import FailureClass
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.pods.status import Phase, PodStatus
@@ -58,6 +59,9 @@ def test_it_serves_and_ends_well_when_told(mlflow_uri: str, model_uri: str, runt
     until(ready, "the scoring server", 60)
     image = digits.load().test_images[0].tolist()
     assert _ask(port, {"inputs": [image]})["predictions"][0] in range(10)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/statistics", timeout=20) as answer:
+        counted = load(json.load(answer)["model"]).answers
+    assert counted is not None and (counted.seen, sum(counted.categories.values())) == (1, 1)
     runtime.terminate("serve", reason="the test is over")
     status = runtime.status("serve")
     assert (status.reason, status.exit_code) == ("Cancelled", 0)

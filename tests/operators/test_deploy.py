@@ -8,7 +8,7 @@ from bulkhead.control import Control
 from bulkhead.ledger.tables import Phase, Rollout
 from operators.deploy import DeployOperator
 from operators.triggers.rollout import RolloutTrigger
-from tests.rollouts import advance, promote
+from tests.rollouts import advance, promote, weights
 
 Context = Callable[..., Any]
 EVIDENCE = {"evaluate": {"model_uri": "models:/m-1", "accuracy": 0.98}}
@@ -32,17 +32,17 @@ def _only(control: Control) -> Rollout:
 
 def test_it_writes_the_intent_and_defers(control: Control, context: Context) -> None:
     promote(control.ledger, "old")
-    deferred = _ask(_operator(plan={"weights": [10, 100]}), context("deploy", xcoms=EVIDENCE))
+    deferred = _ask(_operator(plan={"steps": [10, 100]}), context("deploy", xcoms=EVIDENCE))
     rollout = control.ledger.rollout(deferred.trigger.rollout_id)
     assert (rollout.phase, rollout.owner) == (Phase.REQUESTED, "airflow:release/run")
-    assert rollout.plan["weights"] == [10, 100]
+    assert weights(rollout) == [10, 100]
     revision = control.ledger.revision(rollout.revision_id)
     assert (revision.model_uri, revision.evidence["accuracy"]) == ("models:/m-1", 0.98)
 
 
 def test_a_first_revision_goes_to_all_of_the_traffic_in_one_step(control: Control, context: Context) -> None:
     _ask(_operator(), context("deploy", xcoms=EVIDENCE))
-    assert _only(control).plan["weights"] == [100]
+    assert weights(_only(control)) == [100]
 
 
 def test_a_retry_finds_its_rollout_again(control: Control, context: Context) -> None:
@@ -104,7 +104,7 @@ def test_a_task_that_comes_after_its_runs_deadline_is_refused_and_one_that_was_c
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"plan": {"weights": [50, 10]}}, r"plan\.weights = \[50, 10\]"),
+        ({"plan": {"steps": [50, 10]}}, r"plan\.steps = "),
         ({"plan": {"min_requests": "none"}}, r"plan\.min_requests = 'none'"),
         ({"service": "letters"}, "unknown service 'letters'; services in the configuration: digits"),
         ({"model_name": ""}, r"revision\.model_name = ''"),

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from bulkhead.errors import UnavailableError
-from bulkhead.routers.base import Counters
+from bulkhead.metrics.counters import Counters
 
 _TIMEOUT_S = 2.0
 _SAMPLE = re.compile(r"^(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>\S+)$")

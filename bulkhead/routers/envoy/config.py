@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from bulkhead.errors import InvalidInputError
-from bulkhead.routers.base import Fence, Split
+from bulkhead.routers.base import Fence, Mirror, Pin, Split
 
 REVISION_HEADER = "x-bulkhead-revision"
 """Response header that names the revision that answered."""
+
+MIRROR = "mirror"
+"""How the name of the cluster begins that gets copies of requests."""
 
 _TYPE = "type.googleapis.com/envoy."
 _METADATA = "bulkhead"
@@ -82,7 +85,7 @@ def routes(service: str, split: Split, fence: Fence) -> dict[str, Any]:
 
     Args:
         service: by name.
-        split: weights by revision.
+        split: weights by revision, pinned requests, and where copies go.
         fence: written into the file.
 
     Raises:
@@ -91,23 +94,18 @@ def routes(service: str, split: Split, fence: Fence) -> dict[str, Any]:
     _check(split)
     shares = {revision: weight for revision, weight in split.weights.items() if weight}
     if shares:
-        action: dict[str, Any] = {
-            "route": {
-                "timeout": _REQUEST_TIMEOUT,
-                "retry_policy": {
-                    "retry_on": "connect-failure,refused-stream,reset-before-request",
-                    "num_retries": 1,
-                },
-                "weighted_clusters": {"clusters": [_share(name, weight) for name, weight in shares.items()]},
-            }
-        }
+        action = _route(shares, split.mirror)
     else:
         body = f"service {service} has no revision that serves"
         action = {"direct_response": {"status": 503, "body": {"inline_string": body}}}
+    entries = [{"match": {"prefix": "/"}, **action}]
+    if split.pin is not None:
+        match = {"prefix": "/", "headers": [_equals(name, value) for name, value in split.pin.headers.items()]}
+        entries.insert(0, {"match": match, **_route({split.pin.revision: 100}, None)})
     resource = {
         "@type": _TYPE + "config.route.v3.RouteConfiguration",
         "name": service,
-        "virtual_hosts": [{"name": service, "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **action}]}],
+        "virtual_hosts": [{"name": service, "domains": ["*"], "routes": entries}],
         "metadata": {
             "filter_metadata": {
                 _METADATA: {
@@ -115,11 +113,26 @@ def routes(service: str, split: Split, fence: Fence) -> dict[str, Any]:
                     "sequence": fence.sequence,
                     "weights": dict(split.weights),
                     "endpoints": dict(split.endpoints),
+                    "pin": {"revision": split.pin.revision, "headers": dict(split.pin.headers)} if split.pin else {},
+                    "mirror": {"port": split.mirror.port, "percent": split.mirror.percent} if split.mirror else {},
                 }
             }
         },
     }
     return {"version_info": version(fence), "resources": [resource]}
+
+
+def upstreams(split: Split) -> dict[str, int]:
+    """Every cluster that a split needs.
+
+    Args:
+        split: endpoints, and where copies go.
+
+    Returns:
+        TCP port by name.
+    """
+    mirror = {f"{MIRROR}-{split.mirror.port}": split.mirror.port} if split.mirror else {}
+    return {**split.endpoints, **mirror}
 
 
 def clusters(split: Split, fence: Fence) -> dict[str, Any]:
@@ -129,7 +142,7 @@ def clusters(split: Split, fence: Fence) -> dict[str, Any]:
         split: ports by revision.
         fence: written into the file.
     """
-    resources = [_cluster(revision, port) for revision, port in sorted(split.endpoints.items())]
+    resources = [_cluster(name, port) for name, port in sorted(upstreams(split).items())]
     return {"version_info": version(fence), "resources": resources}
 
 
@@ -144,6 +157,8 @@ def parse_routes(document: Mapping[str, Any]) -> tuple[Fence, Split]:
     return fence, Split(
         {name: int(port) for name, port in data["endpoints"].items()},
         {name: int(weight) for name, weight in data["weights"].items()},
+        Pin(str(pin["revision"]), dict(pin["headers"])) if (pin := data.get("pin")) else None,
+        Mirror(int(mirror["port"]), int(mirror["percent"])) if (mirror := data.get("mirror")) else None,
     )
 
 
@@ -161,11 +176,34 @@ def _check(split: Split) -> None:
         raise InvalidInputError("router.weights", dict(split.weights), "give percentages that sum to 100")
     if min(split.weights.values(), default=0) < 0:
         raise InvalidInputError("router.weights", dict(split.weights), "give percentages of at least 0")
-    unknown = sorted(set(split.weights) - set(split.endpoints))
+    if split.mirror is not None and not 0 < split.mirror.percent <= 100:
+        raise InvalidInputError("router.mirror", split.mirror.percent, "give a percentage above 0")
+    named = {*split.weights, *([split.pin.revision] if split.pin else [])}
+    unknown = sorted(named - set(split.endpoints))
     if unknown:
         raise InvalidInputError(
             "router.weights", unknown, f"name revisions with an endpoint: {sorted(split.endpoints)}"
         )
+
+
+def _route(shares: Mapping[str, int], mirror: Mirror | None) -> dict[str, Any]:
+    route: dict[str, Any] = {
+        "timeout": _REQUEST_TIMEOUT,
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,reset-before-request",
+            "num_retries": 1,
+        },
+        "weighted_clusters": {"clusters": [_share(name, weight) for name, weight in shares.items()]},
+    }
+    if mirror is not None:
+        fraction = {"default_value": {"numerator": mirror.percent, "denominator": "HUNDRED"}}
+        policy = {"cluster": f"{MIRROR}-{mirror.port}", "runtime_fraction": fraction}
+        route["request_mirror_policies"] = [policy]
+    return {"route": route}
+
+
+def _equals(name: str, value: str) -> dict[str, Any]:
+    return {"name": name, "string_match": {"exact": value}}
 
 
 def _share(revision: str, weight: int) -> dict[str, Any]:

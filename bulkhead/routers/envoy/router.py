@@ -7,11 +7,13 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from bulkhead.errors import FencedError, InvalidInputError, NotFoundError, UnavailableError
 from bulkhead.files import read_json, write_json
-from bulkhead.routers.base import Counters, Fence, Split
+from bulkhead.metrics.counters import Counters
+from bulkhead.routers.base import Fence, Split
 from bulkhead.routers.envoy import admin, config
 from bulkhead.settings import ServicePorts
 
@@ -104,10 +106,10 @@ class EnvoyRouter:
                     f"{current.sequence}; this writer holds {fence.generation} step {fence.sequence}; "
                     f"if the ledger was rebuilt, remove {folder}"
                 )
-            union = Split({**before.endpoints, **split.endpoints})
+            union = replace(split, endpoints={**before.endpoints, **split.endpoints})
             write_json(folder / "cds.json", config.clusters(union, fence))
             try:
-                self._confirm(service, fence, clusters=set(split.endpoints), routes=False)
+                self._confirm(service, fence, clusters=set(config.upstreams(split)), routes=False)
             finally:  # a router that is down comes back with what was asked for
                 write_json(folder / "rds.json", routes)
             self._confirm(service, fence, clusters=set(), routes=True)

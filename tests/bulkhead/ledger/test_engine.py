@@ -5,13 +5,18 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy import JSON, column, select, table
 
 from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.ledger import migrations
 from bulkhead.ledger.engine import open_engine
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Base
+from bulkhead.rollout.plan import parse_plan
 from tests.ports import free_port
 from tests.rollouts import request
 
@@ -24,6 +29,20 @@ def test_the_migrations_build_what_the_tables_say(ledger_url: str) -> None:
 def test_opening_again_keeps_everything(ledger_url: str) -> None:
     rollout = request(Ledger(ledger_url), "a")
     assert Ledger(ledger_url).rollout(rollout.id).key == rollout.key
+
+
+def test_plans_of_weights_become_plans_of_steps_and_back(ledger_url: str) -> None:
+    ledger = Ledger(ledger_url)
+    rollout = request(ledger, "a")
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with ledger.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        plan = connection.execute(select(column("plan", JSON)).select_from(table("rollouts"))).scalar_one()
+        assert (plan["weights"], "steps" in plan) == ([50, 100], False)
+    again = Ledger(ledger_url).rollout(rollout.id)
+    assert parse_plan(again.plan) == parse_plan(rollout.plan)
 
 
 def test_sqlite_is_in_wal_mode_and_syncs_each_commit(sqlite_url: str) -> None:

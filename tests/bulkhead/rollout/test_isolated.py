@@ -8,7 +8,7 @@ from bulkhead.rollout.returning import request_return
 from tests.rollouts import revision
 from tests.worlds import Stage
 
-PLAN = Plan(weights=(10, 100), step_s=5, min_requests=20)
+PLAN = Plan(steps=(10, 100), step_s=5, min_requests=20)
 
 
 @pytest.fixture

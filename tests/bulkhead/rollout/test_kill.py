@@ -29,7 +29,7 @@ from tests.ports import free_port
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
-PLAN = Plan(weights=(50, 100), step_s=0.1, min_requests=3, drain_s=2)
+PLAN = Plan(steps=(50, 100), step_s=0.1, min_requests=3, drain_s=2)
 
 
 class Echo(mlflow.pyfunc.PythonModel):

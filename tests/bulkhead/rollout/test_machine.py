@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bulkhead.ledger.tables import Phase
 from bulkhead.rollout.machine import EFFECTS, following
+from bulkhead.rollout.plan import Plan, Step
 
 
 def test_every_phase_that_has_not_ended_has_one_effect() -> None:
@@ -18,7 +19,7 @@ def test_the_way_forward() -> None:
     path, phase, step = [], Phase.REQUESTED, 0
     while not phase.ended:
         path.append((phase, step))
-        phase, step = following(phase, step, 2)
+        phase, step = following(phase, step, Plan(steps=(50, 100)))
     assert [str(phase) for phase, _ in path] == [
         "requested",
         "registered",
@@ -28,6 +29,7 @@ def test_the_way_forward() -> None:
         "shifting",
         "analysing",
         "promoting",
+        "baking",
         "retiring",
     ]
     assert (phase, step) == (Phase.PROMOTED, 1)
@@ -37,7 +39,7 @@ def test_the_way_back() -> None:
     path, phase = [], Phase.RESTORING
     while not phase.ended:
         path.append(str(phase))
-        phase, _ = following(phase, 0, 2)
+        phase, _ = following(phase, 0, Plan(steps=(50, 100)))
     assert path == ["restoring", "unaliasing", "draining"]
     assert phase is Phase.ROLLED_BACK
 
@@ -48,8 +50,11 @@ def test_the_properties_of_phases_agree(phase: Phase) -> None:
     assert not phase.ended or phase.settled
 
 
-@given(steps=st.integers(1, 6), turn_at=st.none() | st.integers(0, 30))
-def test_whatever_happens_it_comes_to_an_end(steps: int, turn_at: int | None) -> None:
+@given(asked=st.lists(st.booleans(), min_size=1, max_size=6), turn_at=st.none() | st.integers(0, 30))
+def test_whatever_happens_it_comes_to_an_end(asked: list[bool], turn_at: int | None) -> None:
+    steps = len(asked)
+    weights = [*range(1, steps), 100]
+    plan = Plan(steps=tuple(Step(weight=weight, approve=ask) for weight, ask in zip(weights, asked, strict=True)))
     phase, step, turned = Phase.REQUESTED, 0, False
     for moves in itertools.count():
         if phase.ended:
@@ -57,8 +62,8 @@ def test_whatever_happens_it_comes_to_an_end(steps: int, turn_at: int | None) ->
         if moves == turn_at and not phase.settled:
             phase, turned = Phase.RESTORING, True
         before = step
-        phase, step = following(phase, step, steps)
+        phase, step = following(phase, step, plan)
         assert step in (before, before + 1) and step < steps
-        assert moves <= 2 * steps + 8
+        assert moves <= 3 * steps + 9
     assert phase is (Phase.ROLLED_BACK if turned else Phase.PROMOTED)
     assert turned or step == steps - 1

@@ -13,7 +13,7 @@ from bulkhead.rollout.plan import RETURN, Plan
 from tests.rollouts import revision
 from tests.worlds import Stage
 
-PLAN = Plan(weights=(10, 100), step_s=5, min_requests=20, ready_s=60, hold_s=300, drain_s=10)
+PLAN = Plan(steps=(10, 100), step_s=5, min_requests=20, ready_s=60, hold_s=300, drain_s=10)
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_a_rollback_from_outside_is_carried_out(stage: Stage) -> None:
 
 def test_a_rollback_after_the_alias_has_moved_moves_it_back(stage: Stage) -> None:
     old = _stable(stage)
-    rollout = _ask(stage, "new", Plan(weights=(100,), judged=False))
+    rollout = _ask(stage, "new", Plan(steps=(100,), judged=False))
     stage.ledger.transition(rollout, Phase.REGISTERED, "registered", {})
     stage.registry.versions[rollout.revision_id] = "9"
     stage.ledger.set_model_version(rollout.revision_id, "9")
@@ -181,7 +181,7 @@ def test_a_rollback_after_the_alias_has_moved_moves_it_back(stage: Stage) -> Non
 
 
 def test_a_first_release_that_fails_leaves_no_champion_and_nobody_in_the_router(stage: Stage) -> None:
-    rollout = _ask(stage, "first", Plan(weights=(100,), step_s=0, min_requests=20))
+    rollout = _ask(stage, "first", Plan(steps=(100,), step_s=0, min_requests=20))
     stage.reconciler.run_once()
     assert stage.weights == {rollout.revision_id: 100}
     stage.router.answer(rollout.revision_id, 50, failures=50)
@@ -264,7 +264,7 @@ def test_an_error_in_one_release_rolls_it_back_and_does_not_keep_others_from_the
 
 def test_an_error_after_promotion_does_not_turn_it_round(stage: Stage, monkeypatch) -> None:
     _stable(stage)
-    rollout = _ask(stage, "new", Plan(weights=(100,), judged=False))
+    rollout = _ask(stage, "new", Plan(steps=(100,), judged=False))
 
     def broken(revision_id: str, generation: int) -> None:
         raise RuntimeError("cannot stop it")

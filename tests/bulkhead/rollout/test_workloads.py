@@ -7,12 +7,13 @@ import pytest
 from bulkhead.errors import FencedError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Revision
+from bulkhead.metrics.http_json import read_counters
 from bulkhead.pods.spec import PodRequest, build
-from bulkhead.rollout.workloads import LocalWorkloads
+from bulkhead.rollout.workloads import STATISTICS, LocalWorkloads, Workload
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from tests.local_pods import from_inside
 from tests.rollouts import request, revision
-from tests.servers import get
+from tests.servers import Backend, get, post
 from tests.waiting import until
 
 SERVER = Path(__file__).parents[2] / "programs" / "server.py"
@@ -23,7 +24,7 @@ def served(sqlite_url: str, runtime: LocalRuntime) -> Revision:
     ledger = Ledger(sqlite_url)
     serve = {"command": ["python", from_inside(runtime, SERVER), "{port}", "200"], "env": {"A": "1"}}
     spec = revision("a", serve=serve)
-    ledger.request_rollout(spec.columns(), {"weights": [100]}, key="k", owner="o", requested_by="a test")
+    ledger.request_rollout(spec.columns(), {"steps": [100]}, key="k", owner="o", requested_by="a test")
     return ledger.revision(spec.id)
 
 
@@ -102,3 +103,29 @@ def test_a_pod_of_another_service_is_not_mistaken(
 ) -> None:
     runtime.launch(build(PodRequest(name="other", image="none", command=["true"])))
     assert workloads.find(served.id) is None
+
+
+def test_who_compares_runs_beside_the_two_and_is_found_by_its_candidate(
+    workloads: LocalWorkloads, runtime: LocalRuntime
+) -> None:
+    candidate, stable = Backend('{"predictions": [1]}'), Backend('{"predictions": [2]}')
+    workloads.launch_comparer("digits-1", "digits", candidate.port, stable.port, 3)
+
+    def ready() -> Workload | None:
+        found = workloads.find_comparer("digits-1")
+        assert found is None or not found.status.ended, runtime.read_log("compare-digits-1")
+        return found if found and found.status.ready else None
+
+    comparer = until(ready, "whoever compares", 30)
+    assert workloads.find("digits-1") is None
+    workloads.launch_comparer("digits-1", "digits", candidate.port, stable.port, 3)
+    assert workloads.find_comparer("digits-1") == comparer
+    post(comparer.port, "/invocations", b"{}")
+    until(lambda: read_counters(comparer.url(STATISTICS), "candidate")["candidate"].answers.compared, "a comparison")
+    with pytest.raises(FencedError):
+        workloads.stop_comparer("digits-1", 2)
+    workloads.stop_comparer("digits-1", 3)
+    workloads.stop_comparer("digits-1", 3)
+    assert workloads.find_comparer("digits-1") is None
+    candidate.stop()
+    stable.stop()

@@ -1,11 +1,11 @@
-import json
-from math import inf
-
 import pytest
 
 from bulkhead.errors import UnavailableError
-from bulkhead.rollout.world import World, dump, load
-from bulkhead.routers.base import Counters, Fence, Split
+from bulkhead.metrics.counters import Counters
+from bulkhead.pods.status import Phase, PodStatus
+from bulkhead.rollout.plan import Step
+from bulkhead.rollout.world import World
+from bulkhead.routers.base import Fence, Mirror, Split
 from tests.rollouts import promote, request
 from tests.worlds import Stage
 
@@ -20,11 +20,6 @@ def world(stage: Stage) -> World:
     return World(stage.ledger, stage.router, stage.workloads, stage.registry)  # type: ignore[arg-type]
 
 
-def test_counters_survive_the_ledger() -> None:
-    counters = {"digits-1": Counters(10, 2, {250.0: 7, inf: 10})}
-    assert load(json.loads(json.dumps(dump(counters)))) == counters
-
-
 def test_a_revision_that_was_never_seen_has_zeros(stage: Stage, world: World) -> None:
     assert world.counters(request(stage.ledger, "a")) == {request(stage.ledger, "a").revision_id: Counters()}
 
@@ -32,15 +27,51 @@ def test_a_revision_that_was_never_seen_has_zeros(stage: Stage, world: World) ->
 def test_a_revision_with_traffic_is_not_forgotten(stage: Stage, world: World) -> None:
     rollout = request(stage.ledger, "a")
     world.launch(rollout)
-    world.split(rollout, 100)
-    with pytest.raises(UnavailableError, match="still has 100 % of the traffic"):
+    world.show(rollout, Step(weight=100))
+    with pytest.raises(UnavailableError, match="still has traffic"):
         world.forget(rollout, rollout.revision_id)
     assert rollout.revision_id in stage.workloads.servers
 
 
+def test_a_revision_with_pinned_requests_is_not_forgotten(stage: Stage, world: World) -> None:
+    old = promote(stage.ledger, "a")
+    world.launch(old)
+    rollout = request(stage.ledger, "b")
+    world.launch(rollout)
+    world.show(rollout, Step(headers={"x-tenant": "a"}))
+    assert stage.router.read("digits")[1].weights == {old.revision_id: 100}
+    with pytest.raises(UnavailableError, match="still has traffic"):
+        world.forget(rollout, rollout.revision_id)
+
+
+def test_requests_are_mirrored_to_whoever_compares_and_to_nobody_afterwards(stage: Stage, world: World) -> None:
+    old = promote(stage.ledger, "a")
+    world.launch(old)
+    rollout = request(stage.ledger, "b")
+    world.launch(rollout)
+    assert world.prepare(rollout, Step(mirror=30))
+    world.show(rollout, Step(mirror=30))
+    _, split = stage.router.read("digits")
+    assert (split.mirror, split.weights) == (Mirror(2000, 30), {old.revision_id: 100})
+    world.show(rollout, Step(weight=10))
+    assert stage.router.read("digits")[1].mirror is None
+    assert stage.workloads.comparers == {}
+
+
+def test_who_compares_is_waited_for(stage: Stage, world: World) -> None:
+    world.launch(promote(stage.ledger, "a"))
+    rollout = request(stage.ledger, "b")
+    world.launch(rollout)
+    stage.workloads.ready = False
+    assert not world.prepare(rollout, Step(mirror=30))
+    stage.workloads.comparers[rollout.revision_id] = PodStatus(Phase.FAILED, message="no memory")
+    with pytest.raises(UnavailableError, match="ended: no memory"):
+        world.prepare(rollout, Step(mirror=30))
+
+
 def test_a_share_for_a_revision_without_a_server_is_refused(stage: Stage, world: World) -> None:
     with pytest.raises(UnavailableError, match="has no server"):
-        world.split(request(stage.ledger, "a"), 50)
+        world.show(request(stage.ledger, "a"), Step(weight=50))
 
 
 def test_a_server_that_moved_to_another_port_is_found_again(stage: Stage, world: World) -> None:

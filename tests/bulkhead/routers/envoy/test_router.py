@@ -2,14 +2,16 @@
 
 import threading
 import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from bulkhead.errors import FencedError, InvalidInputError, NotFoundError, UnavailableError
-from bulkhead.routers.base import Fence, Split
+from bulkhead.routers.base import Fence, Mirror, Pin, Split
 from bulkhead.routers.envoy.admin import get as admin_get
 from tests.fixtures.envoy import RunningEnvoy
-from tests.servers import Backend, count, get
+from tests.servers import Backend, count, get, post
 from tests.waiting import until
 
 
@@ -52,6 +54,60 @@ def test_no_request_is_lost_while_the_weights_change(envoy: RunningEnvoy, backen
     stop.set()
     client.join()
     assert set(statuses) == {200} and len(statuses) > 20
+
+
+def test_pinned_requests_go_to_one_revision_and_all_others_by_weight(
+    envoy: RunningEnvoy, backends: list[Backend]
+) -> None:
+    split = replace(_split(backends, 0), pin=Pin("new", {"x-tenant": "acme", "x-test": "1"}))
+    envoy.router.apply("digits", split, Fence(1, 1))
+    assert envoy.router.read("digits") == (Fence(1, 1), split)
+    port = envoy.ports.port
+    assert get(port, **{"x-tenant": "acme", "x-test": "1"})[2] == "new"
+    for headers in ({}, {"x-tenant": "acme"}, {"x-tenant": "other", "x-test": "1"}):
+        assert get(port, **headers)[2] == "old"
+    envoy.router.apply("digits", _split(backends, 0), Fence(1, 2))
+    assert get(port, **{"x-tenant": "acme", "x-test": "1"})[2] == "old"
+
+
+def test_copies_of_requests_go_to_the_mirror_and_no_client_sees_its_answers(
+    envoy: RunningEnvoy, backends: list[Backend]
+) -> None:
+    mirror = Backend("mirror", status=500)
+    split = replace(_split(backends, 0), mirror=Mirror(mirror.port, 100))
+    envoy.router.apply("digits", split, Fence(1, 1))
+    assert envoy.router.read("digits") == (Fence(1, 1), split)
+    answers = [post(envoy.ports.port, f"/invocations?n={number}", b"{}") for number in range(20)]
+    assert answers == [(200, b"old")] * 20
+    until(lambda: len(mirror.asked) == 20, "the copies")
+    assert sorted(mirror.asked) == sorted(("POST", f"/invocations?n={number}", b"{}") for number in range(20))
+    assert set(envoy.router.counters("digits")) >= {"old"}
+    envoy.router.apply("digits", _split(backends, 0), Fence(1, 2))
+    assert post(envoy.ports.port, "/", b"{}") == (200, b"old")
+    until(lambda: len(backends[0].asked) == 21, "the last request")
+    assert len(mirror.asked) == 20
+    mirror.stop()
+
+
+def test_a_mirror_that_is_gone_costs_clients_nothing(envoy: RunningEnvoy, backends: list[Backend]) -> None:
+    mirror = Backend("mirror")
+    envoy.router.apply("digits", replace(_split(backends, 0), mirror=Mirror(mirror.port, 100)), Fence(1, 1))
+    mirror.stop()
+    assert count(envoy.ports.port, 20) == {"old": 20}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"pin": Pin("unknown", {"a": "b"})}, r"router\.weights = \['unknown'\]"),
+        ({"mirror": Mirror(1, 0)}, r"router\.mirror = 0: give a percentage above 0"),
+    ],
+)
+def test_a_pin_or_mirror_that_cannot_be_is_refused(
+    envoy: RunningEnvoy, backends: list[Backend], change: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=told):
+        envoy.router.apply("digits", replace(_split(backends, 0), **change), Fence(1, 1))
 
 
 def test_it_counts_by_revision(envoy: RunningEnvoy, backends: list[Backend]) -> None:

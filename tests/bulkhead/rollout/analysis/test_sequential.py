@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkhead.rollout.sequential import label_above, share_above
+from bulkhead.rollout.analysis.sequential import label_above, share_above
 
 
 def _binomial(trials: int, events: int, share: float) -> float:

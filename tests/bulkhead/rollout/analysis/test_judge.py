@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkhead.rollout.analysis import Arm, Verdict, arm, evidence, judge
-from bulkhead.rollout.plan import RETURN, Plan
-from bulkhead.routers.base import Counters
+from bulkhead.metrics.counters import Counters
+from bulkhead.rollout.analysis.arms import Arm, arm
+from bulkhead.rollout.analysis.judge import Verdict, evidence, judge
+from bulkhead.rollout.plan import RETURN, Plan, Step
 
 PLAN = Plan(step_s=5, min_requests=20, max_error_rate=0.01, latency_ms=250, max_slow_rate=0.05, alpha=0.001)
 WELL = Arm(requests=200, failures=0, timed=200, slow=0)
@@ -16,7 +17,7 @@ WELL = Arm(requests=200, failures=0, timed=200, slow=0)
 def _verdict(
     candidate: Arm | None, stable: Arm | None = WELL, elapsed_s: float = 10, weight: int = 50
 ) -> tuple[Verdict, str]:
-    found = judge(PLAN, weight, candidate, stable, elapsed_s)
+    found = judge(PLAN, Step(weight=weight), candidate, stable, elapsed_s)
     return found.verdict, found.rule
 
 
@@ -47,14 +48,14 @@ def test_one_failure_among_few_requests_is_not_enough_to_fail() -> None:
 
 
 def test_the_reason_names_the_numbers() -> None:
-    found = judge(PLAN, 100, Arm(12, 4, 12, 0), WELL, 3.2)
-    assert found.reason == "4 of 12 (33.3%) requests failed, limit 1.0%"
-    assert found.numbers["candidate"]["failures"] == 4
+    found = judge(PLAN, Step(weight=100), Arm(12, 5, 12, 0), WELL, 3.2)
+    assert found.reason == "5 of 12 (41.7%) requests failed, limit 1.0%"
+    assert found.numbers["candidate"]["failures"] == 5
     assert found.numbers["window_s"] == 3.2
 
 
 def test_going_back_is_not_judged() -> None:
-    assert judge(RETURN, 100, None, None, 0).verdict is Verdict.PASS
+    assert judge(RETURN, Step(weight=100), None, None, 0).verdict is Verdict.PASS
 
 
 @given(
@@ -80,63 +81,68 @@ def test_no_traffic_and_too_little_of_it_neither_pass_nor_fail(
 
 def test_more_errors_than_stable_are_found_under_the_limit_for_both() -> None:
     plan = PLAN.model_copy(update={"max_error_rate": 0.2, "alpha": 0.01})
-    found = judge(plan, 50, Arm(1000, 100, 1000, 0), Arm(1000, 20, 1000, 0), 10)
+    found = judge(plan, Step(weight=50), Arm(1000, 100, 1000, 0), Arm(1000, 20, 1000, 0), 10)
     assert (found.verdict, found.rule) == (Verdict.FAIL, "more-errors")
     assert found.reason == "100 of 1000 (10.0%) requests failed, of stable's 20 of 1000 (2.0%)"
 
 
 def test_an_incident_of_both_blames_nobody() -> None:
-    found = judge(PLAN, 10, Arm(100, 60, 100, 0), Arm(900, 540, 900, 0), 10)
+    found = judge(PLAN, Step(weight=10), Arm(100, 60, 100, 0), Arm(900, 540, 900, 0), 10)
     assert (found.verdict, found.rule) == (Verdict.HOLD, "stable-fails-too")
 
 
 def test_a_candidate_much_worse_than_a_failing_stable_is_to_blame() -> None:
-    found = judge(PLAN, 50, Arm(500, 450, 500, 0), Arm(500, 30, 500, 0), 10)
+    found = judge(PLAN, Step(weight=50), Arm(500, 450, 500, 0), Arm(500, 30, 500, 0), 10)
     assert (found.verdict, found.rule) == (Verdict.FAIL, "more-errors")
 
 
 def test_a_difference_that_does_not_matter_is_no_failure() -> None:
     plan = PLAN.model_copy(update={"max_error_rate": 0.2})
     candidate, stable = Arm(100_000, 900, 100_000, 0), Arm(100_000, 100, 100_000, 0)
-    assert judge(plan, 50, candidate, stable, 10).verdict is Verdict.PASS
-    assert judge(plan.model_copy(update={"min_effect": 0.001}), 50, candidate, stable, 10).verdict is Verdict.FAIL
+    assert judge(plan, Step(weight=50), candidate, stable, 10).verdict is Verdict.PASS
+    assert (
+        judge(plan.model_copy(update={"min_effect": 0.001}), Step(weight=50), candidate, stable, 10).verdict
+        is Verdict.FAIL
+    )
 
 
 def test_how_much_worse_it_may_be_is_the_users() -> None:
     plan = PLAN.model_copy(update={"max_error_rate": 0.4})
     candidate, stable = Arm(1000, 150, 1000, 0), Arm(1000, 50, 1000, 0)
-    assert judge(plan, 50, candidate, stable, 10).rule == "more-errors"
-    assert judge(plan.model_copy(update={"max_ratio": 4}), 50, candidate, stable, 10).verdict is Verdict.PASS
+    assert judge(plan, Step(weight=50), candidate, stable, 10).rule == "more-errors"
+    assert (
+        judge(plan.model_copy(update={"max_ratio": 4}), Step(weight=50), candidate, stable, 10).verdict is Verdict.PASS
+    )
 
 
 def test_slower_than_stable_is_found_at_whatever_bound_it_shows() -> None:
     candidate = Arm(500, 0, 500, 0, {10.0: 480, 100.0: 200, 250.0: 0})
     stable = Arm(500, 0, 500, 0, {10.0: 470, 100.0: 20, 250.0: 0})
-    found = judge(PLAN, 50, candidate, stable, 10)
+    found = judge(PLAN, Step(weight=50), candidate, stable, 10)
     assert (found.verdict, found.rule) == (Verdict.FAIL, "slower")
     assert "200 of 500 (40.0%) requests took over 100 ms, of stable's 20 of 500 (4.0%)" in found.reason
 
 
 def test_slower_than_stable_and_still_quick_is_no_failure() -> None:
     candidate, stable = Arm(500, 0, 500, 0, {10.0: 500, 100.0: 0}), Arm(500, 0, 500, 0, {10.0: 0, 100.0: 0})
-    assert judge(PLAN, 50, candidate, stable, 10).verdict is Verdict.PASS
-    assert judge(PLAN.model_copy(update={"quick_ms": 5}), 50, candidate, stable, 10).rule == "slower"
+    assert judge(PLAN, Step(weight=50), candidate, stable, 10).verdict is Verdict.PASS
+    assert judge(PLAN.model_copy(update={"quick_ms": 5}), Step(weight=50), candidate, stable, 10).rule == "slower"
 
 
 def test_a_cold_start_is_no_failure() -> None:
     """As the demo found it: the candidate's first six requests, all slow, beside a warm stable revision."""
     candidate, stable = Arm(6, 0, 6, 0, {10.0: 6, 100.0: 6, 250.0: 0}), Arm(73, 0, 73, 0, {10.0: 0, 100.0: 0})
-    assert judge(PLAN, 10, candidate, stable, 2).verdict is Verdict.HOLD
+    assert judge(PLAN, Step(weight=10), candidate, stable, 2).verdict is Verdict.HOLD
 
 
 def test_at_100_percent_nobody_is_left_to_compare_with() -> None:
-    rules = {one.rule for one in evidence(PLAN, 100, WELL, WELL)}
-    assert rules == {"errors", "latency"} < {one.rule for one in evidence(PLAN, 50, WELL, WELL)}
+    rules = {one.rule for one in evidence(PLAN, Step(weight=100), WELL, WELL)}
+    assert rules == {"errors", "latency"} < {one.rule for one in evidence(PLAN, Step(weight=50), WELL, WELL)}
 
 
 @pytest.mark.parametrize("stable", [Arm(0, 0, 0, 0), Arm(100, 0, 100, 0), Arm(90_000, 0, 90_000, 0)])
 def test_where_the_traffic_was_not_split_as_planned_the_two_are_not_compared(stable: Arm) -> None:
-    rules = {one.rule for one in evidence(PLAN, 10, Arm(2000, 10, 2000, 0), stable)}
+    rules = {one.rule for one in evidence(PLAN, Step(weight=10), Arm(2000, 10, 2000, 0), stable)}
     assert rules == {"errors", "latency"}
 
 
@@ -157,7 +163,10 @@ def test_few_sound_candidates_are_failed_though_looked_at_each_second(both: floa
                     ours, failures = ours + 1, failures + fails
                 else:
                     theirs, others = theirs + 1, others + fails
-            if judge(plan, 10, Arm(ours, failures, 0, 0), Arm(theirs, others, 0, 0), 1).verdict is Verdict.FAIL:
+            if (
+                judge(plan, Step(weight=10), Arm(ours, failures, 0, 0), Arm(theirs, others, 0, 0), 1).verdict
+                is Verdict.FAIL
+            ):
                 failed += 1
                 break
     assert failed / runs <= 0.05
@@ -167,7 +176,10 @@ def test_an_outright_failure_is_found_within_twenty_requests() -> None:
     rng, needed = random.Random(3), []
     for _ in range(101):
         failures = requests = 0
-        while judge(PLAN, 10, Arm(requests, failures, 0, 0), Arm(9 * requests, 0, 0, 0), 1).verdict is not Verdict.FAIL:
+        while (
+            judge(PLAN, Step(weight=10), Arm(requests, failures, 0, 0), Arm(9 * requests, 0, 0, 0), 1).verdict
+            is not Verdict.FAIL
+        ):
             requests, failures = requests + 1, failures + (rng.random() < 0.5)
         needed.append(requests)
     assert sorted(needed)[50] <= 20

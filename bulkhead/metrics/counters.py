@@ -1,0 +1,105 @@
+"""Cumulative counters of one revision: what every source of metrics gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered.
+
+    Attributes:
+        seen: answers that were looked into.
+        invalid: of those, without a usable prediction: not JSON, empty, NaN or infinite.
+        categories: predictions by category; a class label, or the bin of a number.
+        compared: requests that candidate and stable have both answered.
+        agreed: of those, where both predict the same.
+    """
+
+    seen: int = 0
+    invalid: int = 0
+    categories: Mapping[str, int] = field(default_factory=dict)
+    compared: int = 0
+    agreed: int = 0
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Cumulative numbers of one revision since whoever counts them started.
+
+    Attributes:
+        requests: answered, timed out or reset.
+        failures: of those, without a 2xx answer.
+        slow: cumulative histogram: number of requests that took at most so many milliseconds, by bound.
+        active: in flight now.
+        answers: what the model answered; None where it should be known and could not be read.
+    """
+
+    requests: int = 0
+    failures: int = 0
+    slow: Mapping[float, int] = field(default_factory=dict)
+    active: int = 0
+    answers: Answers | None = field(default_factory=Answers)
+
+
+class AnswersDocument(BaseModel):
+    """JSON form of ``Answers``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    seen: NonNegativeInt = 0
+    invalid: NonNegativeInt = 0
+    categories: dict[str, NonNegativeInt] = Field(default_factory=dict, max_length=1000)
+    compared: NonNegativeInt = 0
+    agreed: NonNegativeInt = 0
+
+
+class CountersDocument(BaseModel):
+    """JSON form of ``Counters``; the bound of the last bucket is written ``"inf"``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    requests: NonNegativeInt = 0
+    failures: NonNegativeInt = 0
+    slow: list[tuple[float, NonNegativeInt]] = Field(default_factory=list, max_length=1000)
+    active: NonNegativeInt = 0
+    answers: AnswersDocument | None = Field(default_factory=AnswersDocument)
+
+
+def dump(counters: Counters) -> dict[str, Any]:
+    """As JSON.
+
+    Args:
+        counters: of one revision.
+    """
+    slow = [["inf" if math.isinf(bound) else bound, count] for bound, count in counters.slow.items()]
+    document: dict[str, Any] = {"requests": counters.requests, "failures": counters.failures, "slow": slow}
+    if counters.answers is None:
+        document["answers"] = None
+    elif counters.answers != Answers():
+        document["answers"] = AnswersDocument.model_validate(vars(counters.answers)).model_dump()
+    return document
+
+
+def load(data: Any) -> Counters:
+    """Read the JSON form.
+
+    Args:
+        data: from ``dump``, or from a server that counts by itself.
+
+    Returns:
+        The counters.
+
+    Raises:
+        pydantic.ValidationError: it has another form.
+    """
+    seen = CountersDocument.model_validate(data)
+    slow = dict(sorted(seen.slow))
+    answers = None if seen.answers is None else Answers(**seen.answers.model_dump())
+    return Counters(seen.requests, seen.failures, slow, seen.active, answers)

@@ -1,0 +1,132 @@
+"""What a revision did during a window: the difference of two readings of its counters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bulkhead.metrics.counters import Answers, Counters
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one revision did during a window.
+
+    Attributes:
+        requests: answered.
+        failures: of those, without a 2xx answer.
+        timed: requests in the latency histogram (it lags the counters by up to a second).
+        slow: of those, over the latency bound.
+        above: of those, over each bound of the histogram, in milliseconds.
+        answers: what the model answered; None where that could not be read, or was reset.
+        active: requests in flight at the window's end.
+    """
+
+    requests: int
+    failures: int
+    timed: int
+    slow: int
+    above: Mapping[float, int] = field(default_factory=dict)
+    answers: Answers | None = field(default_factory=Answers)
+    active: int = 0
+
+
+def arm(before: Counters, after: Counters, latency_ms: float) -> Arm | None:
+    """What happened between two readings of cumulative counters.
+
+    Args:
+        before: at the start of the window.
+        after: now.
+        latency_ms: a request that took longer is slow; the first histogram bound not below it is used.
+
+    Returns:
+        The differences; None if a counter fell, which means that it was reset and says nothing.
+    """
+    timed = _at(after, math.inf) - _at(before, math.inf)
+    above = {edge: timed - (_at(after, edge) - _at(before, edge)) for edge in after.slow if edge < math.inf}
+    slow = above.get(min((edge for edge in above if edge >= latency_ms), default=math.inf), 0)
+    answers = _since(before.answers, after.answers)
+    requests, failures = after.requests - before.requests, after.failures - before.failures
+    fell = min(requests, failures, timed, *above.values()) < 0
+    return None if fell else Arm(requests, failures, timed, slow, above, answers, after.active)
+
+
+def quantile(seen: Arm, share: float) -> tuple[float, float] | None:
+    """Between which two bounds of the histogram a quantile of the latencies lies.
+
+    Args:
+        seen: the window.
+        share: 0.99 for the 99th percentile.
+
+    Returns:
+        Lower and upper bound in milliseconds, the upper one infinite where no bound is above it; None without
+        latencies. More cannot be said: inside a bucket nothing is known of the distribution.
+    """
+    if not seen.timed:
+        return None
+    lower = 0.0
+    for edge, over in sorted(seen.above.items()):
+        if (seen.timed - over) / seen.timed >= share:
+            return lower, edge
+        lower = edge
+    return lower, math.inf
+
+
+def shown(seen: Arm | None) -> dict[str, Any] | None:
+    """An arm as numbers for the event log.
+
+    Args:
+        seen: the window.
+    """
+    if seen is None:
+        return None
+    numbers: dict[str, Any] = {name: getattr(seen, name) for name in ("requests", "failures", "timed", "slow")}
+    for name, q in (("p50_ms", 0.5), ("p99_ms", 0.99)):
+        if (found := quantile(seen, q)) is not None:
+            numbers[name] = [bound if math.isfinite(bound) else "inf" for bound in found]
+    if seen.answers is not None and seen.answers.seen:
+        numbers["answers"] = {"seen": seen.answers.seen, "invalid": seen.answers.invalid}
+    if seen.answers is not None and seen.answers.compared:
+        numbers["agreed"] = [seen.answers.agreed, seen.answers.compared]
+    return numbers
+
+
+def share(events: int, trials: int) -> float:
+    """The share of events, 0 without trials.
+
+    Args:
+        events: observed.
+        trials: among so many.
+    """
+    return events / trials if trials else 0.0
+
+
+def rate(events: int, trials: int) -> str:
+    """For people: ``3 of 12 (25.0%)``.
+
+    Args:
+        events: observed.
+        trials: among so many.
+    """
+    return f"{events} of {trials} ({share(events, trials):.1%})"
+
+
+def _at(counters: Counters, bound: float) -> int:
+    return counters.slow.get(bound, 0)
+
+
+def _since(before: Answers | None, after: Answers | None) -> Answers | None:
+    if before is None or after is None:
+        return None
+    names = {*before.categories, *after.categories}
+    found = Answers(
+        after.seen - before.seen,
+        after.invalid - before.invalid,
+        {name: after.categories.get(name, 0) - before.categories.get(name, 0) for name in sorted(names)},
+        after.compared - before.compared,
+        after.agreed - before.agreed,
+    )
+    counts = (found.seen, found.invalid, found.compared, found.agreed, *found.categories.values())
+    return None if min(counts) < 0 else found

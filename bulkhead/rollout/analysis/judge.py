@@ -1,0 +1,148 @@
+"""The verdict over everything that the rules find."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bulkhead.metrics.counters import Answers
+from bulkhead.rollout.analysis import outputs, requests
+from bulkhead.rollout.analysis.arms import Arm, rate, shown
+from bulkhead.rollout.analysis.burn import Reading, burn
+from bulkhead.rollout.analysis.findings import SHARES, Finding
+from bulkhead.rollout.plan import Plan, Step
+
+LACKING = ("no-data", "no-answers", "min-requests")
+"""Rules whose ``hold`` says that evidence is missing, not that it is unclear."""
+
+
+class Verdict(enum.StrEnum):
+    """No evidence and contradictory evidence are ``hold``: never ``pass``, never ``fail``."""
+
+    PASS = "pass"
+    HOLD = "hold"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict and what it rests on.
+
+    Attributes:
+        verdict: the verdict.
+        reason: one sentence with the numbers.
+        rule: name of the rule that decided.
+        numbers: both arms, the seconds of the window, and each rule's evidence.
+    """
+
+    verdict: Verdict
+    reason: str
+    rule: str
+    numbers: Mapping[str, Any]
+
+
+def judge(
+    plan: Plan,
+    step: Step,
+    candidate: Arm | None,
+    stable: Arm | None,
+    elapsed_s: float,
+    readings: Sequence[Reading] = (),
+) -> Judgement:
+    """Judge a step.
+
+    Args:
+        plan: the limits.
+        step: what the candidate has been shown all the time.
+        candidate: its window; None where there is no reading, or a reset.
+        stable: the same time's; None where there is no stable revision or no reading.
+        elapsed_s: length of the window in seconds.
+        readings: of the candidate since its rollout's first step, for ``plan.objective``.
+
+    Returns:
+        ``fail`` if the evidence against the candidate is beyond chance at any moment (``plan.alpha``), and does not
+        speak against stable as well; ``pass`` if the step lasted, enough requests came, and the shares are within
+        limits; else ``hold``.
+    """
+    numbers: dict[str, Any] = {"candidate": shown(candidate), "stable": shown(stable), "window_s": round(elapsed_s, 2)}
+    if not plan.judged:
+        return Judgement(Verdict.PASS, "the plan asks for no judgement", "not-judged", numbers)
+    if candidate is None:
+        return Judgement(Verdict.HOLD, "no reading of the candidate, or its counters were reset", "no-data", numbers)
+    findings = evidence(plan, step, candidate, stable, readings)
+    strengths = {one.rule: _of_what_is_asked(plan, one) for one in findings}
+    numbers["evidence"] = {rule: round(strength, 3) for rule, strength in strengths.items()}
+    beyond = [one for one in findings if strengths[one.rule] >= 1]
+    if beyond:
+        blamed = [one for one in beyond if not one.shared]
+        worst = max(blamed or beyond, key=lambda one: strengths[one.rule])
+        if blamed:
+            return Judgement(Verdict.FAIL, worst.reason, worst.rule, numbers)
+        reason = f"{worst.reason}; but stable fails too: {worst.shared}"
+        return Judgement(Verdict.HOLD, reason, "stable-fails-too", numbers)
+    return _pass_or_hold(plan, step, candidate, findings, elapsed_s, numbers)
+
+
+def evidence(
+    plan: Plan, step: Step, candidate: Arm, stable: Arm | None, readings: Sequence[Reading] = ()
+) -> list[Finding]:
+    """What each rule finds that has anything to look at.
+
+    Args:
+        plan: the limits.
+        step: what the candidate has been shown all the time.
+        candidate: its window.
+        stable: the same time's, or None.
+        readings: see ``judge``.
+    """
+    found = [requests.errors(plan, candidate, stable), requests.latency(plan, candidate, stable)]
+    answers = candidate.answers or Answers()
+    if answers.seen:
+        found.append(outputs.invalid(plan, answers, stable.answers if stable else None))
+    if answers.compared:
+        found.append(outputs.disagreement(plan, answers))
+    if plan.objective is not None:
+        found.append(burn(plan.objective, readings, plan.length_s))
+    weight = 0.5 if step.mirror else step.weight / 100  # a mirrored request is answered by both
+    if stable is not None and 0 < weight < 1 and requests.split_as_planned(weight, candidate, stable):
+        found.append(requests.more_errors(plan, weight, candidate, stable))
+        found.append(requests.slower(plan, weight, candidate, stable))
+        if answers.categories and stable.answers is not None and stable.answers.categories:
+            found.append(outputs.drift(plan, weight, answers, stable.answers))
+    return found
+
+
+def _of_what_is_asked(plan: Plan, found: Finding) -> float:
+    """The evidence as a share of what is asked for: the chance of a false alarm is the whole rollout's, and is shared
+    out among rules and steps."""
+    return max(0.0, found.strength) / math.log(len(plan.steps) / (plan.alpha * SHARES[found.rule]))
+
+
+def _pass_or_hold(
+    plan: Plan,
+    step: Step,
+    candidate: Arm,
+    findings: Sequence[Finding],
+    elapsed_s: float,
+    numbers: Mapping[str, Any],
+) -> Judgement:
+    if candidate.requests < plan.min_requests and step.exposes:
+        reason = f"{candidate.requests} of at least {plan.min_requests} requests so far"
+        return Judgement(Verdict.HOLD, reason, "min-requests", numbers)
+    if elapsed_s < plan.step_s_of(step):
+        reason = f"{elapsed_s:.1f} of {plan.step_s_of(step):g} s so far"
+        return Judgement(Verdict.HOLD, reason, "min-time", numbers)
+    if candidate.answers is None:
+        return Judgement(Verdict.HOLD, "what the model answered could not be read", "no-answers", numbers)
+    for one in findings:
+        if one.over:
+            reason = f"{one.reason}: over the limit, but not yet beyond chance"
+            return Judgement(Verdict.HOLD, reason, f"{one.rule}-unclear", numbers)
+    if plan.max_active is not None and candidate.active > plan.max_active:
+        reason = f"{candidate.active} requests in flight, limit {plan.max_active}"
+        return Judgement(Verdict.HOLD, reason, "saturated", numbers)
+    failed, slow = rate(candidate.failures, candidate.requests), rate(candidate.slow, candidate.timed)
+    return Judgement(Verdict.PASS, f"{failed} failed, {slow} slow", "within-limits", numbers)

@@ -1,0 +1,123 @@
+"""Rules over requests: failures and latencies, against the plan's limits and against stable over the same time."""
+
+from __future__ import annotations
+
+import math
+
+from bulkhead.rollout.analysis.arms import Arm, rate, share
+from bulkhead.rollout.analysis.findings import Finding
+from bulkhead.rollout.analysis.sequential import label_above, share_above
+from bulkhead.rollout.plan import Plan
+
+_WARM = 5
+"""Times ``min_requests`` after which latencies are compared: a cold start is a difference to stable, but passes."""
+
+_MISMATCH = 0.0001
+"""Chance at which a sound split of the traffic is taken for a wrong one."""
+
+_SHARED = 0.05
+"""Chance at which stable is taken to fail as well."""
+
+
+def split_as_planned(weight: float, candidate: Arm, stable: Arm) -> bool:
+    """Whether the requests were shared out as the weight says; else a comparison of the two says nothing.
+
+    Sticky clients, a stale reading of one of them or somebody else's weights show here ("sample ratio mismatch").
+
+    Args:
+        weight: the candidate's share of the requests, between 0 and 1, both excluded.
+        candidate: its window.
+        stable: the same time's.
+    """
+    if not candidate.requests or not stable.requests:
+        return False
+    more = label_above(candidate.requests, stable.requests, weight)
+    fewer = label_above(stable.requests, candidate.requests, 1 - weight)
+    return max(more, fewer) < math.log(1 / _MISMATCH)
+
+
+def errors(plan: Plan, candidate: Arm, stable: Arm | None) -> Finding:
+    """The candidate's own share of failures against the plan's limit.
+
+    Args:
+        plan: the limits.
+        candidate: its window.
+        stable: the same time's, or None.
+    """
+
+    def look(seen: Arm) -> tuple[float, str]:
+        reason = f"{rate(seen.failures, seen.requests)} requests failed, limit {plan.max_error_rate:.1%}"
+        return share_above(seen.failures, seen.requests, plan.max_error_rate), reason
+
+    over = share(candidate.failures, candidate.requests) > plan.max_error_rate
+    return _own("errors", look(candidate), look(stable) if stable else None, over)
+
+
+def latency(plan: Plan, candidate: Arm, stable: Arm | None) -> Finding:
+    """The candidate's own share of slow requests against the plan's limit.
+
+    Args:
+        plan: the limits.
+        candidate: its window.
+        stable: the same time's, or None.
+    """
+
+    def look(seen: Arm) -> tuple[float, str]:
+        slow = f"{rate(seen.slow, seen.timed)} requests took over {plan.latency_ms:g} ms"
+        return share_above(seen.slow, seen.timed, plan.max_slow_rate), f"{slow}, limit {plan.max_slow_rate:.0%}"
+
+    over = share(candidate.slow, candidate.timed) > plan.max_slow_rate
+    return _own("latency", look(candidate), look(stable) if stable else None, over)
+
+
+def more_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
+    """The candidate's failures against stable's over the same time.
+
+    Args:
+        plan: the limits.
+        weight: the candidate's share of the requests, between 0 and 1, both excluded.
+        candidate: its window.
+        stable: the same time's.
+    """
+    ours, theirs = share(candidate.failures, candidate.requests), share(stable.failures, stable.requests)
+    matters = ours - theirs >= plan.min_effect
+    strength = label_above(candidate.failures, stable.failures, weight, plan.max_ratio) if matters else 0.0
+    told = f"{rate(candidate.failures, candidate.requests)} requests failed"
+    return Finding("more-errors", strength, f"{told}, of stable's {rate(stable.failures, stable.requests)}")
+
+
+def slower(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
+    """The candidate's latencies against stable's: its requests over each bound of the histogram, all bounds alike.
+
+    The mean of e-values is one again, so nothing is paid for looking at many bounds.
+
+    Args:
+        plan: the limits.
+        weight: the candidate's share of the requests, between 0 and 1, both excluded.
+        candidate: its window.
+        stable: the same time's.
+    """
+    edges = [edge for edge in candidate.above if edge in stable.above and edge >= plan.quick_ms]
+    if candidate.timed < _WARM * plan.min_requests:
+        return Finding("slower", 0.0, "too few latencies: a server's first requests are slow")
+    logs: dict[float, float] = {}
+    for edge in edges:
+        ours, theirs = candidate.above[edge], stable.above[edge]
+        if share(ours, candidate.timed) - share(theirs, stable.timed) >= plan.min_effect:
+            logs[edge] = label_above(ours, theirs, weight, plan.max_ratio)
+    if not logs:
+        return Finding("slower", 0.0, "its latencies are not longer than stable's by any bound")
+    edge = max(logs, key=lambda one: logs[one])
+    highest = logs[edge]
+    # A bound where the difference does not matter counts as no evidence at all, so that the mean stays an e-value.
+    strength = highest + math.log(sum(math.exp(one - highest) for one in logs.values()) / len(edges))
+    ours, theirs = candidate.above[edge], stable.above[edge]
+    told = f"{rate(ours, candidate.timed)} requests took over {edge:g} ms"
+    return Finding("slower", strength, f"{told}, of stable's {rate(theirs, stable.timed)}")
+
+
+def _own(rule: str, ours: tuple[float, str], theirs: tuple[float, str] | None, over: bool) -> Finding:
+    strength, reason = ours
+    # Stable is asked more leniently than the candidate: to blame the candidate for an incident is the worse error.
+    shared = theirs[1] if theirs is not None and theirs[0] >= math.log(1 / _SHARED) else ""
+    return Finding(rule, strength, reason, shared, over)

@@ -1,0 +1,247 @@
+"""The candidate on trial: what it is shown, how it is judged, whom it waits for. Steps of the reconciler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from bulkhead.errors import UnavailableError
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.metrics.counters import dump, load
+from bulkhead.rollout.analysis.arms import arm
+from bulkhead.rollout.analysis.burn import Reading, keep
+from bulkhead.rollout.analysis.judge import LACKING, Judgement, Verdict, judge
+from bulkhead.rollout.machine import EFFECTS, following
+from bulkhead.rollout.plan import Plan, Step, parse_plan
+from bulkhead.rollout.world import World
+
+_ON_TRIAL = (Phase.ANALYSING, Phase.APPROVING, Phase.BAKING)
+
+
+@dataclass
+class Trial:
+    """The phases from a candidate's first request to the end of its bake.
+
+    Attributes:
+        ledger: says what is wanted.
+        world: is made to match.
+        clock: gives the time in UTC.
+        complaints: what each rollout waits for, by its id, so that it is recorded once and not at every look.
+    """
+
+    ledger: Ledger
+    world: World
+    clock: Callable[[], datetime]
+    complaints: dict[int, str] = field(default_factory=dict)
+    _readings: dict[int, list[Reading]] = field(default_factory=dict)
+
+    def move(self, rollout: Rollout, **changes: Any) -> Rollout:
+        """Write the phase that follows.
+
+        Args:
+            rollout: as it was read.
+            changes: other columns to set.
+
+        Returns:
+            The rollout as it is now.
+        """
+        plan = parse_plan(rollout.plan)
+        phase, step = following(rollout.phase, rollout.step, plan)
+        data = {"effect": EFFECTS[rollout.phase], "step": step, "weight": plan.steps[step].weight}
+        return self.ledger.transition(rollout, phase, str(phase), data, step=step, **changes)
+
+    def overdue(self, rollout: Rollout, plan: Plan) -> Rollout | None:
+        """Take back a rollout that is longer on its way to 100 % than the plan allows.
+
+        Args:
+            rollout: as it was read.
+            plan: its plan.
+
+        Returns:
+            The rollout as it is now; None if it is in time.
+        """
+        if plan.max_s is None or rollout.phase is Phase.BAKING or rollout.phase.settled:
+            return None
+        if self._age(rollout.created_at) <= plan.max_s:
+            return None
+        return self.ledger.turn_round(rollout, f"not at 100 % after {plan.max_s:g} s in all", {"rule": "max-time"})
+
+    def await_ready(self, rollout: Rollout, plan: Plan) -> Rollout | None:
+        """Go on once the candidate can answer; None while it cannot yet.
+
+        Args:
+            rollout: as it was read.
+            plan: its plan.
+        """
+        workload = self.world.candidate(rollout)
+        if workload is None or workload.status.ended:
+            why = workload.status.failure if workload else None
+            detail = f"{why.failure_class}: {why.message}" if why else "its pod is gone"
+            return self.ledger.turn_round(rollout, f"the candidate did not start: {detail}", {"rule": "not-serving"})
+        if workload.status.ready:
+            return self.move(rollout)
+        if self._age(rollout.phase_at) > plan.ready_s:
+            reason = f"the candidate was not ready after {plan.ready_s:g} s"
+            return self.ledger.turn_round(rollout, reason, {"rule": "not-serving"})
+        return None
+
+    def shift(self, rollout: Rollout, plan: Plan) -> Rollout | None:
+        """Show the candidate what the step says, and remember the counters from before; None to look again.
+
+        Args:
+            rollout: as it was read.
+            plan: its plan.
+        """
+        step = plan.steps[rollout.step]
+        if not self.world.prepare(rollout, step):
+            return None
+        before = {name: dump(seen) for name, seen in self.world.counters(rollout, step).items()}
+        self.world.show(rollout, step)
+        now = self.clock()
+        window = {"at": now.isoformat(), "counters": before}
+        exposed = rollout.exposed_at or (now if step.weight or step.headers else None)
+        return self.move(rollout, window=window, exposed_at=exposed)
+
+    def analyse(self, rollout: Rollout, plan: Plan) -> Rollout | None:
+        """Judge the step: go on, turn round, or None to look again.
+
+        Args:
+            rollout: as it was read.
+            plan: its plan.
+        """
+        if (turned := self._not_serving(rollout)) is not None:
+            return turned
+        judgement = self._judge(rollout, plan)
+        if judgement.verdict is Verdict.FAIL:
+            return self._fail(rollout, plan, judgement)
+        if judgement.verdict is Verdict.PASS:
+            return self._go_on(rollout, plan, judgement)
+        hold_s = plan.hold_s_of(plan.steps[rollout.step])
+        if self._age(rollout.phase_at) > hold_s:
+            if plan.insufficient == "promote" and judgement.rule in LACKING:
+                return self._go_on(rollout, plan, judgement)
+            reason = f"no sufficient evidence after {hold_s:g} s at a step: {judgement.reason}"
+            return self.ledger.turn_round(rollout, reason, _decision(plan, rollout, judgement))
+        self.complain(rollout, f"hold: {judgement.rule}")
+        return None
+
+    def await_approval(self, rollout: Rollout, plan: Plan) -> Rollout | None:
+        """Go on once a person has agreed. The candidate is judged all the while.
+
+        Args:
+            rollout: as it was read.
+            plan: its plan.
+        """
+        if (turned := self._failing(rollout, plan)) is not None:
+            return turned
+        if self.ledger.approved(rollout):
+            return self.move(rollout)
+        if self._age(rollout.phase_at) > plan.approval_s:
+            reason = f"nobody approved of step {rollout.step + 1} within {plan.approval_s:g} s"
+            return self.ledger.turn_round(rollout, reason, {"rule": "approval"})
+        self.complain(rollout, f"a person to approve: bulkhead approve {rollout.service}")
+        return None
+
+    def bake(self, rollout: Rollout, plan: Plan) -> Rollout | None:
+        """Judge the candidate at all of the traffic until the bake is over; stable is still warm.
+
+        Args:
+            rollout: as it was read.
+            plan: its plan.
+        """
+        if plan.bake_s and (turned := self._failing(rollout, plan)) is not None:
+            return turned
+        return self.move(rollout) if self._age(rollout.phase_at) >= plan.bake_s else None
+
+    def wait_for(self, rollout: Rollout, error: UnavailableError) -> Rollout | None:
+        """Something does not answer: try again, but on the way forward not for ever.
+
+        Args:
+            rollout: as it was read.
+            error: who does not answer.
+        """
+        self.complain(rollout, str(error))
+        if rollout.phase.settled:
+            return None
+        plan = parse_plan(rollout.plan)
+        if rollout.phase in _ON_TRIAL and plan.blind == "roll-back":
+            readings = self._readings.get(rollout.id)
+            if self._age(readings[-1].at if readings else rollout.phase_at) > plan.blind_s:
+                reason = f"its metrics could not be read for {plan.blind_s:g} s: {error}"
+                return self.ledger.turn_round(rollout, reason, {"rule": "blind"})
+        limit = plan.hold_s_of(plan.steps[rollout.step]) + _planned(rollout, plan)
+        if self._age(rollout.phase_at) > limit:
+            return self.ledger.turn_round(rollout, f"gave up after {limit:g} s: {error}", {"rule": "unavailable"})
+        return None
+
+    def complain(self, rollout: Rollout, text: str) -> None:
+        """Record what a rollout waits for, once, not at every look.
+
+        Args:
+            rollout: as it was read.
+            text: for people.
+        """
+        if self.complaints.get(rollout.id) != text:
+            self.complaints[rollout.id] = text
+            self.ledger.append(rollout, "waiting", {"phase": rollout.phase, "for": text})
+
+    def _not_serving(self, rollout: Rollout) -> Rollout | None:
+        """Hard failures bypass statistics."""
+        workload = self.world.candidate(rollout)
+        if workload is not None and not workload.status.ended:
+            return None
+        why = workload.status.message if workload else "its pod is gone"
+        reason = f"the candidate stopped serving: {why or 'its process ended'}"
+        return self.ledger.turn_round(rollout, reason, {"rule": "not-serving"})
+
+    def _failing(self, rollout: Rollout, plan: Plan) -> Rollout | None:
+        """Turn round where the candidate fails; what it lacks for a pass does not matter here."""
+        if (turned := self._not_serving(rollout)) is not None:
+            return turned
+        judgement = self._judge(rollout, plan)
+        return self._fail(rollout, plan, judgement) if judgement.verdict is Verdict.FAIL else None
+
+    def _fail(self, rollout: Rollout, plan: Plan, judgement: Judgement) -> Rollout:
+        reason = f"{_where(plan.steps[rollout.step])} {judgement.reason}"
+        return self.ledger.turn_round(rollout, reason, _decision(plan, rollout, judgement))
+
+    def _go_on(self, rollout: Rollout, plan: Plan, judgement: Judgement) -> Rollout:
+        data = _decision(plan, rollout, judgement)
+        self.ledger.append(rollout, "passed", {**data, "reason": judgement.reason})
+        return self.move(rollout, decision=data)
+
+    def _judge(self, rollout: Rollout, plan: Plan) -> Judgement:
+        assert rollout.window is not None
+        step = plan.steps[rollout.step]
+        before = {name: load(seen) for name, seen in rollout.window["counters"].items()}
+        now = self.world.counters(rollout, step)
+        reading = Reading(self.clock(), now[rollout.revision_id])
+        self._readings[rollout.id] = keep(self._readings.get(rollout.id, []), reading, plan.length_s)
+        arms = {name: arm(before[name], now[name], plan.latency_ms) for name in before}
+        stable = arms[rollout.stable_id] if rollout.stable_id else None
+        elapsed = self._age(datetime.fromisoformat(rollout.window["at"]))
+        return judge(plan, step, arms[rollout.revision_id], stable, elapsed, self._readings[rollout.id])
+
+    def _age(self, at: datetime) -> float:
+        return (self.clock() - at).total_seconds()
+
+
+def _planned(rollout: Rollout, plan: Plan) -> float:
+    """How long a phase may last by plan, in seconds, before anything is amiss."""
+    return {Phase.BAKING: plan.bake_s, Phase.APPROVING: plan.approval_s}.get(rollout.phase, 0.0)
+
+
+def _where(step: Step) -> str:
+    if step.mirror:
+        return f"on {step.mirror} % of the requests, mirrored,"
+    if step.weight:
+        return f"at {step.weight} % of the traffic"
+    return "for " + ", ".join(f"{name}: {value}" for name, value in step.headers.items())
+
+
+def _decision(plan: Plan, rollout: Rollout, judgement: Judgement) -> dict[str, Any]:
+    step = plan.steps[rollout.step].model_dump(mode="json", exclude_defaults=True)
+    return {"step": step, "rule": judgement.rule, "numbers": judgement.numbers}

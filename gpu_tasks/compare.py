@@ -1,0 +1,262 @@
+"""``python -m gpu_tasks.compare``: answers mirrored requests twice, by candidate and by stable, and compares.
+
+The router sends a copy of each request here and throws the answer away, so no client waits for the candidate, and none
+sees what it says. Both revisions are asked, since the router does not tell what stable has answered the client. Stable
+so has the mirrored share of the requests once more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import random
+import signal
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from queue import Full, Queue
+from typing import Any
+
+from gpu_tasks import predictions
+from gpu_tasks.entry import ConfigError, run
+from gpu_tasks.serve import bind
+
+BOUNDS_MS = (0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 30000.0)
+"""Bounds of the latency histogram, in milliseconds: Envoy's own."""
+
+_WAITING = 256
+"""Requests that wait at most; what comes beyond is dropped, and counted as such: a mirror must not pile up."""
+
+_TIMEOUT_S = 30.0
+_HOP_BY_HOP = {"host", "connection", "content-length", "transfer-encoding", "keep-alive", "te", "upgrade", "expect"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to be answered twice.
+
+    Attributes:
+        method: of HTTP.
+        path: with its query.
+        headers: without those that belong to a connection.
+        body: whole.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass
+class Side:
+    """One of the two revisions, and what it did.
+
+    Attributes:
+        port: TCP port on loopback.
+    """
+
+    port: int
+    _tally: predictions.Tally = field(default_factory=predictions.Tally)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _requests: int = 0
+    _failures: int = 0
+    _buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
+
+    def ask(self, request: Request) -> list[Any] | None:
+        """Ask it, and count.
+
+        Args:
+            request: to answer.
+
+        Returns:
+            The predictions; None where there are none.
+        """
+        begin = time.monotonic()
+        body = self._send(request)
+        took_ms = (time.monotonic() - begin) * 1000
+        with self._lock:
+            self._requests += 1
+            self._failures += body is None
+            self._buckets[bisect_left(BOUNDS_MS, took_ms)] += 1
+        if body is None:
+            return None
+        found = predictions.read(body)
+        self._tally.add(found)
+        return found
+
+    def agree(self, ours: list[Any], theirs: list[Any]) -> None:
+        """Count whether its answer is the other's.
+
+        Args:
+            ours: its predictions.
+            theirs: the other's.
+        """
+        self._tally.compare(ours, theirs)
+
+    def document(self) -> dict[str, Any]:
+        """The counts, in the form of ``bulkhead.metrics.counters.CountersDocument``."""
+        with self._lock:
+            below, slow = 0, []
+            for bound, count in zip((*BOUNDS_MS, "inf"), self._buckets, strict=True):
+                below += count
+                slow.append([bound, below])
+            counts = {"requests": self._requests, "failures": self._failures, "slow": slow}
+        return {**counts, "answers": self._tally.document()}
+
+    def _send(self, request: Request) -> bytes | None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_TIMEOUT_S)
+        try:
+            connection.request(request.method, request.path, body=request.body, headers=dict(request.headers))
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException):
+            return None  # counted as a failure of that side
+        finally:
+            connection.close()
+        return body if 200 <= answer.status < 300 else None
+
+
+class Comparer:
+    """Answers requests twice, a few at a time.
+
+    Args:
+        candidate: port of the revision on trial.
+        stable: port of the one that serves.
+        workers: requests at a time.
+    """
+
+    def __init__(self, candidate: int, stable: int, workers: int) -> None:
+        self.candidate, self.stable = Side(candidate), Side(stable)
+        self._waiting: Queue[Request] = Queue(_WAITING)
+        self._dropped = 0
+        for _ in range(workers):
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def take(self, request: Request) -> None:
+        """Have a request answered, soon; or drop it.
+
+        Args:
+            request: to answer.
+        """
+        try:
+            self._waiting.put_nowait(request)
+        except Full:
+            self._dropped += 1
+
+    def compare(self, request: Request) -> None:
+        """Ask both, in an order by chance: whoever is second finds warmer caches.
+
+        Args:
+            request: to answer.
+        """
+        sides = [self.candidate, self.stable]
+        random.shuffle(sides)
+        answers = {id(side): side.ask(request) for side in sides}
+        ours, theirs = answers[id(self.candidate)], answers[id(self.stable)]
+        if ours is not None and theirs is not None:
+            self.candidate.agree(ours, theirs)
+
+    def document(self) -> dict[str, Any]:
+        """What both did, and how many requests were dropped."""
+        documents = {"candidate": self.candidate.document(), "stable": self.stable.document()}
+        return {**documents, "dropped": self._dropped}
+
+    def _work(self) -> None:
+        while True:
+            self.compare(self._waiting.get())
+
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+def application(comparer: Comparer) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """The ASGI application: ``GET /ping``, ``GET /statistics``, and whatever else is a request to compare.
+
+    Args:
+        comparer: does it.
+    """
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        status, body = 202, b"{}"
+        if (scope["method"], scope["path"]) == ("GET", "/statistics"):
+            status, body = 200, json.dumps(comparer.document()).encode()
+        elif (scope["method"], scope["path"]) == ("GET", "/ping"):
+            status = 200
+        else:
+            comparer.take(await _request(scope, receive))
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
+
+
+async def _request(scope: Scope, receive: Receive) -> Request:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    names = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+    headers = {name: value for name, value in names if name.lower() not in _HOP_BY_HOP}
+    query = scope["query_string"].decode("latin-1")
+    path = scope["raw_path"].decode("latin-1").partition("?")[0]
+    return Request(scope["method"], f"{path}?{query}" if query else path, headers, body)
+
+
+def serve(port: int, candidate: int, stable: int, workers: int) -> Mapping[str, Any]:
+    """Compare until SIGTERM.
+
+    Args:
+        port: TCP port on loopback to listen on.
+        candidate: port of the revision on trial.
+        stable: port of the one that serves.
+        workers: requests at a time.
+
+    Returns:
+        The counts at the end.
+
+    Raises:
+        ConfigError: the port is in use, or there is no worker.
+    """
+    if workers < 1:
+        raise ConfigError(f"workers = {workers}: give at least 1")
+    listener = bind(port)
+
+    import uvicorn
+
+    comparer = Comparer(candidate, stable, workers)
+    config = uvicorn.Config(
+        application(comparer), access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
+    )
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn ends, then raises the signal again: an end, no failure
+    uvicorn.Server(config).run(sockets=[listener])
+    document = comparer.document()
+    return {"requests": document["candidate"]["requests"], "dropped": document["dropped"]}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the arguments and compare until SIGTERM.
+
+    Args:
+        argv: arguments; the process' own by default.
+    """
+    parser = argparse.ArgumentParser(prog="gpu_tasks.compare")
+    parser.add_argument("--port", type=int, required=True, help="on loopback")
+    parser.add_argument("--candidate-port", type=int, required=True, help="of the revision on trial")
+    parser.add_argument("--stable-port", type=int, required=True, help="of the revision that serves")
+    parser.add_argument("--workers", type=int, default=4, help="requests at a time")
+    arguments = parser.parse_args(argv)
+    run(lambda: serve(arguments.port, arguments.candidate_port, arguments.stable_port, arguments.workers))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+from collections.abc import Iterator
+
+import pytest
+
+from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.metrics.counters import Answers
+from bulkhead.metrics.http_json import get_json, read_counters
+from tests.ports import free_port
+from tests.servers import Backend
+
+
+@pytest.fixture
+def backend() -> Iterator[list[Backend]]:
+    made: list[Backend] = []
+    yield made
+    for one in made:
+        one.stop()
+
+
+def _url(backend: list[Backend], body: str, status: int = 200) -> str:
+    backend.append(Backend(body, status))
+    return f"http://127.0.0.1:{backend[-1].port}/statistics?key=secret"
+
+
+def test_counters_are_read_by_name(backend: list[Backend]) -> None:
+    url = _url(backend, '{"model": {"requests": 3, "answers": {"seen": 3, "categories": {"7": 3}}}, "more": 1}')
+    assert read_counters(url, "model")["model"].answers == Answers(3, categories={"7": 3})
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        ("{}", 200, "answers in another form than counters: 'model'"),
+        ('{"model": {"requests": -3}}', 200, "answers in another form than counters"),
+        ("[]", 200, "answers in another form"),
+        ("<html>", 200, "something else than JSON"),
+        ("oops", 500, "answered 500: oops"),
+    ],
+)
+def test_anything_else_is_said_without_the_query(backend: list[Backend], body: str, status: int, told: str) -> None:
+    with pytest.raises(UnavailableError, match=told) as caught:
+        read_counters(_url(backend, body, status), "model")
+    assert "secret" not in str(caught.value)
+
+
+def test_nobody_there() -> None:
+    with pytest.raises(UnavailableError, match="does not answer: ConnectionRefusedError"):
+        get_json(f"http://127.0.0.1:{free_port()}/")
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "127.0.0.1:80", ""])
+def test_only_http_is_asked(url: str) -> None:
+    with pytest.raises(InvalidInputError, match="give http://"):
+        get_json(url)

@@ -1,0 +1,100 @@
+import math
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkhead.metrics.counters import Answers
+from bulkhead.rollout.analysis.arms import Arm
+from bulkhead.rollout.analysis.judge import Judgement, Verdict, judge
+from bulkhead.rollout.analysis.outputs import stability_index, total_variation
+from bulkhead.rollout.plan import Plan, Step
+
+PLAN = Plan(step_s=5, min_requests=20)
+DIGITS = st.dictionaries(st.sampled_from("0123456789"), st.integers(1, 500), min_size=1)
+
+
+def _arm(answers: Answers | None, requests: int = 0) -> Arm:
+    n = requests or (max(answers.seen, answers.compared) if answers else 100)
+    return Arm(n, 0, n, 0, answers=answers if answers is not None else None)
+
+
+def _judge(ours: Answers | None, theirs: Answers | None, step: Step | None = None) -> Judgement:
+    return judge(PLAN, step or Step(weight=50), _arm(ours), _arm(theirs), 10)
+
+
+def _counts(rng: random.Random, n: int, shares: list[float]) -> dict[str, int]:
+    return dict(Counter(str(one) for one in rng.choices(range(len(shares)), shares, k=n)))
+
+
+def test_unusable_answers_fail_though_each_came_with_a_200() -> None:
+    found = _judge(Answers(100, 30), Answers(100, 0))
+    assert (found.verdict, found.rule) == (Verdict.FAIL, "invalid")
+    assert "30 of 100 (30.0%) answers were not usable" in found.reason
+
+
+def test_where_stable_cannot_answer_either_the_requests_are_to_blame() -> None:
+    assert _judge(Answers(100, 30), Answers(100, 30)).rule == "stable-fails-too"
+
+
+def test_a_model_that_predicts_one_class_is_found() -> None:
+    found = _judge(Answers(300, 0, {"7": 300}), Answers(300, 0, {str(one): 30 for one in range(10)}))
+    assert (found.verdict, found.rule) == (Verdict.FAIL, "drift")
+    assert "total variation 0.900" in found.reason and "PSI" in found.reason
+
+
+def test_drift_that_does_not_matter_is_none() -> None:
+    ours, theirs = Answers(10**6, 0, {"a": 520_000, "b": 480_000}), Answers(10**6, 0, {"a": 500_000, "b": 500_000})
+    assert _judge(ours, theirs).verdict is Verdict.PASS
+
+
+def test_a_mirrored_candidate_that_answers_otherwise_than_stable_is_found() -> None:
+    found = _judge(Answers(200, 0, {}, 200, 100), Answers(200), Step(mirror=100))
+    assert (found.verdict, found.rule) == (Verdict.FAIL, "disagreement")
+    assert "100 of 200 (50.0%) answers differ from stable's to the same request" in found.reason
+
+
+def test_a_mirrored_candidate_that_mostly_agrees_passes() -> None:
+    assert _judge(Answers(200, 0, {}, 200, 195), Answers(200), Step(mirror=100)).verdict is Verdict.PASS
+
+
+def test_disagreement_that_may_be_chance_holds() -> None:
+    found = _judge(Answers(30, 0, {}, 30, 26), Answers(30), Step(mirror=100))
+    assert (found.verdict, found.rule) == (Verdict.HOLD, "disagreement-unclear")
+
+
+def test_answers_that_cannot_be_read_hold() -> None:
+    assert _judge(None, Answers(100)).rule == "no-answers"
+    assert _judge(Answers(100), None).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.5])
+def test_models_that_predict_alike_are_not_taken_for_different(weight: float) -> None:
+    """At most alpha of 300 sound rollouts, looked at after each 20 requests, may be failed; the rule has 4 % of it."""
+    rng, failed = random.Random(7), 0
+    shares = [rng.random() for _ in range(10)]
+    plan = PLAN.model_copy(update={"max_drift": 0.0, "alpha": 0.05})  # the strictest limit: chance alone decides
+    for _ in range(300):
+        ours: Counter[str] = Counter()
+        theirs: Counter[str] = Counter()
+        for _ in range(20):
+            n = sum(rng.random() < weight for _ in range(40))
+            ours.update(_counts(rng, n, shares))
+            theirs.update(_counts(rng, 40 - n, shares))
+            arms = [_arm(Answers(sum(seen.values()), 0, seen)) for seen in (ours, theirs)]
+            if judge(plan, Step(weight=round(100 * weight)), *arms, 1).verdict is Verdict.FAIL:
+                failed += 1
+                break
+    assert failed <= 300 * 0.05
+
+
+@given(DIGITS, DIGITS)
+def test_distances_are_symmetric_bounded_and_zero_for_the_same(a: dict[str, int], b: dict[str, int]) -> None:
+    ours, theirs = Answers(categories=a), Answers(categories=b)
+    distance, noise = total_variation(ours, theirs)
+    assert 0 <= distance <= 1 + 1e-9 and noise >= 0
+    assert math.isclose(distance, total_variation(theirs, ours)[0])
+    assert math.isclose(stability_index(ours, theirs), stability_index(theirs, ours))
+    assert total_variation(ours, ours)[0] == stability_index(ours, ours) == 0

@@ -1,0 +1,183 @@
+"""The candidate on trial: approvals, bake, pinned requests, mirrors, times, and metrics that cannot be read."""
+
+from typing import Any
+
+import pytest
+
+from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.rollout.plan import RETURN, Plan, parse_plan
+from bulkhead.routers.base import Pin
+from tests.rollouts import revision
+from tests.worlds import Stage
+
+
+@pytest.fixture
+def stage(sqlite_url: str) -> Stage:
+    stage = Stage(sqlite_url)
+    _ask(stage, "old", RETURN)
+    stage.reconciler.run_once()
+    return stage
+
+
+def _ask(stage: Stage, name: str, plan: Plan) -> Rollout:
+    columns, document = revision(name).columns(), plan.model_dump(mode="json")
+    return stage.ledger.request_rollout(columns, document, key=name, owner=f"run of {name}", requested_by="a test")
+
+
+def _new(stage: Stage, **plan: Any) -> Rollout:
+    rollout = _ask(stage, "new", parse_plan({"step_s": 5, "hold_s": 300, **plan}))
+    stage.reconciler.run_once()
+    return rollout
+
+
+def _serve(stage: Stage, rollout: Rollout, seconds: float = 6, failures: int = 0, requests: int = 100) -> None:
+    stage.clock.pass_by(seconds)
+    if requests:
+        stage.router.answer(rollout.revision_id, requests, failures)
+    stage.reconciler.run_once()
+
+
+def _old(stage: Stage) -> str:
+    return str(stage.ledger.service("digits").stable_revision)
+
+
+# Approval
+
+
+def test_it_waits_for_a_person_and_then_goes_on(stage: Stage) -> None:
+    rollout = _new(stage, steps=[{"weight": 10, "approve": True}, 100])
+    _serve(stage, rollout)
+    _serve(stage, rollout, seconds=3600)
+    assert stage.now(rollout).phase is Phase.APPROVING
+    assert stage.ledger.events(rollout.id, "waiting")[-1].data["for"] == "a person to approve: bulkhead approve digits"
+    stage.ledger.approve(rollout.id, key="a", requested_by="ada")
+    stage.reconciler.run_once()
+    assert stage.weights == {rollout.revision_id: 100}
+
+
+def test_it_is_judged_while_it_waits(stage: Stage) -> None:
+    rollout = _new(stage, steps=[{"weight": 10, "approve": True}, 100])
+    _serve(stage, rollout)
+    _serve(stage, rollout, failures=50)
+    assert stage.now(rollout).phase is Phase.ROLLED_BACK
+    assert stage.weights == {_old(stage): 100}
+
+
+def test_it_does_not_wait_for_ever(stage: Stage) -> None:
+    rollout = _new(stage, steps=[{"weight": 10, "approve": True}, 100], approval_s=1000)
+    _serve(stage, rollout)
+    _serve(stage, rollout, seconds=1001)
+    assert stage.now(rollout).reason == "nobody approved of step 1 within 1000 s"
+
+
+def test_a_candidate_may_wait_for_a_person_without_any_request(stage: Stage) -> None:
+    rollout = _new(stage, steps=[{"approve": True}, 100])
+    _serve(stage, rollout, requests=0)
+    assert stage.now(rollout).phase is Phase.APPROVING
+    assert stage.now(rollout).exposed_at is None
+
+
+# Bake
+
+
+def test_stable_stays_warm_until_the_bake_is_over(stage: Stage) -> None:
+    old = _old(stage)
+    rollout = _new(stage, steps=[100], bake_s=60)
+    _serve(stage, rollout)
+    assert stage.now(rollout).phase is Phase.BAKING
+    assert stage.registry.alias == stage.registry.versions[rollout.revision_id]
+    assert old in stage.workloads.servers and old in stage.router.read("digits")[1].endpoints
+    _serve(stage, rollout, seconds=61)
+    assert stage.now(rollout).phase is Phase.PROMOTED
+    assert old not in stage.workloads.servers
+
+
+def test_what_turns_bad_in_the_bake_goes_back_with_the_alias(stage: Stage) -> None:
+    old = _old(stage)
+    rollout = _new(stage, steps=[100], bake_s=60)
+    _serve(stage, rollout)
+    _serve(stage, rollout, failures=60)
+    assert stage.now(rollout).phase is Phase.ROLLED_BACK
+    assert stage.weights == {old: 100}
+    assert stage.registry.alias == stage.registry.versions[old]
+    assert stage.ledger.service("digits").stable_revision == old
+
+
+def test_a_quiet_bake_is_no_failure(stage: Stage) -> None:
+    rollout = _new(stage, steps=[100], bake_s=3600)
+    _serve(stage, rollout)
+    _serve(stage, rollout, seconds=3601, requests=0)
+    assert stage.now(rollout).phase is Phase.PROMOTED
+
+
+def test_a_bake_waits_for_metrics_longer_than_a_step(stage: Stage) -> None:
+    rollout = _new(stage, steps=[100], bake_s=3600)
+    _serve(stage, rollout)
+    stage.router.up = False
+    _serve(stage, rollout, seconds=3000)
+    assert stage.now(rollout).phase is Phase.BAKING
+
+
+# Pinned requests
+
+
+def test_requests_of_one_tenant_go_first(stage: Stage) -> None:
+    rollout = _new(stage, steps=[{"headers": {"x-tenant": "acme"}}, 100])
+    _, split = stage.router.read("digits")
+    assert split.weights == {_old(stage): 100}
+    assert split.pin == Pin(rollout.revision_id, {"x-tenant": "acme"})
+    assert stage.now(rollout).exposed_at is not None
+    _serve(stage, rollout, failures=30)
+    assert str(stage.now(rollout).reason).startswith("for x-tenant: acme 30 of 100 (30.0%) requests failed")
+    assert stage.router.read("digits")[1].pin is None
+
+
+# Times
+
+
+def test_the_whole_way_may_take_so_long(stage: Stage) -> None:
+    rollout = _new(stage, steps=[10, 100], step_s=100, max_s=150)
+    _serve(stage, rollout, seconds=101)
+    assert stage.now(rollout).step == 1
+    _serve(stage, rollout, seconds=60)
+    assert stage.now(rollout).reason == "not at 100 % after 150 s in all"
+
+
+def test_without_evidence_it_goes_on_only_where_the_plan_says_so(stage: Stage) -> None:
+    rollout = _new(stage, steps=[10, 100], insufficient="promote")
+    _serve(stage, rollout, seconds=301, requests=3)
+    assert (stage.now(rollout).step, stage.weights) == (1, {rollout.revision_id: 100})
+    assert stage.ledger.events(rollout.id, "passed")[0].data["rule"] == "min-requests"
+
+
+def test_with_unclear_evidence_it_goes_back_whatever_the_plan_says(stage: Stage) -> None:
+    rollout = _new(stage, steps=[10, 100], insufficient="promote")
+    _serve(stage, rollout, seconds=301, requests=50, failures=1)
+    assert stage.now(rollout).phase is Phase.ROLLED_BACK
+    assert "over the limit, but not yet beyond chance" in str(stage.now(rollout).reason)
+
+
+# Metrics that cannot be read
+
+
+@pytest.mark.parametrize(("blind", "end"), [("hold", Phase.ANALYSING), ("roll-back", Phase.RESTORING)])
+def test_metrics_that_stay_unreadable_are_held_or_not(stage: Stage, blind: str, end: Phase) -> None:
+    rollout = _new(stage, steps=[10, 100], blind=blind, blind_s=60)
+    _serve(stage, rollout, seconds=50, requests=1)
+    stage.router.up = False
+    _serve(stage, rollout, seconds=50, requests=0)
+    assert stage.now(rollout).phase is Phase.ANALYSING
+    _serve(stage, rollout, seconds=20, requests=0)
+    assert stage.now(rollout).phase is end
+
+
+# An objective
+
+
+def test_an_error_budget_that_burns_too_fast_is_a_failure(stage: Stage) -> None:
+    rollout = _new(stage, steps=[100], step_s=600, objective=0.999, max_error_rate=0.5)
+    for _ in range(60):
+        _serve(stage, rollout, seconds=5, requests=100, failures=10)
+    done = stage.now(rollout)
+    assert done.phase is Phase.ROLLED_BACK
+    assert "the error budget of 99.900% burns" in str(done.reason)
