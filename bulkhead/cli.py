@@ -101,6 +101,23 @@ def promote(
 
 
 @app.command()
+def approve(
+    service: Annotated[str, typer.Argument(help="the service whose rollout waits for a person")],
+    reason: Annotated[str, typer.Option(help="kept in the ledger")] = "",
+) -> None:
+    """Let a rollout go on from a step that asks for a person."""
+    with _told():
+        control = Control(settings.load())
+        waiting = [
+            one for one in control.ledger.active_rollouts() if one.service == control.ledger.service(service).name
+        ]
+        if not waiting:
+            raise NotFoundError(f"service {service!r} has no rollout in progress; see 'bulkhead status {service}'")
+        rollout = control.approve(waiting[0].id, key=f"cli/{uuid.uuid4()}", requested_by=_who(), reason=reason)
+        console.print(f"recorded: rollout {rollout.id} may go on from step {rollout.step + 1}")
+
+
+@app.command()
 def isolate(
     revision: Annotated[str, typer.Argument(help="see 'bulkhead status'")],
     reason: Annotated[str, typer.Option(help="kept in the ledger, and told to whoever asks for it again")],

@@ -11,7 +11,7 @@ from functools import cached_property
 from bulkhead.errors import NotFoundError, UnavailableError
 from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.tables import Rollout
+from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.rollout.nudge import looks, nudge
 from bulkhead.rollout.plan import Plan, first_release
@@ -167,6 +167,36 @@ class Control:
         self.nudge()
         return rollout
 
+    def leave(self, service: str, revision_id: str, *, key: str, reason: str, requested_by: str) -> Rollout | None:
+        """Return from one revision, if it still serves: it may have been replaced meanwhile.
+
+        Args:
+            service: by name.
+            revision_id: that is to lose its traffic.
+            key: idempotency key.
+            reason: for people.
+            requested_by: for the record.
+
+        Returns:
+            The rollout that returns the traffic; None where the revision has none.
+
+        Raises:
+            NotFoundError: there is nothing to go back to.
+            ConflictError: another revision's rollout is in progress, from this one to that.
+        """
+        going = [one for one in self.ledger.active_rollouts() if one.service == service]
+        if going and going[0].revision_id == revision_id:
+            asked = {"key": key, "reason": reason, "requested_by": requested_by}
+            found = self.ledger.request_rollback(rollout_id=going[0].id, **asked).rollout
+            self.nudge()
+            return found
+        if self.ledger.service(service).stable_revision != revision_id:
+            return None
+        before = self.ledger.previous_revision(service)
+        rollout = request_return(self.ledger, before, key=f"{key}/return", requested_by=requested_by)
+        self.nudge()
+        return rollout
+
     def give_traffic(self, revision_id: str, *, key: str, requested_by: str) -> Rollout:
         """Give all of a service's traffic to a revision that it had before.
 
@@ -185,6 +215,83 @@ class Control:
         rollout = request_return(self.ledger, revision_id, key=key, requested_by=requested_by)
         self.nudge()
         return rollout
+
+    def approve(self, rollout_id: int, *, key: str, requested_by: str, reason: str = "") -> Rollout:
+        """Let a rollout that waits for a person go on.
+
+        Args:
+            rollout_id: in the ledger.
+            key: idempotency key.
+            requested_by: for the record.
+            reason: for people.
+
+        Returns:
+            The rollout.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            ConflictError: it does not wait for anybody.
+        """
+        rollout = self.ledger.approve(rollout_id, key=key, requested_by=requested_by, reason=reason)
+        self.nudge()
+        return rollout
+
+    def take_back(self, owner: str, service: str | None, *, key: str, reason: str, requested_by: str) -> list[Rollout]:
+        """Undo what an owner has released, and refuse what it has yet to ask for.
+
+        Args:
+            owner: on whose behalf it was released, for instance one DAG run.
+            service: where the owner's revision has become the stable one here, return to the one before it; None: only
+                what is in progress is taken back.
+            key: idempotency key.
+            reason: for people.
+            requested_by: for the record.
+
+        Returns:
+            The rollouts that return the traffic.
+
+        Raises:
+            NotFoundError: there is nothing to return to.
+            ConflictError: another rollout of the service is in progress.
+        """
+        turned = list(self.ledger.withdraw(owner=owner, key=key, reason=reason, requested_by=requested_by))
+        self.nudge()
+        if service is not None and self._stable_by(owner, service):
+            before = self.ledger.previous_revision(service)
+            turned.append(request_return(self.ledger, before, key=f"{key}/return", requested_by=requested_by))
+            self.nudge()
+        return turned
+
+    def isolate_released(
+        self, owner: str, service: str, *, key: str, reason: str, requested_by: str
+    ) -> Revision | None:
+        """Isolate what an owner has released to a service, and refuse what it has yet to ask for.
+
+        Args:
+            owner: on whose behalf it was released, for instance one DAG run.
+            service: by name.
+            key: idempotency key.
+            reason: for people.
+            requested_by: for the record.
+
+        Returns:
+            The revision; None where the owner has released nothing there.
+        """
+        self.ledger.withdraw(owner=owner, key=f"{key}/withdraw", reason=reason, requested_by=requested_by)
+        found = self.ledger.rollouts(service, owner, limit=1)
+        revision = None
+        if found:
+            isolated = {"key": key, "reason": reason, "requested_by": requested_by}
+            revision = self.ledger.isolate(found[0].revision_id, **isolated)
+        self.nudge()
+        return revision
+
+    def _stable_by(self, owner: str, service: str) -> bool:
+        """Whether the stable revision is one that this owner has released."""
+        latest = self.ledger.rollouts(service, owner, limit=1)
+        if not latest or latest[0].phase is not Phase.PROMOTED:
+            return False
+        return self.ledger.service(service).stable_revision == latest[0].revision_id
 
     def isolate(self, revision_id: str, *, key: str, reason: str, requested_by: str) -> None:
         """Take a revision's traffic away, and keep it and its model from any.

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, AsyncCallback, DeadlineAlert, Param
+from airflow.sdk import DAG, DeadlineAlert, Param
 
 from operators.deploy import DeployOperator
 from operators.evaluate import EvaluateOperator
 from operators.train import TrainOperator
-from plugins.deadlines import RunParamDeadline, roll_back
+from plugins.deadlines import RunParamDeadline, rollback_on_deadline
 
 with DAG(
     dag_id="digits_release",
@@ -39,7 +39,7 @@ with DAG(
         name="release",
         reference=RunParamDeadline("deadline_s", 900),
         interval=timedelta(0),
-        callback=AsyncCallback(roll_back, {"reason": "the release missed its deadline"}),
+        callback=rollback_on_deadline(reason="the release missed its deadline"),
     ),
 ) as dag:
     train = TrainOperator(

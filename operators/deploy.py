@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from bulkhead.control import Control
 from bulkhead.errors import BusyError, ConflictError, InvalidInputError, NotFoundError
-from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import parse_plan
 from bulkhead.rollout.revision import RevisionSpec
-from operators.hooks import BulkheadHook
 from operators.identity import identity
-from operators.triggers.rollout import RolloutTrigger
+from operators.rollouts import RolloutOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class DeployOperator(BaseOperator):
+class DeployOperator(RolloutOperator):
     """Releases a model to a service by a plan, and fails with the numbers if it was rolled back.
 
     It only writes what is wanted: the reconciler does it, also while no worker, no triggerer and no
@@ -36,7 +33,9 @@ class DeployOperator(BaseOperator):
         plan: fields of ``bulkhead.rollout.plan.Plan``; templated.
         image: container image that serves.
         serve: how the server's pod is to be: see ``RevisionSpec``.
-        bulkhead_conn_id: connection of type ``bulkhead``.
+        stop_at_approval: whether the task ends, well, where its rollout waits for a person: for a DAG that goes on with
+            an ApprovalOperator and a PromoteOperator, as ``operators.release.release`` does. Else it goes on waiting.
+        kwargs: of ``RolloutOperator``.
     """
 
     template_fields: Sequence[str] = ("plan", "model_uri", "model_version", "serve")
@@ -52,14 +51,14 @@ class DeployOperator(BaseOperator):
         plan: Mapping[str, Any] | None = None,
         image: str = "bulkhead/gpu-tasks:0.1.0",
         serve: Mapping[str, Any] | None = None,
-        bulkhead_conn_id: str = BulkheadHook.default_conn_name,
+        stop_at_approval: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.service, self.model_name, self.evaluate_task_id = service, model_name, evaluate_task_id
         self.model_uri, self.model_version = model_uri, model_version
         self.plan, self.image, self.serve = dict(plan or {}), image, dict(serve or {})
-        self.bulkhead_conn_id = bulkhead_conn_id
+        self.stop_at_approval = stop_at_approval
 
     def execute(self, context: Context) -> None:
         """Write the intent and defer.
@@ -72,7 +71,7 @@ class DeployOperator(BaseOperator):
                 progress; nothing was changed.
         """
         task = identity(context)
-        control = BulkheadHook(self.bulkhead_conn_id).control()
+        control = self.control()
         try:
             rollout = control.release(
                 self._revision(context),
@@ -88,8 +87,7 @@ class DeployOperator(BaseOperator):
             self._supersede(control, busy.rollout_id)
         except (InvalidInputError, NotFoundError, ConflictError) as error:
             raise AirflowFailException(str(error)) from error
-        self.log.info("rollout %s of revision %s is %s", rollout.id, rollout.revision_id, rollout.phase)
-        self.defer(trigger=RolloutTrigger(rollout.id, self.bulkhead_conn_id), method_name="resume")
+        self.wait_for(rollout, approval_after=-1 if self.stop_at_approval else None)
 
     def again(self, context: Context, event: Mapping[str, Any]) -> None:
         """Ask again, once the rollout from before the clear has returned.
@@ -100,27 +98,6 @@ class DeployOperator(BaseOperator):
         """
         self.log.info("rollout %s has returned", event["rollout_id"])
         self.execute(context)
-
-    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Say what became of the release.
-
-        Args:
-            context: of the task.
-            event: of the trigger: the rollout's id.
-
-        Returns:
-            ``rollout_id``, ``revision``, ``result``, ``reason``.
-
-        Raises:
-            AirflowFailException: it was rolled back; the reason names the numbers.
-        """
-        control = BulkheadHook(self.bulkhead_conn_id).control()
-        rollout = control.ledger.rollout(event["rollout_id"])
-        for entry in control.ledger.events(rollout.id):
-            self.log.info("%s %s %s", entry.at.isoformat(timespec="milliseconds"), entry.kind, entry.data)
-        if rollout.phase is Phase.PROMOTED:
-            return _result(rollout)
-        raise AirflowFailException(f"revision {rollout.revision_id} was rolled back: {rollout.reason}")
 
     def _supersede(self, control: Control, rollout_id: int) -> NoReturn:
         """This task was cleared while its rollout was in progress: that one returns first.
@@ -135,7 +112,7 @@ class DeployOperator(BaseOperator):
         )
         control.nudge()
         self.log.info("rollout %s, from before the task was cleared, returns first", rollout_id)
-        self.defer(trigger=RolloutTrigger(rollout_id, self.bulkhead_conn_id), method_name="again")
+        self.wait_for(control.ledger.rollout(rollout_id), method_name="again")
 
     def _revision(self, context: Context) -> RevisionSpec:
         evidence: Mapping[str, Any] = {}
@@ -156,12 +133,3 @@ class DeployOperator(BaseOperator):
             evidence=evidence,
             model_version=self.model_version,
         )
-
-
-def _result(rollout: Rollout) -> dict[str, Any]:
-    return {
-        "rollout_id": rollout.id,
-        "revision": rollout.revision_id,
-        "result": str(rollout.phase),
-        "reason": rollout.reason,
-    }

@@ -1,4 +1,4 @@
-"""Deadlines: a callback that rolls a late release back, and a reference that gives each run its own time.
+"""Deadlines: callbacks that roll a late release back or isolate it, and a reference that gives each run its own time.
 
 A callback of Airflow is lossy (it is never retried, and it runs in the triggerer, which may be gone). So this
 one only records an intent and nudges; what contains the failure is the reconciler.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import AsyncCallback
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
 from bulkhead.pods.identity import run_owner
@@ -22,42 +24,99 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-async def roll_back(
+def rollback_on_deadline(
+    service: str | None = None,
     reason: str = "the run missed its deadline",
     bulkhead_conn_id: str = BulkheadHook.default_conn_name,
-    context: dict[str, Any] | None = None,
-) -> None:
-    """Roll back whatever the late run has in progress, and refuse what it has yet to ask for.
+) -> AsyncCallback:
+    """For ``DeadlineAlert(callback=...)``: a run that is late has its release taken back.
 
-    For ``DeadlineAlert(callback=AsyncCallback(roll_back))``. Idempotent: Airflow may run it again from the
-    start. It returns None always: any other value would end the triggerer.
+    Whatever the run has in progress returns, and what it has yet to ask for is refused.
 
     Args:
+        service: where the run's revision has become the stable one here already, return to the one before it.
         reason: for people; the deadline's time is added.
         bulkhead_conn_id: where the ledger is.
+    """
+    arguments = {"service": service, "reason": reason, "bulkhead_conn_id": bulkhead_conn_id}
+    return AsyncCallback(take_back_late, arguments)
+
+
+def isolate_on_deadline(
+    service: str,
+    reason: str = "the run missed its deadline",
+    bulkhead_conn_id: str = BulkheadHook.default_conn_name,
+) -> AsyncCallback:
+    """For ``DeadlineAlert(callback=...)``: a run that is late has its revision isolated.
+
+    Args:
+        service: where the run releases.
+        reason: for people; the deadline's time is added.
+        bulkhead_conn_id: where the ledger is.
+    """
+    arguments = {"service": service, "reason": reason, "bulkhead_conn_id": bulkhead_conn_id}
+    return AsyncCallback(isolate_late, arguments)
+
+
+async def take_back_late(
+    service: str | None, reason: str, bulkhead_conn_id: str, context: dict[str, Any] | None = None
+) -> None:
+    """What ``rollback_on_deadline`` has the triggerer call; idempotent, since it may be called again.
+
+    It returns None always: any other value would end the triggerer.
+
+    Args:
+        service: see there.
+        reason: see there.
+        bulkhead_conn_id: see there.
+        context: Airflow's: ``dag_run`` and ``deadline``.
+
+    Raises:
+        ValueError: Airflow gave no context, so that the run is unknown.
+        NotFoundError, ConflictError: see ``Control.take_back``.
+    """
+    late = _late(context, reason)
+    if late is None:
+        return
+    control = await BulkheadHook(bulkhead_conn_id).acontrol()
+    await asyncio.to_thread(partial(control.take_back, late.owner, service, **late.wish))
+
+
+async def isolate_late(service: str, reason: str, bulkhead_conn_id: str, context: dict[str, Any] | None = None) -> None:
+    """What ``isolate_on_deadline`` has the triggerer call; see ``take_back_late``.
+
+    Args:
+        service: see there.
+        reason: see there.
+        bulkhead_conn_id: see there.
         context: Airflow's: ``dag_run`` and ``deadline``.
 
     Raises:
         ValueError: Airflow gave no context, so that the run is unknown.
     """
+    late = _late(context, reason)
+    if late is None:
+        return
+    control = await BulkheadHook(bulkhead_conn_id).acontrol()
+    await asyncio.to_thread(partial(control.isolate_released, late.owner, service, **late.wish))
+
+
+@dataclass(frozen=True)
+class _Late:
+    owner: str
+    wish: dict[str, str]
+
+
+def _late(context: dict[str, Any] | None, reason: str) -> _Late | None:
+    """Whose deadline it was; None if the run succeeded after all."""
     if context is None:
         raise ValueError("context = None: Airflow passes it to callbacks that accept it; call it through a deadline")
     run, deadline = context["dag_run"], context["deadline"]
     if run["state"] == "success":
-        return
-    owner = run_owner(run["dag_id"], run["dag_run_id"])
-    control = await BulkheadHook(bulkhead_conn_id).acontrol()
-
-    def record() -> None:
-        control.ledger.withdraw(
-            owner=owner,
-            key=f"deadline/{deadline['id']}",
-            reason=f"{reason} ({deadline['deadline_time']})",
-            requested_by="airflow: deadline",
-        )
-        control.nudge()
-
-    await asyncio.to_thread(record)
+        return None
+    told = f"{reason} ({deadline['deadline_time']})"
+    wish = {"key": f"deadline/{deadline['id']}", "reason": told, "requested_by": "airflow: deadline"}
+    return _Late(run_owner(run["dag_id"], run["dag_run_id"]), wish)
 
 
 @dataclass

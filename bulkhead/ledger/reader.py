@@ -68,16 +68,27 @@ class LedgerReader(Transactions):
         with self._reading() as session:
             return session.scalars(select(Rollout).where(Rollout.ended_at.is_(None)).order_by(Rollout.id)).all()
 
-    def rollouts(self, service: str | None = None, limit: int = 20) -> Sequence[Rollout]:
+    def rollouts(self, service: str | None = None, owner: str | None = None, limit: int = 20) -> Sequence[Rollout]:
         """The latest rollouts, newest first.
 
         Args:
             service: only this one's.
+            owner: only those that it asked for.
             limit: at most so many.
         """
         query = select(Rollout).order_by(Rollout.id.desc()).limit(limit)
+        query = query.where(Rollout.service == service) if service else query
+        query = query.where(Rollout.owner == owner) if owner else query
         with self._reading() as session:
-            return session.scalars(query.where(Rollout.service == service) if service else query).all()
+            return session.scalars(query).all()
+
+    def serving(self) -> frozenset[str]:
+        """Revisions that have traffic, or are about to: those of rollouts until they are contained, and stable ones
+        until a rollout gives all of their traffic to another."""
+        going = select(Rollout.revision_id).where(Rollout.ended_at.is_(None), Rollout.contained_at.is_(None))
+        stable = select(Service.stable_revision).where(Service.stable_revision.is_not(None))
+        with self._reading() as session:
+            return frozenset([*session.scalars(going), *(one for one in session.scalars(stable) if one)])
 
     def events(
         self,

@@ -1,15 +1,18 @@
-"""Waiting for a rollout: one look at the ledger a second serves every deferred task of a triggerer."""
+"""Waiting for rollouts: one look at the ledger a second serves every deferred task of a triggerer."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
+from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
+from bulkhead.ledger.tables import Phase, Rollout
 from operators.hooks import BulkheadHook
 
 log = structlog.get_logger(__name__)
@@ -17,62 +20,123 @@ log = structlog.get_logger(__name__)
 _LOOK_S = 1.0
 
 
-class RolloutTrigger(BaseEventTrigger):
-    """Fires when a rollout has ended.
+@dataclass(frozen=True)
+class Look:
+    """What the ledger says at one moment.
+
+    Attributes:
+        rollouts: in progress, by id.
+        serving: revisions that have traffic, or are about to.
+    """
+
+    rollouts: dict[int, Rollout]
+    serving: frozenset[str]
+
+
+class LedgerTrigger(BaseEventTrigger):
+    """Base of triggers that wait for what the ledger says.
 
     Args:
-        rollout_id: in the ledger.
         bulkhead_conn_id: where the ledger is.
     """
 
-    def __init__(self, rollout_id: int, bulkhead_conn_id: str) -> None:
+    def __init__(self, bulkhead_conn_id: str) -> None:
         super().__init__()
-        self.rollout_id, self.bulkhead_conn_id = rollout_id, bulkhead_conn_id
+        self.bulkhead_conn_id = bulkhead_conn_id
+
+    def arguments(self) -> dict[str, Any]:
+        """What the trigger is made from, as JSON."""
+        raise NotImplementedError
+
+    def event(self, look: Look) -> dict[str, Any] | None:
+        """What to fire with, or None to look again.
+
+        Args:
+            look: at the ledger.
+        """
+        raise NotImplementedError
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
-        arguments = {"rollout_id": self.rollout_id, "bulkhead_conn_id": self.bulkhead_conn_id}
-        return (f"{type(self).__module__}.{type(self).__qualname__}", arguments)
+        return (f"{type(self).__module__}.{type(self).__qualname__}", self.arguments())
 
     def shared_stream_key(self) -> Hashable:
         """One look a ledger."""
         return ("bulkhead-ledger", self.bulkhead_conn_id)
 
     @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[set[int]]:
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Look]:
         """Look at the ledger again and again.
 
         Args:
             kwargs: of any trigger of the group; they share ``bulkhead_conn_id``.
 
         Yields:
-            Ids of the rollouts in progress.
+            What it says.
         """
         control = await BulkheadHook(kwargs["bulkhead_conn_id"]).acontrol()
         while True:
             try:
-                active = await asyncio.to_thread(lambda: control.ledger.active_rollouts())
+                look = await asyncio.to_thread(_look, control)
             except UnavailableError as error:
                 await log.awarning("the ledger does not answer, looking again", error=str(error))
             else:
-                yield {rollout.id for rollout in active}
+                yield look
             await asyncio.sleep(_LOOK_S)  # the period of the one shared look
 
-    async def filter_shared_stream(self, shared_stream: AsyncIterator[set[int]]) -> AsyncIterator[TriggerEvent]:
-        """Fire once the rollout is no longer in progress.
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Look]) -> AsyncIterator[TriggerEvent]:
+        """Fire once.
 
         Args:
-            shared_stream: of ids in progress.
+            shared_stream: of looks.
         """
-        async for active in shared_stream:
-            if self.rollout_id not in active:
-                yield TriggerEvent({"rollout_id": self.rollout_id})
+        async for look in shared_stream:
+            if (event := self.event(look)) is not None:
+                yield TriggerEvent(event)
                 return
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """As ``filter_shared_stream``, with looks of its own."""
         async for event in self.filter_shared_stream(self.open_shared_stream(self.serialize()[1])):
             yield event
+
+
+class RolloutTrigger(LedgerTrigger):
+    """Fires when a rollout has ended, or waits for a person.
+
+    Args:
+        rollout_id: in the ledger.
+        bulkhead_conn_id: where the ledger is.
+        approval_after: fire as well once it waits for a person at a step after this one; None: only at its end.
+    """
+
+    def __init__(self, rollout_id: int, bulkhead_conn_id: str, approval_after: int | None = None) -> None:
+        super().__init__(bulkhead_conn_id)
+        self.rollout_id, self.approval_after = rollout_id, approval_after
+
+    def arguments(self) -> dict[str, Any]:
+        """What the trigger is made from, as JSON."""
+        return {
+            "rollout_id": self.rollout_id,
+            "bulkhead_conn_id": self.bulkhead_conn_id,
+            "approval_after": self.approval_after,
+        }
+
+    def event(self, look: Look) -> dict[str, Any] | None:
+        """The rollout's id, once it is no longer in progress, or waits.
+
+        Args:
+            look: at the ledger.
+        """
+        rollout = look.rollouts.get(self.rollout_id)
+        waits = rollout is not None and rollout.phase is Phase.APPROVING
+        if rollout is None or (waits and self.approval_after is not None and rollout.step > self.approval_after):
+            return {"rollout_id": self.rollout_id}
+        return None
+
+
+class ReleaseTrigger(RolloutTrigger):
+    """As ``RolloutTrigger``, for a task without which its rollout is not wanted."""
 
     async def on_kill(self) -> None:
         """The task was marked or cleared by a person: take its rollout back."""
@@ -88,3 +152,33 @@ class RolloutTrigger(BaseEventTrigger):
             control.nudge()
 
         await asyncio.to_thread(take_back)
+
+
+class LeftTrigger(LedgerTrigger):
+    """Fires when a revision has no traffic any more.
+
+    Args:
+        revision: its id.
+        bulkhead_conn_id: where the ledger is.
+    """
+
+    def __init__(self, revision: str, bulkhead_conn_id: str) -> None:
+        super().__init__(bulkhead_conn_id)
+        self.revision = revision
+
+    def arguments(self) -> dict[str, Any]:
+        """What the trigger is made from, as JSON."""
+        return {"revision": self.revision, "bulkhead_conn_id": self.bulkhead_conn_id}
+
+    def event(self, look: Look) -> dict[str, Any] | None:
+        """The revision's id, once it has none.
+
+        Args:
+            look: at the ledger.
+        """
+        return None if self.revision in look.serving else {"revision": self.revision}
+
+
+def _look(control: Control) -> Look:
+    rollouts = {rollout.id: rollout for rollout in control.ledger.active_rollouts()}
+    return Look(rollouts, control.ledger.serving())

@@ -1,16 +1,18 @@
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import AsyncCallback, DeadlineAlert
+from airflow.sdk.module_loading import import_string
 
 from bulkhead.control import Control
-from bulkhead.errors import UnavailableError
+from bulkhead.errors import ConflictError, UnavailableError
 from bulkhead.ledger.tables import Phase
-from plugins.deadlines import RunParamDeadline, roll_back
-from tests.rollouts import request
+from plugins.deadlines import RunParamDeadline, isolate_on_deadline, rollback_on_deadline
+from tests.rollouts import advance, promote, request
 
 OWNER = "airflow:release/run"
 
@@ -22,10 +24,16 @@ def _context(state: str = "running", deadline: str = "d1") -> dict[str, Any]:
     }
 
 
+def _fire(callback: AsyncCallback, context: dict[str, Any] | None) -> Any:
+    """As the triggerer does: by path, with the arguments as JSON gives them."""
+    function = import_string(callback.path)
+    return asyncio.run(function(**json.loads(json.dumps(callback.kwargs)), context=context))
+
+
 def test_it_takes_back_what_the_late_run_has_in_progress_and_returns_none(control: Control) -> None:
     late = request(control.ledger, "a", owner=OWNER)
     other = request(control.ledger, "b", service="letters", owner="airflow:release/other")
-    assert asyncio.run(roll_back("too slow", context=_context())) is None
+    assert _fire(rollback_on_deadline(reason="too slow"), _context()) is None
     now = control.ledger.rollout(late.id)
     assert (now.phase, now.reason) == (Phase.RESTORING, "too slow (2026-11-24T10:00:00Z)")
     assert control.ledger.rollout(other.id).phase is Phase.REQUESTED
@@ -34,29 +42,65 @@ def test_it_takes_back_what_the_late_run_has_in_progress_and_returns_none(contro
 def test_run_again_from_the_start_it_does_nothing_more(control: Control) -> None:
     rollout = request(control.ledger, "a", owner=OWNER)
     for _ in range(3):
-        asyncio.run(roll_back(context=_context()))
+        _fire(rollback_on_deadline(), _context())
     assert len(control.ledger.events(rollout.id, "rollback")) == 1
 
 
 def test_it_also_fires_after_the_run_has_failed_and_does_no_harm(control: Control) -> None:
-    asyncio.run(roll_back(context=_context("failed")))
+    _fire(rollback_on_deadline(), _context("failed"))
     assert control.ledger.rollouts() == []
 
 
 def test_a_run_that_succeeded_is_left_alone(control: Control) -> None:
     rollout = request(control.ledger, "a", owner=OWNER)
-    asyncio.run(roll_back(context=_context("success")))
+    _fire(rollback_on_deadline(), _context("success"))
     assert control.ledger.rollout(rollout.id).phase is Phase.REQUESTED
 
 
+def test_with_a_service_what_the_run_has_promoted_already_is_left_again(control: Control) -> None:
+    old = promote(control.ledger, "old")
+    late = advance(control.ledger, request(control.ledger, "a", owner=OWNER), Phase.PROMOTED)
+    assert _fire(rollback_on_deadline(), _context()) is None
+    assert control.ledger.active_rollouts() == []
+    for _ in range(2):
+        assert _fire(rollback_on_deadline("digits", "too slow"), _context(deadline="d2")) is None
+    (returning,) = control.ledger.active_rollouts()
+    assert (returning.revision_id, returning.stable_id) == (old.revision_id, late.revision_id)
+
+
+def test_with_a_service_where_another_run_has_released_since_nothing_is_left(control: Control) -> None:
+    promote(control.ledger, "old")
+    advance(control.ledger, request(control.ledger, "a", owner=OWNER), Phase.PROMOTED)
+    promote(control.ledger, "newer")
+    _fire(rollback_on_deadline("digits"), _context())
+    assert control.ledger.active_rollouts() == []
+
+
+def test_a_late_runs_revision_is_isolated(control: Control) -> None:
+    promote(control.ledger, "old")
+    late = request(control.ledger, "a", owner=OWNER)
+    for _ in range(2):
+        assert _fire(isolate_on_deadline("digits", "too slow"), _context()) is None
+    (isolated,) = control.ledger.isolated()
+    assert (isolated.id, isolated.isolated_for) == (late.revision_id, "too slow (2026-11-24T10:00:00Z)")
+    assert control.ledger.rollout(late.id).phase is Phase.RESTORING
+
+
+def test_a_late_run_that_released_nothing_isolates_nothing_and_is_refused_from_then_on(control: Control) -> None:
+    _fire(isolate_on_deadline("digits"), _context())
+    assert control.ledger.isolated() == []
+    with pytest.raises(ConflictError, match="was withdrawn"):
+        request(control.ledger, "a", owner=OWNER)
+
+
 def test_it_nudges_the_reconciler(control: Control) -> None:
-    asyncio.run(roll_back(context=_context()))
+    _fire(rollback_on_deadline(), _context())
     assert (control.settings.home / "nudges" / "nudge").exists()
 
 
 def test_without_a_context_it_says_what_is_wrong(control: Control) -> None:
     with pytest.raises(ValueError, match="call it through a deadline"):
-        asyncio.run(roll_back())
+        _fire(rollback_on_deadline(), None)
 
 
 def test_a_ledger_that_is_away_is_an_error_in_the_triggerers_log_and_not_silence(
@@ -65,14 +109,14 @@ def test_a_ledger_that_is_away_is_an_error_in_the_triggerers_log_and_not_silence
     (tmp_path / "no-folder").touch()
     monkeypatch.setenv("BULKHEAD_LEDGER_URL", f"sqlite:///{tmp_path}/no-folder/ledger.db")
     with pytest.raises(UnavailableError):
-        asyncio.run(roll_back(context=_context()))
+        _fire(rollback_on_deadline(), _context())
 
 
 def test_airflow_can_import_and_store_the_callback() -> None:
     alert = DeadlineAlert(
-        reference=RunParamDeadline("deadline_s", 900), interval=timedelta(0), callback=AsyncCallback(roll_back, {})
+        reference=RunParamDeadline("deadline_s", 900), interval=timedelta(0), callback=rollback_on_deadline()
     )
-    assert alert.callback.path == "plugins.deadlines.roll_back"
+    assert alert.callback.path == "plugins.deadlines.take_back_late"
 
 
 # The reference

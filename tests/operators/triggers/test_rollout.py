@@ -9,8 +9,8 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase
 from operators.hooks import BulkheadHook
 from operators.triggers import rollout as module
-from operators.triggers.rollout import RolloutTrigger
-from tests.rollouts import advance, request
+from operators.triggers.rollout import LeftTrigger, ReleaseTrigger, RolloutTrigger
+from tests.rollouts import advance, promote, request
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def _trigger(rollout_id: int) -> RolloutTrigger:
     return RolloutTrigger(rollout_id, BulkheadHook.default_conn_name)
 
 
-async def _first(trigger: RolloutTrigger) -> Any:
+async def _first(trigger: RolloutTrigger | LeftTrigger) -> Any:
     async for event in trigger.run():
         return event.payload
     raise AssertionError("the trigger ended without an event")
@@ -39,6 +39,30 @@ def test_it_fires_when_the_rollout_ends_and_not_before(control: Control) -> None
         return await asyncio.wait_for(waiting, 10)
 
     assert asyncio.run(run()) == {"rollout_id": rollout.id}
+
+
+@pytest.mark.parametrize(("after", "fires"), [(None, False), (-1, True), (0, False)])
+def test_it_fires_for_an_approval_that_is_asked_for_after_a_step(
+    control: Control, after: int | None, fires: bool
+) -> None:
+    rollout = request(control.ledger, "a")
+    control.ledger.transition(rollout, Phase.APPROVING, "approving", {})
+    trigger = RolloutTrigger(rollout.id, BulkheadHook.default_conn_name, after)
+    look = module._look(control)
+    assert trigger.event(look) == ({"rollout_id": rollout.id} if fires else None)
+
+
+def test_a_revision_has_left_once_nothing_gives_it_traffic(control: Control) -> None:
+    old, new = promote(control.ledger, "old"), request(control.ledger, "new")
+    trigger = LeftTrigger(new.revision_id, BulkheadHook.default_conn_name)
+    assert trigger.event(module._look(control)) is None
+    turned = control.ledger.turn_round(new, "bad", {})
+    assert trigger.event(module._look(control)) is None
+    contained = control.ledger.transition(turned, Phase.UNALIASING, "x", {}, contained_at=turned.phase_at)
+    assert trigger.event(module._look(control)) == {"revision": new.revision_id}
+    advance(control.ledger, contained, Phase.ROLLED_BACK)
+    assert LeftTrigger(old.revision_id, BulkheadHook.default_conn_name).event(module._look(control)) is None
+    assert asyncio.run(asyncio.wait_for(_first(trigger), 10)) == {"revision": new.revision_id}
 
 
 def test_a_ledger_that_does_not_answer_is_waited_for(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +82,7 @@ def test_a_ledger_that_does_not_answer_is_waited_for(control: Control, monkeypat
 def test_when_its_task_is_marked_the_rollout_is_taken_back(control: Control) -> None:
     rollout = request(control.ledger, "a")
     for _ in range(2):
-        asyncio.run(_trigger(rollout.id).on_kill())
+        asyncio.run(ReleaseTrigger(rollout.id, BulkheadHook.default_conn_name).on_kill())
     now = control.ledger.rollout(rollout.id)
     assert (now.phase, now.reason) == (Phase.RESTORING, "its deploy task was marked or cleared in Airflow")
     assert len(control.ledger.events(rollout.id, "rollback")) == 1

@@ -1,0 +1,75 @@
+"""Isolating a revision, as a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from bulkhead.errors import InvalidInputError, NotFoundError
+from operators.identity import identity
+from operators.rollouts import RolloutOperator
+from operators.triggers.rollout import LeftTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class IsolateOperator(RolloutOperator):
+    """Takes a revision's traffic away, keeps it and its model from any, and waits until it has none.
+
+    Args:
+        reason: for people; whoever asks for the revision again is told; templated.
+        revision: its id; templated.
+        deploy_task_id: the revision that this deploy task released, where ``revision`` does not name it.
+        kwargs: of ``RolloutOperator``.
+
+    Raises:
+        InvalidInputError: neither names the revision, or both do.
+    """
+
+    template_fields: Sequence[str] = ("revision", "reason")
+
+    def __init__(
+        self, *, reason: str, revision: str | None = None, deploy_task_id: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if (revision is None) == (deploy_task_id is None):
+            raise InvalidInputError("revision", revision, "give one of 'revision' and 'deploy_task_id'")
+        self.reason, self.revision, self.deploy_task_id = reason, revision, deploy_task_id
+
+    def execute(self, context: Context) -> None:
+        """Write the intent and defer.
+
+        Args:
+            context: of the task.
+
+        Raises:
+            AirflowFailException: there is no such revision.
+        """
+        task, control = identity(context), self.control()
+        try:
+            revision = self.revision or self._released(context)
+            by = f"{task.owner}/{task.task_id}"
+            control.isolate(revision, key=f"task/{task.key}", reason=self.reason, requested_by=by)
+        except NotFoundError as error:
+            raise AirflowFailException(str(error)) from error
+        self.log.info("revision %s is isolated; waiting until it has no traffic", revision)
+        self.defer(trigger=LeftTrigger(revision, self.bulkhead_conn_id), method_name="resume")
+
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Its traffic is gone.
+
+        Args:
+            context: of the task.
+            event: of the trigger: the revision's id.
+
+        Returns:
+            ``revision``, ``result``.
+        """
+        return {"revision": event["revision"], "result": "isolated"}
+
+    def _released(self, context: Context) -> str:
+        assert self.deploy_task_id is not None
+        return self.control().ledger.rollout(self.rollout_of(context, self.deploy_task_id)).revision_id

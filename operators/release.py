@@ -1,0 +1,96 @@
+"""The whole deploy side of a DAG in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import TaskGroup
+
+from operators.deploy import DeployOperator
+from operators.promote import PromoteOperator
+from operators.roll_back import RollBackOperator
+
+
+def release(
+    service: str,
+    model_name: str,
+    *,
+    plan: Mapping[str, Any] | None = None,
+    group_id: str = "release",
+    approval_timeout: timedelta = timedelta(hours=24),
+    approvers: list[Any] | None = None,
+    bulkhead_conn_id: str | None = None,
+    **deploy: Any,
+) -> TaskGroup:
+    """A task group that releases a model, asks persons where the plan says so, and takes back what they reject.
+
+    ::
+
+        with DAG("digits", schedule="@daily") as dag:
+            train = TrainOperator(task_id="train", experiment="digits")
+            evaluate = EvaluateOperator(task_id="evaluate", model_name="digits")
+            train >> evaluate >> release("digits", "digits", plan={"steps": [10, {"weight": 50, "approve": True}, 100]})
+
+    Tasks: ``deploy``; for each step of the plan with ``approve: true`` one ``approve_N`` (an ``ApprovalOperator``: the
+    question is in Airflow's web UI under "Required actions"), ``promote_N``, and ``take_back_N``, which runs where the
+    person rejects or nobody answers.
+
+    Args:
+        service: by name.
+        model_name: registered model.
+        plan: fields of ``bulkhead.rollout.plan.Plan``. Its ``approve`` must be written out: the tasks follow from it.
+        group_id: of the group; prefix of its tasks.
+        approval_timeout: how long a person may take; keep it below the plan's ``approval_s``.
+        approvers: users who may answer, as ``ApprovalOperator.assigned_users``; by default whoever may edit the DAG.
+        bulkhead_conn_id: connection of type ``bulkhead``.
+        deploy: further arguments of ``DeployOperator``.
+
+    Returns:
+        The group.
+    """
+    connection = {} if bulkhead_conn_id is None else {"bulkhead_conn_id": bulkhead_conn_id}
+    asked = [number for number, step in enumerate((plan or {}).get("steps", ()), start=1) if _asks(step)]
+    with TaskGroup(group_id) as group:
+        deploy_task = DeployOperator(
+            task_id="deploy",
+            service=service,
+            model_name=model_name,
+            plan=plan,
+            stop_at_approval=bool(asked),
+            **connection,
+            **deploy,
+        )
+        before: Any = deploy_task
+        for place, number in enumerate(asked, start=1):
+            approve = ApprovalOperator(
+                task_id=f"approve_{number}",
+                subject=f"Step {number} of the release of {model_name} to {service} is well so far: go on?",
+                body=f"`bulkhead status {service}` shows its numbers.",
+                fail_on_reject=True,
+                response_timeout=approval_timeout,
+                assigned_users=approvers,
+            )
+            promote = PromoteOperator(
+                task_id=f"promote_{number}",
+                deploy_task_id=deploy_task.task_id,
+                stop_at_approval=place < len(asked),
+                **connection,
+            )
+            take_back = RollBackOperator(
+                task_id=f"take_back_{number}",
+                service=service,
+                reason=f"step {number} was not approved",
+                deploy_task_id=deploy_task.task_id,
+                trigger_rule="all_failed",
+                **connection,
+            )
+            before >> approve >> [promote, take_back]
+            before = promote
+    return group
+
+
+def _asks(step: Any) -> bool:
+    return isinstance(step, Mapping) and step.get("approve") is True

@@ -1,0 +1,105 @@
+"""Taking a release back, as a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from bulkhead.errors import ConflictError, NotFoundError
+from bulkhead.ledger.tables import Phase, Rollout
+from operators.identity import identity
+from operators.rollouts import RolloutOperator, result
+from operators.triggers.rollout import RolloutTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class RollBackOperator(RolloutOperator):
+    """Takes back what a service has in progress; where nothing is, returns to the revision before the stable one.
+
+    Args:
+        service: by name; templated.
+        reason: for people; templated.
+        deploy_task_id: take back this deploy task's rollout alone, and nothing where that has ended.
+        kwargs: of ``RolloutOperator``.
+    """
+
+    trigger = RolloutTrigger  # a person who marks or clears this task does not mean that the bad revision is to serve
+
+    template_fields: Sequence[str] = ("service", "reason")
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        reason: str = "a task of the DAG asked for it",
+        deploy_task_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.service, self.reason, self.deploy_task_id = service, reason, deploy_task_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Write the intent and defer.
+
+        Args:
+            context: of the task.
+
+        Returns:
+            What the named rollout has ended as, where it has.
+
+        Raises:
+            AirflowFailException: there is nothing to go back to.
+            AirflowSkipException: the deploy task has left nothing to take back.
+        """
+        try:
+            rollout = self._ask(context)
+        except (NotFoundError, ConflictError) as error:
+            raise AirflowFailException(str(error)) from error
+        if not rollout.phase.ended:
+            self.wait_for(rollout)
+        self.log.info("rollout %s has ended: %s", rollout.id, rollout.phase)
+        return result(rollout)
+
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Say what became of it.
+
+        Args:
+            context: of the task.
+            event: of the trigger: the rollout's id.
+
+        Returns:
+            ``rollout_id``, ``revision``, ``result``, ``reason``.
+
+        Raises:
+            AirflowFailException: the revision that was to serve again did not.
+        """
+        rollout = self._told(event)
+        returned = rollout.owner == _by(context)  # a rollout of its own, to the revision before the stable one
+        if returned and rollout.phase is not Phase.PROMOTED:
+            raise AirflowFailException(f"revision {rollout.revision_id} does not serve again: {rollout.reason}")
+        return result(rollout)
+
+    def _ask(self, context: Context) -> Rollout:
+        task, control = identity(context), self.control()
+        if self.deploy_task_id is None:
+            return control.roll_back(
+                self.service, key=f"task/{task.key}", reason=self.reason, requested_by=_by(context)
+            )
+        try:
+            rollout_id = self.rollout_of(context, self.deploy_task_id)
+        except AirflowFailException as error:  # it was refused, or rolled back itself: there is nothing to take back
+            raise AirflowSkipException(str(error)) from error
+        control.ledger.request_rollback(
+            key=f"task/{task.key}", reason=self.reason, requested_by=_by(context), rollout_id=rollout_id
+        )
+        control.nudge()
+        return control.ledger.rollout(rollout_id)
+
+
+def _by(context: Context) -> str:
+    task = identity(context)
+    return f"{task.owner}/{task.task_id}"

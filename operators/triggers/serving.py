@@ -1,0 +1,163 @@
+"""Watching what a revision serves: one reading of the router a second serves every guard of a service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import structlog
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+
+from bulkhead.control import Control
+from bulkhead.errors import BulkheadError, UnavailableError
+from bulkhead.metrics.counters import Counters
+from bulkhead.rollout.analysis.burn import Burn, Reading, burning, keep, scaled
+from operators.hooks import BulkheadHook
+
+log = structlog.get_logger(__name__)
+
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a service serves at one moment.
+
+    Attributes:
+        at: when.
+        counters: by revision.
+        serving: revisions that have traffic, or are about to.
+    """
+
+    at: datetime
+    counters: dict[str, Counters]
+    serving: frozenset[str]
+
+
+class ServingTrigger(BaseEventTrigger):
+    """Fires when a revision breaks its objective, has no traffic any more, or has kept the objective long enough.
+
+    Where it breaks it, the intent is recorded here, in the triggerer, before anything else: no worker is needed.
+
+    Args:
+        service: by name.
+        revision: its id.
+        objective: share of requests that has to succeed, below 1.
+        until: when the guard ends, ISO 8601 with a zone.
+        length_s: of the guard, in seconds; its windows follow from it.
+        min_failures: fewest failures in a window that mean anything.
+        on_breach: ``roll-back``, ``isolate`` or ``fail``.
+        key: idempotency key of the intent.
+        requested_by: for the record.
+        bulkhead_conn_id: where the ledger and the router are.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        revision: str,
+        objective: float,
+        until: str,
+        length_s: float,
+        min_failures: int,
+        on_breach: str,
+        key: str,
+        requested_by: str,
+        bulkhead_conn_id: str,
+    ) -> None:
+        super().__init__()
+        self.service, self.revision, self.objective = service, revision, objective
+        self.until, self.length_s, self.min_failures = until, length_s, min_failures
+        self.on_breach, self.key, self.requested_by = on_breach, key, requested_by
+        self.bulkhead_conn_id = bulkhead_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        names = (
+            "service",
+            "revision",
+            "objective",
+            "until",
+            "length_s",
+            "min_failures",
+            "on_breach",
+            "key",
+            "requested_by",
+            "bulkhead_conn_id",
+        )
+        return (f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names})
+
+    def shared_stream_key(self) -> Hashable:
+        """One reading a service."""
+        return ("bulkhead-serving", self.bulkhead_conn_id, self.service)
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Served]:
+        """Read the router again and again.
+
+        Args:
+            kwargs: of any trigger of the group; they share ``service`` and ``bulkhead_conn_id``.
+
+        Yields:
+            What the service serves.
+        """
+        control = await BulkheadHook(kwargs["bulkhead_conn_id"]).acontrol()
+        while True:
+            try:
+                served = await asyncio.to_thread(_read, control, kwargs["service"])
+            except UnavailableError as error:
+                await log.awarning("what is served cannot be read, looking again", error=str(error))
+            else:
+                yield served
+            await asyncio.sleep(_LOOK_S)  # the period of the one shared reading
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Served]) -> AsyncIterator[TriggerEvent]:
+        """Judge every reading, and fire once.
+
+        Args:
+            shared_stream: of readings.
+        """
+        until, readings = datetime.fromisoformat(self.until), list[Reading]()
+        async for served in shared_stream:
+            readings = keep(readings, Reading(served.at, served.counters.get(self.revision, Counters())), self.length_s)
+            burn = burning(readings, self.objective, scaled(self.length_s), self.min_failures)
+            if burn is not None:
+                yield TriggerEvent({"result": "breached", "reason": await self._contain(burn)})
+                return
+            if self.revision not in served.serving:
+                yield TriggerEvent({"result": "left", "reason": f"revision {self.revision} has no traffic any more"})
+                return
+            if served.at >= until:
+                yield TriggerEvent({"result": "kept", "reason": f"{self.objective:.3%} kept until {self.until}"})
+                return
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """As ``filter_shared_stream``, with readings of its own."""
+        async for event in self.filter_shared_stream(self.open_shared_stream(self.serialize()[1])):
+            yield event
+
+    async def _contain(self, burn: Burn) -> str:
+        """Record what the guard asks for; returns the reason, with what stands in the way of it."""
+        reason = f"guard: {burn.told(self.objective)}"
+        if self.on_breach == "fail":
+            return reason
+        control = await BulkheadHook(self.bulkhead_conn_id).acontrol()
+        wish = {"key": self.key, "reason": reason, "requested_by": self.requested_by}
+        if self.on_breach == "isolate":
+            act = partial(control.isolate, self.revision, **wish)
+        else:
+            act = partial(control.leave, self.service, self.revision, **wish)
+        try:
+            await asyncio.to_thread(act)
+        except BulkheadError as error:
+            await log.aerror("the guard's intent was refused", service=self.service, error=str(error))
+            return f"{reason}; it cannot be contained: {error}"
+        return reason
+
+
+def _read(control: Control, service: str) -> Served:
+    return Served(datetime.now(UTC), dict(control.router.counters(service)), control.ledger.serving())

@@ -1,0 +1,93 @@
+"""Callbacks for tasks and DAGs: what fails after a release takes the release back, or isolates it.
+
+``SmokeTest(task_id="smoke", on_failure_callback=RollBackNotifier("digits"))``
+
+Airflow loses a task's callbacks when its process is killed, and never calls them where a person marks the task; a DAG's
+are called by the dag-processor. So these are one way among several: the listener sees every end of a run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.bases.notifier import BaseNotifier
+
+from bulkhead.pods.identity import run_owner
+from operators.hooks import BulkheadHook
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.sdk import Context
+
+
+class RollBackNotifier(BaseNotifier):
+    """Takes back what the run has released: what is in progress, and where it is promoted, to the revision before it.
+
+    Args:
+        service: where the run releases; templated.
+        reason: for people; templated.
+        bulkhead_conn_id: where the ledger is.
+    """
+
+    template_fields: Sequence[str] = ("service", "reason")
+
+    def __init__(
+        self,
+        service: str,
+        reason: str = "a task of the run failed",
+        bulkhead_conn_id: str = BulkheadHook.default_conn_name,
+    ) -> None:
+        super().__init__()
+        self.service, self.reason, self.bulkhead_conn_id = service, reason, bulkhead_conn_id
+
+    def notify(self, context: Context) -> None:
+        """Record the intent.
+
+        Args:
+            context: of the task or the DAG run that failed.
+
+        Raises:
+            NotFoundError, ConflictError: see ``Control.take_back``.
+        """
+        owner, wish = _wish(context, self.reason)
+        BulkheadHook(self.bulkhead_conn_id).control().take_back(owner, self.service, **wish)
+
+
+class IsolateNotifier(BaseNotifier):
+    """Isolates the revision that the run has released.
+
+    Args:
+        service: where the run releases; templated.
+        reason: for people; templated.
+        bulkhead_conn_id: where the ledger is.
+    """
+
+    template_fields: Sequence[str] = ("service", "reason")
+
+    def __init__(
+        self,
+        service: str,
+        reason: str = "a task of the run failed",
+        bulkhead_conn_id: str = BulkheadHook.default_conn_name,
+    ) -> None:
+        super().__init__()
+        self.service, self.reason, self.bulkhead_conn_id = service, reason, bulkhead_conn_id
+
+    def notify(self, context: Context) -> None:
+        """Record the intent.
+
+        Args:
+            context: of the task or the DAG run that failed.
+        """
+        owner, wish = _wish(context, self.reason)
+        BulkheadHook(self.bulkhead_conn_id).control().isolate_released(owner, self.service, **wish)
+
+
+def _wish(context: Mapping[str, Any], reason: str) -> tuple[str, dict[str, str]]:
+    """On whose behalf, and the wish with a key of this failure: once for each time that it was cleared."""
+    run, ti = context["dag_run"], context.get("ti")
+    owner = run_owner(run.dag_id, run.run_id)
+    where = f"{ti.task_id}/{ti.map_index}#{ti.max_tries}" if ti is not None else f"#{getattr(run, 'clear_number', 0)}"
+    told = f"{reason} ({ti.task_id})" if ti is not None else reason
+    return owner, {"key": f"callback/{owner}/{where}", "reason": told, "requested_by": "airflow: callback"}
