@@ -22,10 +22,11 @@ from bulkhead import settings
 from bulkhead.collector import Collector
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, NotFoundError, UnavailableError
-from bulkhead.ledger.tables import Revision, Rollout
+from bulkhead.ledger.tables import Isolation, Rollout
 from bulkhead.rollout.nudge import looks
 from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
+from bulkhead.rungs import DEFAULT, Rung
 from bulkhead.runtimes.kubernetes.access import Access, client
 from bulkhead.runtimes.kubernetes.doctor import Verdict, diagnose
 
@@ -65,7 +66,7 @@ def status(
         services = [control.ledger.service(service)] if service else control.ledger.services()
         rows = [_service_row(control, one.name, one.stable_revision, one.generation) for one in services]
         rollouts = [_rollout_row(one) for one in control.ledger.rollouts(service)]
-        isolated = [_isolated_row(one) for one in control.ledger.isolated(service)]
+        isolated = [_isolated_row(control, one) for one in control.ledger.isolated(service)]
         if as_json:
             print(json.dumps({"services": rows, "rollouts": rollouts, "isolated": isolated}))
             return
@@ -121,12 +122,14 @@ def approve(
 def isolate(
     revision: Annotated[str, typer.Argument(help="see 'bulkhead status'")],
     reason: Annotated[str, typer.Option(help="kept in the ledger, and told to whoever asks for it again")],
+    rung: Annotated[list[Rung], typer.Option(help="how far; may be given several times")] = list(DEFAULT),  # noqa: B006
     wait_s: Annotated[float, typer.Option(help="how long to wait for the end of its traffic, in seconds")] = 120,
 ) -> None:
-    """Take a revision's traffic away, and refuse it and its model from now on."""
+    """Take a revision's traffic away and refuse it; by default its model as well."""
     with _told():
         control = Control(settings.load())
-        control.isolate(revision, key=f"cli/{uuid.uuid4()}", reason=reason, requested_by=_who())
+        asked = {"key": f"cli/{uuid.uuid4()}", "reason": reason, "requested_by": _who()}
+        control.isolate(revision, rungs=rung, budgeted=False, **asked)
         console.print(f"recorded: revision {revision} is isolated")
         service = control.ledger.revision(revision).service
         _reconcile_until(control, lambda: not _has_traffic(control, service, revision), wait_s, "it still has traffic")
@@ -261,10 +264,15 @@ def _rollout_row(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def _isolated_row(revision: Revision) -> dict[str, Any]:
-    assert revision.isolated_at is not None
-    since = revision.isolated_at.isoformat(timespec="seconds")
-    return {"revision": revision.id, "model": revision.model_uri, "since": since, "reason": revision.isolated_for}
+def _isolated_row(control: Control, isolation: Isolation) -> dict[str, Any]:
+    rungs = control.ledger.isolations(isolation.revision_id)
+    return {
+        "revision": isolation.revision_id,
+        "model": control.ledger.revision(isolation.revision_id).model_uri,
+        "rungs": ", ".join(f"{one.rung}{'' if one.applied_at else ' (coming)'}" for one in rungs),
+        "since": isolation.created_at.isoformat(timespec="seconds"),
+        "reason": isolation.reason,
+    }
 
 
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:

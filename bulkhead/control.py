@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from bulkhead.errors import NotFoundError, UnavailableError
+from bulkhead.errors import NotFoundError, UnavailableError, UnsupportedError
 from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Revision, Rollout
@@ -21,6 +22,7 @@ from bulkhead.rollout.revision import RevisionSpec
 from bulkhead.rollout.workloads import LocalWorkloads
 from bulkhead.rollout.world import World
 from bulkhead.routers.envoy.router import EnvoyRouter
+from bulkhead.rungs import DEFAULT, Rung
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from bulkhead.settings import Settings
 
@@ -73,7 +75,8 @@ class Control:
         env = {"MLFLOW_TRACKING_URI": self.settings.mlflow_tracking_uri}
         workloads = LocalWorkloads(self.runtime, env, self.server_credentials())
         registry = MlflowRegistry(self.settings.mlflow_tracking_uri)
-        return Reconciler(self.ledger, World(self.ledger, self.router, workloads, registry))
+        world = World(self.ledger, self.router, workloads, registry)
+        return Reconciler(self.ledger, world, self.settings.services)
 
     def server_credentials(self) -> dict[str, tuple[str, str]]:
         """MLflow's credentials for pods, by reference; empty where the server needs none."""
@@ -281,8 +284,7 @@ class Control:
         found = self.ledger.rollouts(service, owner, limit=1)
         revision = None
         if found:
-            isolated = {"key": key, "reason": reason, "requested_by": requested_by}
-            revision = self.ledger.isolate(found[0].revision_id, **isolated)
+            revision = self.isolate(found[0].revision_id, key=key, reason=reason, requested_by=requested_by)
         self.nudge()
         return revision
 
@@ -293,23 +295,53 @@ class Control:
             return False
         return self.ledger.service(service).stable_revision == latest[0].revision_id
 
-    def isolate(self, revision_id: str, *, key: str, reason: str, requested_by: str) -> None:
-        """Take a revision's traffic away, and keep it and its model from any.
+    def isolate(
+        self,
+        revision_id: str,
+        *,
+        key: str,
+        reason: str,
+        requested_by: str,
+        rungs: Iterable[Rung] = DEFAULT,
+        budgeted: bool = True,
+    ) -> Revision:
+        """Take a revision's traffic away, and keep it from any.
 
         Args:
             revision_id: of the revision.
             key: idempotency key.
             reason: for people.
             requested_by: for the record.
+            rungs: how far; see ``Rung``.
+            budgeted: whether the service's ``max_isolated`` bounds it: for whatever is not a person.
+
+        Returns:
+            The revision.
 
         Raises:
             NotFoundError: there is no such revision.
+            ConflictError: the budget is spent.
+            UnsupportedError: a rung that the service's runtime does not have.
         """
-        self.ledger.isolate(revision_id, key=key, reason=reason, requested_by=requested_by)
+        service = self.ledger.revision(revision_id).service
+        wanted = tuple(rungs)
+        _check_rungs("rungs", wanted)
+        known = self.settings.services.get(service)
+        budget = known.max_isolated if known and budgeted else None
+        wish = {"key": key, "reason": reason, "requested_by": requested_by}
+        revision = self.ledger.isolate(revision_id, rungs=wanted, budget=budget, **wish)
         self.nudge()
+        return revision
 
     def _has_stable(self, service: str) -> bool:
         try:
             return self.ledger.service(service).stable_revision is not None
         except NotFoundError:
             return False
+
+
+def _check_rungs(field: str, rungs: Iterable[Rung]) -> None:
+    for rung in rungs:
+        if rung is Rung.NETWORK:
+            remedy = "processes of one machine share its network: leave it out, or serve on Kubernetes"
+            raise UnsupportedError(field, str(rung), remedy)

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bulkhead.errors import InvalidInputError
+from bulkhead.rungs import Rung
 
 CONFIG_VARIABLE = "BULKHEAD_CONFIG"
 """Environment variable that names the configuration file."""
@@ -20,17 +21,22 @@ _OVERRIDES = ("ledger_url", "mlflow_tracking_uri", "gpu_stand_ins")
 
 
 class ServicePorts(BaseModel):
-    """Where one service's Envoy listens, on loopback.
+    """One service: where its Envoy listens, on loopback, and how far its failures are isolated.
 
     Attributes:
         port: the service's TCP port.
         admin_port: the admin interface's.
+        isolation: rungs by the rule that took a rollout back (``invalid``, ``not-serving``, …), beyond weight 0; a rule
+            that is not named isolates nothing: the revision may be released again.
+        max_isolated: how many of its revisions may be isolated at once by anything but a person.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     port: int = Field(ge=1, le=65535)
     admin_port: int = Field(ge=1, le=65535)
+    isolation: Mapping[str, tuple[Rung, ...]] = Field(default_factory=dict)
+    max_isolated: int = Field(5, ge=1)
 
 
 class Settings(BaseModel):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpu_tasks.entry import GateError, run
+
+ISOLATED_TAG = "bulkhead.isolated"
+"""Tag of a model that is isolated, and why; ``bulkhead.registries.mlflow`` writes it."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,6 +56,7 @@ def evaluate(
     data = digits.load()
     client = mlflow.MlflowClient()
     try:
+        refuse_isolated(client, model_uri)
         if data.data_hash != data_hash:
             raise GateError(f"data hash {data.data_hash[:12]} is not the one trained on, {data_hash[:12]}: train again")
         report = data_checks.check(data)
@@ -68,6 +73,25 @@ def evaluate(
             client.log_metric(run_id, f"gate_{name}", value)
     client.set_tag(run_id, "bulkhead.gate", "passed")
     return {**evidence, "model_uri": model_uri, "run_id": run_id, "data_checks": report.passed, "data_hash": data_hash}
+
+
+def refuse_isolated(client: Any, model_uri: str) -> None:
+    """Refuse a model that is isolated.
+
+    Args:
+        client: of MLflow.
+        model_uri: of a logged model (``models:/m-…``) or a registered version (``models:/NAME/VERSION``).
+
+    Raises:
+        GateError: it is; the text says why.
+    """
+    tags: Mapping[str, str] = {}
+    if found := re.match(r"^models:/(m-[0-9a-f]+)$", model_uri):
+        tags = client.get_logged_model(found[1]).tags
+    elif found := re.match(r"^models:/([^/@]+)/(\d+)$", model_uri):
+        tags = client.get_model_version(found[1], found[2]).tags
+    if (reason := tags.get(ISOLATED_TAG)) is not None:
+        raise GateError(f"model {model_uri} is isolated: {reason}; run 'bulkhead release' once that is mended")
 
 
 def _compare(model_uri: str, model_name: str, data: Any, min_accuracy: float, margin: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.rollout.workloads import Workload
 from bulkhead.rollout.world import World
 from bulkhead.routers.base import Fence, Split
+from bulkhead.settings import ServicePorts
 
 
 class Clock:
@@ -87,6 +88,9 @@ class MemoryWorkloads:
     def stop(self, revision_id: str, generation: int) -> None:
         self.servers.pop(revision_id, None)
 
+    def evidence(self, revision_id: str) -> dict[str, str]:
+        return {"server.log": "its last words"} if revision_id in self.servers else {}
+
     def launch_comparer(self, revision_id: str, service: str, port: int, stable_port: int, generation: int) -> None:
         self.comparers.setdefault(revision_id, PodStatus(PodPhase.RUNNING, ready=self.ready))
 
@@ -109,6 +113,8 @@ class MemoryRegistry:
     alias: str | None = None
     broken: Exception | None = None
     generations: dict[str, int] = field(default_factory=dict)
+    forbidden: dict[str, str] = field(default_factory=dict)
+    bundles: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def register(self, model_name: str, model_uri: str, revision: str) -> str:
         if self.broken is not None:
@@ -118,6 +124,20 @@ class MemoryRegistry:
     def check(self, model_name: str, version: str) -> None:
         if version not in self.versions.values():
             raise NotFoundError(f"MLflow knows no version {version} of model {model_name!r}")
+
+    def forbid(self, model_uri: str, model_name: str, version: str | None, reason: str) -> None:
+        if self.broken is not None:
+            raise self.broken
+        self.forbidden[model_uri] = reason
+
+    def allow(self, model_uri: str, model_name: str, version: str | None) -> None:
+        self.forbidden.pop(model_uri, None)
+
+    def keep(self, name: str, files: Mapping[str, str]) -> str:
+        if self.broken is not None:
+            raise self.broken
+        self.bundles.setdefault(name, dict(files))
+        return name
 
     def champion(self, model_name: str) -> str | None:
         return self.alias
@@ -135,12 +155,13 @@ class Stage:
         self.clock = Clock()
         self.ledger = Ledger(url, self.clock)
         self.router, self.workloads, self.registry = MemoryRouter(), MemoryWorkloads(), MemoryRegistry()
+        self.policies: dict[str, ServicePorts] = {}
         self.reconciler = self.another()
 
     def another(self) -> Reconciler:
         """A second reconciler over the same world."""
         world = World(self.ledger, self.router, self.workloads, self.registry)  # type: ignore[arg-type]
-        return Reconciler(self.ledger, world, self.clock)
+        return Reconciler(self.ledger, world, self.policies, self.clock)
 
     def now(self, rollout: Rollout) -> Rollout:
         return self.ledger.rollout(rollout.id)

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bulkhead.errors import NotFoundError
+from bulkhead.ledger.refusals import isolation_in_force
 from bulkhead.ledger.tables import Event, Intent, Phase, Revision, Rollout, Service
 from bulkhead.ledger.transactions import Transactions
 
@@ -157,7 +158,7 @@ class LedgerReader(Transactions):
                 found = session.get(Revision, now) if now is not None and now not in passed else None
                 if found is None:
                     break
-                if found.isolated_at is None:
+                if session.scalar(isolation_in_force(found.id)) is None:
                     return found.id
                 passed.add(now)
         raise NotFoundError(f"service {service!r} has no earlier revision than {stable!r} to roll back to")

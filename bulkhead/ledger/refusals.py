@@ -6,7 +6,8 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from bulkhead.errors import BusyError, ConflictError
-from bulkhead.ledger.tables import Intent, Revision, Rollout
+from bulkhead.ledger.tables import Intent, Isolation, Revision, Rollout
+from bulkhead.rungs import Rung
 
 
 def active(service: str) -> Select[Rollout]:
@@ -52,8 +53,18 @@ def refuse_withdrawn(session: Session, owner: str) -> None:
         )
 
 
+def isolation_in_force(revision_id: str) -> Select[Isolation]:
+    """The query for a revision's isolation.
+
+    Args:
+        revision_id: of the revision.
+    """
+    here = (Isolation.revision_id == revision_id) & (Isolation.rung == Rung.TRAFFIC)
+    return select(Isolation).where(here, Isolation.released_at.is_(None))
+
+
 def refuse_isolated(session: Session, revision_id: str, model_uri: str) -> None:
-    """Refuse a revision that is isolated, and any other of the same model.
+    """Refuse a revision that is isolated, and any other of a model that is.
 
     Args:
         session: of the transaction.
@@ -63,11 +74,20 @@ def refuse_isolated(session: Session, revision_id: str, model_uri: str) -> None:
     Raises:
         ConflictError: it is isolated.
     """
-    same = (Revision.id == revision_id) | (Revision.model_uri == model_uri)
-    query = select(Revision).where(same, Revision.isolated_at.is_not(None)).order_by(Revision.isolated_at).limit(1)
-    found = session.scalar(query)
+    itself = (Isolation.revision_id == revision_id) & (Isolation.rung == Rung.TRAFFIC)
+    its_model = (Revision.model_uri == model_uri) & (Isolation.rung == Rung.MODEL)
+    query = (
+        select(Isolation, Revision)
+        .join(Revision, Revision.id == Isolation.revision_id)
+        .where(itself | its_model, Isolation.released_at.is_(None))
+        .order_by(Isolation.id)
+        .limit(1)
+    )
+    found = session.execute(query).first()
     if found is not None:
+        isolation, revision = found
         raise ConflictError(
-            f"revision {found.id!r} (model {found.model_uri}) is isolated since {found.isolated_at:%Y-%m-%d %H:%M} "
-            f"UTC: {found.isolated_for}; run 'bulkhead release {found.id}' once that is mended"
+            f"revision {revision.id!r} (model {revision.model_uri}) is isolated since "
+            f"{isolation.created_at:%Y-%m-%d %H:%M} UTC: {isolation.reason}; run 'bulkhead release {revision.id}' "
+            f"once that is mended"
         )

@@ -22,6 +22,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from bulkhead.rungs import Rung
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A point in time, stored and returned in UTC (SQLite itself would forget the zone)."""
@@ -91,10 +93,7 @@ class Service(Base):
 
 
 class Revision(Base):
-    """One immutable deployable of a service. ``model_version`` is filled in later, once.
-
-    One that is isolated is never given traffic, nor is any other of the same model, until it is released again.
-    """
+    """One immutable deployable of a service. ``model_version`` is filled in later, once."""
 
     __tablename__ = "revisions"
 
@@ -107,8 +106,38 @@ class Revision(Base):
     serve: Mapped[dict[str, Any]]
     evidence: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
-    isolated_at: Mapped[datetime | None]
-    isolated_for: Mapped[str | None] = mapped_column(Text)
+
+
+class Isolation(Base):
+    """One rung of a revision's isolation, in force until it is released.
+
+    ``applied_at`` says that the world shows it, ``gone_at`` that the world shows it no more.
+    """
+
+    __tablename__ = "isolations"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
+    rung: Mapped[Rung] = mapped_column(
+        Enum(Rung, native_enum=False, length=16, values_callable=lambda rungs: [rung.value for rung in rungs])
+    )
+    reason: Mapped[str] = mapped_column(Text)
+    requested_by: Mapped[str] = mapped_column(String(512))
+    created_at: Mapped[datetime]
+    applied_at: Mapped[datetime | None]
+    released_at: Mapped[datetime | None]
+    gone_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "one_isolation_a_rung",
+            "revision_id",
+            "rung",
+            unique=True,
+            sqlite_where=text("released_at IS NULL"),
+            postgresql_where=text("released_at IS NULL"),
+        ),
+    )
 
 
 class Rollout(Base):

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from bulkhead.errors import FencedError, NotFoundError, UnavailableError
 
+ISOLATED_TAG = "bulkhead.isolated"
+"""Tag of a model that is isolated; its value is the reason. ``gpu_tasks.evaluate`` refuses a model with it."""
+
+_EVIDENCE = "bulkhead-evidence"
+_BUNDLE_TAG = "bulkhead.bundle"
+_COMPLETE_TAG = "bulkhead.complete"
+_LONGEST_TAG = 500
 _REVISION_TAG = "bulkhead.revision"
 _GENERATION_TAG = "bulkhead.generation"
 
@@ -109,11 +119,80 @@ class MlflowRegistry:
         if (now := self.champion(model_name)) != version:
             raise UnavailableError(f"alias {self.alias!r} of {model_name} reads {now} after it was set to {version}")
 
+    def forbid(self, model_uri: str, model_name: str, version: str | None, reason: str) -> None:
+        """Tag a model, so that the evaluate gate refuses it and whoever looks at the registry sees it. Idempotent.
+
+        Args:
+            model_uri: of the model; a logged model (``models:/m-…``) carries the tag itself.
+            model_name: registered model.
+            version: in it; None where it was never registered.
+            reason: the tag's value.
+        """
+        with _translated(f"model {model_uri!r}"):
+            if (model_id := _logged_model(model_uri)) is not None:
+                self._client.set_logged_model_tags(model_id, {ISOLATED_TAG: reason[:_LONGEST_TAG]})
+            if version is not None:
+                self._client.set_model_version_tag(model_name, version, ISOLATED_TAG, reason[:_LONGEST_TAG])
+
+    def allow(self, model_uri: str, model_name: str, version: str | None) -> None:
+        """Take back what ``forbid`` wrote. Idempotent.
+
+        Args:
+            model_uri: of the model.
+            model_name: registered model.
+            version: in it; None where it was never registered.
+        """
+        with _translated(f"model {model_uri!r}"):
+            model_id = _logged_model(model_uri)
+            if model_id is not None and ISOLATED_TAG in self._client.get_logged_model(model_id).tags:
+                self._client.delete_logged_model_tag(model_id, ISOLATED_TAG)
+            if version is not None and ISOLATED_TAG in self._client.get_model_version(model_name, version).tags:
+                self._client.delete_model_version_tag(model_name, version, ISOLATED_TAG)
+
+    def keep(self, name: str, files: Mapping[str, str]) -> str:
+        """Keep evidence as one run of the experiment ``bulkhead-evidence``, with an index. Once a name.
+
+        Args:
+            name: of the bundle.
+            files: text by file name.
+
+        Returns:
+            Id of the run.
+        """
+        with _translated(f"experiment {_EVIDENCE!r}"):
+            client = self._client
+            experiment = client.get_experiment_by_name(_EVIDENCE)
+            experiment_id = experiment.experiment_id if experiment else client.create_experiment(_EVIDENCE)
+            query = f"tags.`{_BUNDLE_TAG}` = '{name}'"
+            runs = client.search_runs([experiment_id], query, max_results=1)
+            run = runs[0] if runs else client.create_run(experiment_id, run_name=name, tags={_BUNDLE_TAG: name})
+            if run.data.tags.get(_COMPLETE_TAG) != "true":
+                for path, text in files.items():
+                    client.log_text(run.info.run_id, text, path)
+                client.log_dict(run.info.run_id, _index(name, files), "index.json")
+                client.set_tag(run.info.run_id, _COMPLETE_TAG, "true")
+                client.set_terminated(run.info.run_id)
+            return str(run.info.run_id)
+
     @functools.cached_property
     def _client(self) -> Any:
         import mlflow
 
         return mlflow.MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+
+
+def _logged_model(model_uri: str) -> str | None:
+    """The id of a logged model; None where the URI names something else, for instance a registered version."""
+    found = re.match(r"^models:/(m-[0-9a-f]+)$", model_uri)
+    return found[1] if found else None
+
+
+def _index(name: str, files: Mapping[str, str]) -> dict[str, Any]:
+    entries = [
+        {"file": path, "bytes": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        for path, text in files.items()
+    ]
+    return {"bundle": name, "taken_at": datetime.now(UTC).isoformat(), "files": entries}
 
 
 @contextmanager

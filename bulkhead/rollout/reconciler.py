@@ -7,16 +7,17 @@ ledger and the world alone, the ledger moves by compare-and-swap, and every writ
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from bulkhead.errors import BulkheadError, ConflictError, FencedError, NotFoundError, UnavailableError
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.tables import Phase, Revision, Rollout, Service
+from bulkhead.ledger.tables import Isolation, Phase, Rollout, Service
 from bulkhead.rollout.plan import Plan, parse_plan
 from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.trial import Trial
 from bulkhead.rollout.world import World
+from bulkhead.settings import ServicePorts
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Reconciler:
     Args:
         ledger: says what is wanted.
         world: is made to match.
+        policies: how far failures are isolated, by service.
         clock: gives the time in UTC.
     """
 
@@ -39,10 +41,13 @@ class Reconciler:
         self,
         ledger: Ledger,
         world: World,
+        policies: Mapping[str, ServicePorts] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ledger, self._world, self._clock = ledger, world, clock
+        self._policies = {} if policies is None else policies
         self._trial = Trial(ledger, world, clock)
+        self._told: dict[int, str] = {}
 
     def run_once(self) -> bool:
         """One pass over everything: repair what serves, then step each rollout until it has to wait.
@@ -56,12 +61,31 @@ class Reconciler:
         for service in self._ledger.services():
             self._tend(service)
         stepped = [self._advance(rollout) for rollout in self._ledger.active_rollouts()]
-        returning = [self._leave_isolated(revision) for revision in self._ledger.isolated()]
+        self._settle_isolations()
+        returning = [self._leave_isolated(isolation) for isolation in self._ledger.isolated()]
         return any(not rollout.phase.ended for rollout in stepped) or any(returning)
 
-    def _leave_isolated(self, revision: Revision) -> bool:
+    def _settle_isolations(self) -> None:
+        """Make the world show what is isolated and what was released."""
+        for isolation in self._ledger.unsettled_isolations():
+            try:
+                self._settle(isolation)
+            except BulkheadError as error:
+                if self._told.get(isolation.id) != str(error):  # once, not at every look
+                    self._told[isolation.id] = str(error)
+                    log.warning("isolation of %s (%s): %s", isolation.revision_id, isolation.rung, error)
+
+    def _settle(self, isolation: Isolation) -> None:
+        if isolation.released_at is None:
+            if self._world.isolate(isolation) and not self._ledger.settle(isolation):
+                self._world.release(isolation)  # it was released while this was written; the next pass sees to it too
+        else:
+            self._world.release(isolation)
+            self._ledger.settle(isolation)
+
+    def _leave_isolated(self, isolation: Isolation) -> bool:
         """Return from a revision that is isolated, if it is the stable one; whether that was asked for just now."""
-        assert revision.isolated_at is not None
+        revision = self._ledger.revision(isolation.revision_id)
         service = self._ledger.service(revision.service)
         if service.stable_revision != revision.id:
             return False
@@ -69,7 +93,7 @@ class Reconciler:
             return False
         try:
             before = self._ledger.previous_revision(service.name)
-            key = f"isolated/{revision.id}/{revision.isolated_at.isoformat()}"
+            key = f"isolated/{isolation.id}"
             request_return(self._ledger, before, key=key, requested_by="reconciler: the stable revision is isolated")
         except (NotFoundError, ConflictError) as error:
             log.error("service %s: its stable revision is isolated and goes on serving: %s", service.name, error)
@@ -94,10 +118,10 @@ class Reconciler:
     def _turn_from_isolated(self, rollout: Rollout) -> Rollout:
         if rollout.phase.settled:
             return rollout
-        revision = self._ledger.revision(rollout.revision_id)
-        if revision.isolated_at is None:
+        isolation = self._ledger.isolation(rollout.revision_id)
+        if isolation is None:
             return rollout
-        return self._ledger.turn_round(rollout, f"it was isolated: {revision.isolated_for}", {"rule": "isolated"})
+        return self._ledger.turn_round(rollout, f"it was isolated: {isolation.reason}", {"rule": "isolated"})
 
     def _attempt(self, rollout: Rollout) -> Rollout | None:
         """Take one step, or decide what its failure means."""
@@ -139,11 +163,30 @@ class Reconciler:
                 self._world.restore(rollout)
                 return trial.move(rollout, contained_at=self._clock())
             case Phase.UNALIASING:
+                self._isolate_by_policy(rollout)
                 self._world.point_alias(rollout, rollout.stable_id)
             case Phase.DRAINING:
                 if not self._retire(rollout, plan, rollout.revision_id):
                     return None
         return trial.move(rollout)
+
+    def _isolate_by_policy(self, rollout: Rollout) -> None:
+        """Isolate what was taken back, as far as its service's policy has it for the rule that decided."""
+        rule = str((rollout.decision or {}).get("rule"))
+        policy = self._policies.get(rollout.service)
+        if policy is None or rule not in policy.isolation:
+            return
+        wish = {"key": f"policy/{rollout.id}", "requested_by": f"reconciler: policy for {rule}"}
+        try:
+            self._ledger.isolate(
+                rollout.revision_id,
+                reason=rollout.reason or rule,
+                rungs=policy.isolation[rule],
+                budget=policy.max_isolated,
+                **wish,
+            )
+        except ConflictError as error:
+            log.error("rollout %s: %s", rollout.id, error)
 
     def _retire(self, rollout: Rollout, plan: Plan, revision_id: str | None) -> bool:
         """Stop a revision once its last request is answered; False while there is one."""

@@ -6,7 +6,7 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Rollout
 from bulkhead.rollout.plan import RETURN
 
-_LATER = ("created_at", "isolated_at", "isolated_for")
+_LATER = ("created_at",)
 
 
 def request_return(ledger: Ledger, revision_id: str, *, key: str, requested_by: str) -> Rollout:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bulkhead.ledger.tables import Revision
@@ -94,6 +95,25 @@ class LocalWorkloads:
             FencedError: the server was started under a later generation.
         """
         self._runtime.delete(_name(revision_id), reason="it serves no traffic any more", generation=generation)
+
+    def evidence(self, revision_id: str) -> dict[str, str]:
+        """What a revision's pod shows: its log, its status, what was asked for.
+
+        Args:
+            revision_id: of the revision.
+
+        Returns:
+            Text by file name; nothing where it has no pod any more.
+        """
+        if self.find(revision_id) is None:
+            return {}
+        name = _name(revision_id)
+        status = asdict(self._runtime.status(name))
+        return {
+            "pod.json": json.dumps(self._runtime.document(name), indent=1),
+            "status.json": json.dumps(status, indent=1, default=str),
+            "server.log": self._runtime.read_log(name),
+        }
 
     def launch_comparer(self, revision_id: str, service: str, port: int, stable_port: int, generation: int) -> None:
         """Start whoever asks candidate and stable the same and compares their answers, unless it runs.

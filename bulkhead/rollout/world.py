@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.tables import Revision, Rollout
+from bulkhead.ledger.tables import Isolation, Revision, Rollout
 from bulkhead.metrics.counters import Answers, Counters
 from bulkhead.metrics.http_json import read_counters
 from bulkhead.rollout.plan import Step
 from bulkhead.rollout.workloads import STATISTICS, LocalWorkloads, Workload
 from bulkhead.routers.base import Fence, Mirror, Pin, Router, Split
+from bulkhead.rungs import Rung
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,15 @@ class Registry(Protocol):
 
     def check(self, model_name: str, version: str) -> None:
         """Raise NotFoundError unless the version exists."""
+
+    def forbid(self, model_uri: str, model_name: str, version: str | None, reason: str) -> None:
+        """Tag a model as isolated."""
+
+    def allow(self, model_uri: str, model_name: str, version: str | None) -> None:
+        """Take that back."""
+
+    def keep(self, name: str, files: Mapping[str, str]) -> str:
+        """Keep evidence, once a name."""
 
     def champion(self, model_name: str) -> str | None:
         """The version that the champion alias names."""
@@ -151,6 +163,9 @@ class World:
         if revision_id in before.endpoints:
             endpoints = {name: port for name, port in before.endpoints.items() if name != revision_id}
             self.router.apply(rollout.service, replace(before, endpoints=endpoints), _fence(rollout))
+        kept = [one for one in self.ledger.isolations(revision_id) if one.rung is Rung.POD and not one.applied_at]
+        if kept:
+            raise UnavailableError(f"the evidence of revision {revision_id} is yet to be taken")
         self.workloads.stop_comparer(revision_id, rollout.generation)
         self.workloads.stop(revision_id, rollout.generation)
 
@@ -203,6 +218,51 @@ class World:
             return
         revision = self.ledger.revision(revision_id)
         self.registry.point(revision.model_name, revision.model_version, rollout.service, rollout.generation)
+
+    def isolate(self, isolation: Isolation) -> bool:
+        """Make the world show a rung of a revision's isolation. Idempotent.
+
+        Args:
+            isolation: in force.
+
+        Returns:
+            Whether it does; if not, there is something to wait for.
+        """
+        revision = self.ledger.revision(isolation.revision_id)
+        match isolation.rung:
+            case Rung.TRAFFIC:
+                return revision.id not in self.ledger.serving()
+            case Rung.MODEL:
+                model = (revision.model_uri, revision.model_name, revision.model_version)
+                self.registry.forbid(*model, isolation.reason)
+            case Rung.POD:
+                found = self.workloads.evidence(revision.id)
+                self.registry.keep(f"{revision.id}-{isolation.id}", {**found, **self._history(revision)})
+            case Rung.NETWORK:
+                raise UnavailableError("processes of one machine share its network: release this isolation")
+        return True
+
+    def release(self, isolation: Isolation) -> None:
+        """Take a rung of a revision's isolation back. Idempotent.
+
+        Args:
+            isolation: that was released.
+        """
+        revision = self.ledger.revision(isolation.revision_id)
+        if isolation.rung is Rung.MODEL:
+            self.registry.allow(revision.model_uri, revision.model_name, revision.model_version)
+
+    def _history(self, revision: Revision) -> dict[str, str]:
+        """What the ledger knows of a revision: the numbers of each of its rollouts, and why each was decided."""
+        found = []
+        for rollout in self.ledger.rollouts(revision.service):
+            if rollout.revision_id == revision.id:
+                events = [
+                    {"at": event.at.isoformat(), "kind": event.kind, "data": event.data}
+                    for event in self.ledger.events(rollout.id)
+                ]
+                found.append({"rollout": rollout.id, "reason": rollout.reason, "plan": rollout.plan, "events": events})
+        return {"rollouts.json": json.dumps(found, indent=1, default=str)}
 
     def repair(self, revision: Revision, generation: int) -> None:
         """Start a dead server again and point the router at its new port.

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from bulkhead.cli import app
 from bulkhead.control import Control
+from bulkhead.ledger.tables import Phase
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
 from tests.ports import free_port
@@ -103,6 +104,30 @@ def test_isolate_release_and_promote(control: Control) -> None:
     assert control.ledger.isolated() == []
 
 
+def test_it_is_isolated_as_far_as_is_said_and_not_further_than_can_be(control: Control) -> None:
+    promote(control.ledger, "a")
+    name = promote(control.ledger, "b").revision_id
+    asked = ["isolate", name, "--reason", "look at it", "--wait-s", "1", "--rung"]
+    refused = runner.invoke(app, [*asked, "network"])
+    assert refused.exit_code == 2 and "rungs = 'network': processes of one machine share its network" in refused.stderr
+    assert control.ledger.isolated() == []
+    runner.invoke(app, [*asked, "pod"])
+    assert [str(one.rung) for one in control.ledger.isolations(name)] == ["traffic", "pod"]
+
+
+def test_a_rollout_that_waits_for_a_person_is_approved(control: Control) -> None:
+    promote(control.ledger, "a")
+    nothing = runner.invoke(app, ["approve", "digits"])
+    assert nothing.exit_code == 2 and "service 'digits' has no rollout in progress" in nothing.stderr
+    rollout = request(control.ledger, "b")
+    early = runner.invoke(app, ["approve", "digits"])
+    assert early.exit_code == 2 and "is requested: it waits for nobody" in early.stderr
+    waiting = control.ledger.transition(rollout, Phase.APPROVING, "approving", {})
+    result = runner.invoke(app, ["approve", "digits", "--reason", "looks well"])
+    assert f"recorded: rollout {rollout.id} may go on from step 1" in result.output
+    assert control.ledger.approved(waiting)
+
+
 def test_collect_ends_what_no_task_waits_for(control: Control) -> None:
     command = ["python", "-c", "import time; time.sleep(60)"]
     control.runtime.launch(build(PodRequest(name="train-1", image="none", command=command)))
@@ -146,6 +171,7 @@ def test_the_help_names_the_commands() -> None:
         "collect",
         "doctor",
         "promote",
+        "approve",
         "isolate",
         "release",
         "router",

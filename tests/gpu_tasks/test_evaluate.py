@@ -6,6 +6,7 @@ import mlflow
 import numpy as np
 import pytest
 
+from bulkhead.registries.mlflow import MlflowRegistry
 from gpu_tasks import digits
 from gpu_tasks.entry import GateError
 from gpu_tasks.evaluate import evaluate, non_inferiority
@@ -58,6 +59,19 @@ def test_one_that_is_worse_than_the_champion_is_refused(good: dict[str, Any], po
         _evaluate(poor, "gate-champion", min_accuracy=0.0)
     evidence = _evaluate(good, "gate-champion")
     assert (evidence["champion"], evidence["difference"]) == ("version 1", 0.0)
+
+
+def test_a_model_that_is_isolated_is_refused_everywhere_until_it_is_released(
+    good: dict[str, Any], mlflow_uri: str
+) -> None:
+    registry = MlflowRegistry(mlflow_uri)
+    version = registry.register("gate-isolated", good["model_uri"], "digits-1")
+    registry.forbid(good["model_uri"], "gate-isolated", version, "it answers NaN")
+    for uri in (good["model_uri"], f"models:/gate-isolated/{version}"):
+        with pytest.raises(GateError, match="is isolated: it answers NaN; run 'bulkhead release'"):
+            _evaluate({**good, "model_uri": uri}, "gate-elsewhere")
+    registry.allow(good["model_uri"], "gate-isolated", version)
+    assert _evaluate(good, "gate-elsewhere")["accuracy"] >= 0.97
 
 
 def test_other_data_than_it_was_trained_on_is_refused(good: dict[str, Any]) -> None:

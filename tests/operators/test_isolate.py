@@ -24,7 +24,7 @@ def test_the_revision_is_isolated_and_waited_for(control: Control, context: Cont
     with pytest.raises(TaskDeferred) as deferred:
         _operator(**arguments).execute(context("isolate", xcoms=xcoms))
     (isolated,) = control.ledger.isolated()
-    assert (isolated.id, isolated.isolated_for) == (rollout.revision_id, "leaks data")
+    assert (isolated.revision_id, isolated.reason) == (rollout.revision_id, "leaks data")
     assert deferred.value.trigger.revision == rollout.revision_id
     event = {"revision": rollout.revision_id}
     assert _operator(**arguments).resume(context("isolate"), event) == {**event, "result": "isolated"}

@@ -82,7 +82,7 @@ def test_a_late_runs_revision_is_isolated(control: Control) -> None:
     for _ in range(2):
         assert _fire(isolate_on_deadline("digits", "too slow"), _context()) is None
     (isolated,) = control.ledger.isolated()
-    assert (isolated.id, isolated.isolated_for) == (late.revision_id, "too slow (2026-11-24T10:00:00Z)")
+    assert (isolated.revision_id, isolated.reason) == (late.revision_id, "too slow (2026-11-24T10:00:00Z)")
     assert control.ledger.rollout(late.id).phase is Phase.RESTORING
 
 

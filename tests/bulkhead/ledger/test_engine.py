@@ -17,6 +17,7 @@ from bulkhead.ledger.engine import open_engine
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Base
 from bulkhead.rollout.plan import parse_plan
+from bulkhead.rungs import Rung
 from tests.ports import free_port
 from tests.rollouts import request
 
@@ -34,15 +35,32 @@ def test_opening_again_keeps_everything(ledger_url: str) -> None:
 def test_plans_of_weights_become_plans_of_steps_and_back(ledger_url: str) -> None:
     ledger = Ledger(ledger_url)
     rollout = request(ledger, "a")
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    _downgrade(ledger, "0003")
     with ledger.engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0003")
         plan = connection.execute(select(column("plan", JSON)).select_from(table("rollouts"))).scalar_one()
         assert (plan["weights"], "steps" in plan) == ([50, 100], False)
     again = Ledger(ledger_url).rollout(rollout.id)
     assert parse_plan(again.plan) == parse_plan(rollout.plan)
+
+
+def test_isolations_survive_the_change_to_rungs_and_back(ledger_url: str) -> None:
+    ledger = Ledger(ledger_url)
+    rollout = request(ledger, "a")
+    ledger.isolate(rollout.revision_id, key="i", reason="it leaks", requested_by="ada")
+    _downgrade(ledger, "0004")
+    again = Ledger(ledger_url)
+    assert {(one.rung, one.reason) for one in again.isolations(rollout.revision_id)} == {
+        (Rung.TRAFFIC, "it leaks"),
+        (Rung.MODEL, "it leaks"),
+    }
+
+
+def _downgrade(ledger: Ledger, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with ledger.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
 
 
 def test_sqlite_is_in_wal_mode_and_syncs_each_commit(sqlite_url: str) -> None:

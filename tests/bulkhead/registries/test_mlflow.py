@@ -6,7 +6,7 @@ import mlflow
 import pytest
 
 from bulkhead.errors import FencedError, NotFoundError, UnavailableError
-from bulkhead.registries.mlflow import MlflowRegistry
+from bulkhead.registries.mlflow import ISOLATED_TAG, MlflowRegistry
 from tests.ports import free_port
 
 _numbers = itertools.count()
@@ -88,3 +88,28 @@ def test_a_server_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     away = MlflowRegistry(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(UnavailableError, match="MLflow does not answer about alias 'champion' of model 'digits'"):
         away.champion("digits")
+
+
+def test_an_isolated_model_is_tagged_where_it_lies_and_where_it_is_registered(
+    registry: MlflowRegistry, logged: str, model: str, mlflow_uri: str
+) -> None:
+    version, client = registry.register(model, logged, "digits-1"), mlflow.MlflowClient(mlflow_uri)
+    for _ in range(2):
+        registry.forbid(logged, model, version, "it answers NaN")
+    assert client.get_logged_model(logged.removeprefix("models:/")).tags[ISOLATED_TAG] == "it answers NaN"
+    assert client.get_model_version(model, version).tags[ISOLATED_TAG] == "it answers NaN"
+    for _ in range(2):
+        registry.allow(logged, model, version)
+    assert ISOLATED_TAG not in client.get_logged_model(logged.removeprefix("models:/")).tags
+    assert ISOLATED_TAG not in client.get_model_version(model, version).tags
+
+
+def test_evidence_is_one_run_with_an_index_however_often_it_is_kept(
+    registry: MlflowRegistry, model: str, mlflow_uri: str
+) -> None:
+    files = {"server.log": "its last words", "status.json": "{}"}
+    run = registry.keep(model, files)
+    assert registry.keep(model, {"server.log": "later words"}) == run
+    index = mlflow.artifacts.load_dict(f"runs:/{run}/index.json")
+    assert [entry["file"] for entry in index["files"]] == ["server.log", "status.json"]
+    assert mlflow.artifacts.load_text(f"runs:/{run}/server.log") == "its last words"

@@ -2,9 +2,12 @@
 
 import pytest
 
+from bulkhead.errors import UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import RETURN, Plan
 from bulkhead.rollout.returning import request_return
+from bulkhead.rungs import Rung
+from bulkhead.settings import ServicePorts
 from tests.rollouts import revision
 from tests.worlds import Stage
 
@@ -30,6 +33,10 @@ def _stable(stage: Stage, name: str) -> str:
 
 def _isolate(stage: Stage, revision_id: str) -> None:
     stage.ledger.isolate(revision_id, key=f"isolate {revision_id}", reason="it leaks", requested_by="a test")
+
+
+def _shown(stage: Stage, revision_id: str) -> dict[str, bool]:
+    return {str(one.rung): one.applied_at is not None for one in stage.ledger.isolations(revision_id)}
 
 
 def _settle(stage: Stage) -> None:
@@ -82,3 +89,91 @@ def test_an_earlier_revision_is_given_the_traffic_again(stage: Stage) -> None:
     request_return(stage.ledger, old, key="k", requested_by="a test")
     _settle(stage)
     assert stage.weights == {old: 100}
+
+
+# What the world shows of it
+
+
+def test_its_model_is_tagged_and_its_traffic_gone_before_that_is_written(stage: Stage) -> None:
+    _stable(stage, "old")
+    rollout = _ask(stage, "new", PLAN)
+    stage.reconciler.run_once()
+    _isolate(stage, rollout.revision_id)
+    assert _shown(stage, rollout.revision_id) == {"traffic": False, "model": False}
+    _settle(stage)
+    stage.reconciler.run_once()
+    assert _shown(stage, rollout.revision_id) == {"traffic": True, "model": True}
+    assert stage.registry.forbidden == {"models:/new": "it leaks"}
+    stage.ledger.release(rollout.revision_id, key="r", reason="mended", requested_by="ada")
+    stage.reconciler.run_once()
+    assert stage.registry.forbidden == {}
+    assert stage.ledger.unsettled_isolations() == []
+
+
+def test_a_registry_that_is_away_keeps_nobody_from_their_traffic_and_is_tried_again(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = _stable(stage, "old")
+    rollout = _ask(stage, "new", PLAN)
+    stage.reconciler.run_once()
+    stage.registry.broken = UnavailableError("MLflow is away")
+    _isolate(stage, rollout.revision_id)
+    for _ in range(3):
+        stage.reconciler.run_once()
+    assert stage.weights == {old: 100}
+    assert _shown(stage, rollout.revision_id) == {"traffic": True, "model": False}
+    assert caplog.text.count("MLflow is away") == 1
+    stage.registry.broken = None
+    stage.reconciler.run_once()
+    assert _shown(stage, rollout.revision_id)["model"]
+
+
+def test_evidence_is_taken_before_its_pod_goes(stage: Stage) -> None:
+    old = _stable(stage, "old")
+    rollout = _ask(stage, "new", PLAN)
+    stage.reconciler.run_once()
+    stage.registry.broken = UnavailableError("MLflow is away")
+    wish = {"reason": "look at it", "requested_by": "ada", "rungs": [Rung.POD]}
+    stage.ledger.isolate(rollout.revision_id, key="i", **wish)
+    for _ in range(3):
+        stage.reconciler.run_once()
+    assert stage.weights == {old: 100}
+    assert rollout.revision_id in stage.workloads.servers
+    stage.registry.broken = None
+    _settle(stage)
+    assert rollout.revision_id not in stage.workloads.servers
+    (bundle,) = stage.registry.bundles.values()
+    assert bundle["server.log"] == "its last words"
+    assert "look at it" in bundle["rollouts.json"]
+
+
+# By policy
+
+
+def _fail(stage: Stage, plan: Plan = PLAN) -> Rollout:
+    _stable(stage, "old")
+    rollout = _ask(stage, "new", plan)
+    stage.reconciler.run_once()
+    stage.router.answer(rollout.revision_id, 50, failures=50)
+    _settle(stage)
+    return rollout
+
+
+@pytest.mark.parametrize(("rule", "isolated"), [("errors", True), ("latency", False)])
+def test_what_failed_by_a_rule_is_isolated_as_far_as_the_policy_says(stage: Stage, rule: str, isolated: bool) -> None:
+    stage.policies["digits"] = ServicePorts(port=1, admin_port=2, isolation={rule: (Rung.MODEL,)})
+    rollout = _fail(stage)
+    assert stage.now(rollout).phase is Phase.ROLLED_BACK
+    assert bool(_shown(stage, rollout.revision_id)) is isolated
+    assert bool(stage.registry.forbidden) is isolated
+
+
+def test_a_spent_budget_is_said_and_keeps_nobody_from_the_rollback(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.policies["digits"] = ServicePorts(port=1, admin_port=2, isolation={"errors": ()}, max_isolated=1)
+    other = _stable(stage, "other")
+    _isolate(stage, other)
+    rollout = _fail(stage)
+    assert stage.now(rollout).phase is Phase.ROLLED_BACK
+    assert "1 revisions are isolated and the budget is 1" in caplog.text

@@ -85,7 +85,7 @@ def test_it_can_isolate_or_only_fail(control: Control, new: Rollout) -> None:
     assert _watch(_trigger(new.revision_id, on_breach="fail"), 1.0)["result"] == "breached"
     assert control.ledger.active_rollouts() == [] and control.ledger.isolated() == []
     _watch(_trigger(new.revision_id, on_breach="isolate"), 1.0)
-    assert [one.id for one in control.ledger.isolated()] == [new.revision_id]
+    assert [one.revision_id for one in control.ledger.isolated()] == [new.revision_id]
 
 
 def test_where_nothing_is_left_to_return_to_it_says_so(control: Control) -> None:

@@ -1,0 +1,28 @@
+"""The rungs of the isolation ladder."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Rung(enum.StrEnum):
+    """How far a revision is isolated. Each includes ``TRAFFIC``; ``MODEL`` can be added to any.
+
+    ``NODE`` and ``DEVICE`` are quarantines, which belong to a fleet and not to a revision.
+    """
+
+    TRAFFIC = "traffic"
+    """It has no traffic, and is refused any."""
+
+    NETWORK = "network"
+    """Nobody reaches its pods, and they reach nobody."""
+
+    POD = "pod"
+    """Its pods are let go of by whoever would replace them, evidence is taken, and they are kept for inspection."""
+
+    MODEL = "model"
+    """Its model is tagged in the registry, and refused for any other revision and by the evaluate gate."""
+
+
+DEFAULT = (Rung.TRAFFIC, Rung.MODEL)
+"""What "isolate" means where nobody says more."""
