@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from bulkhead.errors import FencedError, NotFoundError, UnavailableError
 ISOLATED_TAG = "bulkhead.isolated"
 """Tag of a model that is isolated; its value is the reason. ``gpu_tasks.evaluate`` refuses a model with it."""
 
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _EVIDENCE = "bulkhead-evidence"
 _BUNDLE_TAG = "bulkhead.bundle"
 _COMPLETE_TAG = "bulkhead.complete"
@@ -176,6 +178,9 @@ class MlflowRegistry:
 
     @functools.cached_property
     def _client(self) -> Any:
+        # By itself mlflow goes on trying for minutes, and whoever reconciles waits; the reconciler tries again anyway.
+        for variable, value in _IMPATIENT.items():
+            os.environ.setdefault(variable, value)
         import mlflow
 
         return mlflow.MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)

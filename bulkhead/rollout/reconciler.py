@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from bulkhead.errors import BulkheadError, ConflictError, FencedError, NotFoundError, UnavailableError
 from bulkhead.ledger.ledger import Ledger
@@ -25,6 +26,13 @@ _CALM = timedelta(minutes=10)
 """After so long without a repair, a service's next one is its first again."""
 
 _LONGEST_WAIT = timedelta(seconds=60)
+
+
+class _Failed(NamedTuple):
+    """How often something failed, and when it may be tried again."""
+
+    tries: int
+    again_at: datetime
 
 
 class Reconciler:
@@ -47,7 +55,7 @@ class Reconciler:
         self._ledger, self._world, self._clock = ledger, world, clock
         self._policies = {} if policies is None else policies
         self._trial = Trial(ledger, world, clock)
-        self._told: dict[int, str] = {}
+        self._failed: dict[int, _Failed] = {}
 
     def run_once(self) -> bool:
         """One pass over everything: repair what serves, then step each rollout until it has to wait.
@@ -68,12 +76,19 @@ class Reconciler:
     def _settle_isolations(self) -> None:
         """Make the world show what is isolated and what was released."""
         for isolation in self._ledger.unsettled_isolations():
+            failed = self._failed.get(isolation.id)
+            if failed is not None and self._clock() < failed.again_at:
+                continue  # a registry that is down would keep the rollouts waiting at every look
             try:
                 self._settle(isolation)
             except BulkheadError as error:
-                if self._told.get(isolation.id) != str(error):  # once, not at every look
-                    self._told[isolation.id] = str(error)
+                tries = failed.tries + 1 if failed else 1
+                wait = min(_LONGEST_WAIT, timedelta(seconds=2 ** min(tries, 10)))
+                self._failed[isolation.id] = _Failed(tries, self._clock() + wait)
+                if tries == 1:  # once, not at every look
                     log.warning("isolation of %s (%s): %s", isolation.revision_id, isolation.rung, error)
+            else:
+                self._failed.pop(isolation.id, None)
 
     def _settle(self, isolation: Isolation) -> None:
         if isolation.released_at is None:

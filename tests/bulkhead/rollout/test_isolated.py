@@ -120,12 +120,27 @@ def test_a_registry_that_is_away_keeps_nobody_from_their_traffic_and_is_tried_ag
     _isolate(stage, rollout.revision_id)
     for _ in range(3):
         stage.reconciler.run_once()
+        stage.clock.pass_by(10)
     assert stage.weights == {old: 100}
     assert _shown(stage, rollout.revision_id) == {"traffic": True, "model": False}
     assert caplog.text.count("MLflow is away") == 1
     stage.registry.broken = None
+    stage.clock.pass_by(60)
     stage.reconciler.run_once()
     assert _shown(stage, rollout.revision_id)["model"]
+
+
+def test_a_registry_that_is_away_is_not_asked_at_every_look(stage: Stage) -> None:
+    only = _stable(stage, "only")
+    stage.registry.broken = UnavailableError("MLflow is away")
+    _isolate(stage, only)
+    stage.reconciler.run_once()
+    stage.registry.broken = None
+    stage.reconciler.run_once()
+    assert not _shown(stage, only)["model"]
+    stage.clock.pass_by(3)
+    stage.reconciler.run_once()
+    assert _shown(stage, only)["model"]
 
 
 def test_evidence_is_taken_before_its_pod_goes(stage: Stage) -> None:
@@ -140,7 +155,9 @@ def test_evidence_is_taken_before_its_pod_goes(stage: Stage) -> None:
     assert stage.weights == {old: 100}
     assert rollout.revision_id in stage.workloads.servers
     stage.registry.broken = None
+    stage.clock.pass_by(60)
     _settle(stage)
+    stage.reconciler.run_once()
     assert rollout.revision_id not in stage.workloads.servers
     (bundle,) = stage.registry.bundles.values()
     assert bundle["server.log"] == "its last words"
