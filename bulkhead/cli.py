@@ -109,12 +109,11 @@ def approve(
     """Let a rollout go on from a step that asks for a person."""
     with _told():
         control = Control(settings.load())
-        waiting = [
-            one for one in control.ledger.active_rollouts() if one.service == control.ledger.service(service).name
-        ]
-        if not waiting:
+        control.ledger.service(service)
+        waiting = control.ledger.active_rollout(service)
+        if waiting is None:
             raise NotFoundError(f"service {service!r} has no rollout in progress; see 'bulkhead status {service}'")
-        rollout = control.approve(waiting[0].id, key=f"cli/{uuid.uuid4()}", requested_by=_who(), reason=reason)
+        rollout = control.approve(waiting.id, key=f"cli/{uuid.uuid4()}", requested_by=_who(), reason=reason)
         console.print(f"recorded: rollout {rollout.id} may go on from step {rollout.step + 1}")
 
 

@@ -165,8 +165,7 @@ class Control:
         found = self.ledger.request_rollback(key=key, reason=reason, requested_by=requested_by, service=service)
         rollout = found.rollout
         if rollout is None:
-            before = self.ledger.previous_revision(service)
-            rollout = request_return(self.ledger, before, key=f"{key}/return", requested_by=requested_by)
+            rollout = self._return(service, key, requested_by)
         self.nudge()
         return rollout
 
@@ -187,16 +186,15 @@ class Control:
             NotFoundError: there is nothing to go back to.
             ConflictError: another revision's rollout is in progress, from this one to that.
         """
-        going = [one for one in self.ledger.active_rollouts() if one.service == service]
-        if going and going[0].revision_id == revision_id:
+        going = self.ledger.active_rollout(service)
+        if going is not None and going.revision_id == revision_id:
             asked = {"key": key, "reason": reason, "requested_by": requested_by}
-            found = self.ledger.request_rollback(rollout_id=going[0].id, **asked).rollout
+            found = self.ledger.request_rollback(rollout_id=going.id, **asked).rollout
             self.nudge()
             return found
         if self.ledger.service(service).stable_revision != revision_id:
             return None
-        before = self.ledger.previous_revision(service)
-        rollout = request_return(self.ledger, before, key=f"{key}/return", requested_by=requested_by)
+        rollout = self._return(service, key, requested_by)
         self.nudge()
         return rollout
 
@@ -260,8 +258,7 @@ class Control:
         turned = list(self.ledger.withdraw(owner=owner, key=key, reason=reason, requested_by=requested_by))
         self.nudge()
         if service is not None and self._stable_by(owner, service):
-            before = self.ledger.previous_revision(service)
-            turned.append(request_return(self.ledger, before, key=f"{key}/return", requested_by=requested_by))
+            turned.append(self._return(service, key, requested_by))
             self.nudge()
         return turned
 
@@ -287,6 +284,11 @@ class Control:
             revision = self.isolate(found[0].revision_id, key=key, reason=reason, requested_by=requested_by)
         self.nudge()
         return revision
+
+    def _return(self, service: str, key: str, requested_by: str) -> Rollout:
+        """Ask for the revision before the stable one."""
+        before = self.ledger.previous_revision(service)
+        return request_return(self.ledger, before, key=f"{key}/return", requested_by=requested_by)
 
     def _stable_by(self, owner: str, service: str) -> bool:
         """Whether the stable revision is one that this owner has released."""
@@ -325,7 +327,7 @@ class Control:
         """
         service = self.ledger.revision(revision_id).service
         wanted = tuple(rungs)
-        _check_rungs("rungs", wanted)
+        _check_rungs(wanted)
         known = self.settings.services.get(service)
         budget = known.max_isolated if known and budgeted else None
         wish = {"key": key, "reason": reason, "requested_by": requested_by}
@@ -340,8 +342,8 @@ class Control:
             return False
 
 
-def _check_rungs(field: str, rungs: Iterable[Rung]) -> None:
+def _check_rungs(rungs: Iterable[Rung]) -> None:
     for rung in rungs:
         if rung is Rung.NETWORK:
             remedy = "processes of one machine share its network: leave it out, or serve on Kubernetes"
-            raise UnsupportedError(field, str(rung), remedy)
+            raise UnsupportedError("rungs", str(rung), remedy)

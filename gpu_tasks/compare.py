@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import json
 import random
 import signal
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Full, Queue
 from typing import Any
 
 from gpu_tasks import predictions
 from gpu_tasks.entry import ConfigError, run
-from gpu_tasks.serve import bind
+from gpu_tasks.serve import Application, bind, respond
 
 BOUNDS_MS = (0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 30000.0)
 """Bounds of the latency histogram, in milliseconds: Envoy's own."""
@@ -170,36 +169,28 @@ class Comparer:
             self.compare(self._waiting.get())
 
 
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-
-
-def application(comparer: Comparer) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+def application(comparer: Comparer) -> Application:
     """The ASGI application: ``GET /ping``, ``GET /statistics``, and whatever else is a request to compare.
 
     Args:
         comparer: does it.
     """
 
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        status, body = 202, b"{}"
         if (scope["method"], scope["path"]) == ("GET", "/statistics"):
-            status, body = 200, json.dumps(comparer.document()).encode()
+            await respond(send, 200, comparer.document())
         elif (scope["method"], scope["path"]) == ("GET", "/ping"):
-            status = 200
+            await respond(send, 200, {})
         else:
             comparer.take(await _request(scope, receive))
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            await respond(send, 202, {})
 
     return answer
 
 
-async def _request(scope: Scope, receive: Receive) -> Request:
+async def _request(scope: Any, receive: Any) -> Request:
     body, more = b"", True
     while more:
         message = await receive()

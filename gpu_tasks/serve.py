@@ -79,14 +79,25 @@ def counted(server: Application, tally: Tally) -> Application:
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         path = scope.get("path")
         if path == "/statistics" and scope.get("method") == "GET":
-            body = json.dumps({"model": {"answers": tally.document()}}).encode()
-            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await respond(send, 200, {"model": {"answers": tally.document()}})
             return
         await server(scope, receive, _Counting(send, tally) if path == "/invocations" else send)
 
     return answer
+
+
+async def respond(send: Callable[[dict[str, Any]], Awaitable[None]], status: int, document: Any) -> None:
+    """Answer a request with JSON.
+
+    Args:
+        send: ASGI's.
+        status: of HTTP.
+        document: what JSON can hold.
+    """
+    body = json.dumps(document).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 class _Counting:

@@ -20,16 +20,10 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from bulkhead.control import Control
 
-class RollBackNotifier(BaseNotifier):
-    """Takes back what the run has released: what is in progress, and where it is promoted, to the revision before it.
 
-    Args:
-        service: where the run releases; templated.
-        reason: for people; templated.
-        bulkhead_conn_id: where the ledger is.
-    """
-
+class _ReleaseNotifier(BaseNotifier):
     template_fields: Sequence[str] = ("service", "reason")
 
     def __init__(
@@ -40,6 +34,19 @@ class RollBackNotifier(BaseNotifier):
     ) -> None:
         super().__init__()
         self.service, self.reason, self.bulkhead_conn_id = service, reason, bulkhead_conn_id
+
+    def _control(self) -> Control:
+        return BulkheadHook(self.bulkhead_conn_id).control()
+
+
+class RollBackNotifier(_ReleaseNotifier):
+    """Takes back what the run has released: what is in progress, and where it is promoted, to the revision before it.
+
+    Args:
+        service: where the run releases; templated.
+        reason: for people; templated.
+        bulkhead_conn_id: where the ledger is.
+    """
 
     def notify(self, context: Context) -> None:
         """Record the intent.
@@ -51,10 +58,10 @@ class RollBackNotifier(BaseNotifier):
             NotFoundError, ConflictError: see ``Control.take_back``.
         """
         owner, wish = _wish(context, self.reason)
-        BulkheadHook(self.bulkhead_conn_id).control().take_back(owner, self.service, **wish)
+        self._control().take_back(owner, self.service, **wish)
 
 
-class IsolateNotifier(BaseNotifier):
+class IsolateNotifier(_ReleaseNotifier):
     """Isolates the revision that the run has released.
 
     Args:
@@ -63,17 +70,6 @@ class IsolateNotifier(BaseNotifier):
         bulkhead_conn_id: where the ledger is.
     """
 
-    template_fields: Sequence[str] = ("service", "reason")
-
-    def __init__(
-        self,
-        service: str,
-        reason: str = "a task of the run failed",
-        bulkhead_conn_id: str = BulkheadHook.default_conn_name,
-    ) -> None:
-        super().__init__()
-        self.service, self.reason, self.bulkhead_conn_id = service, reason, bulkhead_conn_id
-
     def notify(self, context: Context) -> None:
         """Record the intent.
 
@@ -81,7 +77,7 @@ class IsolateNotifier(BaseNotifier):
             context: of the task or the DAG run that failed.
         """
         owner, wish = _wish(context, self.reason)
-        BulkheadHook(self.bulkhead_conn_id).control().isolate_released(owner, self.service, **wish)
+        self._control().isolate_released(owner, self.service, **wish)
 
 
 def _wish(context: Mapping[str, Any], reason: str) -> tuple[str, dict[str, str]]:

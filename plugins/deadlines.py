@@ -7,6 +7,7 @@ one only records an intent and nudges; what contains the failure is the reconcil
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import AsyncCallback
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
+from bulkhead.control import Control
 from bulkhead.pods.identity import run_owner
 from operators.hooks import BulkheadHook
 
@@ -75,11 +77,7 @@ async def take_back_late(
         ValueError: Airflow gave no context, so that the run is unknown.
         NotFoundError, ConflictError: see ``Control.take_back``.
     """
-    late = _late(context, reason)
-    if late is None:
-        return
-    control = await BulkheadHook(bulkhead_conn_id).acontrol()
-    await asyncio.to_thread(partial(control.take_back, late.owner, service, **late.wish))
+    await _contain(Control.take_back, service, reason, bulkhead_conn_id, context)
 
 
 async def isolate_late(service: str, reason: str, bulkhead_conn_id: str, context: dict[str, Any] | None = None) -> None:
@@ -94,29 +92,27 @@ async def isolate_late(service: str, reason: str, bulkhead_conn_id: str, context
     Raises:
         ValueError: Airflow gave no context, so that the run is unknown.
     """
-    late = _late(context, reason)
-    if late is None:
-        return
-    control = await BulkheadHook(bulkhead_conn_id).acontrol()
-    await asyncio.to_thread(partial(control.isolate_released, late.owner, service, **late.wish))
+    await _contain(Control.isolate_released, service, reason, bulkhead_conn_id, context)
 
 
-@dataclass(frozen=True)
-class _Late:
-    owner: str
-    wish: dict[str, str]
-
-
-def _late(context: dict[str, Any] | None, reason: str) -> _Late | None:
-    """Whose deadline it was; None if the run succeeded after all."""
+async def _contain(
+    act: Callable[..., object],
+    service: str | None,
+    reason: str,
+    bulkhead_conn_id: str,
+    context: dict[str, Any] | None,
+) -> None:
+    """Record what is wanted of a late run's release; nothing if the run succeeded after all."""
     if context is None:
         raise ValueError("context = None: Airflow passes it to callbacks that accept it; call it through a deadline")
     run, deadline = context["dag_run"], context["deadline"]
     if run["state"] == "success":
-        return None
+        return
     told = f"{reason} ({deadline['deadline_time']})"
     wish = {"key": f"deadline/{deadline['id']}", "reason": told, "requested_by": "airflow: deadline"}
-    return _Late(run_owner(run["dag_id"], run["dag_run_id"]), wish)
+    control = await BulkheadHook(bulkhead_conn_id).acontrol()
+    owner = run_owner(run["dag_id"], run["dag_run_id"])
+    await asyncio.to_thread(partial(act, control, owner, service, **wish))
 
 
 @dataclass

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bulkhead.errors import NotFoundError
-from bulkhead.ledger.refusals import isolation_in_force
+from bulkhead.ledger.refusals import active, isolation_in_force
 from bulkhead.ledger.tables import Event, Intent, Phase, Revision, Rollout, Service
 from bulkhead.ledger.transactions import Transactions
 
@@ -68,6 +68,15 @@ class LedgerReader(Transactions):
         """Every rollout in progress, oldest first."""
         with self._reading() as session:
             return session.scalars(select(Rollout).where(Rollout.ended_at.is_(None)).order_by(Rollout.id)).all()
+
+    def active_rollout(self, service: str) -> Rollout | None:
+        """A service's rollout in progress, or None.
+
+        Args:
+            service: by name.
+        """
+        with self._reading() as session:
+            return session.scalar(active(service))
 
     def rollouts(self, service: str | None = None, owner: str | None = None, limit: int = 20) -> Sequence[Rollout]:
         """The latest rollouts, newest first.

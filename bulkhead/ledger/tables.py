@@ -82,6 +82,11 @@ class Phase(enum.StrEnum):
         return self.returning or self in (Phase.RETIRING, Phase.PROMOTED)
 
 
+def _named(kind: type[enum.StrEnum]) -> Enum:
+    """A column that holds a member's value as text."""
+    return Enum(kind, native_enum=False, length=16, values_callable=lambda members: [one.value for one in members])
+
+
 class Service(Base):
     """A model endpoint by name; ``generation`` only grows and fences every write to the world."""
 
@@ -118,9 +123,7 @@ class Isolation(Base):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
-    rung: Mapped[Rung] = mapped_column(
-        Enum(Rung, native_enum=False, length=16, values_callable=lambda rungs: [rung.value for rung in rungs])
-    )
+    rung: Mapped[Rung] = mapped_column(_named(Rung))
     reason: Mapped[str] = mapped_column(Text)
     requested_by: Mapped[str] = mapped_column(String(512))
     created_at: Mapped[datetime]
@@ -153,14 +156,7 @@ class Rollout(Base):
     stable_id: Mapped[str | None] = mapped_column(ForeignKey("revisions.id"))
     generation: Mapped[int]
     sequence: Mapped[int]
-    phase: Mapped[Phase] = mapped_column(
-        Enum(
-            Phase,
-            native_enum=False,
-            length=16,
-            values_callable=lambda phases: [phase.value for phase in phases],
-        )
-    )
+    phase: Mapped[Phase] = mapped_column(_named(Phase))
     step: Mapped[int]
     plan: Mapped[dict[str, Any]]
     window: Mapped[dict[str, Any] | None]

@@ -83,8 +83,7 @@ class Reconciler:
                 self._settle(isolation)
             except BulkheadError as error:
                 tries = failed.tries + 1 if failed else 1
-                wait = min(_LONGEST_WAIT, timedelta(seconds=2 ** min(tries, 10)))
-                self._failed[isolation.id] = _Failed(tries, self._clock() + wait)
+                self._failed[isolation.id] = _Failed(tries, self._clock() + _back_off(tries))
                 if tries == 1:  # once, not at every look
                     log.warning("isolation of %s (%s): %s", isolation.revision_id, isolation.rung, error)
             else:
@@ -104,7 +103,7 @@ class Reconciler:
         service = self._ledger.service(revision.service)
         if service.stable_revision != revision.id:
             return False
-        if any(rollout.service == service.name for rollout in self._ledger.active_rollouts()):
+        if self._ledger.active_rollout(service.name) is not None:
             return False
         try:
             before = self._ledger.previous_revision(service.name)
@@ -245,8 +244,12 @@ class Reconciler:
         repairs = self._ledger.events(kind="repair", service=service.name, since=now - _CALM)
         if not repairs:
             return True
-        wait = min(_LONGEST_WAIT, timedelta(seconds=2 ** min(len(repairs) - 1, 10)))
-        return now - repairs[-1].at >= wait
+        return now - repairs[-1].at >= _back_off(len(repairs) - 1)
 
     def _age(self, at: datetime) -> float:
         return (self._clock() - at).total_seconds()
+
+
+def _back_off(tries: int) -> timedelta:
+    """1 s, 2 s, 4 s … up to a minute."""
+    return min(_LONGEST_WAIT, timedelta(seconds=2 ** min(tries, 10)))

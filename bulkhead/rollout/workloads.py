@@ -71,10 +71,7 @@ class LocalWorkloads:
         Raises:
             InvalidInputError: the runtime cannot serve the request (see ``LocalRuntime.launch``).
         """
-        known = self.find(revision.id)
-        if known is not None and known.status.ended:
-            self._runtime.delete(_name(revision.id), reason="it ended and is started again", generation=generation)
-        self._runtime.launch(build(self._request(revision, free_port(), generation)))
+        self._start(self.find(revision.id), self._request(revision, free_port(), generation), generation)
 
     def find(self, revision_id: str) -> Workload | None:
         """A revision's server, or None if there is none.
@@ -125,14 +122,10 @@ class LocalWorkloads:
             stable_port: the stable revision's.
             generation: the writer's fence.
         """
-        name = _comparer_name(revision_id)
-        known = self.find_comparer(revision_id)
-        if known is not None and known.status.ended:
-            self._runtime.delete(name, reason="it ended and is started again", generation=generation)
         own = free_port()
         ports = ["--port", str(own), "--candidate-port", str(port), "--stable-port", str(stable_port)]
         request = PodRequest(
-            name=name,
+            name=_comparer_name(revision_id),
             image=_COMPARER_IMAGE,
             command=["python", "-m", "gpu_tasks.compare", *ports],
             labels={_COMPARER: revision_id, LABEL_PREFIX + "service": service},
@@ -142,7 +135,7 @@ class LocalWorkloads:
             port=own,
             ready_path="/ping",
         )
-        self._runtime.launch(build(request))
+        self._start(self.find_comparer(revision_id), request, generation)
 
     def find_comparer(self, revision_id: str) -> Workload | None:
         """Whoever compares a candidate's answers, or None if nobody does.
@@ -164,6 +157,11 @@ class LocalWorkloads:
         """
         name = _comparer_name(revision_id)
         self._runtime.delete(name, reason="its answers are compared no more", generation=generation)
+
+    def _start(self, known: Workload | None, request: PodRequest, generation: int) -> None:
+        if known is not None and known.status.ended:
+            self._runtime.delete(request.name, reason="it ended and is started again", generation=generation)
+        self._runtime.launch(build(request))
 
     def _find(self, labels: Mapping[str, str]) -> Workload | None:
         for metadata in self._runtime.list(labels):

@@ -7,15 +7,12 @@ from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from bulkhead.control import Control
-from bulkhead.errors import UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout
 from operators.hooks import BulkheadHook
-
-log = structlog.get_logger(__name__)
+from operators.triggers.looks import LookingTrigger, looks
 
 _LOOK_S = 1.0
 
@@ -33,7 +30,7 @@ class Look:
     serving: frozenset[str]
 
 
-class LedgerTrigger(BaseEventTrigger):
+class LedgerTrigger(LookingTrigger):
     """Base of triggers that wait for what the ledger says.
 
     Args:
@@ -74,15 +71,8 @@ class LedgerTrigger(BaseEventTrigger):
         Yields:
             What it says.
         """
-        control = await BulkheadHook(kwargs["bulkhead_conn_id"]).acontrol()
-        while True:
-            try:
-                look = await asyncio.to_thread(_look, control)
-            except UnavailableError as error:
-                await log.awarning("the ledger does not answer, looking again", error=str(error))
-            else:
-                yield look
-            await asyncio.sleep(_LOOK_S)  # the period of the one shared look
+        async for look in looks(kwargs["bulkhead_conn_id"], _look, _LOOK_S):
+            yield look
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Look]) -> AsyncIterator[TriggerEvent]:
         """Fire once.
@@ -94,11 +84,6 @@ class LedgerTrigger(BaseEventTrigger):
             if (event := self.event(look)) is not None:
                 yield TriggerEvent(event)
                 return
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """As ``filter_shared_stream``, with looks of its own."""
-        async for event in self.filter_shared_stream(self.open_shared_stream(self.serialize()[1])):
-            yield event
 
 
 class RolloutTrigger(LedgerTrigger):

@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any
 
 import structlog
-from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from bulkhead.control import Control
-from bulkhead.errors import BulkheadError, UnavailableError
+from bulkhead.errors import BulkheadError
 from bulkhead.metrics.counters import Counters
 from bulkhead.rollout.analysis.burn import Burn, Reading, burning, keep, scaled
 from operators.hooks import BulkheadHook
+from operators.triggers.looks import LookingTrigger, looks
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +39,7 @@ class Served:
     serving: frozenset[str]
 
 
-class ServingTrigger(BaseEventTrigger):
+class ServingTrigger(LookingTrigger):
     """Fires when a revision breaks its objective, has no traffic any more, or has kept the objective long enough.
 
     Where it breaks it, the intent is recorded here, in the triggerer, before anything else: no worker is needed.
@@ -105,15 +106,8 @@ class ServingTrigger(BaseEventTrigger):
         Yields:
             What the service serves.
         """
-        control = await BulkheadHook(kwargs["bulkhead_conn_id"]).acontrol()
-        while True:
-            try:
-                served = await asyncio.to_thread(_read, control, kwargs["service"])
-            except UnavailableError as error:
-                await log.awarning("what is served cannot be read, looking again", error=str(error))
-            else:
-                yield served
-            await asyncio.sleep(_LOOK_S)  # the period of the one shared reading
+        async for served in looks(kwargs["bulkhead_conn_id"], partial(_read, service=kwargs["service"]), _LOOK_S):
+            yield served
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Served]) -> AsyncIterator[TriggerEvent]:
         """Judge every reading, and fire once.
@@ -134,11 +128,6 @@ class ServingTrigger(BaseEventTrigger):
             if served.at >= until:
                 yield TriggerEvent({"result": "kept", "reason": f"{self.objective:.3%} kept until {self.until}"})
                 return
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """As ``filter_shared_stream``, with readings of its own."""
-        async for event in self.filter_shared_stream(self.open_shared_stream(self.serialize()[1])):
-            yield event
 
     async def _contain(self, burn: Burn) -> str:
         """Record what the guard asks for; returns the reason, with what stands in the way of it."""

@@ -1,0 +1,49 @@
+"""Looking again and again: one loop serves every trigger of a shared stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import structlog
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+
+from bulkhead.control import Control
+from bulkhead.errors import UnavailableError
+from operators.hooks import BulkheadHook
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+async def looks(bulkhead_conn_id: str, read: Callable[[Control], T], period_s: float) -> AsyncIterator[T]:
+    """Read something of the control plane again and again; where it does not answer, the next look may find it.
+
+    Args:
+        bulkhead_conn_id: where the control plane is.
+        read: blocks; runs in a thread.
+        period_s: seconds between two looks.
+
+    Yields:
+        What was read.
+    """
+    control = await BulkheadHook(bulkhead_conn_id).acontrol()
+    while True:
+        try:
+            found = await asyncio.to_thread(read, control)
+        except UnavailableError as error:
+            await log.awarning("no answer, looking again", error=str(error))
+        else:
+            yield found
+        await asyncio.sleep(period_s)  # the period of the one shared look
+
+
+class LookingTrigger(BaseEventTrigger):
+    """Base of triggers that share looks; a subclass says which ones, and when to fire."""
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """As ``filter_shared_stream``, with looks of its own."""
+        async for event in self.filter_shared_stream(self.open_shared_stream(self.serialize()[1])):
+            yield event
