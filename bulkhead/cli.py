@@ -23,7 +23,6 @@ from bulkhead.collector import Collector
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, NotFoundError, UnavailableError
 from bulkhead.ledger.tables import Isolation, Rollout
-from bulkhead.rollout.nudge import looks
 from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
 from bulkhead.rungs import DEFAULT, Rung
@@ -161,7 +160,7 @@ def reconcile(
         if watch:
             control.watch(stop)
         else:
-            control.reconciler.run_once()
+            control.reconcile_until(lambda: not control.reconciler.unsure, stop)
 
 
 @app.command()
@@ -220,18 +219,14 @@ def _tell_end(control: Control, rollout: Rollout, wait_s: float) -> None:
 
 
 def _reconcile_until(control: Control, done: Callable[[], bool], wait_s: float, told: str) -> None:
-    """Reconcile here as well: it is safe beside a running reconciler, and works where none runs."""
     stop = threading.Event()
     timer = threading.Timer(wait_s, stop.set)
     timer.start()
     try:
-        for _ in looks(control.settings.home, stop):
-            control.reconciler.run_once()
-            if done():
-                return
+        if not control.reconcile_until(done, stop):
+            raise UnavailableError(f"{told} after {wait_s:g} s; see 'bulkhead status'")
     finally:
         timer.cancel()
-    raise UnavailableError(f"{told} after {wait_s:g} s; see 'bulkhead status'")
 
 
 def _has_traffic(control: Control, service: str, revision: str) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from bulkhead.errors import NotFoundError, UnavailableError, UnsupportedError
 from bulkhead.ledger.launches import Launches
+from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.registries.mlflow import MlflowRegistry
@@ -76,7 +77,7 @@ class Control:
         workloads = LocalWorkloads(self.runtime, env, self.server_credentials())
         registry = MlflowRegistry(self.settings.mlflow_tracking_uri)
         world = World(self.ledger, self.router, workloads, registry)
-        return Reconciler(self.ledger, world, self.settings.services)
+        return Reconciler(self.ledger, world, Leases(self.ledger.engine, self.settings.lease_s), self.settings.services)
 
     def server_credentials(self) -> dict[str, tuple[str, str]]:
         """MLflow's credentials for pods, by reference; empty where the server needs none."""
@@ -99,13 +100,31 @@ class Control:
         Args:
             stop: ends the loop when set.
         """
-        for _ in looks(self.settings.home, stop):
-            try:
-                self.reconciler.run_once()
-            except UnavailableError as error:
-                log.warning("cannot reconcile now: %s", error)
-            if stop.is_set():
-                return
+        self.reconcile_until(stop.is_set, stop)
+
+    def reconcile_until(self, done: Callable[[], bool], stop: threading.Event) -> bool:
+        """Reconcile until something is so. Safe beside any number of reconcilers, and works where none runs.
+
+        Args:
+            done: asked after each pass.
+            stop: ends the loop when set.
+
+        Returns:
+            Whether it is so; False where it was stopped before.
+        """
+        try:
+            for _ in looks(self.settings.home, stop):
+                try:
+                    self.reconciler.run_once()
+                    if done():
+                        return True
+                except UnavailableError as error:
+                    log.warning("cannot reconcile now: %s", error)
+                if stop.is_set():
+                    return False
+            return False
+        finally:
+            self.reconciler.close()
 
     def release(
         self, revision: RevisionSpec, plan: Plan, *, key: str, owner: str, requested_by: str, cleared: bool = False

@@ -48,6 +48,7 @@ class Settings(BaseModel):
         mlflow_tracking_uri: of the MLflow server.
         gpu_stand_ins: CPU stand-ins that may serve GPU requests where NVML sees no GPU; 0 for none.
         services: ports by service.
+        lease_s: another reconciler takes over from one that has shown no sign of life for so long, in seconds.
         kubeconfigs: path of a kubeconfig by Airflow connection, for ``bulkhead collect``, which works without Airflow.
     """
 
@@ -58,6 +59,7 @@ class Settings(BaseModel):
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     gpu_stand_ins: int = Field(0, ge=0)
     services: Mapping[str, ServicePorts] = Field(default_factory=dict)
+    lease_s: float = Field(5.0, gt=0, le=300)
     kubeconfigs: Mapping[str, str] = Field(default_factory=dict)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from datetime import timedelta
 
 from airflow.sdk import dag, task
@@ -23,10 +23,11 @@ def bulkhead_reconcile() -> None:
 
     @task(execution_timeout=timedelta(minutes=5))
     def reconcile() -> None:
-        control = BulkheadHook().control()
-        until = time.monotonic() + 55
-        while control.reconciler.run_once() and time.monotonic() < until:
-            time.sleep(0.5)  # the period of the looks
+        control, stop = BulkheadHook().control(), threading.Event()
+        timer = threading.Timer(55, stop.set)
+        timer.start()
+        control.reconcile_until(lambda: not control.ledger.active_rollouts(), stop)
+        timer.cancel()
 
     reconcile()
 

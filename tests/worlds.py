@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 
 from bulkhead.errors import FencedError, NotFoundError, UnavailableError
+from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Revision, Rollout
 from bulkhead.metrics.counters import Counters
@@ -158,10 +159,11 @@ class Stage:
         self.policies: dict[str, ServicePorts] = {}
         self.reconciler = self.another()
 
-    def another(self) -> Reconciler:
+    def another(self, lease_s: float = 5) -> Reconciler:
         """A second reconciler over the same world."""
         world = World(self.ledger, self.router, self.workloads, self.registry)  # type: ignore[arg-type]
-        return Reconciler(self.ledger, world, self.policies, self.clock)
+        leases = Leases(self.ledger.engine, lease_s, lambda: self.clock.now.timestamp())
+        return Reconciler(self.ledger, world, leases, self.policies, self.clock)
 
     def now(self, rollout: Rollout) -> Rollout:
         return self.ledger.rollout(rollout.id)

@@ -88,13 +88,18 @@ def _named(kind: type[enum.StrEnum]) -> Enum:
 
 
 class Service(Base):
-    """A model endpoint by name; ``generation`` only grows and fences every write to the world."""
+    """A model endpoint by name; ``generation`` only grows and fences every write to the world.
+
+    ``held_by`` is the reconciler that acts on it now; ``renewals`` grows for as long as that one lives.
+    """
 
     __tablename__ = "services"
 
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     generation: Mapped[int] = mapped_column(Integer)
     stable_revision: Mapped[str | None] = mapped_column(ForeignKey("revisions.id"))
+    held_by: Mapped[str | None] = mapped_column(String(255))
+    renewals: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
 
 class Revision(Base):

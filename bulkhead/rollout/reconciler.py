@@ -1,7 +1,8 @@
 """The reconciler: makes the world match the ledger, one idempotent step at a time.
 
 It may be killed at any instruction and run in any number of processes: what it does next follows from the
-ledger and the world alone, the ledger moves by compare-and-swap, and every write carries the fence.
+ledger and the world alone, the ledger moves by compare-and-swap, and every write carries the fence. A lease on
+each service keeps the others from doing the same work; it is no part of what makes this safe.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from bulkhead.errors import BulkheadError, ConflictError, FencedError, NotFoundError, UnavailableError
+from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Isolation, Phase, Rollout, Service
 from bulkhead.rollout.plan import Plan, parse_plan
@@ -41,6 +43,7 @@ class Reconciler:
     Args:
         ledger: says what is wanted.
         world: is made to match.
+        leases: this reconciler's; it acts on the services that it holds.
         policies: how far failures are isolated, by service.
         clock: gives the time in UTC.
     """
@@ -49,33 +52,55 @@ class Reconciler:
         self,
         ledger: Ledger,
         world: World,
+        leases: Leases,
         policies: Mapping[str, ServicePorts] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._ledger, self._world, self._clock = ledger, world, clock
+        self._ledger, self._world, self._leases, self._clock = ledger, world, leases, clock
         self._policies = {} if policies is None else policies
         self._trial = Trial(ledger, world, clock)
         self._failed: dict[int, _Failed] = {}
 
+    @property
+    def unsure(self) -> bool:
+        """Whether a service's lease is held by a reconciler of which it is yet to be seen that it lives."""
+        return self._leases.unsure
+
     def run_once(self) -> bool:
-        """One pass over everything: repair what serves, then step each rollout until it has to wait.
+        """One pass over every service that no other reconciler holds: repair what serves, then step its rollout.
 
         Returns:
-            Whether a rollout is still in progress.
+            Whether a rollout is still in progress, of whichever service.
 
         Raises:
             UnavailableError: the ledger does not answer.
         """
-        for service in self._ledger.services():
-            self._tend(service)
-        stepped = [self._advance(rollout) for rollout in self._ledger.active_rollouts()]
+        services = self._ledger.services()
+        self._leases.hold(services)
+        for service in services:
+            if self._holds(service.name):
+                self._tend(service)
+        rollouts = self._ledger.active_rollouts()
+        stepped = [self._advance(one) if self._holds(one.service) else one for one in rollouts]
         self._settle_isolations()
         returning = [self._leave_isolated(isolation) for isolation in self._ledger.isolated()]
         return any(not rollout.phase.ended for rollout in stepped) or any(returning)
 
+    def close(self) -> None:
+        """Let go of every service, for another reconciler to take at once."""
+        try:
+            self._leases.release()
+        except UnavailableError as error:
+            log.warning("leases run out by themselves: %s", error)
+
+    def _holds(self, service: str) -> bool:
+        return service in self._leases.renew()
+
     def _settle_isolations(self) -> None:
         """Make the world show what is isolated and what was released."""
         for isolation in self._ledger.unsettled_isolations():
+            if not self._holds(self._ledger.revision(isolation.revision_id).service):
+                continue
             failed = self._failed.get(isolation.id)
             if failed is not None and self._clock() < failed.again_at:
                 continue  # a registry that is down would keep the rollouts waiting at every look
@@ -101,7 +126,7 @@ class Reconciler:
         """Return from a revision that is isolated, if it is the stable one; whether that was asked for just now."""
         revision = self._ledger.revision(isolation.revision_id)
         service = self._ledger.service(revision.service)
-        if service.stable_revision != revision.id:
+        if service.stable_revision != revision.id or not self._holds(service.name):
             return False
         if self._ledger.active_rollout(service.name) is not None:
             return False

@@ -95,7 +95,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, mlflow_uri: str) -> Iterator[Site]:
     ports = ServicePorts(port=free_port(), admin_port=free_port())
-    control = Control(Settings(home=tmp_path, mlflow_tracking_uri=mlflow_uri, services={"digits": ports}))
+    control = Control(Settings(home=tmp_path, mlflow_tracking_uri=mlflow_uri, services={"digits": ports}, lease_s=0.3))
     mlflow.set_tracking_uri(mlflow_uri)
     with mlflow.start_run():
         model_uri = mlflow.pyfunc.log_model(name="model", python_model=Echo(), pip_requirements=[]).model_uri

@@ -293,10 +293,11 @@ def test_a_zombie_reconciler_cannot_shift_traffic_back(stage: Stage) -> None:
     assert stage.now(rollout).phase is Phase.ROLLED_BACK
 
 
-def test_two_reconcilers_at_once_do_no_harm(stage: Stage) -> None:
+@pytest.mark.parametrize("lease_s", [5, 0], ids=["one holds the lease", "they take it from each other"])
+def test_two_reconcilers_at_once_do_no_harm(stage: Stage, lease_s: float) -> None:
     _stable(stage)
     rollout = _ask(stage, "new")
-    second = stage.another()
+    second = stage.another(lease_s)
     for _ in range(4):
         stage.clock.pass_by(6)
         stage.router.answer(rollout.revision_id, 100)
@@ -304,6 +305,31 @@ def test_two_reconcilers_at_once_do_no_harm(stage: Stage) -> None:
         second.run_once()
     assert stage.now(rollout).phase is Phase.PROMOTED
     assert len(stage.ledger.events(rollout.id, "promoted")) == 1
+
+
+def test_one_that_dies_is_replaced_when_its_lease_has_run_out(stage: Stage) -> None:
+    _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()  # and dies
+    second = stage.another()
+    stage.router.answer(rollout.revision_id, 100)
+    assert second.run_once()
+    assert second.unsure
+    stage.clock.pass_by(5)
+    second.run_once()
+    assert not second.unsure
+    assert stage.now(rollout).step > 0
+
+
+def test_one_that_ends_is_replaced_at_once(stage: Stage) -> None:
+    _stable(stage)
+    rollout = _ask(stage, "new")
+    stage.reconciler.run_once()
+    stage.reconciler.close()
+    stage.router.answer(rollout.revision_id, 100)
+    stage.clock.pass_by(6)
+    stage.another(lease_s=60).run_once()
+    assert stage.now(rollout).step > 0
 
 
 # The stable revision

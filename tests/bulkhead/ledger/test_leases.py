@@ -1,0 +1,91 @@
+"""Leases on services."""
+
+from collections.abc import Callable
+
+import pytest
+
+from bulkhead.ledger.leases import Leases
+from bulkhead.ledger.ledger import Ledger
+
+TTL_S = 6.0
+
+
+class Time:
+    """Seconds that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def lessee(ledger: Ledger, time: Time) -> Callable[[], Leases]:
+    for name in ("digits", "words"):
+        revision = {"id": f"{name}-1", "service": name, "model_name": name, "model_uri": "m", "image": "i"}
+        ledger.request_rollout({**revision, "serve": {}, "evidence": {}}, {}, key=name, owner="o", requested_by="test")
+    return lambda: Leases(ledger.engine, TTL_S, time)
+
+
+def test_the_first_gets_all_and_the_second_nothing(ledger: Ledger, lessee: Callable[[], Leases]) -> None:
+    first, second = lessee(), lessee()
+    assert first.hold(ledger.services()) == {"digits", "words"}
+    assert second.hold(ledger.services()) == set()
+    assert first.hold(ledger.services()) == {"digits", "words"}
+
+
+def test_of_two_that_read_the_same_one_gets_it(ledger: Ledger, lessee: Callable[[], Leases]) -> None:
+    first, second, read = lessee(), lessee(), ledger.services()
+    assert first.hold(read) == {"digits", "words"}
+    assert second.hold(read) == set()
+
+
+def test_a_holder_that_renews_keeps_it(ledger: Ledger, lessee: Callable[[], Leases], time: Time) -> None:
+    first, second = lessee(), lessee()
+    first.hold(ledger.services())
+    for _ in range(10):
+        assert second.hold(ledger.services()) == set()
+        time.now += TTL_S - 1
+        first.hold(ledger.services())
+    assert not second.unsure
+
+
+def test_a_holder_that_died_loses_it_and_finds_out(ledger: Ledger, lessee: Callable[[], Leases], time: Time) -> None:
+    first, second = lessee(), lessee()
+    first.hold(ledger.services())
+    time.now = 100  # however long ago: what counts is for how long the second has watched it
+    assert second.hold(ledger.services()) == set()
+    assert second.unsure
+    time.now += TTL_S - 0.1
+    assert second.hold(ledger.services()) == set()
+    time.now += 0.1
+    assert second.hold(ledger.services()) == {"digits", "words"}
+    assert not second.unsure
+    assert first.renew() == set()
+    assert first.hold(ledger.services()) == set()
+
+
+def test_what_is_released_is_free_at_once(ledger: Ledger, lessee: Callable[[], Leases]) -> None:
+    first, second = lessee(), lessee()
+    first.hold(ledger.services())
+    second.hold(ledger.services())
+    first.release()
+    assert second.hold(ledger.services()) == {"digits", "words"}
+    first.release()  # which is no longer its own
+    assert second.hold(ledger.services()) == {"digits", "words"}
+
+
+def test_it_is_renewed_no_more_often_than_it_needs(ledger: Ledger, lessee: Callable[[], Leases], time: Time) -> None:
+    leases = lessee()
+    leases.hold(ledger.services())
+    before = ledger.service("digits").renewals
+    for _ in range(60):
+        leases.hold(ledger.services())
+        time.now += TTL_S / 60
+    assert ledger.service("digits").renewals - before <= 3
