@@ -20,12 +20,13 @@ from bulkhead.rollout.plan import Plan, first_release
 from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.revision import RevisionSpec
-from bulkhead.rollout.workloads import LocalWorkloads
+from bulkhead.rollout.site import Site
 from bulkhead.rollout.world import World
 from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.rungs import DEFAULT, Rung
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from bulkhead.settings import Settings
+from bulkhead.workloads.local import LocalWorkloads
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +75,9 @@ class Control:
         """The reconciler."""
         self.load_credentials()
         env = {"MLFLOW_TRACKING_URI": self.settings.mlflow_tracking_uri}
-        workloads = LocalWorkloads(self.runtime, env, self.server_credentials())
+        site = Site(self.router, LocalWorkloads(self.runtime, env, self.server_credentials()), self.router)
         registry = MlflowRegistry(self.settings.mlflow_tracking_uri)
-        world = World(self.ledger, self.router, workloads, registry)
+        world = World(self.ledger, lambda _: site, registry)
         return Reconciler(self.ledger, world, Leases(self.ledger.engine, self.settings.lease_s), self.settings.services)
 
     def server_credentials(self) -> dict[str, tuple[str, str]]:

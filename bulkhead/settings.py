@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,23 +20,34 @@ _DEFAULT = Path("~/.bulkhead/config.yaml")
 _OVERRIDES = ("ledger_url", "mlflow_tracking_uri", "gpu_stand_ins")
 
 
-class ServicePorts(BaseModel):
-    """One service: where its Envoy listens, on loopback, and how far its failures are isolated.
+class ServicePolicy(BaseModel):
+    """What holds for a service wherever it runs.
 
     Attributes:
-        port: the service's TCP port.
-        admin_port: the admin interface's.
         isolation: rungs by the rule that took a rollout back (``invalid``, ``not-serving``, …), beyond weight 0; a rule
             that is not named isolates nothing: the revision may be released again.
         max_isolated: how many of its revisions may be isolated at once by anything but a person.
+        drift: what becomes of a change that somebody else made to its traffic or its stable server: ``repair`` records
+            it and writes what was wanted again; ``adopt`` records it and leaves it, until a rollout writes there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    port: int = Field(ge=1, le=65535)
-    admin_port: int = Field(ge=1, le=65535)
     isolation: Mapping[str, tuple[Rung, ...]] = Field(default_factory=dict)
     max_isolated: int = Field(5, ge=1)
+    drift: Literal["repair", "adopt"] = "repair"
+
+
+class ServicePorts(ServicePolicy):
+    """A service on this machine: where its Envoy listens, on loopback.
+
+    Attributes:
+        port: the service's TCP port.
+        admin_port: the admin interface's.
+    """
+
+    port: int = Field(ge=1, le=65535)
+    admin_port: int = Field(ge=1, le=65535)
 
 
 class Settings(BaseModel):

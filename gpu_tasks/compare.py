@@ -21,7 +21,10 @@ from typing import Any
 
 from gpu_tasks import predictions
 from gpu_tasks.entry import ConfigError, run
-from gpu_tasks.serve import Application, bind, respond
+from gpu_tasks.serve import LOOPBACK, Application, bind, respond
+
+Address = tuple[str, int]
+"""Host and TCP port."""
 
 BOUNDS_MS = (0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 30000.0)
 """Bounds of the latency histogram, in milliseconds: Envoy's own."""
@@ -55,10 +58,10 @@ class Side:
     """One of the two revisions, and what it did.
 
     Attributes:
-        port: TCP port on loopback.
+        address: host and TCP port.
     """
 
-    port: int
+    address: Address
     _tally: predictions.Tally = field(default_factory=predictions.Tally)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _requests: int = 0
@@ -107,7 +110,7 @@ class Side:
         return {**counts, "answers": self._tally.document()}
 
     def _send(self, request: Request) -> bytes | None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_TIMEOUT_S)
+        connection = http.client.HTTPConnection(*self.address, timeout=_TIMEOUT_S)
         try:
             connection.request(request.method, request.path, body=request.body, headers=dict(request.headers))
             answer = connection.getresponse()
@@ -123,12 +126,12 @@ class Comparer:
     """Answers requests twice, a few at a time.
 
     Args:
-        candidate: port of the revision on trial.
-        stable: port of the one that serves.
+        candidate: address of the revision on trial.
+        stable: address of the one that serves.
         workers: requests at a time.
     """
 
-    def __init__(self, candidate: int, stable: int, workers: int) -> None:
+    def __init__(self, candidate: Address, stable: Address, workers: int) -> None:
         self.candidate, self.stable = Side(candidate), Side(stable)
         self._waiting: Queue[Request] = Queue(_WAITING)
         self._dropped = 0
@@ -203,13 +206,13 @@ async def _request(scope: Any, receive: Any) -> Request:
     return Request(scope["method"], f"{path}?{query}" if query else path, headers, body)
 
 
-def serve(port: int, candidate: int, stable: int, workers: int) -> Mapping[str, Any]:
+def serve(here: Address, candidate: Address, stable: Address, workers: int) -> Mapping[str, Any]:
     """Compare until SIGTERM.
 
     Args:
-        port: TCP port on loopback to listen on.
-        candidate: port of the revision on trial.
-        stable: port of the one that serves.
+        here: address to listen on.
+        candidate: address of the revision on trial.
+        stable: address of the one that serves.
         workers: requests at a time.
 
     Returns:
@@ -220,7 +223,7 @@ def serve(port: int, candidate: int, stable: int, workers: int) -> Mapping[str, 
     """
     if workers < 1:
         raise ConfigError(f"workers = {workers}: give at least 1")
-    listener = bind(port)
+    listener = bind(here[1], here[0])
 
     import uvicorn
 
@@ -241,12 +244,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: arguments; the process' own by default.
     """
     parser = argparse.ArgumentParser(prog="gpu_tasks.compare")
-    parser.add_argument("--port", type=int, required=True, help="on loopback")
-    parser.add_argument("--candidate-port", type=int, required=True, help="of the revision on trial")
-    parser.add_argument("--stable-port", type=int, required=True, help="of the revision that serves")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default=LOOPBACK, help="address to listen on; in a cluster 0.0.0.0")
+    parser.add_argument("--candidate", type=_address, required=True, help="HOST:PORT of the revision on trial")
+    parser.add_argument("--stable", type=_address, required=True, help="HOST:PORT of the revision that serves")
     parser.add_argument("--workers", type=int, default=4, help="requests at a time")
     arguments = parser.parse_args(argv)
-    run(lambda: serve(arguments.port, arguments.candidate_port, arguments.stable_port, arguments.workers))
+    here = arguments.host, arguments.port
+    run(lambda: serve(here, arguments.candidate, arguments.stable, arguments.workers))
+
+
+def _address(text: str) -> Address:
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r}: give HOST:PORT")
+    return host, int(port)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from gpu_tasks.predictions import Tally, read
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI application."""
 
+LOOPBACK = "127.0.0.1"
+"""Where servers listen unless told otherwise: nobody else reaches them there."""
+
 _KEEP_ALIVE_S = 75
 """Longer than Envoy keeps an idle connection, so that the server is never the one to close it."""
 
@@ -27,19 +30,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="gpu_tasks.serve")
     parser.add_argument("--model-uri", required=True)
-    parser.add_argument("--port", type=int, required=True, help="on loopback")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default=LOOPBACK, help="address to listen on; in a cluster 0.0.0.0")
     arguments = parser.parse_args(argv)
-    run(lambda: serve(arguments.model_uri, arguments.port))
+    run(lambda: serve(arguments.model_uri, arguments.port, arguments.host))
 
 
-def serve(model_uri: str, port: int) -> Mapping[str, Any]:
+def serve(model_uri: str, port: int, host: str = LOOPBACK) -> Mapping[str, Any]:
     """Serve a model: ``/ping``, ``/version`` and ``/invocations``, as MLflow documents them, and ``/statistics``.
 
     The model answers its own input example before the port opens, so that no client meets a cold model.
 
     Args:
         model_uri: of a pyfunc model.
-        port: TCP port on loopback.
+        port: TCP port.
+        host: address to listen on.
 
     Returns:
         ``model_uri`` and ``port``, once it was told to stop.
@@ -47,7 +52,7 @@ def serve(model_uri: str, port: int) -> Mapping[str, Any]:
     Raises:
         ConfigError: the port is in use.
     """
-    listener = bind(port)
+    listener = bind(port, host)
 
     import mlflow
     import uvicorn
@@ -117,21 +122,22 @@ class _Counting:
                 self._tally.add(read(self._body))
 
 
-def bind(port: int) -> socket.socket:
-    """Listen on loopback.
+def bind(port: int, host: str = LOOPBACK) -> socket.socket:
+    """Listen.
 
     Args:
         port: TCP port.
+        host: address.
 
     Raises:
-        ConfigError: the port is in use.
+        ConfigError: the port is in use, or the address is not this machine's.
     """
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener.bind((host, port))
     except OSError as error:
-        raise ConfigError(f"port = {port}: in use ({error.strerror}); give another") from error
+        raise ConfigError(f"port = {port}: in use at {host} ({error.strerror}); give another") from error
     return listener
 
 

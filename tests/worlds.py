@@ -1,6 +1,6 @@
 """A world in memory for the reconciler's own tests: it keeps the fences that the real one keeps."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
@@ -8,15 +8,18 @@ from math import inf
 from bulkhead.errors import FencedError, NotFoundError, UnavailableError
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.tables import Revision, Rollout
+from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.metrics.counters import Counters
 from bulkhead.pods.status import Phase as PodPhase
 from bulkhead.pods.status import PodStatus
+from bulkhead.rollout.plan import RETURN, Plan
 from bulkhead.rollout.reconciler import Reconciler
-from bulkhead.rollout.workloads import Workload
+from bulkhead.rollout.site import Site
 from bulkhead.rollout.world import World
 from bulkhead.routers.base import Fence, Split
-from bulkhead.settings import ServicePorts
+from bulkhead.settings import ServicePolicy
+from bulkhead.workloads.base import Workload
+from tests.rollouts import revision
 
 
 class Clock:
@@ -52,10 +55,13 @@ class MemoryRouter:
         self.splits[service] = (fence, split)
         self.history.append(dict(split.weights))
 
-    def counters(self, service: str) -> Mapping[str, Counters]:
+    def editor(self, service: str) -> str:
+        return "the test"
+
+    def counters(self, service: str, revisions: Collection[str]) -> Mapping[str, Counters]:
         if not self.up:
             raise UnavailableError("the router is down")
-        return self.seen
+        return {name: self.seen.get(name, Counters()) for name in revisions}
 
     def answer(self, revision: str, requests: int, failures: int = 0, slow: int = 0, active: int = 0) -> None:
         """Count so many requests more."""
@@ -70,14 +76,34 @@ class MemoryRouter:
 
 @dataclass
 class MemoryWorkloads:
-    """Servers by revision. Attributes: ready (what a new server is), servers, launched (in order)."""
+    """Servers by revision.
+
+    Attributes: ready (what a new server is), servers, launched (in order), comparers, edited (what somebody
+    else changed, by revision), cut (off from the network), kept (for inspection).
+    """
 
     ready: bool = True
     servers: dict[str, PodStatus] = field(default_factory=dict)
     launched: list[str] = field(default_factory=list)
     comparers: dict[str, PodStatus] = field(default_factory=dict)
+    edited: dict[str, str] = field(default_factory=dict)
+    cut: set[str] = field(default_factory=set)
+    kept: list[str] = field(default_factory=list)
+
+    def drift(self, revision: Revision, generation: int) -> str | None:
+        return self.edited.get(revision.id)
+
+    def cut_off(self, revision_id: str) -> None:
+        self.cut.add(revision_id)
+
+    def reconnect(self, revision_id: str) -> None:
+        self.cut.discard(revision_id)
+
+    def let_go(self, revision_id: str) -> None:
+        self.kept.append(revision_id)
 
     def launch(self, revision: Revision, generation: int) -> None:
+        self.edited.pop(revision.id, None)
         if revision.id not in self.servers or self.servers[revision.id].ended:
             self.servers[revision.id] = PodStatus(PodPhase.RUNNING, ready=self.ready)
             self.launched.append(revision.id)
@@ -92,8 +118,8 @@ class MemoryWorkloads:
     def evidence(self, revision_id: str) -> dict[str, str]:
         return {"server.log": "its last words"} if revision_id in self.servers else {}
 
-    def launch_comparer(self, revision_id: str, service: str, port: int, stable_port: int, generation: int) -> None:
-        self.comparers.setdefault(revision_id, PodStatus(PodPhase.RUNNING, ready=self.ready))
+    def launch_comparer(self, service: str, candidate: str, stable: str, generation: int) -> None:
+        self.comparers.setdefault(candidate, PodStatus(PodPhase.RUNNING, ready=self.ready))
 
     def find_comparer(self, revision_id: str) -> Workload | None:
         status = self.comparers.get(revision_id)
@@ -156,14 +182,27 @@ class Stage:
         self.clock = Clock()
         self.ledger = Ledger(url, self.clock)
         self.router, self.workloads, self.registry = MemoryRouter(), MemoryWorkloads(), MemoryRegistry()
-        self.policies: dict[str, ServicePorts] = {}
+        self.policies: dict[str, ServicePolicy] = {}
+        self.site = Site(self.router, self.workloads, self.router)
         self.reconciler = self.another()
 
     def another(self, lease_s: float = 5) -> Reconciler:
         """A second reconciler over the same world."""
-        world = World(self.ledger, self.router, self.workloads, self.registry)  # type: ignore[arg-type]
+        world = World(self.ledger, lambda _: self.site, self.registry)
         leases = Leases(self.ledger.engine, lease_s, lambda: self.clock.now.timestamp())
         return Reconciler(self.ledger, world, leases, self.policies, self.clock)
+
+    def ask(self, name: str, plan: Plan) -> Rollout:
+        """Ask for a revision to be rolled out."""
+        columns, document = revision(name).columns(), plan.model_dump(mode="json")
+        return self.ledger.request_rollout(columns, document, key=name, owner=f"run of {name}", requested_by="a test")
+
+    def stable(self, name: str = "old") -> str:
+        """Make a revision the stable one; its id."""
+        rollout = self.ask(name, RETURN)
+        assert self.reconciler.run_once() is False
+        assert self.now(rollout).phase is Phase.PROMOTED
+        return rollout.revision_id
 
     def now(self, rollout: Rollout) -> Rollout:
         return self.ledger.rollout(rollout.id)

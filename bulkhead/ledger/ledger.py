@@ -308,6 +308,17 @@ class Ledger(Approvals):
         with self._writing() as session:
             self._event(session, rollout, kind, data)
 
+    def record(self, service: str, kind: str, data: Mapping[str, Any]) -> None:
+        """Append an event of a service outside its rollouts.
+
+        Args:
+            service: by name.
+            kind: of the event.
+            data: what JSON can hold.
+        """
+        with self._writing() as session:
+            session.add(Event(at=self._clock(), service=service, kind=kind, data=dict(data)))
+
     # Inside a transaction
 
     def _take_back(self, session: Session, chosen: ColumnElement[bool], reason: str, by: str) -> list[Rollout]:

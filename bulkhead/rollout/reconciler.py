@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from bulkhead.errors import BulkheadError, ConflictError, FencedError, NotFoundError, UnavailableError
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.tables import Isolation, Phase, Rollout, Service
+from bulkhead.ledger.tables import Isolation, Phase, Rollout
+from bulkhead.rollout.keeper import Keeper, back_off
 from bulkhead.rollout.plan import Plan, parse_plan
 from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.trial import Trial
 from bulkhead.rollout.world import World
-from bulkhead.settings import ServicePorts
+from bulkhead.settings import ServicePolicy
 
 log = logging.getLogger(__name__)
-
-_CALM = timedelta(minutes=10)
-"""After so long without a repair, a service's next one is its first again."""
-
-_LONGEST_WAIT = timedelta(seconds=60)
 
 
 class _Failed(NamedTuple):
@@ -44,7 +40,7 @@ class Reconciler:
         ledger: says what is wanted.
         world: is made to match.
         leases: this reconciler's; it acts on the services that it holds.
-        policies: how far failures are isolated, by service.
+        policies: how far failures are isolated, and what becomes of others' changes, by service.
         clock: gives the time in UTC.
     """
 
@@ -53,12 +49,13 @@ class Reconciler:
         ledger: Ledger,
         world: World,
         leases: Leases,
-        policies: Mapping[str, ServicePorts] | None = None,
+        policies: Mapping[str, ServicePolicy] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ledger, self._world, self._leases, self._clock = ledger, world, leases, clock
-        self._policies = {} if policies is None else policies
+        self._policies: Mapping[str, ServicePolicy] = {} if policies is None else policies
         self._trial = Trial(ledger, world, clock)
+        self._keeper = Keeper(ledger, world, self._policies, clock)
         self._failed: dict[int, _Failed] = {}
 
     @property
@@ -77,9 +74,10 @@ class Reconciler:
         """
         services = self._ledger.services()
         self._leases.hold(services)
+        going = {rollout.service: rollout for rollout in self._ledger.active_rollouts()}
         for service in services:
             if self._holds(service.name):
-                self._tend(service)
+                self._keeper.tend(service, going.get(service.name))
         rollouts = self._ledger.active_rollouts()
         stepped = [self._advance(one) if self._holds(one.service) else one for one in rollouts]
         self._settle_isolations()
@@ -108,7 +106,7 @@ class Reconciler:
                 self._settle(isolation)
             except BulkheadError as error:
                 tries = failed.tries + 1 if failed else 1
-                self._failed[isolation.id] = _Failed(tries, self._clock() + _back_off(tries))
+                self._failed[isolation.id] = _Failed(tries, self._clock() + back_off(tries))
                 if tries == 1:  # once, not at every look
                     log.warning("isolation of %s (%s): %s", isolation.revision_id, isolation.rung, error)
             else:
@@ -246,35 +244,5 @@ class Reconciler:
             return None
         return self._ledger.turn_round(rollout, text, {"rule": "error"})
 
-    def _tend(self, service: Service) -> None:
-        """Keep the stable revision serving, whatever else goes on."""
-        if service.stable_revision is None:
-            return
-        try:
-            workload = self._world.workloads.find(service.stable_revision)
-            if workload is None or workload.status.ended:
-                if self._may_repair(service):
-                    why = f"server of stable revision {service.stable_revision} ended"
-                    log.warning("%s: starting it again", why)
-                    generation = self._ledger.new_generation(service.name, why)
-                    self._world.repair(self._ledger.revision(service.stable_revision), generation)
-            elif workload.status.ready:
-                self._world.repoint(service.name, service.stable_revision, service.generation)
-        except BulkheadError as error:
-            log.warning("service %s: %s", service.name, error)
-
-    def _may_repair(self, service: Service) -> bool:
-        """Whether a dead server may be started again now: at once, then after 1 s, 2 s, 4 s … up to a minute."""
-        now = self._clock()
-        repairs = self._ledger.events(kind="repair", service=service.name, since=now - _CALM)
-        if not repairs:
-            return True
-        return now - repairs[-1].at >= _back_off(len(repairs) - 1)
-
     def _age(self, at: datetime) -> float:
         return (self._clock() - at).total_seconds()
-
-
-def _back_off(tries: int) -> timedelta:
-    """1 s, 2 s, 4 s … up to a minute."""
-    return min(_LONGEST_WAIT, timedelta(seconds=2 ** min(tries, 10)))

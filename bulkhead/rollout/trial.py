@@ -76,7 +76,7 @@ class Trial:
             rollout: as it was read.
             plan: its plan.
         """
-        workload = self.world.candidate(rollout)
+        workload = self.world.server(rollout.service, rollout.revision_id)
         if workload is None or workload.status.ended:
             why = workload.status.failure if workload else None
             detail = f"{why.failure_class}: {why.message}" if why else "its pod is gone"
@@ -190,7 +190,7 @@ class Trial:
 
     def _not_serving(self, rollout: Rollout) -> Rollout | None:
         """Hard failures bypass statistics."""
-        workload = self.world.candidate(rollout)
+        workload = self.world.server(rollout.service, rollout.revision_id)
         if workload is not None and not workload.status.ended:
             return None
         why = workload.status.message if workload else "its pod is gone"

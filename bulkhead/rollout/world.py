@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,9 +14,10 @@ from bulkhead.ledger.tables import Isolation, Revision, Rollout
 from bulkhead.metrics.counters import Answers, Counters
 from bulkhead.metrics.http_json import read_counters
 from bulkhead.rollout.plan import Step
-from bulkhead.rollout.workloads import STATISTICS, LocalWorkloads, Workload
-from bulkhead.routers.base import Fence, Mirror, Pin, Router, Split
+from bulkhead.rollout.site import Site
+from bulkhead.routers.base import Fence, Mirror, Pin, Split
 from bulkhead.rungs import Rung
+from bulkhead.workloads.base import STATISTICS, Workload, Workloads
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +53,12 @@ class World:
 
     Attributes:
         ledger: read here for revisions; the only write is a revision's model version.
-        router: splits the traffic.
-        workloads: serve the revisions.
+        site: where a service runs, by its name.
         registry: holds the models.
     """
 
     ledger: Ledger
-    router: Router
-    workloads: LocalWorkloads
+    site: Callable[[str], Site]
     registry: Registry
 
     def register(self, rollout: Rollout) -> None:
@@ -81,15 +80,17 @@ class World:
         Args:
             rollout: whose candidate.
         """
-        self.workloads.launch(self.ledger.revision(rollout.revision_id), rollout.generation)
+        revision = self.ledger.revision(rollout.revision_id)
+        self.site(rollout.service).workloads.launch(revision, rollout.generation)
 
-    def candidate(self, rollout: Rollout) -> Workload | None:
-        """The candidate's server.
+    def server(self, service: str, revision_id: str) -> Workload | None:
+        """A revision's server, or None if there is none.
 
         Args:
-            rollout: whose candidate.
+            service: by name.
+            revision_id: of the revision.
         """
-        return self.workloads.find(rollout.revision_id)
+        return self.site(service).workloads.find(revision_id)
 
     def prepare(self, rollout: Rollout, step: Step) -> bool:
         """Have ready what a step needs beside the two servers: for a mirror, whoever compares the answers.
@@ -106,33 +107,45 @@ class World:
         """
         if not step.mirror or rollout.stable_id is None:
             return True
-        ports = self._port(rollout.revision_id), self._port(rollout.stable_id)
-        self.workloads.launch_comparer(rollout.revision_id, rollout.service, *ports, rollout.generation)
-        comparer = self.workloads.find_comparer(rollout.revision_id)
+        workloads = self.site(rollout.service).workloads
+        workloads.launch_comparer(rollout.service, rollout.revision_id, rollout.stable_id, rollout.generation)
+        comparer = workloads.find_comparer(rollout.revision_id)
         if comparer is None or comparer.status.ended:
             why = comparer.status.message if comparer else "its pod is gone"
             raise UnavailableError(f"whoever compares the answers of {rollout.revision_id} ended: {why}")
         return comparer.status.ready
+
+    def split(self, rollout: Rollout, step: Step) -> Split:
+        """What a step shows the candidate, and what is left to the stable revision.
+
+        Args:
+            rollout: whose.
+            step: of its plan. A service without a stable revision has no rest to give.
+
+        Raises:
+            UnavailableError: one of the two has no server.
+        """
+        weights = {rollout.revision_id: step.weight, rollout.stable_id: 100 - step.weight}
+        if rollout.stable_id is None:
+            weights = {rollout.revision_id: 100}
+        pin = Pin(rollout.revision_id, step.headers) if step.headers else None
+        names = [name for name in (rollout.revision_id, rollout.stable_id) if name]
+        comparer = self.site(rollout.service).workloads.find_comparer(rollout.revision_id) if step.mirror else None
+        mirror = Mirror(rollout.revision_id, comparer.port, step.mirror) if comparer else None
+        shares = {name: share for name, share in weights.items() if name and share}
+        return Split({name: self._port(rollout.service, name) for name in names}, shares, pin, mirror)
 
     def show(self, rollout: Rollout, step: Step) -> None:
         """Show the candidate what a step says, and give the stable revision the rest.
 
         Args:
             rollout: whose.
-            step: of its plan. A service without a stable revision has no rest to give.
+            step: of its plan.
         """
-        weights = {rollout.revision_id: step.weight, rollout.stable_id: 100 - step.weight}
-        if rollout.stable_id is None:
-            weights = {rollout.revision_id: 100}
-        pin = Pin(rollout.revision_id, step.headers) if step.headers else None
-        names = {rollout.revision_id, rollout.stable_id} - {None}
-        comparer = self.workloads.find_comparer(rollout.revision_id) if step.mirror else None
-        mirror = Mirror(comparer.port, step.mirror) if comparer else None
-        shares = {name: share for name, share in weights.items() if name and share}
-        endpoints = {name: self._port(name) for name in names if name}
-        self.router.apply(rollout.service, Split(endpoints, shares, pin, mirror), _fence(rollout))
-        if mirror is None:
-            self.workloads.stop_comparer(rollout.revision_id, rollout.generation)
+        site, split = self.site(rollout.service), self.split(rollout, step)
+        site.router.apply(rollout.service, split, _fence(rollout))
+        if split.mirror is None:
+            site.workloads.stop_comparer(rollout.revision_id, rollout.generation)
 
     def restore(self, rollout: Rollout) -> None:
         """Give all traffic to the stable revision; the candidate keeps its endpoint until it is drained.
@@ -140,12 +153,12 @@ class World:
         Args:
             rollout: whose.
         """
-        stable = rollout.stable_id
-        endpoints = {stable: self._port(stable)} if stable else {}
-        _, before = self.router.read(rollout.service)
+        stable, router = rollout.stable_id, self.site(rollout.service).router
+        endpoints = {stable: self._port(rollout.service, stable)} if stable else {}
+        _, before = router.read(rollout.service)
         if rollout.revision_id in before.endpoints:
             endpoints.setdefault(rollout.revision_id, before.endpoints[rollout.revision_id])
-        self.router.apply(rollout.service, Split(endpoints, {stable: 100} if stable else {}), _fence(rollout))
+        router.apply(rollout.service, Split(endpoints, {stable: 100} if stable else {}), _fence(rollout))
 
     def forget(self, rollout: Rollout, revision_id: str) -> None:
         """Take a revision without traffic out of the router and stop its server.
@@ -157,17 +170,18 @@ class World:
         Raises:
             UnavailableError: it still has traffic.
         """
-        _, before = self.router.read(rollout.service)
+        site = self.site(rollout.service)
+        _, before = site.router.read(rollout.service)
         if before.weights.get(revision_id) or (before.pin is not None and before.pin.revision == revision_id):
             raise UnavailableError(f"revision {revision_id} still has traffic of service {rollout.service}")
         if revision_id in before.endpoints:
             endpoints = {name: port for name, port in before.endpoints.items() if name != revision_id}
-            self.router.apply(rollout.service, replace(before, endpoints=endpoints), _fence(rollout))
+            site.router.apply(rollout.service, replace(before, endpoints=endpoints), _fence(rollout))
         kept = [one for one in self.ledger.isolations(revision_id) if one.rung is Rung.POD and not one.applied_at]
         if kept:
             raise UnavailableError(f"the evidence of revision {revision_id} is yet to be taken")
-        self.workloads.stop_comparer(revision_id, rollout.generation)
-        self.workloads.stop(revision_id, rollout.generation)
+        site.workloads.stop_comparer(revision_id, rollout.generation)
+        site.workloads.stop(revision_id, rollout.generation)
 
     def counters(self, rollout: Rollout, step: Step | None = None) -> dict[str, Counters]:
         """Cumulative numbers of the candidate and the stable revision; a revision unseen so far has zeros.
@@ -180,29 +194,17 @@ class World:
         Raises:
             UnavailableError: whoever counts does not answer.
         """
-        candidate, stable = rollout.revision_id, rollout.stable_id
+        candidate, stable, site = rollout.revision_id, rollout.stable_id, self.site(rollout.service)
         if step is not None and step.mirror and stable is not None:
-            comparer = self.workloads.find_comparer(candidate)
+            comparer = site.workloads.find_comparer(candidate)
             if comparer is None:
                 raise UnavailableError(f"nobody compares the answers of {candidate} with those of {stable}")
             found = read_counters(comparer.url(STATISTICS), "candidate", "stable")
             return {candidate: found["candidate"], stable: found["stable"]}
-        seen = self.router.counters(rollout.service)
-        known = {name: seen.get(name, Counters()) for name in (candidate, stable) if name}
+        known = site.metrics.counters(rollout.service, [name for name in (candidate, stable) if name])
         if step is None:
-            return known
-        return {name: replace(one, answers=self._answers(name)) for name, one in known.items()}
-
-    def _answers(self, revision_id: str) -> Answers | None:
-        """What a revision's server says of its answers. It may be down or busy: then that alone is unknown."""
-        workload = self.workloads.find(revision_id)
-        if workload is None or workload.statistics is None:
-            return Answers()
-        try:
-            return read_counters(workload.url(workload.statistics), "model")["model"].answers
-        except UnavailableError as error:
-            log.info("revision %s: %s", revision_id, error)
-            return None
+            return dict(known)
+        return {name: replace(one, answers=_answers(site.workloads, name)) for name, one in known.items()}
 
     def point_alias(self, rollout: Rollout, revision_id: str | None) -> None:
         """Have the champion alias name a revision's model version.
@@ -229,17 +231,21 @@ class World:
             Whether it does; if not, there is something to wait for.
         """
         revision = self.ledger.revision(isolation.revision_id)
+        workloads = self.site(revision.service).workloads
         match isolation.rung:
             case Rung.TRAFFIC:
                 return revision.id not in self.ledger.serving()
+            case Rung.NETWORK:
+                if revision.id in self.ledger.serving():
+                    return False  # its clients would meet a closed door
+                workloads.cut_off(revision.id)
             case Rung.MODEL:
                 model = (revision.model_uri, revision.model_name, revision.model_version)
                 self.registry.forbid(*model, isolation.reason)
             case Rung.POD:
-                found = self.workloads.evidence(revision.id)
+                found = workloads.evidence(revision.id)
                 self.registry.keep(f"{revision.id}-{isolation.id}", {**found, **self._history(revision)})
-            case Rung.NETWORK:
-                raise UnavailableError("processes of one machine share its network: release this isolation")
+                workloads.let_go(revision.id)
         return True
 
     def release(self, isolation: Isolation) -> None:
@@ -251,6 +257,8 @@ class World:
         revision = self.ledger.revision(isolation.revision_id)
         if isolation.rung is Rung.MODEL:
             self.registry.allow(revision.model_uri, revision.model_name, revision.model_version)
+        elif isolation.rung is Rung.NETWORK:
+            self.site(revision.service).workloads.reconnect(revision.id)
 
     def _history(self, revision: Revision) -> dict[str, str]:
         """What the ledger knows of a revision: the numbers of each of its rollouts, and why each was decided."""
@@ -265,13 +273,13 @@ class World:
         return {"rollouts.json": json.dumps(found, indent=1, default=str)}
 
     def repair(self, revision: Revision, generation: int) -> None:
-        """Start a dead server again and point the router at its new port.
+        """Have a server again where it is dead, gone, or was changed by somebody else.
 
         Args:
             revision: whose server.
-            generation: a new one of the service.
+            generation: of the service.
         """
-        self.workloads.launch(revision, generation)
+        self.site(revision.service).workloads.launch(revision, generation)
 
     def repoint(self, service: str, revision_id: str, generation: int) -> bool:
         """Correct the router where a server has moved to another port.
@@ -284,19 +292,69 @@ class World:
         Returns:
             Whether anything had to be changed.
         """
-        workload = self.workloads.find(revision_id)
-        fence, split = self.router.read(service)
+        workload, router = self.server(service, revision_id), self.site(service).router
+        fence, split = router.read(service)
         if workload is None or not workload.status.ready or split.endpoints.get(revision_id) in (None, workload.port):
             return False
         endpoints = {**split.endpoints, revision_id: workload.port}
-        self.router.apply(service, replace(split, endpoints=endpoints), Fence(generation, fence.sequence))
+        router.apply(service, replace(split, endpoints=endpoints), Fence(generation, fence.sequence))
         return True
 
-    def _port(self, revision_id: str) -> int:
-        workload = self.workloads.find(revision_id)
+    def misrouted(self, service: str, wanted: Split) -> str | None:
+        """What somebody else has made of a service's traffic, in words; None where it is as it was written.
+
+        Args:
+            service: by name.
+            wanted: what was written.
+        """
+        router = self.site(service).router
+        _, found = router.read(service)
+        if found.routes_as(wanted):
+            return None
+        return f"traffic is {found} instead of {wanted}, changed by {router.editor(service)}"
+
+    def reroute(self, service: str, wanted: Split, generation: int) -> None:
+        """Write a service's traffic again; whatever else the router knows, it goes on to know.
+
+        Args:
+            service: by name.
+            wanted: split.
+            generation: of the service.
+        """
+        router = self.site(service).router
+        fence, found = router.read(service)
+        endpoints = {**found.endpoints, **wanted.endpoints}
+        router.apply(service, replace(wanted, endpoints=endpoints), Fence(generation, fence.sequence))
+
+    def stable_split(self, service: str, revision_id: str) -> Split:
+        """All traffic to one revision.
+
+        Args:
+            service: by name.
+            revision_id: that has it.
+
+        Raises:
+            UnavailableError: it has no server.
+        """
+        return Split({revision_id: self._port(service, revision_id)}, {revision_id: 100})
+
+    def _port(self, service: str, revision_id: str) -> int:
+        workload = self.server(service, revision_id)
         if workload is None:
             raise UnavailableError(f"revision {revision_id} has no server")
         return workload.port
+
+
+def _answers(workloads: Workloads, revision_id: str) -> Answers | None:
+    """What a revision's server says of its answers. It may be down or busy: then that alone is unknown."""
+    workload = workloads.find(revision_id)
+    if workload is None or workload.statistics is None:
+        return Answers()
+    try:
+        return read_counters(workload.url(workload.statistics), "model")["model"].answers
+    except UnavailableError as error:
+        log.info("revision %s: %s", revision_id, error)
+        return None
 
 
 def _fence(rollout: Rollout) -> Fence:

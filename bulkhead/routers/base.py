@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from bulkhead.metrics.counters import Counters
-
 
 class Fence(NamedTuple):
     """Orders all writes to a service's traffic; compares as a tuple.
@@ -39,10 +37,12 @@ class Mirror:
     """Requests of which a copy goes elsewhere; its answer reaches no client.
 
     Attributes:
-        port: TCP port on loopback that gets the copies.
+        revision: the candidate that they are for; the copies go to whoever compares its answers.
+        port: TCP port of that one.
         percent: of the requests.
     """
 
+    revision: str
     port: int
     percent: int
 
@@ -52,7 +52,8 @@ class Split:
     """A service's traffic.
 
     Attributes:
-        endpoints: TCP port on loopback by revision: every revision that the router knows.
+        endpoints: TCP port by revision: every revision that the router knows. On this machine it is a port of
+            loopback, in a cluster one of the revision's Service.
         weights: percent by revision; those named sum to 100, or none is named and the service answers 503.
         pin: requests that go to one revision whatever the weights, or None.
         mirror: where copies of requests go, or None.
@@ -62,6 +63,26 @@ class Split:
     weights: Mapping[str, int] = field(default_factory=dict)
     pin: Pin | None = None
     mirror: Mirror | None = None
+
+    def routes_as(self, other: Split) -> bool:
+        """Whether requests go the same ways, whatever other revisions are known.
+
+        Args:
+            other: split.
+        """
+        return self._ways() == other._ways()
+
+    def _ways(self) -> object:
+        return {name: weight for name, weight in self.weights.items() if weight}, self.pin, self.mirror
+
+    def __str__(self) -> str:
+        """For people."""
+        parts = [f"{weight} % to {name}" for name, weight in self.weights.items() if weight] or ["nobody serves"]
+        if self.pin is not None:
+            parts.append(f"{dict(self.pin.headers)} to {self.pin.revision}")
+        if self.mirror is not None:
+            parts.append(f"{self.mirror.percent} % mirrored for {self.mirror.revision}")
+        return ", ".join(parts)
 
 
 class Router(Protocol):
@@ -88,12 +109,9 @@ class Router(Protocol):
                 taken up when it comes back.
         """
 
-    def counters(self, service: str) -> Mapping[str, Counters]:
-        """Cumulative numbers by revision.
+    def editor(self, service: str) -> str:
+        """Who may have changed a service's split beside this project, for people.
 
         Args:
             service: by name.
-
-        Raises:
-            UnavailableError: the router does not answer.
         """

@@ -149,4 +149,5 @@ class ServingTrigger(LookingTrigger):
 
 
 def _read(control: Control, service: str) -> Served:
-    return Served(datetime.now(UTC), dict(control.router.counters(service)), control.ledger.serving())
+    serving = control.ledger.serving()
+    return Served(datetime.now(UTC), dict(control.router.counters(service, serving)), serving)

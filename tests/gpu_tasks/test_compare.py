@@ -29,7 +29,7 @@ def backend() -> Iterator[Any]:
 
 
 def _compare(candidate: int, stable: int, requests: int = 10) -> tuple[Counters, Counters]:
-    comparer = Comparer(candidate, stable, workers=1)
+    comparer = Comparer(("127.0.0.1", candidate), ("127.0.0.1", stable), workers=1)
     for _ in range(requests):
         comparer.compare(ASK)
     document = comparer.document()
@@ -69,14 +69,14 @@ def test_an_answer_that_is_not_usable_is_counted_as_such(backend: Any) -> None:
 
 
 def test_what_cannot_be_answered_in_time_is_dropped_and_counted() -> None:
-    comparer = Comparer(free_port(), free_port(), workers=0)
+    comparer = Comparer(("127.0.0.1", free_port()), ("127.0.0.1", free_port()), workers=0)
     for _ in range(300):
         comparer.take(ASK)
     assert comparer.document()["dropped"] == 300 - 256
 
 
 def test_a_request_is_taken_whole_with_its_query_and_its_own_headers() -> None:
-    comparer = Comparer(free_port(), free_port(), workers=0)
+    comparer = Comparer(("127.0.0.1", free_port()), ("127.0.0.1", free_port()), workers=0)
     scope = {
         "type": "http",
         "method": "POST",
@@ -101,4 +101,4 @@ def test_a_request_is_taken_whole_with_its_query_and_its_own_headers() -> None:
 
 def test_without_a_worker_it_does_not_start() -> None:
     with pytest.raises(ConfigError, match="workers = 0: give at least 1"):
-        serve(free_port(), 1, 2, 0)
+        serve(("127.0.0.1", free_port()), ("127.0.0.1", 1), ("127.0.0.1", 2), 0)

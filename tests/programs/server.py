@@ -1,7 +1,9 @@
-"""``python server.py PORT STATUS``: answers every request with that status, /ping with 200."""
+"""``python server.py PORT STATUS [BODY]``: answers every request with that status and body, /ping with 200."""
 
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+BODY = "".join(sys.argv[3:]).encode()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -9,9 +11,13 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1
 
     def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(200 if self.path == "/ping" else int(sys.argv[2]))
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(BODY)))
         self.end_headers()
+        self.wfile.write(BODY)
+
+    do_POST = do_GET
 
     def log_message(self, *_: object) -> None:
         return

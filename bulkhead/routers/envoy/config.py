@@ -7,6 +7,7 @@ its "Dynamic from filesystem" guide: a file is read again when it is *moved* int
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def routes(service: str, split: Split, fence: Fence) -> dict[str, Any]:
                     "weights": dict(split.weights),
                     "endpoints": dict(split.endpoints),
                     "pin": {"revision": split.pin.revision, "headers": dict(split.pin.headers)} if split.pin else {},
-                    "mirror": {"port": split.mirror.port, "percent": split.mirror.percent} if split.mirror else {},
+                    "mirror": asdict(split.mirror) if split.mirror else {},
                 }
             }
         },
@@ -158,8 +159,12 @@ def parse_routes(document: Mapping[str, Any]) -> tuple[Fence, Split]:
         {name: int(port) for name, port in data["endpoints"].items()},
         {name: int(weight) for name, weight in data["weights"].items()},
         Pin(str(pin["revision"]), dict(pin["headers"])) if (pin := data.get("pin")) else None,
-        Mirror(int(mirror["port"]), int(mirror["percent"])) if (mirror := data.get("mirror")) else None,
+        _mirror(mirror) if (mirror := data.get("mirror")) else None,
     )
+
+
+def _mirror(data: Mapping[str, Any]) -> Mirror:
+    return Mirror(str(data["revision"]), int(data["port"]), int(data["percent"]))
 
 
 def version(fence: Fence) -> str:

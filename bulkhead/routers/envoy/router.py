@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -116,13 +116,23 @@ class EnvoyRouter:
             if set(union.endpoints) != set(split.endpoints):
                 write_json(folder / "cds.json", config.clusters(split, fence))
 
-    def counters(self, service: str) -> Mapping[str, Counters]:
-        """See ``Router.counters``.
+    def editor(self, service: str) -> str:
+        """See ``Router.editor``.
 
         Args:
             service: by name.
         """
-        return admin.counters(self.ports(service).admin_port)
+        return f"whoever writes to {self._folder(service)}"
+
+    def counters(self, service: str, revisions: Collection[str]) -> Mapping[str, Counters]:
+        """See ``Metrics.counters``.
+
+        Args:
+            service: by name.
+            revisions: that are wanted.
+        """
+        seen = admin.counters(self.ports(service).admin_port)
+        return {name: seen.get(name, Counters()) for name in revisions}
 
     def _confirm(self, service: str, fence: Fence, *, clusters: set[str], routes: bool) -> None:
         port, wanted = self.ports(service).admin_port, config.version(fence)

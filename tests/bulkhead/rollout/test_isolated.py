@@ -4,11 +4,10 @@ import pytest
 
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout
-from bulkhead.rollout.plan import RETURN, Plan
+from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.returning import request_return
 from bulkhead.rungs import Rung
 from bulkhead.settings import ServicePorts
-from tests.rollouts import revision
 from tests.worlds import Stage
 
 PLAN = Plan(steps=(10, 100), step_s=5, min_requests=20)
@@ -17,18 +16,6 @@ PLAN = Plan(steps=(10, 100), step_s=5, min_requests=20)
 @pytest.fixture
 def stage(sqlite_url: str) -> Stage:
     return Stage(sqlite_url)
-
-
-def _ask(stage: Stage, name: str, plan: Plan) -> Rollout:
-    data = plan.model_dump(mode="json")
-    return stage.ledger.request_rollout(revision(name).columns(), data, key=name, owner=name, requested_by="a test")
-
-
-def _stable(stage: Stage, name: str) -> str:
-    rollout = _ask(stage, name, RETURN)
-    stage.reconciler.run_once()
-    assert stage.now(rollout).phase is Phase.PROMOTED
-    return rollout.revision_id
 
 
 def _isolate(stage: Stage, revision_id: str) -> None:
@@ -45,8 +32,8 @@ def _settle(stage: Stage) -> None:
 
 
 def test_a_candidate_that_is_isolated_loses_its_traffic(stage: Stage) -> None:
-    old = _stable(stage, "old")
-    rollout = _ask(stage, "new", PLAN)
+    old = stage.stable("old")
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     assert stage.weights[rollout.revision_id] == 10
     _isolate(stage, rollout.revision_id)
@@ -56,7 +43,7 @@ def test_a_candidate_that_is_isolated_loses_its_traffic(stage: Stage) -> None:
 
 
 def test_a_stable_revision_that_is_isolated_gives_way_to_the_one_before(stage: Stage) -> None:
-    old, new = _stable(stage, "old"), _stable(stage, "new")
+    old, new = stage.stable("old"), stage.stable("new")
     _isolate(stage, new)
     _settle(stage)
     assert stage.weights == {old: 100}
@@ -66,7 +53,7 @@ def test_a_stable_revision_that_is_isolated_gives_way_to_the_one_before(stage: S
 
 
 def test_it_goes_past_every_one_that_is_isolated(stage: Stage) -> None:
-    oldest, old, new = (_stable(stage, name) for name in ("oldest", "old", "new"))
+    oldest, old, new = (stage.stable(name) for name in ("oldest", "old", "new"))
     _isolate(stage, old)
     _isolate(stage, new)
     _settle(stage)
@@ -76,7 +63,7 @@ def test_it_goes_past_every_one_that_is_isolated(stage: Stage) -> None:
 def test_where_nothing_is_left_the_stable_one_goes_on_serving_and_it_is_said(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    only = _stable(stage, "only")
+    only = stage.stable("only")
     _isolate(stage, only)
     _settle(stage)
     assert stage.weights == {only: 100}
@@ -84,7 +71,7 @@ def test_where_nothing_is_left_the_stable_one_goes_on_serving_and_it_is_said(
 
 
 def test_an_earlier_revision_is_given_the_traffic_again(stage: Stage) -> None:
-    old, new = _stable(stage, "old"), _stable(stage, "new")
+    old, new = stage.stable("old"), stage.stable("new")
     assert stage.weights == {new: 100}
     request_return(stage.ledger, old, key="k", requested_by="a test")
     _settle(stage)
@@ -95,8 +82,8 @@ def test_an_earlier_revision_is_given_the_traffic_again(stage: Stage) -> None:
 
 
 def test_its_model_is_tagged_and_its_traffic_gone_before_that_is_written(stage: Stage) -> None:
-    _stable(stage, "old")
-    rollout = _ask(stage, "new", PLAN)
+    stage.stable("old")
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     _isolate(stage, rollout.revision_id)
     assert _shown(stage, rollout.revision_id) == {"traffic": False, "model": False}
@@ -113,8 +100,8 @@ def test_its_model_is_tagged_and_its_traffic_gone_before_that_is_written(stage: 
 def test_a_registry_that_is_away_keeps_nobody_from_their_traffic_and_is_tried_again(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    old = _stable(stage, "old")
-    rollout = _ask(stage, "new", PLAN)
+    old = stage.stable("old")
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.registry.broken = UnavailableError("MLflow is away")
     _isolate(stage, rollout.revision_id)
@@ -131,7 +118,7 @@ def test_a_registry_that_is_away_keeps_nobody_from_their_traffic_and_is_tried_ag
 
 
 def test_a_registry_that_is_away_is_not_asked_at_every_look(stage: Stage) -> None:
-    only = _stable(stage, "only")
+    only = stage.stable("only")
     stage.registry.broken = UnavailableError("MLflow is away")
     _isolate(stage, only)
     stage.reconciler.run_once()
@@ -144,8 +131,8 @@ def test_a_registry_that_is_away_is_not_asked_at_every_look(stage: Stage) -> Non
 
 
 def test_evidence_is_taken_before_its_pod_goes(stage: Stage) -> None:
-    old = _stable(stage, "old")
-    rollout = _ask(stage, "new", PLAN)
+    old = stage.stable("old")
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.registry.broken = UnavailableError("MLflow is away")
     wish = {"reason": "look at it", "requested_by": "ada", "rungs": [Rung.POD]}
@@ -168,8 +155,8 @@ def test_evidence_is_taken_before_its_pod_goes(stage: Stage) -> None:
 
 
 def _fail(stage: Stage, plan: Plan = PLAN) -> Rollout:
-    _stable(stage, "old")
-    rollout = _ask(stage, "new", plan)
+    stage.stable("old")
+    rollout = stage.ask("new", plan)
     stage.reconciler.run_once()
     stage.router.answer(rollout.revision_id, 50, failures=50)
     _settle(stage)
@@ -189,7 +176,7 @@ def test_a_spent_budget_is_said_and_keeps_nobody_from_the_rollback(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage.policies["digits"] = ServicePorts(port=1, admin_port=2, isolation={"errors": ()}, max_isolated=1)
-    other = _stable(stage, "other")
+    other = stage.stable("other")
     _isolate(stage, other)
     rollout = _fail(stage)
     assert stage.now(rollout).phase is Phase.ROLLED_BACK

@@ -21,20 +21,6 @@ def stage(sqlite_url: str) -> Stage:
     return Stage(sqlite_url)
 
 
-def _ask(stage: Stage, name: str, plan: Plan = PLAN) -> Rollout:
-    spec = revision(name)
-    return stage.ledger.request_rollout(
-        spec.columns(), plan.model_dump(mode="json"), key=name, owner=f"run of {name}", requested_by="a test"
-    )
-
-
-def _stable(stage: Stage, name: str = "old") -> str:
-    rollout = _ask(stage, name, RETURN)
-    assert stage.reconciler.run_once() is False
-    assert stage.now(rollout).phase is Phase.PROMOTED
-    return rollout.revision_id
-
-
 def _pass_step(stage: Stage, rollout: Rollout, requests: int = 100) -> None:
     stage.clock.pass_by(6)
     stage.router.answer(rollout.revision_id, requests)
@@ -42,8 +28,8 @@ def _pass_step(stage: Stage, rollout: Rollout, requests: int = 100) -> None:
 
 
 def test_a_good_release_goes_up_step_by_step_and_moves_the_alias_last(stage: Stage) -> None:
-    old = _stable(stage)
-    rollout = _ask(stage, "new")
+    old = stage.stable()
+    rollout = stage.ask("new", PLAN)
     assert stage.reconciler.run_once() is True
     assert stage.weights == {old: 90, rollout.revision_id: 10}
     assert stage.registry.alias == stage.registry.versions[old]
@@ -58,8 +44,8 @@ def test_a_good_release_goes_up_step_by_step_and_moves_the_alias_last(stage: Sta
 
 
 def test_the_stable_revision_stays_warm_until_the_end(stage: Stage) -> None:
-    old = _stable(stage)
-    rollout = _ask(stage, "new")
+    old = stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     _pass_step(stage, rollout)
     assert stage.weights == {rollout.revision_id: 100}
@@ -67,8 +53,8 @@ def test_the_stable_revision_stays_warm_until_the_end(stage: Stage) -> None:
 
 
 def test_a_bad_release_goes_back_with_the_numbers(stage: Stage) -> None:
-    old = _stable(stage)
-    rollout = _ask(stage, "new")
+    old = stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.clock.pass_by(2)
     stage.router.answer(rollout.revision_id, 20, failures=5)
@@ -83,8 +69,8 @@ def test_a_bad_release_goes_back_with_the_numbers(stage: Stage) -> None:
 
 
 def test_failures_before_the_step_are_not_held_against_it(stage: Stage) -> None:
-    _stable(stage)
-    rollout = _ask(stage, "new")
+    stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.router.answer(rollout.revision_id, 100, failures=100)
     stage.reconciler.run_once()
     _pass_step(stage, rollout)
@@ -92,8 +78,8 @@ def test_failures_before_the_step_are_not_held_against_it(stage: Stage) -> None:
 
 
 def test_without_traffic_it_holds_and_after_the_bound_goes_back(stage: Stage) -> None:
-    old = _stable(stage)
-    rollout = _ask(stage, "new")
+    old = stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.clock.pass_by(299)
     stage.reconciler.run_once()
@@ -105,8 +91,8 @@ def test_without_traffic_it_holds_and_after_the_bound_goes_back(stage: Stage) ->
 
 
 def test_a_counter_reset_holds(stage: Stage) -> None:
-    _stable(stage)
-    rollout = _ask(stage, "new")
+    stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.router.answer(rollout.revision_id, 1000)
     stage.reconciler.run_once()
     stage.router.seen.clear()
@@ -118,17 +104,17 @@ def test_a_counter_reset_holds(stage: Stage) -> None:
 
 
 def test_what_it_waits_for_is_recorded_once_not_at_every_look(stage: Stage) -> None:
-    _stable(stage)
-    rollout = _ask(stage, "new")
+    stage.stable()
+    rollout = stage.ask("new", PLAN)
     for _ in range(5):
         stage.reconciler.run_once()
     assert len(stage.ledger.events(rollout.id, "waiting")) == 1
 
 
 def test_a_candidate_that_is_not_ready_in_time_goes_back_without_having_had_traffic(stage: Stage) -> None:
-    old = _stable(stage)
+    old = stage.stable()
     stage.workloads.ready = False
-    rollout = _ask(stage, "new")
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     assert stage.now(rollout).phase is Phase.LAUNCHED
     stage.clock.pass_by(61)
@@ -138,9 +124,9 @@ def test_a_candidate_that_is_not_ready_in_time_goes_back_without_having_had_traf
 
 
 def test_a_candidate_that_dies_at_its_start_goes_back_with_its_own_words(stage: Stage) -> None:
-    _stable(stage)
+    stage.stable()
     stage.workloads.ready = False
-    rollout = _ask(stage, "new")
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     why = Failure(failure_class=FailureClass.APPLICATION, message="no module named digits")
     stage.workloads.servers[rollout.revision_id] = PodStatus(PodPhase.FAILED, failure=why)
@@ -149,8 +135,8 @@ def test_a_candidate_that_dies_at_its_start_goes_back_with_its_own_words(stage: 
 
 
 def test_a_candidate_that_dies_under_traffic_goes_back_without_waiting_for_statistics(stage: Stage) -> None:
-    old = _stable(stage)
-    rollout = _ask(stage, "new")
+    old = stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.workloads.die(rollout.revision_id)
     stage.reconciler.run_once()
@@ -159,8 +145,8 @@ def test_a_candidate_that_dies_under_traffic_goes_back_without_waiting_for_stati
 
 
 def test_a_rollback_from_outside_is_carried_out(stage: Stage) -> None:
-    old = _stable(stage)
-    rollout = _ask(stage, "new")
+    old = stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.ledger.request_rollback(key="r", reason="a person said so", requested_by="cli", service="digits")
     stage.reconciler.run_once()
@@ -169,8 +155,8 @@ def test_a_rollback_from_outside_is_carried_out(stage: Stage) -> None:
 
 
 def test_a_rollback_after_the_alias_has_moved_moves_it_back(stage: Stage) -> None:
-    old = _stable(stage)
-    rollout = _ask(stage, "new", Plan(steps=(100,), judged=False))
+    old = stage.stable()
+    rollout = stage.ask("new", Plan(steps=(100,), judged=False))
     stage.ledger.transition(rollout, Phase.REGISTERED, "registered", {})
     stage.registry.versions[rollout.revision_id] = "9"
     stage.ledger.set_model_version(rollout.revision_id, "9")
@@ -181,7 +167,7 @@ def test_a_rollback_after_the_alias_has_moved_moves_it_back(stage: Stage) -> Non
 
 
 def test_a_first_release_that_fails_leaves_no_champion_and_nobody_in_the_router(stage: Stage) -> None:
-    rollout = _ask(stage, "first", Plan(steps=(100,), step_s=0, min_requests=20))
+    rollout = stage.ask("first", Plan(steps=(100,), step_s=0, min_requests=20))
     stage.reconciler.run_once()
     assert stage.weights == {rollout.revision_id: 100}
     stage.router.answer(rollout.revision_id, 50, failures=50)
@@ -190,8 +176,8 @@ def test_a_first_release_that_fails_leaves_no_champion_and_nobody_in_the_router(
 
 
 def test_a_revision_is_drained_before_it_is_stopped_but_not_for_ever(stage: Stage) -> None:
-    _stable(stage)
-    rollout = _ask(stage, "new")
+    stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.router.answer(rollout.revision_id, 20, failures=20, active=3)
     stage.reconciler.run_once()
@@ -207,7 +193,7 @@ def test_a_revision_is_drained_before_it_is_stopped_but_not_for_ever(stage: Stag
 
 
 def test_a_model_that_does_not_exist_goes_back_with_traffic_where_it_was(stage: Stage) -> None:
-    old = _stable(stage)
+    old = stage.stable()
     spec = revision("new", model_version="77")
     plan = PLAN.model_dump(mode="json")
     rollout = stage.ledger.request_rollout(spec.columns(), plan, key="n", owner="run", requested_by="a test")
@@ -219,9 +205,9 @@ def test_a_model_that_does_not_exist_goes_back_with_traffic_where_it_was(stage: 
 
 
 def test_what_is_down_is_waited_for_on_the_way_forward_up_to_a_bound(stage: Stage) -> None:
-    _stable(stage)
+    stage.stable()
     stage.registry.broken = UnavailableError("MLflow does not answer")
-    rollout = _ask(stage, "new")
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     assert stage.now(rollout).phase is Phase.REQUESTED
     stage.clock.pass_by(301)
@@ -230,8 +216,8 @@ def test_what_is_down_is_waited_for_on_the_way_forward_up_to_a_bound(stage: Stag
 
 
 def test_on_the_way_back_there_is_no_giving_up(stage: Stage) -> None:
-    old = _stable(stage)
-    rollout = _ask(stage, "new")
+    old = stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.router.up = False
     stage.ledger.request_rollback(key="r", reason="x", requested_by="cli", service="digits")
@@ -248,8 +234,8 @@ def test_on_the_way_back_there_is_no_giving_up(stage: Stage) -> None:
 def test_an_error_in_one_release_rolls_it_back_and_does_not_keep_others_from_theirs(
     stage: Stage, error: Exception
 ) -> None:
-    _stable(stage)
-    broken = _ask(stage, "new")
+    stage.stable()
+    broken = stage.ask("new", PLAN)
     other = revision("other", service="letters")
     plan = RETURN.model_dump(mode="json")
     sound = stage.ledger.request_rollout(other.columns(), plan, key="o", owner="o", requested_by="a test")
@@ -263,8 +249,8 @@ def test_an_error_in_one_release_rolls_it_back_and_does_not_keep_others_from_the
 
 
 def test_an_error_after_promotion_does_not_turn_it_round(stage: Stage, monkeypatch) -> None:
-    _stable(stage)
-    rollout = _ask(stage, "new", Plan(steps=(100,), judged=False))
+    stage.stable()
+    rollout = stage.ask("new", Plan(steps=(100,), judged=False))
 
     def broken(revision_id: str, generation: int) -> None:
         raise RuntimeError("cannot stop it")
@@ -282,8 +268,8 @@ def test_an_error_after_promotion_does_not_turn_it_round(stage: Stage, monkeypat
 
 
 def test_a_zombie_reconciler_cannot_shift_traffic_back(stage: Stage) -> None:
-    old = _stable(stage)
-    rollout = _ask(stage, "new")
+    old = stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stale = stage.now(rollout)  # what a reconciler read before it was suspended
     stage.ledger.request_rollback(key="r", reason="x", requested_by="cli", service="digits")
@@ -295,8 +281,8 @@ def test_a_zombie_reconciler_cannot_shift_traffic_back(stage: Stage) -> None:
 
 @pytest.mark.parametrize("lease_s", [5, 0], ids=["one holds the lease", "they take it from each other"])
 def test_two_reconcilers_at_once_do_no_harm(stage: Stage, lease_s: float) -> None:
-    _stable(stage)
-    rollout = _ask(stage, "new")
+    stage.stable()
+    rollout = stage.ask("new", PLAN)
     second = stage.another(lease_s)
     for _ in range(4):
         stage.clock.pass_by(6)
@@ -308,8 +294,8 @@ def test_two_reconcilers_at_once_do_no_harm(stage: Stage, lease_s: float) -> Non
 
 
 def test_one_that_dies_is_replaced_when_its_lease_has_run_out(stage: Stage) -> None:
-    _stable(stage)
-    rollout = _ask(stage, "new")
+    stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()  # and dies
     second = stage.another()
     stage.router.answer(rollout.revision_id, 100)
@@ -322,8 +308,8 @@ def test_one_that_dies_is_replaced_when_its_lease_has_run_out(stage: Stage) -> N
 
 
 def test_one_that_ends_is_replaced_at_once(stage: Stage) -> None:
-    _stable(stage)
-    rollout = _ask(stage, "new")
+    stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.reconciler.close()
     stage.router.answer(rollout.revision_id, 100)
@@ -336,7 +322,7 @@ def test_one_that_ends_is_replaced_at_once(stage: Stage) -> None:
 
 
 def test_a_stable_server_that_died_is_started_again(stage: Stage) -> None:
-    old = _stable(stage)
+    old = stage.stable()
     generation = stage.ledger.service("digits").generation
     stage.workloads.die(old)
     stage.reconciler.run_once()
@@ -345,7 +331,7 @@ def test_a_stable_server_that_died_is_started_again(stage: Stage) -> None:
 
 
 def test_one_that_dies_again_and_again_is_started_ever_more_rarely(stage: Stage) -> None:
-    old = _stable(stage)
+    old = stage.stable()
     for _ in range(600):
         stage.workloads.die(old)
         stage.reconciler.run_once()
@@ -357,8 +343,8 @@ def test_one_that_dies_again_and_again_is_started_ever_more_rarely(stage: Stage)
 
 
 def test_a_stable_server_that_dies_during_a_rollout_does_not_stop_it(stage: Stage) -> None:
-    old = _stable(stage)
-    rollout = _ask(stage, "new")
+    old = stage.stable()
+    rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.workloads.die(old)
     _pass_step(stage, rollout)

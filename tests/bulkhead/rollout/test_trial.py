@@ -5,27 +5,21 @@ from typing import Any
 import pytest
 
 from bulkhead.ledger.tables import Phase, Rollout
-from bulkhead.rollout.plan import RETURN, Plan, parse_plan
+from bulkhead.rollout.plan import RETURN, parse_plan
 from bulkhead.routers.base import Pin
-from tests.rollouts import revision
 from tests.worlds import Stage
 
 
 @pytest.fixture
 def stage(sqlite_url: str) -> Stage:
     stage = Stage(sqlite_url)
-    _ask(stage, "old", RETURN)
+    stage.ask("old", RETURN)
     stage.reconciler.run_once()
     return stage
 
 
-def _ask(stage: Stage, name: str, plan: Plan) -> Rollout:
-    columns, document = revision(name).columns(), plan.model_dump(mode="json")
-    return stage.ledger.request_rollout(columns, document, key=name, owner=f"run of {name}", requested_by="a test")
-
-
 def _new(stage: Stage, **plan: Any) -> Rollout:
-    rollout = _ask(stage, "new", parse_plan({"step_s": 5, "hold_s": 300, **plan}))
+    rollout = stage.ask("new", parse_plan({"step_s": 5, "hold_s": 300, **plan}))
     stage.reconciler.run_once()
     return rollout
 

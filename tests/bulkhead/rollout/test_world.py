@@ -17,7 +17,7 @@ def stage(sqlite_url: str) -> Stage:
 
 @pytest.fixture
 def world(stage: Stage) -> World:
-    return World(stage.ledger, stage.router, stage.workloads, stage.registry)  # type: ignore[arg-type]
+    return World(stage.ledger, lambda _: stage.site, stage.registry)
 
 
 def test_a_revision_that_was_never_seen_has_zeros(stage: Stage, world: World) -> None:
@@ -52,7 +52,7 @@ def test_requests_are_mirrored_to_whoever_compares_and_to_nobody_afterwards(stag
     assert world.prepare(rollout, Step(mirror=30))
     world.show(rollout, Step(mirror=30))
     _, split = stage.router.read("digits")
-    assert (split.mirror, split.weights) == (Mirror(2000, 30), {old.revision_id: 100})
+    assert (split.mirror, split.weights) == (Mirror(rollout.revision_id, 2000, 30), {old.revision_id: 100})
     world.show(rollout, Step(weight=10))
     assert stage.router.read("digits")[1].mirror is None
     assert stage.workloads.comparers == {}

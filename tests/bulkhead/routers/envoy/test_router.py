@@ -74,14 +74,14 @@ def test_copies_of_requests_go_to_the_mirror_and_no_client_sees_its_answers(
     envoy: RunningEnvoy, backends: list[Backend]
 ) -> None:
     mirror = Backend("mirror", status=500)
-    split = replace(_split(backends, 0), mirror=Mirror(mirror.port, 100))
+    split = replace(_split(backends, 0), mirror=Mirror("new", mirror.port, 100))
     envoy.router.apply("digits", split, Fence(1, 1))
     assert envoy.router.read("digits") == (Fence(1, 1), split)
     answers = [post(envoy.ports.port, f"/invocations?n={number}", b"{}") for number in range(20)]
     assert answers == [(200, b"old")] * 20
     until(lambda: len(mirror.asked) == 20, "the copies")
     assert sorted(mirror.asked) == sorted(("POST", f"/invocations?n={number}", b"{}") for number in range(20))
-    assert set(envoy.router.counters("digits")) >= {"old"}
+    assert set(envoy.router.counters("digits", ["old", "new"])) >= {"old"}
     envoy.router.apply("digits", _split(backends, 0), Fence(1, 2))
     assert post(envoy.ports.port, "/", b"{}") == (200, b"old")
     until(lambda: len(backends[0].asked) == 21, "the last request")
@@ -91,7 +91,7 @@ def test_copies_of_requests_go_to_the_mirror_and_no_client_sees_its_answers(
 
 def test_a_mirror_that_is_gone_costs_clients_nothing(envoy: RunningEnvoy, backends: list[Backend]) -> None:
     mirror = Backend("mirror")
-    envoy.router.apply("digits", replace(_split(backends, 0), mirror=Mirror(mirror.port, 100)), Fence(1, 1))
+    envoy.router.apply("digits", replace(_split(backends, 0), mirror=Mirror("new", mirror.port, 100)), Fence(1, 1))
     mirror.stop()
     assert count(envoy.ports.port, 20) == {"old": 20}
 
@@ -100,7 +100,7 @@ def test_a_mirror_that_is_gone_costs_clients_nothing(envoy: RunningEnvoy, backen
     ("change", "told"),
     [
         ({"pin": Pin("unknown", {"a": "b"})}, r"router\.weights = \['unknown'\]"),
-        ({"mirror": Mirror(1, 0)}, r"router\.mirror = 0: give a percentage above 0"),
+        ({"mirror": Mirror("new", 1, 0)}, r"router\.mirror = 0: give a percentage above 0"),
     ],
 )
 def test_a_pin_or_mirror_that_cannot_be_is_refused(
@@ -119,11 +119,11 @@ def test_it_counts_by_revision(envoy: RunningEnvoy, backends: list[Backend]) -> 
     count(envoy.ports.port, 5)
 
     def counted() -> bool:
-        seen = envoy.router.counters("digits")
+        seen = envoy.router.counters("digits", ["old", "failing"])
         return (seen["failing"].requests, seen["failing"].failures, seen["old"].requests) == (10, 10, 5)
 
     until(counted, "the counters")
-    until(lambda: envoy.router.counters("digits")["old"].slow.get(float("inf")) == 5, "the histogram")
+    until(lambda: envoy.router.counters("digits", ["old", "new"])["old"].slow.get(float("inf")) == 5, "the histogram")
     failing.stop()
 
 
@@ -133,7 +133,7 @@ def test_a_server_that_refuses_connections_is_a_failure_of_its_revision(
     envoy.router.apply("digits", _split(backends, 100), Fence(1, 1))
     backends[1].stop()
     assert get(envoy.ports.port)[0] == 503
-    until(lambda: envoy.router.counters("digits")["new"].failures >= 1, "the failure to be counted")
+    until(lambda: envoy.router.counters("digits", ["old", "new"])["new"].failures >= 1, "the failure to be counted")
 
 
 # Fences

@@ -1,50 +1,25 @@
-"""Serving workloads: one pod a revision, on the local runtime."""
+"""Servers on this machine: one pod of the local runtime a revision, each on a port of loopback."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
+from bulkhead.errors import UnavailableError, UnsupportedError
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.identity import GENERATION, LABEL_PREFIX
 from bulkhead.pods.spec import PodRequest, SecretRef, build
-from bulkhead.pods.status import PodStatus
+from bulkhead.rungs import Rung
 from bulkhead.runtimes.local.ports import free_port
 from bulkhead.runtimes.local.runtime import LocalRuntime
-
-STATISTICS = "/statistics"
-"""Where our own servers say what their models answered."""
+from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS, Workload
 
 _REVISION = LABEL_PREFIX + "revision"
 _COMPARER = LABEL_PREFIX + "compares"
 _PORT = LABEL_PREFIX + "port"
-_COMPARER_IMAGE = "bulkhead/gpu-tasks:0.1.0"
 _STATISTICS = LABEL_PREFIX + "statistics"
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A revision's server as it is now.
-
-    Attributes:
-        port: TCP port on loopback.
-        status: of its pod.
-        statistics: path at which it says what its model answered, or None.
-    """
-
-    port: int
-    status: PodStatus
-    statistics: str | None = None
-
-    def url(self, path: str) -> str:
-        """A URL of the server.
-
-        Args:
-            path: with its slash.
-        """
-        return f"http://127.0.0.1:{self.port}{path}"
 
 
 class LocalWorkloads:
@@ -112,30 +87,67 @@ class LocalWorkloads:
             "server.log": self._runtime.read_log(name),
         }
 
-    def launch_comparer(self, revision_id: str, service: str, port: int, stable_port: int, generation: int) -> None:
-        """Start whoever asks candidate and stable the same and compares their answers, unless it runs.
+    def drift(self, revision: Revision, generation: int) -> str | None:
+        """Nothing: a pod of this runtime is as it was launched, or has ended.
 
         Args:
-            revision_id: the candidate.
+            revision: whose server.
+            generation: under which it would be written now.
+        """
+        return None
+
+    def cut_off(self, revision_id: str) -> None:
+        """Not here.
+
+        Args:
+            revision_id: of the revision.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        remedy = "processes of one machine share its network: release this isolation, or serve on Kubernetes"
+        raise UnsupportedError("rungs", str(Rung.NETWORK), remedy)
+
+    def reconnect(self, revision_id: str) -> None:
+        """Nothing to take back: it cannot have been cut off.
+
+        Args:
+            revision_id: of the revision.
+        """
+
+    def let_go(self, revision_id: str) -> None:
+        """Nothing to do: a pod of this runtime is nobody's to replace, and its folder stays after its end.
+
+        Args:
+            revision_id: of the revision.
+        """
+
+    def launch_comparer(self, service: str, candidate: str, stable: str, generation: int) -> None:
+        """See ``Workloads.launch_comparer``.
+
+        Args:
             service: of both.
-            port: the candidate's.
-            stable_port: the stable revision's.
+            candidate: revision on trial.
+            stable: revision that serves.
             generation: the writer's fence.
+
+        Raises:
+            UnavailableError: one of the two has no server.
         """
         own = free_port()
-        ports = ["--port", str(own), "--candidate-port", str(port), "--stable-port", str(stable_port)]
+        sides = [f"--candidate={self._address(candidate)}", f"--stable={self._address(stable)}"]
         request = PodRequest(
-            name=_comparer_name(revision_id),
-            image=_COMPARER_IMAGE,
-            command=["python", "-m", "gpu_tasks.compare", *ports],
-            labels={_COMPARER: revision_id, LABEL_PREFIX + "service": service},
+            name=_comparer_name(candidate),
+            image=COMPARER_IMAGE,
+            command=["python", "-m", "gpu_tasks.compare", "--port", str(own), *sides],
+            labels={_COMPARER: candidate, LABEL_PREFIX + "service": service},
             annotations={GENERATION: str(generation), _PORT: str(own)},
             deadline_s=None,
             grace_s=5,
             port=own,
             ready_path="/ping",
         )
-        self._start(self.find_comparer(revision_id), request, generation)
+        self._start(self.find_comparer(candidate), request, generation)
 
     def find_comparer(self, revision_id: str) -> Workload | None:
         """Whoever compares a candidate's answers, or None if nobody does.
@@ -157,6 +169,12 @@ class LocalWorkloads:
         """
         name = _comparer_name(revision_id)
         self._runtime.delete(name, reason="its answers are compared no more", generation=generation)
+
+    def _address(self, revision_id: str) -> str:
+        workload = self.find(revision_id)
+        if workload is None:
+            raise UnavailableError(f"revision {revision_id} has no server")
+        return f"{workload.host}:{workload.port}"
 
     def _start(self, known: Workload | None, request: PodRequest, generation: int) -> None:
         if known is not None and known.status.ended:

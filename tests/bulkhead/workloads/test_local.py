@@ -4,28 +4,32 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.errors import FencedError
+from bulkhead.errors import FencedError, UnavailableError, UnsupportedError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Revision
 from bulkhead.metrics.http_json import read_counters
 from bulkhead.pods.spec import PodRequest, build
-from bulkhead.rollout.workloads import STATISTICS, LocalWorkloads, Workload
 from bulkhead.runtimes.local.runtime import LocalRuntime
+from bulkhead.workloads.base import STATISTICS, Workload
+from bulkhead.workloads.local import LocalWorkloads
 from tests.local_pods import from_inside
 from tests.rollouts import request, revision
-from tests.servers import Backend, get, post
+from tests.servers import get, post
 from tests.waiting import until
 
 SERVER = Path(__file__).parents[2] / "programs" / "server.py"
 
 
+def _answering(ledger: Ledger, runtime: LocalRuntime, body: str, service: str = "digits") -> Revision:
+    serve = {"command": ["python", from_inside(runtime, SERVER), "{port}", "200", body], "env": {"A": "1"}}
+    spec = revision("a", service, serve=serve)
+    ledger.request_rollout(spec.columns(), {"steps": [100]}, key=service, owner="o", requested_by="a test")
+    return ledger.revision(spec.id)
+
+
 @pytest.fixture
 def served(sqlite_url: str, runtime: LocalRuntime) -> Revision:
-    ledger = Ledger(sqlite_url)
-    serve = {"command": ["python", from_inside(runtime, SERVER), "{port}", "200"], "env": {"A": "1"}}
-    spec = revision("a", serve=serve)
-    ledger.request_rollout(spec.columns(), {"steps": [100]}, key="k", owner="o", requested_by="a test")
-    return ledger.revision(spec.id)
+    return _answering(Ledger(sqlite_url), runtime, "")
 
 
 @pytest.fixture
@@ -106,26 +110,35 @@ def test_a_pod_of_another_service_is_not_mistaken(
 
 
 def test_who_compares_runs_beside_the_two_and_is_found_by_its_candidate(
-    workloads: LocalWorkloads, runtime: LocalRuntime
+    workloads: LocalWorkloads, runtime: LocalRuntime, sqlite_url: str
 ) -> None:
-    candidate, stable = Backend('{"predictions": [1]}'), Backend('{"predictions": [2]}')
-    workloads.launch_comparer("digits-1", "digits", candidate.port, stable.port, 3)
+    ledger = Ledger(sqlite_url)
+    candidate = _answering(ledger, runtime, "[1]", "one")
+    stable = _answering(ledger, runtime, "[2]", "two")
+    with pytest.raises(UnavailableError, match=f"{candidate.id} has no server"):
+        workloads.launch_comparer("digits", candidate.id, stable.id, 3)
+    for one in (candidate, stable):
+        workloads.launch(one, 3)
+        _ready(workloads, one)
+    workloads.launch_comparer("digits", candidate.id, stable.id, 3)
 
     def ready() -> Workload | None:
-        found = workloads.find_comparer("digits-1")
-        assert found is None or not found.status.ended, runtime.read_log("compare-digits-1")
+        found = workloads.find_comparer(candidate.id)
+        assert found is None or not found.status.ended, runtime.read_log(f"compare-{candidate.id}")
         return found if found and found.status.ready else None
 
     comparer = until(ready, "whoever compares", 30)
-    assert workloads.find("digits-1") is None
-    workloads.launch_comparer("digits-1", "digits", candidate.port, stable.port, 3)
-    assert workloads.find_comparer("digits-1") == comparer
+    workloads.launch_comparer("digits", candidate.id, stable.id, 3)
+    assert workloads.find_comparer(candidate.id) == comparer
     post(comparer.port, "/invocations", b"{}")
     until(lambda: read_counters(comparer.url(STATISTICS), "candidate")["candidate"].answers.compared, "a comparison")
     with pytest.raises(FencedError):
-        workloads.stop_comparer("digits-1", 2)
-    workloads.stop_comparer("digits-1", 3)
-    workloads.stop_comparer("digits-1", 3)
-    assert workloads.find_comparer("digits-1") is None
-    candidate.stop()
-    stable.stop()
+        workloads.stop_comparer(candidate.id, 2)
+    workloads.stop_comparer(candidate.id, 3)
+    workloads.stop_comparer(candidate.id, 3)
+    assert workloads.find_comparer(candidate.id) is None
+
+
+def test_on_one_machine_nobody_is_cut_off(workloads: LocalWorkloads, served: Revision) -> None:
+    with pytest.raises(UnsupportedError, match="share its network"):
+        workloads.cut_off(served.id)

@@ -1,0 +1,125 @@
+"""Keeping what serves as it was written, whatever else goes on: servers that died, changes that others made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from bulkhead.errors import BulkheadError
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.tables import Phase, Revision, Rollout, Service
+from bulkhead.rollout.plan import parse_plan
+from bulkhead.rollout.world import World
+from bulkhead.routers.base import Split
+from bulkhead.settings import ServicePolicy
+
+log = logging.getLogger(__name__)
+
+_CALM = timedelta(minutes=10)
+"""After so long without a repair, a service's next one is its first again."""
+
+_LONGEST_WAIT = timedelta(seconds=60)
+_BEFORE = (Phase.REQUESTED, Phase.REGISTERED, Phase.LAUNCHED)
+_AFTER = (Phase.PROMOTING, Phase.BAKING, Phase.RETIRING)
+_STEP = (Phase.ANALYSING, Phase.APPROVING)
+
+
+class Keeper:
+    """Looks after what serves.
+
+    Args:
+        ledger: says what is wanted.
+        world: is kept so.
+        policies: what becomes of a change that somebody else made, by service.
+        clock: gives the time in UTC.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        world: World,
+        policies: Mapping[str, ServicePolicy],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._ledger, self._world, self._policies, self._clock = ledger, world, policies, clock
+        self._tended: dict[str, datetime] = {}
+
+    def tend(self, service: Service, rollout: Rollout | None) -> None:
+        """Look after one service, unless that was done within its site's period.
+
+        Args:
+            service: as just read from the ledger.
+            rollout: of it in progress, or None.
+        """
+        now, name = self._clock(), service.name
+        try:
+            since = self._tended.get(name)
+            if since is not None and (now - since).total_seconds() < self._world.site(name).resync_s:
+                return
+            if service.stable_revision is None or self._serves(service, self._ledger.revision(service.stable_revision)):
+                self._correct_traffic(service, rollout)
+            self._tended[name] = now
+        except BulkheadError as error:
+            log.warning("service %s: %s", name, error)
+
+    def _serves(self, service: Service, stable: Revision) -> bool:
+        """Have the stable revision serve; whether it does already."""
+        workload = self._world.server(service.name, stable.id)
+        if workload is None or workload.status.ended:
+            if self._may(service, "repair"):
+                why = f"server of stable revision {stable.id} ended"
+                log.warning("%s: starting it again", why)
+                self._world.repair(stable, self._ledger.new_generation(service.name, why))
+            return False
+        drift = self._world.site(service.name).workloads.drift(stable, service.generation)
+        if drift is not None and self._is_to_repair(service, drift):
+            self._world.repair(stable, service.generation)
+        if workload.status.ready:
+            self._world.repoint(service.name, stable.id, service.generation)
+        return workload.status.ready
+
+    def _correct_traffic(self, service: Service, rollout: Rollout | None) -> None:
+        wanted = self._wanted(service, rollout)
+        drift = self._world.misrouted(service.name, wanted) if wanted is not None else None
+        if wanted is not None and drift is not None and self._is_to_repair(service, drift):
+            self._world.reroute(service.name, wanted, service.generation)
+
+    def _wanted(self, service: Service, rollout: Rollout | None) -> Split | None:
+        """The traffic that was written; None where it is being written just now, or nothing was."""
+        stable = service.stable_revision
+        if rollout is not None and rollout.phase in _STEP:
+            return self._world.split(rollout, parse_plan(rollout.plan).steps[rollout.step])
+        if rollout is not None and rollout.phase in _AFTER:
+            return self._world.stable_split(service.name, rollout.revision_id)
+        if stable is not None and (rollout is None or rollout.phase in _BEFORE):
+            return self._world.stable_split(service.name, stable)
+        return None
+
+    def _is_to_repair(self, service: Service, drift: str) -> bool:
+        """Record what somebody else has changed; whether it is to be written over, now."""
+        policy = self._policies.get(service.name)
+        adopt = policy is not None and policy.drift == "adopt"
+        known = self._ledger.events(kind="drift", service=service.name, since=self._clock() - _CALM)
+        if adopt and known and known[-1].data["what"] == drift:
+            return False
+        if not adopt and not self._may(service, "drift"):
+            return False  # somebody who writes it back at once is not outdone by writing faster
+        log.warning("service %s: %s: %s", service.name, drift, "left as it is" if adopt else "written again")
+        self._ledger.record(service.name, "drift", {"what": drift, "policy": "adopt" if adopt else "repair"})
+        return not adopt
+
+    def _may(self, service: Service, kind: str) -> bool:
+        """Whether something may be mended once more: at once, then after 1 s, 2 s, 4 s … up to a minute."""
+        now = self._clock()
+        before = self._ledger.events(kind=kind, service=service.name, since=now - _CALM)
+        return not before or now - before[-1].at >= back_off(len(before) - 1)
+
+
+def back_off(tries: int) -> timedelta:
+    """How long to wait before the next try: 1 s, 2 s, 4 s … up to a minute.
+
+    Args:
+        tries: how many there were.
+    """
+    return min(_LONGEST_WAIT, timedelta(seconds=2 ** min(tries, 10)))

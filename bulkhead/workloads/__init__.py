@@ -1,0 +1,1 @@
+"""Servers of revisions, by where they run."""

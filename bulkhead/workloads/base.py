@@ -1,0 +1,144 @@
+"""What serves a revision, wherever it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from bulkhead.ledger.tables import Revision
+from bulkhead.pods.status import PodStatus
+
+STATISTICS = "/statistics"
+"""Where our own servers say what their models answered."""
+
+COMPARER_IMAGE = "bulkhead/gpu-tasks:0.1.0"
+"""Image of whoever compares the answers to mirrored requests."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A revision's server as it is now.
+
+    Attributes:
+        port: TCP port.
+        status: of its pod, or of its pods taken together.
+        statistics: path at which it says what its model answered, or None.
+        host: address, or name of its Service.
+    """
+
+    port: int
+    status: PodStatus
+    statistics: str | None = None
+    host: str = "127.0.0.1"
+
+    def url(self, path: str) -> str:
+        """A URL of the server.
+
+        Args:
+            path: with its slash.
+        """
+        return f"http://{self.host}:{self.port}{path}"
+
+
+class Workloads(Protocol):
+    """The servers of one service's revisions. Every write is idempotent, and carries the writer's generation."""
+
+    def launch(self, revision: Revision, generation: int) -> None:
+        """Have a revision's server running; one that was started half is seen through.
+
+        Args:
+            revision: what to serve.
+            generation: the writer's fence.
+
+        Raises:
+            InvalidInputError: it cannot be served as its author asks.
+            FencedError: the server was written under a later generation.
+        """
+
+    def find(self, revision_id: str) -> Workload | None:
+        """A revision's server, or None if there is none.
+
+        Args:
+            revision_id: of the revision.
+        """
+
+    def stop(self, revision_id: str, generation: int) -> None:
+        """Stop a revision's server.
+
+        Args:
+            revision_id: of the revision.
+            generation: the writer's fence.
+
+        Raises:
+            FencedError: the server was written under a later generation.
+        """
+
+    def drift(self, revision: Revision, generation: int) -> str | None:
+        """What somebody else has changed of a revision's server since it was written, in words; None for nothing.
+
+        Args:
+            revision: whose server.
+            generation: under which it would be written now.
+        """
+
+    def evidence(self, revision_id: str) -> dict[str, str]:
+        """What a revision's pods show: their logs, their status, what was asked for.
+
+        Args:
+            revision_id: of the revision.
+
+        Returns:
+            Text by file name; nothing where it has no pod any more.
+        """
+
+    def launch_comparer(self, service: str, candidate: str, stable: str, generation: int) -> None:
+        """Have whoever asks candidate and stable the same, and compares their answers, running.
+
+        Args:
+            service: of both.
+            candidate: revision on trial.
+            stable: revision that serves.
+            generation: the writer's fence.
+        """
+
+    def find_comparer(self, candidate: str) -> Workload | None:
+        """Whoever compares a candidate's answers, or None if nobody does.
+
+        Args:
+            candidate: revision on trial.
+        """
+
+    def stop_comparer(self, candidate: str, generation: int) -> None:
+        """Stop comparing a candidate's answers.
+
+        Args:
+            candidate: revision that was on trial.
+            generation: the writer's fence.
+
+        Raises:
+            FencedError: it was started under a later generation.
+        """
+
+    def cut_off(self, revision_id: str) -> None:
+        """Have nobody reach a revision's pods, and them reach nobody.
+
+        Args:
+            revision_id: of the revision.
+
+        Raises:
+            UnsupportedError: not where these servers run.
+        """
+
+    def reconnect(self, revision_id: str) -> None:
+        """Take that back.
+
+        Args:
+            revision_id: of the revision.
+        """
+
+    def let_go(self, revision_id: str) -> None:
+        """Keep a revision's pods for inspection: nobody sends them requests, or deletes them with the rest.
+
+        Args:
+            revision_id: of the revision.
+        """

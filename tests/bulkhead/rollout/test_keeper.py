@@ -1,0 +1,97 @@
+"""Changes that others make to what serves: said, and written over or left, by policy. Over a world in memory."""
+
+from dataclasses import replace
+
+import pytest
+
+from bulkhead.ledger.tables import Phase
+from bulkhead.routers.base import Split
+from bulkhead.settings import ServicePolicy
+from tests.rollouts import PLAN
+from tests.worlds import Stage
+
+
+@pytest.fixture
+def stage(sqlite_url: str) -> Stage:
+    return Stage(sqlite_url)
+
+
+def _edit(stage: Stage, weights: dict[str, int]) -> None:
+    """Somebody writes the router by hand, under the fence that is there."""
+    fence, split = stage.router.read("digits")
+    stage.router.splits["digits"] = (fence, replace(split, weights=weights))
+
+
+def _drifts(stage: Stage) -> list[str]:
+    return [event.data["what"] for event in stage.ledger.events(kind="drift", service="digits")]
+
+
+def test_traffic_that_somebody_changed_is_written_again_and_told(stage: Stage) -> None:
+    old = stage.stable()
+    _edit(stage, {})
+    stage.reconciler.run_once()
+    assert stage.weights == {old: 100}
+    [told] = _drifts(stage)
+    assert told == f"traffic is nobody serves instead of 100 % to {old}, changed by the test"
+
+
+def test_during_a_rollout_as_well_and_the_rollout_goes_on(stage: Stage) -> None:
+    old = stage.stable()
+    rollout = stage.ask("new", PLAN)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.ANALYSING
+    before = stage.weights
+    _edit(stage, {rollout.revision_id: 100})
+    stage.reconciler.run_once()
+    assert stage.weights == before and before[old] > 0
+    assert len(_drifts(stage)) == 1
+    assert stage.now(rollout).phase is Phase.ANALYSING
+
+
+def test_who_writes_it_back_at_once_is_answered_ever_more_rarely(stage: Stage) -> None:
+    stage.stable()
+    for _ in range(60):
+        _edit(stage, {})
+        stage.reconciler.run_once()
+        stage.clock.pass_by(0.5)
+    assert 4 <= len(_drifts(stage)) <= 6  # at 0, 1, 3, 7, 15 seconds
+
+
+def test_a_service_may_have_changes_adopted(stage: Stage) -> None:
+    old = stage.stable()
+    stage.policies["digits"] = ServicePolicy(drift="adopt")
+    _edit(stage, {})
+    for _ in range(3):
+        stage.reconciler.run_once()
+    assert stage.weights == {}
+    assert len(_drifts(stage)) == 1
+    rollout = stage.ask("new", PLAN)
+    stage.reconciler.run_once()
+    assert stage.weights == {rollout.revision_id: 50, old: 50}  # a rollout writes what it needs
+
+
+def test_a_stable_server_that_somebody_changed_is_written_again(stage: Stage) -> None:
+    old = stage.stable()
+    stage.workloads.edited[old] = "spec.replicas was set by kubectl-scale"
+    stage.reconciler.run_once()
+    assert stage.workloads.edited == {}
+    assert _drifts(stage) == ["spec.replicas was set by kubectl-scale"]
+
+
+def test_a_site_is_looked_at_once_in_its_period(stage: Stage) -> None:
+    old = stage.stable()
+    stage.site = replace(stage.site, resync_s=10.0)
+    stage.reconciler.run_once()
+    _edit(stage, {})
+    stage.clock.pass_by(9)
+    stage.reconciler.run_once()
+    assert stage.weights == {}
+    stage.clock.pass_by(1)
+    stage.reconciler.run_once()
+    assert stage.weights == {old: 100}
+
+
+def test_the_same_ways_are_the_same_whatever_else_is_known() -> None:
+    split = Split({"a": 1, "b": 2}, {"a": 100, "b": 0})
+    assert split.routes_as(Split({"a": 1}, {"a": 100}))
+    assert not split.routes_as(Split({"a": 1, "b": 2}, {"a": 90, "b": 10}))
