@@ -53,5 +53,9 @@ class FencedError(BulkheadError):
     """A write that carries an older fence than the world already has: a zombie's. Never retried."""
 
 
+class RefusedError(BulkheadError):
+    """A cluster that refuses what was asked of it: access, admission, quota, a kind that it does not know."""
+
+
 class UnavailableError(BulkheadError):
     """A dependency (Envoy, MLflow, the ledger) did not answer. Retried by the reconciler."""

@@ -102,6 +102,9 @@ class MemoryWorkloads:
     def let_go(self, revision_id: str) -> None:
         self.kept.append(revision_id)
 
+    def sweep(self) -> None:
+        self.kept.clear()
+
     def launch(self, revision: Revision, generation: int) -> None:
         self.edited.pop(revision.id, None)
         if revision.id not in self.servers or self.servers[revision.id].ended:

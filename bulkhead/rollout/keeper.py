@@ -66,13 +66,15 @@ class Keeper:
     def _serves(self, service: Service, stable: Revision) -> bool:
         """Have the stable revision serve; whether it does already."""
         workload = self._world.server(service.name, stable.id)
-        if workload is None or workload.status.ended:
+        if workload is None or (workload.status.ended and not workload.restarts):
             if self._may(service, "repair"):
                 why = f"server of stable revision {stable.id} ended"
                 log.warning("%s: starting it again", why)
                 self._world.repair(stable, self._ledger.new_generation(service.name, why))
             return False
-        drift = self._world.site(service.name).workloads.drift(stable, service.generation)
+        workloads = self._world.site(service.name).workloads
+        workloads.sweep()
+        drift = workloads.drift(stable, service.generation)
         if drift is not None and self._is_to_repair(service, drift):
             self._world.repair(stable, service.generation)
         if workload.status.ready:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bulkhead.errors import InvalidInputError
+from bulkhead.workloads.serving import parse_serve
 
 _SERVICE = re.compile(r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
 
@@ -23,7 +24,7 @@ class RevisionSpec:
         model_name: registered model in MLflow.
         model_uri: where the model lies, for instance ``models:/m-…`` or ``runs:/…/model``.
         image: container image that serves it.
-        serve: how the server's pod is to be: ``cpu``, ``memory``, ``gpus``, ``env``, ``secret_env``.
+        serve: how it is to be served: the fields of ``bulkhead.workloads.serving.ServeSpec``.
         evidence: what speaks for it: evaluation metrics, data hash.
         model_version: version in the registry where it is registered already; it must exist.
     """
@@ -43,6 +44,7 @@ class RevisionSpec:
         for name in ("model_name", "model_uri", "image"):
             if not getattr(self, name):
                 raise InvalidInputError(f"revision.{name}", getattr(self, name), "must not be empty")
+        parse_serve(self.serve)
 
     @property
     def id(self) -> str:

@@ -243,6 +243,8 @@ class World:
                 model = (revision.model_uri, revision.model_name, revision.model_version)
                 self.registry.forbid(*model, isolation.reason)
             case Rung.POD:
+                if revision.id in self.ledger.serving():
+                    return False  # its pods still answer clients; they are not stopped before this is done
                 found = workloads.evidence(revision.id)
                 self.registry.keep(f"{revision.id}-{isolation.id}", {**found, **self._history(revision)})
                 workloads.let_go(revision.id)

@@ -24,12 +24,14 @@ class Workload:
         status: of its pod, or of its pods taken together.
         statistics: path at which it says what its model answered, or None.
         host: address, or name of its Service.
+        restarts: whether somebody else starts its pods again when they end: a Deployment does.
     """
 
     port: int
     status: PodStatus
     statistics: str | None = None
     host: str = "127.0.0.1"
+    restarts: bool = False
 
     def url(self, path: str) -> str:
         """A URL of the server.
@@ -142,3 +144,6 @@ class Workloads(Protocol):
         Args:
             revision_id: of the revision.
         """
+
+    def sweep(self) -> None:
+        """End what was kept for inspection for long enough."""

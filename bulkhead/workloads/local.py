@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from bulkhead.errors import UnavailableError, UnsupportedError
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.identity import GENERATION, LABEL_PREFIX
-from bulkhead.pods.spec import PodRequest, SecretRef, build
+from bulkhead.pods.spec import PodRequest, build
 from bulkhead.rungs import Rung
 from bulkhead.runtimes.local.ports import free_port
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS, Workload
+from bulkhead.workloads.serving import parse_serve
 
 _REVISION = LABEL_PREFIX + "revision"
 _COMPARER = LABEL_PREFIX + "compares"
@@ -122,6 +122,9 @@ class LocalWorkloads:
             revision_id: of the revision.
         """
 
+    def sweep(self) -> None:
+        """Nothing is kept here beyond its end."""
+
     def launch_comparer(self, service: str, candidate: str, stable: str, generation: int) -> None:
         """See ``Workloads.launch_comparer``.
 
@@ -189,28 +192,25 @@ class LocalWorkloads:
         return None
 
     def _request(self, revision: Revision, port: int, generation: int) -> PodRequest:
-        serve: Mapping[str, Any] = revision.serve
-        uri = revision.model_uri
+        serve, uri = parse_serve(revision.serve), revision.model_uri
         default = ["python", "-m", "gpu_tasks.serve", "--model-uri", uri, "--port", str(port)]
-        command = [word.format(port=port, model_uri=uri) for word in serve.get("command", [])] or default
         # A server of somebody else's says nothing of its model's answers, unless it names a path where it does.
-        statistics = str(serve.get("statistics_path", "" if serve.get("command") else STATISTICS))
-        secrets = {**self._secret_env, **{name: tuple(ref) for name, ref in serve.get("secret_env", {}).items()}}
+        statistics = serve.statistics_path or ("" if serve.command else STATISTICS)
         return PodRequest(
             name=_name(revision.id),
             image=revision.image,
-            command=command,
-            gpus=int(serve.get("gpus", 0)),
-            cpu=serve.get("cpu"),
-            memory=serve.get("memory"),
-            env={**self._env, **serve.get("env", {})},
-            secret_env={name: SecretRef(*reference) for name, reference in secrets.items()},
+            command=serve.argv(default, port, uri),
+            gpus=serve.gpus,
+            cpu=serve.cpu,
+            memory=serve.memory,
+            env={**self._env, **serve.env},
+            secret_env=serve.secrets(self._secret_env),
             labels={_REVISION: revision.id, LABEL_PREFIX + "service": revision.service},
             annotations={GENERATION: str(generation), _PORT: str(port), _STATISTICS: statistics},
             deadline_s=None,
             grace_s=10,
             port=port,
-            ready_path=serve.get("ready_path", "/ping"),
+            ready_path=serve.ready_path,
         )
 
 
