@@ -25,6 +25,7 @@ from bulkhead.errors import BulkheadError, NotFoundError, UnavailableError
 from bulkhead.ledger.tables import Isolation, Rollout
 from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
+from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.rungs import DEFAULT, Rung
 from bulkhead.runtimes.kubernetes.access import Access, client
 from bulkhead.runtimes.kubernetes.doctor import Verdict, diagnose
@@ -131,7 +132,7 @@ def isolate(
         console.print(f"recorded: revision {revision} is isolated")
         service = control.ledger.revision(revision).service
         _reconcile_until(control, lambda: not _has_traffic(control, service, revision), wait_s, "it still has traffic")
-        console.print(f"traffic of {service}: {dict(control.router.read(service)[1].weights)}")
+        console.print(f"traffic of {service}: {dict(control.site(service).router.read(service)[1].weights)}")
 
 
 @app.command()
@@ -205,7 +206,8 @@ def router(service: Annotated[str, typer.Argument(help="the service whose traffi
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())  # from the start: it may be told to end before Envoy is ready
-        envoy = start_envoy(Control(settings.load()).router, service)
+        known = settings.load()
+        envoy = start_envoy(EnvoyRouter(known.routers, known.ports), service)
         raise typer.Exit(hold(envoy, stop))
 
 
@@ -213,7 +215,7 @@ def _tell_end(control: Control, rollout: Rollout, wait_s: float) -> None:
     console.print(f"recorded: rollout {rollout.id} of revision {rollout.revision_id}")
     told = f"rollout {rollout.id} has not ended"
     _reconcile_until(control, lambda: control.ledger.rollout(rollout.id).phase.ended, wait_s, told)
-    weights = control.router.read(rollout.service)[1].weights
+    weights = control.site(rollout.service).router.read(rollout.service)[1].weights
     phase = control.ledger.rollout(rollout.id).phase
     console.print(f"rollout {rollout.id} is {phase}; traffic of {rollout.service}: {dict(weights)}")
 
@@ -230,7 +232,7 @@ def _reconcile_until(control: Control, done: Callable[[], bool], wait_s: float, 
 
 
 def _has_traffic(control: Control, service: str, revision: str) -> bool:
-    return bool(control.router.read(service)[1].weights.get(revision))
+    return bool(control.site(service).router.read(service)[1].weights.get(revision))
 
 
 def _who() -> str:
@@ -239,7 +241,7 @@ def _who() -> str:
 
 def _service_row(control: Control, name: str, stable: str | None, generation: int) -> dict[str, Any]:
     try:
-        weights: Any = dict(control.router.read(name)[1].weights)
+        weights: Any = dict(control.site(name).router.read(name)[1].weights)
     except NotFoundError as error:
         weights = str(error)
     return {"service": name, "stable": stable, "traffic": weights, "generation": generation}

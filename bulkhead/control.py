@@ -20,24 +20,13 @@ from bulkhead.rollout.plan import Plan, first_release
 from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.revision import RevisionSpec
-from bulkhead.rollout.site import Site
 from bulkhead.rollout.world import World
-from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.rungs import DEFAULT, Rung
 from bulkhead.runtimes.local.runtime import LocalRuntime
-from bulkhead.settings import Settings
-from bulkhead.workloads.local import LocalWorkloads
+from bulkhead.settings import ServicePorts, Settings
+from bulkhead.sites import Sites
 
 log = logging.getLogger(__name__)
-
-MLFLOW_SECRET = "mlflow"
-"""Secret that holds MLflow's ``username`` and ``password``."""
-
-MLFLOW_CREDENTIALS = {
-    "MLFLOW_TRACKING_USERNAME": (MLFLOW_SECRET, "username"),
-    "MLFLOW_TRACKING_PASSWORD": (MLFLOW_SECRET, "password"),
-}
-"""Variables that mlflow reads its credentials from, as (secret, key) by name."""
 
 
 @dataclass(frozen=True)
@@ -66,28 +55,20 @@ class Control:
         return LocalRuntime(self.settings.pods, self.settings.gpu_stand_ins)
 
     @cached_property
-    def router(self) -> EnvoyRouter:
-        """The router."""
-        return EnvoyRouter(self.settings.routers, self.settings.services)
+    def site(self) -> Sites:
+        """Where a service runs, by its name."""
+        return Sites(self.settings, self.runtime)
 
     @cached_property
     def reconciler(self) -> Reconciler:
         """The reconciler."""
         self.load_credentials()
-        env = {"MLFLOW_TRACKING_URI": self.settings.mlflow_tracking_uri}
-        site = Site(self.router, LocalWorkloads(self.runtime, env, self.server_credentials()), self.router)
-        registry = MlflowRegistry(self.settings.mlflow_tracking_uri)
-        world = World(self.ledger, lambda _: site, registry)
+        world = World(self.ledger, self.site, MlflowRegistry(self.settings.mlflow_tracking_uri))
         return Reconciler(self.ledger, world, Leases(self.ledger.engine, self.settings.lease_s), self.settings.services)
-
-    def server_credentials(self) -> dict[str, tuple[str, str]]:
-        """MLflow's credentials for pods, by reference; empty where the server needs none."""
-        folder = self.runtime.layout.secrets / MLFLOW_SECRET
-        return dict(MLFLOW_CREDENTIALS) if folder.is_dir() else {}
 
     def load_credentials(self) -> None:
         """Give this process MLflow's credentials, unless its environment has them already."""
-        for variable, (secret, key) in self.server_credentials().items():
+        for variable, (secret, key) in self.site.local_credentials().items():
             if variable not in os.environ:
                 os.environ[variable] = (self.runtime.layout.secrets / secret / key).read_text(encoding="utf-8")
 
@@ -150,9 +131,7 @@ class Control:
             NotFoundError: the configuration does not know the service.
             ConflictError: see ``Ledger.request_rollout``.
         """
-        if revision.service not in self.settings.services:
-            known = ", ".join(sorted(self.settings.services)) or "none"
-            raise NotFoundError(f"unknown service {revision.service!r}; services in the configuration: {known}")
+        self.settings.service(revision.service)
         if not self._has_stable(revision.service):
             plan = first_release(plan)
         rollout = self.ledger.request_rollout(
@@ -347,8 +326,10 @@ class Control:
         """
         service = self.ledger.revision(revision_id).service
         wanted = tuple(rungs)
-        _check_rungs(wanted)
         known = self.settings.services.get(service)
+        if Rung.NETWORK in wanted and isinstance(known, ServicePorts):
+            remedy = "processes of one machine share its network: leave it out, or serve on Kubernetes"
+            raise UnsupportedError("rungs", str(Rung.NETWORK), remedy)
         budget = known.max_isolated if known and budgeted else None
         wish = {"key": key, "reason": reason, "requested_by": requested_by}
         revision = self.ledger.isolate(revision_id, rungs=wanted, budget=budget, **wish)
@@ -360,10 +341,3 @@ class Control:
             return self.ledger.service(service).stable_revision is not None
         except NotFoundError:
             return False
-
-
-def _check_rungs(rungs: Iterable[Rung]) -> None:
-    for rung in rungs:
-        if rung is Rung.NETWORK:
-            remedy = "processes of one machine share its network: leave it out, or serve on Kubernetes"
-            raise UnsupportedError("rungs", str(rung), remedy)

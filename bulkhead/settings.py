@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from bulkhead.errors import InvalidInputError
+from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.rungs import Rung
 
 CONFIG_VARIABLE = "BULKHEAD_CONFIG"
@@ -50,6 +50,103 @@ class ServicePorts(ServicePolicy):
     admin_port: int = Field(ge=1, le=65535)
 
 
+class GatewayRef(BaseModel):
+    """A Gateway of the Gateway API.
+
+    Attributes:
+        name: of it.
+        namespace: of it; by default the service's.
+        section: name of one of its listeners; all by default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    namespace: str | None = None
+    section: str | None = None
+
+
+class PrometheusQueries(BaseModel):
+    """PromQL for one revision's cumulative numbers; each is asked as an instant query.
+
+    ``{namespace}``, ``{service}``, ``{revision}`` and ``{backend}`` (the revision's Service and Deployment) are filled
+    in; other braces are PromQL's own.
+
+    Attributes:
+        requests: answered so far.
+        failures: of those, without a good answer.
+        buckets: cumulative latency histogram, by ``le``; None where nobody measures one.
+        bucket_unit_ms: unit of ``le``, in milliseconds.
+        active: in flight now; None where nobody counts them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requests: str
+    failures: str
+    buckets: str | None = None
+    bucket_unit_ms: float = Field(1000.0, gt=0)
+    active: str | None = None
+
+
+class PrometheusSource(BaseModel):
+    """A Prometheus server that counts what revisions do.
+
+    Attributes:
+        url: of its HTTP API.
+        token_variable: environment variable that holds a bearer token; None where it needs none.
+        queries: a name of ``bulkhead.metrics.queries.DEFAULTS``, or own PromQL.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field(pattern="^https?://")
+    token_variable: str | None = None
+    queries: PrometheusQueries | str
+
+
+class ClusterService(ServicePolicy):
+    """A service in a Kubernetes cluster, behind a Gateway.
+
+    Attributes:
+        namespace: of its servers and its HTTPRoute, which has the service's name.
+        gateway: that the route hangs on.
+        hostnames: of the route; any by default.
+        path: prefix of the requests that are the service's.
+        prometheus: counts what its revisions do.
+        cluster: Airflow connection, as in ``kubeconfigs``; by default the pod's own service account, or the default
+            kubeconfig.
+        mlflow_secret: Secret in the namespace that holds MLflow's ``username`` and ``password``; None where the server
+            needs none.
+        resync_s: how often to look whether somebody else has changed anything, in seconds.
+        confirm_s: how long the Gateway's controller may take to confirm a change, in seconds.
+        keep_s: how long pods of the rung ``pod`` are kept for inspection, in seconds.
+    """
+
+    namespace: str = Field(min_length=1)
+    gateway: GatewayRef
+    hostnames: tuple[str, ...] = ()
+    path: str = Field("/", pattern="^/")
+    prometheus: PrometheusSource
+    cluster: str | None = None
+    mlflow_secret: str | None = None
+    resync_s: float = Field(10.0, ge=0)
+    confirm_s: float = Field(30.0, gt=0)
+    keep_s: float = Field(86400.0, gt=0)
+
+
+def _where(data: Any) -> str:
+    """Which of the two a service's fields describe."""
+    cluster = "gateway" in data if isinstance(data, Mapping) else isinstance(data, ClusterService)
+    return "cluster" if cluster else "here"
+
+
+AnyService = Annotated[
+    Annotated[ServicePorts, Tag("here")] | Annotated[ClusterService, Tag("cluster")], Discriminator(_where)
+]
+"""A service on this machine, or one in a cluster: that names a gateway."""
+
+
 class Settings(BaseModel):
     """The configuration.
 
@@ -58,7 +155,7 @@ class Settings(BaseModel):
         ledger_url: of the ledger; SQLite below ``home`` by default.
         mlflow_tracking_uri: of the MLflow server.
         gpu_stand_ins: CPU stand-ins that may serve GPU requests where NVML sees no GPU; 0 for none.
-        services: ports by service.
+        services: by name: ``ServicePorts`` or ``ClusterService``.
         lease_s: another reconciler takes over from one that has shown no sign of life for so long, in seconds.
         kubeconfigs: path of a kubeconfig by Airflow connection, for ``bulkhead collect``, which works without Airflow.
     """
@@ -69,7 +166,7 @@ class Settings(BaseModel):
     ledger_url: str = ""
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     gpu_stand_ins: int = Field(0, ge=0)
-    services: Mapping[str, ServicePorts] = Field(default_factory=dict)
+    services: Mapping[str, AnyService] = Field(default_factory=dict)
     lease_s: float = Field(5.0, gt=0, le=300)
     kubeconfigs: Mapping[str, str] = Field(default_factory=dict)
 
@@ -77,6 +174,25 @@ class Settings(BaseModel):
     def ledger(self) -> str:
         """URL of the ledger."""
         return self.ledger_url or f"sqlite:///{self.home.absolute()}/ledger.db"
+
+    @property
+    def ports(self) -> dict[str, ServicePorts]:
+        """The services of this machine."""
+        return {name: one for name, one in self.services.items() if isinstance(one, ServicePorts)}
+
+    def service(self, name: str) -> ServicePorts | ClusterService:
+        """A service.
+
+        Args:
+            name: of it.
+
+        Raises:
+            NotFoundError: the configuration does not know it.
+        """
+        if name not in self.services:
+            known = ", ".join(sorted(self.services)) or "none"
+            raise NotFoundError(f"unknown service {name!r}; services in the configuration: {known}")
+        return self.services[name]
 
     @property
     def pods(self) -> Path:
@@ -117,7 +233,8 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
         return Settings.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        loc = [part for index, part in enumerate(first["loc"]) if (first["loc"][0], index) != ("services", 2)]
+        field = ".".join(str(part) for part in loc)  # without the name of the kind of service
         shown = "<hidden>" if "url" in field else first["input"]
         raise InvalidInputError(f"{path}: {field}", shown, first["msg"]) from error
 

@@ -13,7 +13,6 @@ import random
 import signal
 import threading
 import time
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Full, Queue
@@ -22,12 +21,10 @@ from typing import Any
 from gpu_tasks import predictions
 from gpu_tasks.entry import ConfigError, run
 from gpu_tasks.serve import LOOPBACK, Application, bind, respond
+from gpu_tasks.traffic import NO_ANSWER, Traffic
 
 Address = tuple[str, int]
 """Host and TCP port."""
-
-BOUNDS_MS = (0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 30000.0)
-"""Bounds of the latency histogram, in milliseconds: Envoy's own."""
 
 _WAITING = 256
 """Requests that wait at most; what comes beyond is dropped, and counted as such: a mirror must not pile up."""
@@ -63,10 +60,7 @@ class Side:
 
     address: Address
     _tally: predictions.Tally = field(default_factory=predictions.Tally)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _requests: int = 0
-    _failures: int = 0
-    _buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
+    _traffic: Traffic = field(default_factory=Traffic)
 
     def ask(self, request: Request) -> list[Any] | None:
         """Ask it, and count.
@@ -78,13 +72,9 @@ class Side:
             The predictions; None where there are none.
         """
         begin = time.monotonic()
-        body = self._send(request)
-        took_ms = (time.monotonic() - begin) * 1000
-        with self._lock:
-            self._requests += 1
-            self._failures += body is None
-            self._buckets[bisect_left(BOUNDS_MS, took_ms)] += 1
-        if body is None:
+        status, body = self._send(request)
+        self._traffic.add(status, (time.monotonic() - begin) * 1000)
+        if not 200 <= status < 300:
             return None
         found = predictions.read(body)
         self._tally.add(found)
@@ -101,25 +91,19 @@ class Side:
 
     def document(self) -> dict[str, Any]:
         """The counts, in the form of ``bulkhead.metrics.counters.CountersDocument``."""
-        with self._lock:
-            below, slow = 0, []
-            for bound, count in zip((*BOUNDS_MS, "inf"), self._buckets, strict=True):
-                below += count
-                slow.append([bound, below])
-            counts = {"requests": self._requests, "failures": self._failures, "slow": slow}
-        return {**counts, "answers": self._tally.document()}
+        return {**self._traffic.document(), "answers": self._tally.document()}
 
-    def _send(self, request: Request) -> bytes | None:
+    def _send(self, request: Request) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(*self.address, timeout=_TIMEOUT_S)
         try:
             connection.request(request.method, request.path, body=request.body, headers=dict(request.headers))
             answer = connection.getresponse()
             body = answer.read()
         except (OSError, http.client.HTTPException):
-            return None  # counted as a failure of that side
+            return NO_ANSWER, b""
         finally:
             connection.close()
-        return body if 200 <= answer.status < 300 else None
+        return answer.status, body
 
 
 class Comparer:

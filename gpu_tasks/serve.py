@@ -6,11 +6,13 @@ import argparse
 import json
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from gpu_tasks.entry import ConfigError, run
 from gpu_tasks.predictions import Tally, read
+from gpu_tasks.traffic import NO_ANSWER, Traffic
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI application."""
@@ -62,7 +64,7 @@ def serve(model_uri: str, port: int, host: str = LOOPBACK) -> Mapping[str, Any]:
     if model.input_example is not None:
         model.predict(model.input_example)
     config = uvicorn.Config(
-        counted(scoring_server.init(model), Tally()),
+        counted(scoring_server.init(model), Tally(), Traffic()),
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=8,
         access_log=False,
@@ -73,20 +75,29 @@ def serve(model_uri: str, port: int, host: str = LOOPBACK) -> Mapping[str, Any]:
     return {"model_uri": model_uri, "port": port}
 
 
-def counted(server: Application, tally: Tally) -> Application:
-    """The same server, with its answers counted and ``GET /statistics`` to read the counts.
+def counted(server: Application, tally: Tally, traffic: Traffic) -> Application:
+    """The same server, with its answers counted; ``GET /statistics`` and, for Prometheus, ``/metrics`` tell the counts.
 
     Args:
         server: ASGI application.
         tally: counts what ``/invocations`` answers.
+        traffic: counts requests to it.
     """
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
-        path = scope.get("path")
-        if path == "/statistics" and scope.get("method") == "GET":
-            await respond(send, 200, {"model": {"answers": tally.document()}})
-            return
-        await server(scope, receive, _Counting(send, tally) if path == "/invocations" else send)
+        match scope.get("method"), scope.get("path"):
+            case "GET", "/statistics":
+                await respond(send, 200, {"model": {**traffic.document(), "answers": tally.document()}})
+            case "GET", "/metrics":
+                await respond_text(send, 200, traffic.exposition(), b"text/plain; version=0.0.4")
+            case _, "/invocations":
+                counting = _Counting(send, tally, traffic)
+                try:
+                    await server(scope, receive, counting)
+                finally:
+                    counting.finish()
+            case _:
+                await server(scope, receive, send)
 
     return answer
 
@@ -99,8 +110,20 @@ async def respond(send: Callable[[dict[str, Any]], Awaitable[None]], status: int
         status: of HTTP.
         document: what JSON can hold.
     """
-    body = json.dumps(document).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await respond_text(send, status, json.dumps(document), b"application/json")
+
+
+async def respond_text(send: Callable[[dict[str, Any]], Awaitable[None]], status: int, text: str, kind: bytes) -> None:
+    """Answer a request.
+
+    Args:
+        send: ASGI's.
+        status: of HTTP.
+        text: of the body.
+        kind: its content type.
+    """
+    body = text.encode()
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -108,18 +131,25 @@ async def respond(send: Callable[[dict[str, Any]], Awaitable[None]], status: int
 class _Counting:
     """Passes an answer on, and counts it at its end; one that failed is a failure and not an unusable answer."""
 
-    def __init__(self, send: Any, tally: Tally) -> None:
-        self._send, self._tally = send, tally
-        self._status, self._body = 0, b""
+    def __init__(self, send: Any, tally: Tally, traffic: Traffic) -> None:
+        self._send, self._tally, self._traffic = send, tally, traffic
+        self._begin = time.monotonic()
+        self._status, self._body, self._whole = NO_ANSWER, b"", False
 
     async def __call__(self, message: Mapping[str, Any]) -> None:
         await self._send(message)
         if message["type"] == "http.response.start":
             self._status = message["status"]
-        elif message["type"] == "http.response.body" and 200 <= self._status < 300:
-            self._body += message.get("body", b"")
-            if not message.get("more_body", False):
-                self._tally.add(read(self._body))
+        elif message["type"] == "http.response.body":
+            self._body += message.get("body", b"") if 200 <= self._status < 300 else b""
+            self._whole = not message.get("more_body", False)
+
+    def finish(self) -> None:
+        """The answer is out, or broke off."""
+        status = self._status if self._whole else NO_ANSWER
+        self._traffic.add(status, (time.monotonic() - self._begin) * 1000)
+        if 200 <= status < 300:
+            self._tally.add(read(self._body))
 
 
 def bind(port: int, host: str = LOOPBACK) -> socket.socket:

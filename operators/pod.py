@@ -10,7 +10,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from bulkhead.collector import LOCAL_ROOT
-from bulkhead.control import MLFLOW_CREDENTIALS
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.outcome import Failure, FailureClass
@@ -155,7 +154,7 @@ class PodOperator(BaseOperator):
         control = BulkheadHook(self.bulkhead_conn_id).control()
         changed = changes_for(self, context)
         resume = {RESUME_VARIABLE: changed.resume_from} if changed.resume_from else {}
-        secrets = MLFLOW_CREDENTIALS if control.server_credentials() else {}
+        secrets = control.site.local_credentials()
         return PodRequest(
             name=name,
             image=self.image,

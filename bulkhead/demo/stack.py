@@ -14,11 +14,12 @@ from pathlib import Path
 
 import yaml
 
-from bulkhead.control import MLFLOW_SECRET, Control
+from bulkhead.control import Control
 from bulkhead.demo.airflow_client import AirflowClient
 from bulkhead.demo.processes import Processes
 from bulkhead.errors import UnavailableError
 from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
+from bulkhead.sites import MLFLOW_SECRET
 
 SERVICE = "digits"
 """The service that the demo releases to."""
@@ -52,7 +53,7 @@ class Stack:
     @property
     def endpoint(self) -> str:
         """URL of the model endpoint."""
-        return f"http://127.0.0.1:{self.settings.services[SERVICE].port}/invocations"
+        return f"http://127.0.0.1:{self.settings.ports[SERVICE].port}/invocations"
 
     @property
     def login(self) -> str:
@@ -124,7 +125,7 @@ class Stack:
 
     def router_answers(self) -> bool | None:
         """True once Envoy serves; None before."""
-        return _listens(self.settings.services[SERVICE].port)
+        return _listens(self.settings.ports[SERVICE].port)
 
     def stop(self, tell: Callable[[str], None]) -> None:
         """Stop everything: components, then pods.

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from bulkhead.control import MLFLOW_CREDENTIALS
 from bulkhead.demo.progress import Progress
 from bulkhead.demo.stack import SERVICE, Stack
 from bulkhead.demo.summary import Release
@@ -148,7 +147,7 @@ class Story:
             command=command,
             gpus=1,
             env={"MLFLOW_TRACKING_URI": self.stack.settings.mlflow_tracking_uri},
-            secret_env={name: SecretRef(*reference) for name, reference in MLFLOW_CREDENTIALS.items()},
+            secret_env={name: SecretRef(*at) for name, at in self.stack.control.site.local_credentials().items()},
         )
 
     def _release(
@@ -249,10 +248,10 @@ class Story:
 
     def _all_on_stable(self) -> bool:
         stable = self.stack.control.ledger.service(SERVICE).stable_revision
-        return self.stack.control.router.read(SERVICE)[1].weights == {stable: 100}
+        return self.stack.control.site(SERVICE).router.read(SERVICE)[1].weights == {stable: 100}
 
     def _split(self) -> str:
-        weights = self.stack.control.router.read(SERVICE)[1].weights
+        weights = self.stack.control.site(SERVICE).router.read(SERVICE)[1].weights
         return ", ".join(f"{name} {weight} %" for name, weight in weights.items()) or "nobody"
 
     def _champion(self) -> str | None:

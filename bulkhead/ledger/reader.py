@@ -92,11 +92,17 @@ class LedgerReader(Transactions):
         with self._reading() as session:
             return session.scalars(query).all()
 
-    def serving(self) -> frozenset[str]:
+    def serving(self, service: str | None = None) -> frozenset[str]:
         """Revisions that have traffic, or are about to: those of rollouts until they are contained, and stable ones
-        until a rollout gives all of their traffic to another."""
+        until a rollout gives all of their traffic to another.
+
+        Args:
+            service: only this one's.
+        """
         going = select(Rollout.revision_id).where(Rollout.ended_at.is_(None), Rollout.contained_at.is_(None))
         stable = select(Service.stable_revision).where(Service.stable_revision.is_not(None))
+        if service is not None:
+            going, stable = going.where(Rollout.service == service), stable.where(Service.name == service)
         with self._reading() as session:
             return frozenset([*session.scalars(going), *(one for one in session.scalars(stable) if one)])
 

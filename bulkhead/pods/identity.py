@@ -16,6 +16,9 @@ MANAGED = LABEL_PREFIX + "managed"
 GENERATION = LABEL_PREFIX + "generation"
 """Annotation that carries the fence under which an object was written."""
 
+SEQUENCE = LABEL_PREFIX + "sequence"
+"""Annotation that orders the writes of one generation, where there are several."""
+
 
 @dataclass(frozen=True)
 class TaskIdentity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from kubernetes import client as k8s
@@ -21,6 +21,7 @@ GPU_RESOURCE = "nvidia.com/gpu"
 RESUME_VARIABLE = "BULKHEAD_RESUME_FROM"
 """Environment variable that names the checkpoint which a retry resumes from."""
 
+_NOTHING = Relaxations()
 TERMINATION_LOG = "/dev/termination-log"
 _DNS_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 
@@ -79,11 +80,12 @@ class PodRequest:
     namespace: str = "default"
 
 
-def build(request: PodRequest) -> k8s.V1Pod:
+def build(request: PodRequest, relaxed: Relaxations = _NOTHING) -> k8s.V1Pod:
     """Turn a request into a pod at the ``restricted`` Pod Security level.
 
     Args:
         request: what to run.
+        relaxed: what the pod may do beyond the level.
 
     Returns:
         A pod with one container named ``main`` and restart policy ``Never``: who restarts a pod is the
@@ -120,7 +122,7 @@ def build(request: PodRequest) -> k8s.V1Pod:
             termination_grace_period_seconds=request.grace_s,
         ),
     )
-    return harden(pod, Relaxations(no_deadline=request.deadline_s is None), ("/tmp", *request.scratch))
+    return harden(pod, replace(relaxed, no_deadline=request.deadline_s is None), ("/tmp", *request.scratch))
 
 
 def scale(memory: str | None, factor: float) -> str | None:

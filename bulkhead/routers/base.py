@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from bulkhead.errors import InvalidInputError
+
 
 class Fence(NamedTuple):
     """Orders all writes to a service's traffic; compares as a tuple.
@@ -63,6 +65,26 @@ class Split:
     weights: Mapping[str, int] = field(default_factory=dict)
     pin: Pin | None = None
     mirror: Mirror | None = None
+
+    def check(self) -> None:
+        """Refuse what is no split.
+
+        Raises:
+            InvalidInputError: the weights do not sum to 100, or name a revision without an endpoint.
+        """
+        weights = dict(self.weights)
+        if weights and sum(weights.values()) != 100:
+            raise InvalidInputError("router.weights", weights, "give percentages that sum to 100")
+        if min(weights.values(), default=0) < 0:
+            raise InvalidInputError("router.weights", weights, "give percentages of at least 0")
+        if self.mirror is not None and not 0 < self.mirror.percent <= 100:
+            raise InvalidInputError("router.mirror", self.mirror.percent, "give a percentage above 0")
+        named = {*weights, *([self.pin.revision] if self.pin else [])}
+        unknown = sorted(named - set(self.endpoints))
+        if unknown:
+            raise InvalidInputError(
+                "router.weights", unknown, f"name revisions with an endpoint: {sorted(self.endpoints)}"
+            )
 
     def routes_as(self, other: Split) -> bool:
         """Whether requests go the same ways, whatever other revisions are known.

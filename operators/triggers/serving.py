@@ -149,5 +149,5 @@ class ServingTrigger(LookingTrigger):
 
 
 def _read(control: Control, service: str) -> Served:
-    serving = control.ledger.serving()
-    return Served(datetime.now(UTC), dict(control.router.counters(service, serving)), serving)
+    serving = control.ledger.serving(service)
+    return Served(datetime.now(UTC), dict(control.site(service).metrics.counters(service, serving)), serving)

@@ -3,12 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.control import MLFLOW_SECRET, Control
+from bulkhead.control import Control
 from bulkhead.errors import NotFoundError, UnavailableError
 from bulkhead.ledger.tables import Phase
 from bulkhead.rollout.nudge import nudge
 from bulkhead.rollout.plan import Plan
 from bulkhead.settings import ServicePorts, Settings
+from bulkhead.sites import MLFLOW_SECRET
 from tests.rollouts import promote, request, revision, weights
 from tests.waiting import until
 

@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
-from bulkhead.control import MLFLOW_SECRET, Control
+from bulkhead.control import Control
 from bulkhead.pods.exceptions import (
     ApplicationFailedError,
     GateRefusedError,
@@ -20,6 +20,7 @@ from bulkhead.pods.exceptions import (
 )
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.status import Phase
+from bulkhead.sites import MLFLOW_SECRET
 from operators.identity import identity
 from operators.pod import PodOperator
 from operators.retry import ContainmentRetryPolicy

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bulkhead.errors import InvalidInputError
 from bulkhead.routers.base import Fence, Mirror, Pin, Split
 
 REVISION_HEADER = "x-bulkhead-revision"
@@ -92,7 +91,7 @@ def routes(service: str, split: Split, fence: Fence) -> dict[str, Any]:
     Raises:
         InvalidInputError: the weights do not sum to 100, or name a revision without an endpoint.
     """
-    _check(split)
+    split.check()
     shares = {revision: weight for revision, weight in split.weights.items() if weight}
     if shares:
         action = _route(shares, split.mirror)
@@ -174,21 +173,6 @@ def version(fence: Fence) -> str:
         fence: of the write.
     """
     return f"{fence.generation}.{fence.sequence}"
-
-
-def _check(split: Split) -> None:
-    if split.weights and sum(split.weights.values()) != 100:
-        raise InvalidInputError("router.weights", dict(split.weights), "give percentages that sum to 100")
-    if min(split.weights.values(), default=0) < 0:
-        raise InvalidInputError("router.weights", dict(split.weights), "give percentages of at least 0")
-    if split.mirror is not None and not 0 < split.mirror.percent <= 100:
-        raise InvalidInputError("router.mirror", split.mirror.percent, "give a percentage above 0")
-    named = {*split.weights, *([split.pin.revision] if split.pin else [])}
-    unknown = sorted(named - set(split.endpoints))
-    if unknown:
-        raise InvalidInputError(
-            "router.weights", unknown, f"name revisions with an endpoint: {sorted(split.endpoints)}"
-        )
 
 
 def _route(shares: Mapping[str, int], mirror: Mirror | None) -> dict[str, Any]:

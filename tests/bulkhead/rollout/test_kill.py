@@ -74,7 +74,7 @@ class Site:
         """Everything that a rollout leaves, with its own revision called "new" and the stable one "old"."""
         control, now = self.control, self.control.ledger.rollout(rollout.id)
         names = {now.revision_id: "new", now.stable_id: "old"}
-        _, split = control.router.read("digits")
+        _, split = control.site("digits").router.read("digits")
         versions = {control.ledger.revision(name).model_version: names[name] for name in names if name}
         registry = control.reconciler._world.registry
         pods = control.runtime.list({"bulkhead.dev/service": "digits"})
@@ -99,7 +99,7 @@ def site(tmp_path: Path, mlflow_uri: str) -> Iterator[Site]:
     mlflow.set_tracking_uri(mlflow_uri)
     with mlflow.start_run():
         model_uri = mlflow.pyfunc.log_model(name="model", python_model=Echo(), pip_requirements=[]).model_uri
-    envoy = start(control.router, "digits", tmp_path / "envoy.log")
+    envoy = start(control.site("digits").router, "digits", tmp_path / "envoy.log")
     clients = subprocess.Popen(
         [sys.executable, str(PROGRAMS / "client.py"), str(ports.port)],
         stdin=subprocess.PIPE,

@@ -1,0 +1,70 @@
+"""PromQL of what commonly counts requests: each named by who exports the metrics.
+
+There is none for Envoy Gateway: unless a backend has filters, it makes one Envoy cluster of all backends of a rule
+(``NeedsClusterPerSetting`` in its ``internal/ir/xds.go``), so its metrics do not tell a candidate from stable. Behind
+it, take the servers' own metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bulkhead.errors import InvalidInputError
+from bulkhead.settings import PrometheusQueries
+
+_PODS = 'namespace="{namespace}",pod=~"{backend}-.*"'
+_ISTIO = 'reporter="source",destination_service_namespace="{namespace}",destination_service_name="{backend}"'
+_KNATIVE = 'namespace_name="{namespace}",revision_name="{revision}"'
+
+DEFAULTS: Mapping[str, PrometheusQueries] = {
+    # gpu_tasks.serve, scraped at /metrics with the labels ``namespace`` and ``pod``.
+    "bulkhead": PrometheusQueries(
+        requests=f"sum(bulkhead_requests_total{{{_PODS}}})",
+        failures=f'sum(bulkhead_requests_total{{{_PODS},code!="2xx"}})',
+        buckets=f"sum by (le) (bulkhead_request_duration_seconds_bucket{{{_PODS}}})",
+    ),
+    # Istio, "Standard Metrics"; as the gateway saw it, so that a server that answers nothing counts as failing.
+    "istio": PrometheusQueries(
+        requests=f"sum(istio_requests_total{{{_ISTIO}}})",
+        failures=f'sum(istio_requests_total{{{_ISTIO},response_code!~"2.."}})',
+        buckets=f"sum by (le) (istio_request_duration_milliseconds_bucket{{{_ISTIO}}})",
+        bucket_unit_ms=1,
+    ),
+    # Knative, "Service metrics": the queue proxy of KServe's serverless mode.
+    "kserve": PrometheusQueries(
+        requests=f"sum(revision_app_request_count{{{_KNATIVE}}})",
+        failures=f'sum(revision_app_request_count{{{_KNATIVE},response_code_class!="2xx"}})',
+        buckets=f"sum by (le) (revision_app_request_latencies_bucket{{{_KNATIVE}}})",
+        bucket_unit_ms=1,
+    ),
+    # vLLM, "Production Metrics", and its API server's own http_requests_total.
+    "vllm": PrometheusQueries(
+        requests=f'sum(http_requests_total{{{_PODS},handler=~"/v1/.*"}})',
+        failures=f'sum(http_requests_total{{{_PODS},handler=~"/v1/.*",status!="2xx"}})',
+        buckets=f"sum by (le) (vllm:e2e_request_latency_seconds_bucket{{{_PODS}}})",
+        active=f'sum({{__name__=~"vllm:num_requests_running|vllm:num_requests_waiting",{_PODS}}})',
+    ),
+    # Triton, "Metrics": it has no latency histogram of unary requests, so latencies are not judged.
+    "triton": PrometheusQueries(
+        requests=f'sum({{__name__=~"nv_inference_request_success|nv_inference_request_failure",{_PODS}}})',
+        failures=f"sum(nv_inference_request_failure{{{_PODS}}})",
+        active=f"sum(nv_inference_pending_request_count{{{_PODS}}})",
+    ),
+}
+"""By name."""
+
+
+def chosen(queries: PrometheusQueries | str) -> PrometheusQueries:
+    """The queries that a service's settings name or give.
+
+    Args:
+        queries: a name of ``DEFAULTS``, or own ones.
+
+    Raises:
+        InvalidInputError: there are none of this name.
+    """
+    if not isinstance(queries, str):
+        return queries
+    if queries not in DEFAULTS:
+        raise InvalidInputError("prometheus.queries", queries, f"give PromQL, or one of {', '.join(sorted(DEFAULTS))}")
+    return DEFAULTS[queries]

@@ -1,0 +1,312 @@
+"""Objects of a namespace, written by server-side apply under a fence, so that others' changes are seen and named.
+
+Every object carries the generation under which it was written. A write reads the object first, refuses to overwrite
+a later generation, and goes through only if nobody has written meanwhile (``resourceVersion``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import urllib3
+from kubernetes import client as k8s
+from kubernetes.client.exceptions import ApiException
+
+from bulkhead.errors import FencedError, RefusedError, UnavailableError
+from bulkhead.pods.identity import GENERATION, SEQUENCE
+from bulkhead.pods.outcome import FailureClass
+from bulkhead.pods.refusal import classify_refusal
+
+MANAGER = "bulkhead"
+"""Field manager of everything that is written here."""
+
+_APPLY = "application/apply-patch+yaml"
+_TIMEOUT_S = (3.0, 10.0)
+_TRIES = 8
+
+Document = dict[str, Any]
+"""An object in its JSON form."""
+
+
+class Kind(NamedTuple):
+    """A kind of object.
+
+    Attributes:
+        api_version: for instance ``apps/v1``.
+        kind: for instance ``Deployment``.
+        plural: as in its URL.
+    """
+
+    api_version: str
+    kind: str
+    plural: str
+
+
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
+SERVICE = Kind("v1", "Service", "services")
+DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
+
+
+class EditedError(RefusedError):
+    """Fields that were written here belong to somebody else by now; the message names them."""
+
+
+class Objects:
+    """The objects of one namespace.
+
+    Args:
+        api: of the cluster; see ``bulkhead.runtimes.kubernetes.access``.
+        namespace: by name.
+    """
+
+    def __init__(self, api: k8s.ApiClient, namespace: str) -> None:
+        self.api, self.namespace = api, namespace
+
+    def read(self, kind: Kind, name: str) -> Document | None:
+        """An object, or None if there is none.
+
+        Args:
+            kind: of it.
+            name: of it.
+
+        Raises:
+            UnavailableError: the cluster does not answer.
+            RefusedError: it does not let us, or does not know the kind.
+        """
+        try:
+            return self._call("GET", self._path(kind, name))
+        except _MissingError:
+            return None
+
+    def list(self, kind: Kind, labels: Mapping[str, str]) -> list[Document]:
+        """The objects that carry some labels.
+
+        Args:
+            kind: of them.
+            labels: that they carry.
+        """
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        items: list[Document] = self._call("GET", self._path(kind), {"labelSelector": selector})["items"]
+        return items
+
+    def apply(
+        self, kind: Kind, wanted: Mapping[str, Any], generation: int, *, sequence: int = 0, force: bool = True
+    ) -> Document:
+        """Write an object, unless it was written under a later fence.
+
+        Args:
+            kind: of it.
+            wanted: the fields that are ours, with ``metadata.name``; what is left out is others', or the cluster's.
+            generation: of the writer.
+            sequence: of the writer, within the generation.
+            force: whether fields that somebody else has changed become ours again.
+
+        Returns:
+            The object as it is now.
+
+        Raises:
+            FencedError: it carries a later fence.
+            EditedError: somebody else has changed our fields, and ``force`` is not given.
+        """
+        for _ in range(_TRIES):
+            found = self.read(kind, wanted["metadata"]["name"])
+            try:
+                return self._apply(kind, _stamped(kind, wanted, (generation, sequence), found), force)
+            except _RaceError:
+                continue
+        raise UnavailableError(f"{kind.kind} {wanted['metadata']['name']}: others write it again and again")
+
+    def drift(self, kind: Kind, wanted: Mapping[str, Any], generation: int) -> str | None:
+        """What applying an object would change or contest, found without changing anything.
+
+        Args:
+            kind: of it.
+            wanted: as for ``apply``.
+            generation: of the writer.
+
+        Returns:
+            In words; None where it is as wanted.
+
+        Raises:
+            FencedError: it carries a later generation.
+        """
+        name = wanted["metadata"]["name"]
+        found = self.read(kind, name)
+        if found is None:
+            return f"{kind.kind} {name} was deleted"
+        try:
+            dry = self._apply(kind, _stamped(kind, wanted, (generation, 0), found), force=False, dry_run=True)
+        except EditedError as edited:
+            return str(edited)
+        except _RaceError:
+            return None  # it is being written just now: the next look sees what came of it
+        changed = sorted(_changed(found.get("spec"), dry.get("spec"), "spec"))
+        return f"{kind.kind} {name} was changed at {', '.join(changed)}" if changed else None
+
+    def patch(self, kind: Kind, name: str, change: Mapping[str, Any]) -> None:
+        """Change fields of an object that others made; one that is gone stays so.
+
+        Args:
+            kind: of it.
+            name: of it.
+            change: a JSON merge patch.
+        """
+        try:
+            self._call("PATCH", self._path(kind, name), body=dict(change), content="application/merge-patch+json")
+        except _MissingError:
+            return
+
+    def delete(self, kind: Kind, name: str, generation: int | None, *, orphan: bool = False) -> None:
+        """Delete an object, unless it was written under a later generation; one that is not there is no error.
+
+        Args:
+            kind: of it.
+            name: of it.
+            generation: of the writer; None where no rollout writes, and whatever it carries may go.
+            orphan: whether what it owns stays.
+
+        Raises:
+            FencedError: it carries a later generation.
+        """
+        for _ in range(_TRIES):
+            found = self.read(kind, name)
+            if found is None or found["metadata"].get("deletionTimestamp"):
+                return
+            if generation is not None:
+                _check_fence(kind, found, (generation, 0))
+            exactly = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
+            policy = "Orphan" if orphan else "Background"
+            body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": exactly, "propagationPolicy": policy}
+            try:
+                self._call("DELETE", self._path(kind, name), body=body)
+            except (_MissingError, _RaceError):
+                continue
+        raise UnavailableError(f"{kind.kind} {name}: others write it again and again")
+
+    def _apply(self, kind: Kind, document: Document, force: bool, dry_run: bool = False) -> Document:
+        query = {"fieldManager": MANAGER, "force": str(force).lower(), **({"dryRun": "All"} if dry_run else {})}
+        return self._call("PATCH", self._path(kind, document["metadata"]["name"]), query, document, _APPLY)
+
+    def _path(self, kind: Kind, name: str | None = None) -> str:
+        root = "/apis/" if "/" in kind.api_version else "/api/"
+        path = f"{root}{kind.api_version}/namespaces/{self.namespace}/{kind.plural}"
+        return f"{path}/{name}" if name else path
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content: str = "application/json",
+    ) -> Document:
+        headers = {"Accept": "application/json", "Content-Type": content}
+        with _named(f"{method} {path}", self.namespace):
+            answer: Document = self.api.call_api(
+                path,
+                method,
+                query_params=list((query or {}).items()),
+                header_params=headers,
+                body=body,
+                response_types_map={"200": "object", "201": "object", "202": "object"},
+                auth_settings=["BearerToken"],
+                _return_http_data_only=True,
+                _request_timeout=_TIMEOUT_S,
+            )
+        return answer
+
+
+class _MissingError(RefusedError):
+    """There is no such object."""
+
+
+class _RaceError(RefusedError):
+    """Somebody has written since it was read."""
+
+
+@contextmanager
+def _named(asked: str, namespace: str) -> Iterator[None]:
+    """The cluster's answers as the project's errors."""
+    try:
+        yield
+    except ApiException as refused:
+        body = refused.body.decode() if isinstance(refused.body, bytes) else str(refused.body or "")
+        status = _status(body)
+        details = status.get("details") or {}
+        causes = details.get("causes") or []
+        if refused.status == 404 and details.get("name") and details.get("kind") != "namespaces":
+            raise _MissingError(asked) from refused
+        if refused.status == 409:
+            contested = [one for one in causes if one.get("reason") == "FieldManagerConflict"]
+            raise (EditedError(_contest(contested)) if contested else _RaceError(asked)) from refused
+        failure = classify_refusal(refused.status or 0, body, namespace)
+        if failure.failure_class is FailureClass.CLUSTER_UNREACHABLE:
+            raise UnavailableError(f"{asked}: {failure.message}") from refused
+        if refused.status == 404:
+            raise RefusedError(f"{asked}: the cluster does not serve this kind; install what defines it") from refused
+        raise RefusedError(f"{asked}: {failure.message}") from refused
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise UnavailableError(f"{asked}: no answer: {type(error).__name__}: {error}") from error
+
+
+def _status(body: str) -> Document:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _contest(causes: list[Document]) -> str:
+    """``spec.replicas was set by "kubectl-scale"``, and so on."""
+    told = []
+    for cause in causes:
+        holder = str(cause.get("message", "")).removeprefix("conflict with ")
+        told.append(f"{str(cause.get('field', '')).lstrip('.')} was set by {holder}")
+    return ", ".join(told)
+
+
+def fence_of(found: Mapping[str, Any]) -> tuple[int, int]:
+    """Generation and sequence under which an object was written; zeros where it was not written here.
+
+    Args:
+        found: the object.
+    """
+    notes = found["metadata"].get("annotations") or {}
+    return int(notes.get(GENERATION, 0)), int(notes.get(SEQUENCE, 0))
+
+
+def _check_fence(kind: Kind, found: Mapping[str, Any], fence: tuple[int, int]) -> None:
+    held = fence_of(found)
+    if held > fence:
+        told = f"was written by generation {held[0]} step {held[1]}, later than {fence[0]} step {fence[1]}"
+        raise FencedError(f"{kind.kind} {found['metadata']['name']} {told}")
+
+
+def _stamped(kind: Kind, wanted: Mapping[str, Any], fence: tuple[int, int], found: Document | None) -> Document:
+    """The object to send: with its kind, its fence, and the version that it is meant to replace."""
+    metadata = dict(wanted["metadata"])
+    stamp = {GENERATION: str(fence[0]), **({SEQUENCE: str(fence[1])} if fence[1] else {})}
+    metadata["annotations"] = {**metadata.get("annotations", {}), **stamp}
+    if found is not None:
+        _check_fence(kind, found, fence)
+        metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
+    return {**wanted, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
+
+
+def _changed(found: Any, dry: Any, where: str) -> Iterator[str]:
+    """Paths at which two values differ."""
+    if isinstance(found, dict) and isinstance(dry, dict):
+        for key in found.keys() | dry.keys():
+            yield from _changed(found.get(key), dry.get(key), f"{where}.{key}")
+    elif isinstance(found, list) and isinstance(dry, list) and len(found) == len(dry):
+        for index, (one, other) in enumerate(zip(found, dry, strict=True)):
+            yield from _changed(one, other, f"{where}[{index}]")
+    elif found != dry:
+        yield where

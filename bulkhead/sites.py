@@ -1,0 +1,73 @@
+"""Where each service of the configuration runs: on this machine behind Envoy, or in a cluster behind a Gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bulkhead.metrics.prometheus import PrometheusMetrics
+from bulkhead.rollout.site import Site
+from bulkhead.routers.envoy.router import EnvoyRouter
+from bulkhead.routers.gateway_api import GatewayRouter
+from bulkhead.runtimes.kubernetes.access import Access, client
+from bulkhead.runtimes.kubernetes.objects import Objects
+from bulkhead.runtimes.local.runtime import LocalRuntime
+from bulkhead.settings import ClusterService, Settings
+from bulkhead.workloads.kubernetes import KubernetesWorkloads
+from bulkhead.workloads.local import LocalWorkloads
+from bulkhead.workloads.manifests import name
+
+MLFLOW_SECRET = "mlflow"
+"""Secret of the local runtime that holds MLflow's ``username`` and ``password``."""
+
+MLFLOW_CREDENTIALS = {"MLFLOW_TRACKING_USERNAME": "username", "MLFLOW_TRACKING_PASSWORD": "password"}
+"""Keys of a secret by the variables that mlflow reads its credentials from."""
+
+
+class Sites:
+    """The sites of a configuration; each is made on first use.
+
+    Args:
+        settings: the configuration.
+        runtime: of this machine.
+    """
+
+    def __init__(self, settings: Settings, runtime: LocalRuntime) -> None:
+        self._settings, self._runtime = settings, runtime
+        self._made: dict[str, Site] = {}
+
+    def __call__(self, service: str) -> Site:
+        """A service's site.
+
+        Args:
+            service: by name.
+
+        Raises:
+            NotFoundError: the configuration does not know the service.
+            InvalidInputError: its cluster cannot be reached as configured.
+        """
+        if service not in self._made:
+            known = self._settings.service(service)
+            self._made[service] = self._cluster(service, known) if isinstance(known, ClusterService) else self._here()
+        return self._made[service]
+
+    def local_credentials(self) -> dict[str, tuple[str, str]]:
+        """MLflow's credentials for pods of this machine, by reference; empty where the server needs none."""
+        return _credentials(MLFLOW_SECRET if (self._runtime.layout.secrets / MLFLOW_SECRET).is_dir() else None)
+
+    def _here(self) -> Site:
+        router = EnvoyRouter(self._settings.routers, self._settings.ports)
+        return Site(router, LocalWorkloads(self._runtime, self._env(), self.local_credentials()), router)
+
+    def _cluster(self, service: str, known: ClusterService) -> Site:
+        api = client(Access(kubernetes_conn_id=known.cluster), self._settings.kubeconfigs)
+        router = GatewayRouter(Objects(api, known.namespace), known)
+        secrets = _credentials(known.mlflow_secret)
+        workloads = KubernetesWorkloads(api, known.namespace, self._env(), secrets, known.keep_s)
+        return Site(router, workloads, PrometheusMetrics(known.prometheus, known.namespace, name), known.resync_s)
+
+    def _env(self) -> Mapping[str, str]:
+        return {"MLFLOW_TRACKING_URI": self._settings.mlflow_tracking_uri}
+
+
+def _credentials(secret: str | None) -> dict[str, tuple[str, str]]:
+    return {variable: (secret, key) for variable, key in MLFLOW_CREDENTIALS.items()} if secret else {}

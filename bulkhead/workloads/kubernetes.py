@@ -1,0 +1,190 @@
+"""Servers in a cluster: a Deployment, a Service and a PodDisruptionBudget a revision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from kubernetes import client as k8s
+
+from bulkhead.errors import NotFoundError
+from bulkhead.ledger.tables import Revision
+from bulkhead.pods.status import PodStatus
+from bulkhead.runtimes.kubernetes.objects import (
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    SERVICE,
+    Document,
+    Kind,
+    Objects,
+)
+from bulkhead.workloads import manifests, quarters
+from bulkhead.workloads.base import Workload
+from bulkhead.workloads.serving import parse_serve
+
+
+class KubernetesWorkloads:
+    """Servers of one service's revisions in a namespace.
+
+    Args:
+        api: of the cluster.
+        namespace: where they run.
+        env: plain variables of every server (the tracking URI).
+        secret_env: variables of every server from Secrets, as (Secret, key) by name.
+        keep_s: how long pods are kept for inspection, in seconds.
+        clock: gives the time in UTC.
+    """
+
+    def __init__(
+        self,
+        api: k8s.ApiClient,
+        namespace: str,
+        env: Mapping[str, str],
+        secret_env: Mapping[str, tuple[str, str]],
+        keep_s: float = 86400.0,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._objects, self._core = Objects(api, namespace), k8s.CoreV1Api(api)
+        self._env, self._secret_env = env, secret_env
+        self._keep_s, self._clock = keep_s, clock
+
+    def launch(self, revision: Revision, generation: int) -> None:
+        """See ``Workloads.launch``.
+
+        Args:
+            revision: what to serve.
+            generation: the writer's fence.
+
+        Raises:
+            RefusedError: the cluster does not take it.
+        """
+        for kind, wanted in self._wanted(revision, generation):
+            self._objects.apply(kind, wanted, generation)
+
+    def find(self, revision_id: str) -> Workload | None:
+        """See ``Workloads.find``.
+
+        Args:
+            revision_id: of the revision.
+        """
+        return self._find(manifests.name(revision_id))
+
+    def stop(self, revision_id: str, generation: int) -> None:
+        """See ``Workloads.stop``. The Deployment goes last: as long as it is there, the rest is known to be.
+
+        Args:
+            revision_id: of the revision.
+            generation: the writer's fence.
+        """
+        self._stop(manifests.name(revision_id), generation)
+
+    def drift(self, revision: Revision, generation: int) -> str | None:
+        """See ``Workloads.drift``.
+
+        Args:
+            revision: whose server.
+            generation: under which it would be written now.
+        """
+        found = [self._objects.drift(kind, wanted, generation) for kind, wanted in self._wanted(revision, generation)]
+        return "; ".join(one for one in found if one) or None
+
+    def evidence(self, revision_id: str) -> dict[str, str]:
+        """See ``Workloads.evidence``.
+
+        Args:
+            revision_id: of the revision.
+        """
+        return quarters.evidence(self._core, self._objects, revision_id)
+
+    def launch_comparer(self, service: str, candidate: str, stable: str, generation: int) -> None:
+        """See ``Workloads.launch_comparer``.
+
+        Args:
+            service: of both.
+            candidate: revision on trial.
+            stable: revision that serves.
+            generation: the writer's fence.
+
+        Raises:
+            NotFoundError: one of the two has no server.
+        """
+        sides = [self._address(candidate), self._address(stable)]
+        for kind, wanted in manifests.comparer(self._objects.namespace, service, candidate, sides):
+            self._objects.apply(kind, wanted, generation)
+
+    def find_comparer(self, candidate: str) -> Workload | None:
+        """See ``Workloads.find_comparer``.
+
+        Args:
+            candidate: revision on trial.
+        """
+        return self._find(manifests.comparer_name(candidate))
+
+    def stop_comparer(self, candidate: str, generation: int) -> None:
+        """See ``Workloads.stop_comparer``.
+
+        Args:
+            candidate: revision that was on trial.
+            generation: the writer's fence.
+        """
+        self._stop(manifests.comparer_name(candidate), generation)
+
+    def cut_off(self, revision_id: str) -> None:
+        """See ``Workloads.cut_off``: a NetworkPolicy that allows its pods nothing, if the cluster's network heeds it.
+
+        Args:
+            revision_id: of the revision.
+        """
+        self._objects.apply(NETWORK_POLICY, manifests.no_network(revision_id), generation=0)
+
+    def reconnect(self, revision_id: str) -> None:
+        """See ``Workloads.reconnect``.
+
+        Args:
+            revision_id: of the revision.
+        """
+        self._objects.delete(NETWORK_POLICY, manifests.no_network(revision_id)["metadata"]["name"], None)
+
+    def let_go(self, revision_id: str) -> None:
+        """See ``Workloads.let_go``. Whoever would replace the pods goes first, and leaves them.
+
+        Args:
+            revision_id: of the revision.
+        """
+        quarters.let_go(self._objects, revision_id, self._clock().timestamp() + self._keep_s)
+
+    def sweep(self) -> None:
+        """See ``Workloads.sweep``."""
+        quarters.sweep(self._core, self._objects, self._clock().timestamp())
+
+    def _wanted(self, revision: Revision, generation: int) -> list[tuple[Kind, Document]]:
+        serve = parse_serve(revision.serve)
+        return manifests.server(self._objects.namespace, revision, serve, self._env, self._secret_env)
+
+    def _find(self, name: str) -> Workload | None:
+        found = self._objects.read(DEPLOYMENT, name)
+        if found is None or found["metadata"].get("deletionTimestamp"):
+            return None
+        notes = found["metadata"].get("annotations") or {}
+        host = f"{name}.{self._objects.namespace}.svc"
+        statistics = notes.get(manifests.STATISTICS_PATH) or None
+        return Workload(int(notes[manifests.PORT]), self._status(found), statistics, host, restarts=True)
+
+    def _status(self, deployment: Mapping[str, Any]) -> PodStatus:
+        status = quarters.deployed(deployment)
+        if status.ready or (deployment.get("status") or {}).get("availableReplicas"):
+            return status
+        labels = deployment["spec"]["selector"]["matchLabels"]
+        return quarters.failing(quarters.pods(self._objects, labels)) or status
+
+    def _stop(self, name: str, generation: int) -> None:
+        for kind in (DISRUPTION_BUDGET, SERVICE, DEPLOYMENT):
+            self._objects.delete(kind, name, generation)
+
+    def _address(self, revision_id: str) -> str:
+        workload = self.find(revision_id)
+        if workload is None:
+            raise NotFoundError(f"revision {revision_id} has no server")
+        return f"{workload.host}:{workload.port}"

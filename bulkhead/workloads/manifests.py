@@ -1,0 +1,264 @@
+"""The objects of a server in a cluster, as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from kubernetes import client as k8s
+
+from bulkhead.errors import InvalidInputError
+from bulkhead.ledger.tables import Revision
+from bulkhead.pods.gpu import GpuRequest, place
+from bulkhead.pods.hardening import Relaxations, harden
+from bulkhead.pods.identity import LABEL_PREFIX, MANAGED
+from bulkhead.pods.spec import PodRequest, build
+from bulkhead.runtimes.kubernetes.objects import (
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    SERVICE,
+    Document,
+    Kind,
+)
+from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS
+from bulkhead.workloads.serving import ServeSpec
+
+REVISION = LABEL_PREFIX + "revision"
+"""Label of everything that is a revision's, for as long as it exists."""
+
+SERVES = LABEL_PREFIX + "serves"
+"""Label by which a Service and a ReplicaSet know their pods: taking it away makes them let go."""
+
+PORT = LABEL_PREFIX + "port"
+STATISTICS_PATH = LABEL_PREFIX + "statistics"
+"""Annotations of a Deployment: where its server listens, and says what its model answered."""
+
+_COMPARER_PORT = 8080
+_GRACE_S = 30
+
+
+def name(revision_id: str) -> str:
+    """Name of a revision's Deployment, Service and PodDisruptionBudget.
+
+    Args:
+        revision_id: of the revision.
+    """
+    return f"serve-{revision_id}"
+
+
+def comparer_name(candidate: str) -> str:
+    """Name of the same objects of whoever compares a candidate's answers.
+
+    Args:
+        candidate: revision on trial.
+    """
+    return f"compare-{candidate}"
+
+
+def server(
+    namespace: str,
+    revision: Revision,
+    serve: ServeSpec,
+    env: Mapping[str, str],
+    secret_env: Mapping[str, tuple[str, str]],
+) -> list[tuple[Kind, Document]]:
+    """What serves a revision.
+
+    Args:
+        namespace: where.
+        revision: which.
+        serve: how.
+        env: plain variables of every server.
+        secret_env: variables of every server from Secrets.
+
+    Returns:
+        Objects with their kinds, in the order in which they are to be written.
+
+    Raises:
+        InvalidInputError: names a field of ``serve`` that cannot be.
+    """
+    uri, port = revision.model_uri, serve.port
+    default = ["python", "-m", "gpu_tasks.serve", "--model-uri", uri, "--host", "0.0.0.0", "--port", str(port)]
+    relaxed = _relaxations(serve)
+    pod = build(
+        PodRequest(
+            name=name(revision.id),
+            image=revision.image,
+            command=serve.argv(default, port, uri),
+            gpus=serve.gpus,
+            cpu=serve.cpu,
+            memory=serve.memory,
+            env={**env, **serve.env},
+            secret_env=serve.secrets(secret_env),
+            deadline_s=None,
+            grace_s=serve.drain_s + _GRACE_S,
+            port=port,
+            ready_path=serve.ready_path,
+            namespace=namespace,
+        ),
+        relaxed,
+    )
+    if serve.gpu:
+        place(pod, _gpus(serve))
+    pod = harden(_overlaid(pod, serve), relaxed)
+    _watch_over(pod.spec.containers[0], serve)
+    statistics = serve.statistics_path or ("" if serve.command or serve.replicas != 1 else STATISTICS)
+    notes = {PORT: str(port), STATISTICS_PATH: statistics}
+    owner = _Owner(name(revision.id), revision.id, revision.service, revision.id)
+    return _objects(owner, pod, serve.replicas, port, notes, serve.startup_s)
+
+
+def comparer(namespace: str, service: str, candidate: str, sides: list[str]) -> list[tuple[Kind, Document]]:
+    """Whoever compares a candidate's answers with stable's.
+
+    Args:
+        namespace: where.
+        service: of both.
+        candidate: revision on trial.
+        sides: HOST:PORT of candidate and stable.
+
+    Returns:
+        As ``server``.
+    """
+    asked = [f"--candidate={sides[0]}", f"--stable={sides[1]}", "--host=0.0.0.0", f"--port={_COMPARER_PORT}"]
+    pod = build(
+        PodRequest(
+            name=comparer_name(candidate),
+            image=COMPARER_IMAGE,
+            command=["python", "-m", "gpu_tasks.compare", *asked],
+            deadline_s=None,
+            grace_s=5,
+            port=_COMPARER_PORT,
+            ready_path="/ping",
+            namespace=namespace,
+        )
+    )
+    pod.spec.restart_policy = "Always"
+    owner = _Owner(comparer_name(candidate), candidate, service, comparer_name(candidate))
+    return _objects(owner, pod, 1, _COMPARER_PORT, {PORT: str(_COMPARER_PORT), STATISTICS_PATH: STATISTICS}, 60)
+
+
+def no_network(revision_id: str) -> Document:
+    """A NetworkPolicy that lets a revision's pods reach nobody, and nobody reach them.
+
+    Args:
+        revision_id: of the revision.
+    """
+    spec = {"podSelector": {"matchLabels": {REVISION: revision_id}}, "policyTypes": ["Ingress", "Egress"]}
+    return {"metadata": {"name": f"isolate-{revision_id}", "labels": {REVISION: revision_id}}, "spec": spec}
+
+
+class _Owner(NamedTuple):
+    """Whose objects: their name, the revision, the service, and the value by which a Service finds its pods."""
+
+    name: str
+    revision: str
+    service: str
+    serves: str
+
+
+def _objects(
+    owner: _Owner, pod: k8s.V1Pod, replicas: int | None, port: int, notes: Mapping[str, str], startup_s: int
+) -> list[tuple[Kind, Document]]:
+    labels = {MANAGED: "true", REVISION: owner.revision, LABEL_PREFIX + "service": owner.service}
+    found_by = {SERVES: owner.serves}
+    metadata = {"name": owner.name, "labels": labels}
+    template = {"metadata": {"labels": {**labels, **found_by}}, "spec": _plain(pod.spec)}
+    spec: Document = {
+        "selector": {"matchLabels": found_by},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "progressDeadlineSeconds": startup_s,
+        "revisionHistoryLimit": 1,
+        "template": template,
+    }
+    if replicas is not None:
+        spec["replicas"] = replicas
+    ports = [{"name": "http", "port": port, "targetPort": port, "protocol": "TCP"}]
+    budget = {"maxUnavailable": 1, "selector": {"matchLabels": found_by}}
+    return [
+        (DEPLOYMENT, {"metadata": {**metadata, "annotations": dict(notes)}, "spec": spec}),
+        (SERVICE, {"metadata": metadata, "spec": {"selector": found_by, "ports": ports}}),
+        (DISRUPTION_BUDGET, {"metadata": metadata, "spec": budget}),
+    ]
+
+
+def _watch_over(container: k8s.V1Container, serve: ServeSpec) -> None:
+    """A long time to load the model, but a short one to notice; time for routers to turn away before the end."""
+    asked = k8s.V1HTTPGetAction(path=serve.ready_path, port=serve.port)
+    container.startup_probe = container.startup_probe or k8s.V1Probe(
+        http_get=asked, period_seconds=1, timeout_seconds=2, failure_threshold=serve.startup_s
+    )
+    if container.lifecycle is None and serve.drain_s:
+        sleep = k8s.V1LifecycleHandler(sleep=k8s.V1SleepAction(seconds=serve.drain_s))
+        container.lifecycle = k8s.V1Lifecycle(pre_stop=sleep)
+
+
+def _gpus(serve: ServeSpec) -> GpuRequest:
+    known = {one.name for one in fields(GpuRequest)}
+    for field in serve.gpu:
+        if field not in known:
+            raise InvalidInputError(f"serve.gpu.{field}", serve.gpu[field], f"give one of {sorted(known)}")
+    more: dict[str, Any] = {
+        field: tuple(value) if isinstance(value, list) else value for field, value in serve.gpu.items()
+    }
+    more.setdefault("count", serve.gpus)
+    return GpuRequest(**more)
+
+
+def _relaxations(serve: ServeSpec) -> Relaxations:
+    known = {one.name for one in fields(Relaxations) if one.type in ("bool", bool)} - {"no_deadline"}
+    for index, relaxation in enumerate(serve.relax):
+        if relaxation not in known:
+            raise InvalidInputError(f"serve.relax[{index}]", relaxation, f"give one of {sorted(known)}")
+    asked: dict[str, Any] = dict.fromkeys(serve.relax, True)
+    return Relaxations(no_deadline=True, **asked)
+
+
+class _Response(NamedTuple):
+    """What the generated client reads JSON from."""
+
+    data: str
+
+
+def _overlaid(pod: k8s.V1Pod, serve: ServeSpec) -> k8s.V1Pod:
+    """The pod with what its author lays over it."""
+    spec = _laid_over(_plain(pod.spec), dict(serve.pod))
+    spec["restartPolicy"] = "Always"
+    try:
+        made: k8s.V1Pod = k8s.ApiClient().deserialize(_Response(json.dumps({"spec": spec})), "V1Pod")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidInputError("serve.pod", dict(serve.pod), f"give part of a v1.PodSpec: {error}") from error
+    unknown = sorted(_lost(spec, _plain(made.spec), "serve.pod"))
+    if unknown:
+        raise InvalidInputError(unknown[0], dict(serve.pod), "a v1.PodSpec has no such field")
+    return made
+
+
+def _laid_over(below: Any, above: Any) -> Any:
+    """Mappings are merged; lists of named things by name, other lists replaced."""
+    if isinstance(below, dict) and isinstance(above, Mapping):
+        return {**below, **{key: _laid_over(below.get(key), value) for key, value in above.items()}}
+    named = isinstance(above, list) and all(isinstance(one, Mapping) and "name" in one for one in above)
+    if isinstance(below, list) and named and all(isinstance(one, dict) and "name" in one for one in below):
+        merged = {one["name"]: one for one in below}
+        for one in above:
+            merged[one["name"]] = _laid_over(merged.get(one["name"]), one)
+        return list(merged.values())
+    return above
+
+
+def _lost(given: Any, kept: Any, where: str) -> list[str]:
+    """Fields that the generated client did not know, and dropped."""
+    if isinstance(given, Mapping) and isinstance(kept, Mapping):
+        gone = [f"{where}.{key}" for key, value in given.items() if key not in kept and value not in (None, {}, [])]
+        return gone + [lost for key in given if key in kept for lost in _lost(given[key], kept[key], f"{where}.{key}")]
+    if isinstance(given, list) and isinstance(kept, list):
+        pairs = enumerate(zip(given, kept, strict=False))
+        return [lost for index, (one, other) in pairs for lost in _lost(one, other, f"{where}[{index}]")]
+    return []
+
+
+def _plain(model: Any) -> Any:
+    return k8s.ApiClient().sanitize_for_serialization(model)
