@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead import settings
-from bulkhead.errors import InvalidInputError
+from bulkhead.errors import InvalidInputError, NotFoundError
 
 
 @pytest.fixture
@@ -64,3 +64,40 @@ def test_a_wrong_ledger_url_is_not_shown_since_it_may_hold_a_password(config: Pa
     with pytest.raises(InvalidInputError) as caught:
         settings.load()
     assert "hunter2" not in str(caught.value) and "ledger_url" in str(caught.value)
+
+
+CLUSTER = """
+services:
+  chat:
+    namespace: serving
+    gateway: {name: public, namespace: infra}
+    prometheus: {url: "http://prometheus:9090", queries: vllm}
+  digits: {port: 8000, admin_port: 8001, drift: adopt}
+"""
+
+
+def test_a_service_that_names_a_gateway_is_in_a_cluster(config: Path) -> None:
+    config.write_text(CLUSTER)
+    loaded = settings.load()
+    chat, digits = loaded.service("chat"), loaded.service("digits")
+    assert isinstance(chat, settings.ClusterService) and chat.gateway.namespace == "infra"
+    assert isinstance(digits, settings.ServicePorts) and digits.drift == "adopt"
+    assert list(loaded.ports) == ["digits"]
+    with pytest.raises(NotFoundError, match="unknown service 'chart'; services in the configuration: chat, digits"):
+        loaded.service("chart")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("{name: public, namespace: infra}", "{}"), "services.chat.gateway.name"),
+        (("http://prometheus:9090", "prometheus"), "services.chat.prometheus.url = '<hidden>'"),
+        (("queries: vllm", "queries: {requests: up}"), "services.chat.prometheus.queries"),
+        (("adopt", "ignore"), "services.digits.drift = 'ignore'"),
+    ],
+)
+def test_a_wrong_field_of_a_service_is_named(config: Path, change: tuple[str, str], told: str) -> None:
+    config.write_text(CLUSTER.replace(*change))
+    with pytest.raises(InvalidInputError) as caught:
+        settings.load()
+    assert told in str(caught.value)

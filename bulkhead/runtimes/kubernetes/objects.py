@@ -214,7 +214,7 @@ class Objects:
                 query_params=list((query or {}).items()),
                 header_params=headers,
                 body=body,
-                response_types_map={"200": "object", "201": "object", "202": "object"},
+                response_types_map={200: "object", 201: "object", 202: "object"},
                 auth_settings=["BearerToken"],
                 _return_http_data_only=True,
                 _request_timeout=_TIMEOUT_S,

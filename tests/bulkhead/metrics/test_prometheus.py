@@ -1,0 +1,141 @@
+"""Numbers of a revision from a real Prometheus."""
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.metrics.counters import Counters
+from bulkhead.metrics.prometheus import PrometheusMetrics, filled
+from bulkhead.metrics.queries import DEFAULTS
+from bulkhead.settings import PrometheusQueries, PrometheusSource
+from gpu_tasks.traffic import Traffic
+from tests.fixtures.prometheus import Expose
+from tests.ports import free_port
+from tests.waiting import until
+
+
+def _metrics(url: str, queries: PrometheusQueries | str = "bulkhead", **more: str) -> PrometheusMetrics:
+    return PrometheusMetrics(
+        PrometheusSource(url=url, queries=queries, **more), "serving", lambda name: f"serve-{name}"
+    )
+
+
+def _labelled(text: str, labels: str) -> str:
+    """An exposition with labels, as Prometheus' discovery of pods adds them."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            name, _, own = name.partition("{")
+            line = f"{name}{{{labels}{',' + own.rstrip('}') if own else ''}}} {value}"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _pods(*traffic: Traffic) -> str:
+    """What some pods of a revision and one of another expose."""
+    labels = 'namespace="serving",pod="serve-digits-1-{}"'
+    parts = [_labelled(one.exposition(), labels.format(index)) for index, one in enumerate(traffic)]
+    other = Traffic()
+    other.add(200, 1)
+    parts.append(_labelled(other.exposition(), 'namespace="serving",pod="serve-digits-2-x"'))
+    return "".join(line + "\n" for part in parts for line in part.splitlines() if not line.startswith("#"))
+
+
+def test_what_our_own_server_counts_arrives_summed_over_its_pods(prometheus: str, expose: Expose) -> None:
+    one, two = Traffic(), Traffic()
+    for took_ms in (3, 30, 300):
+        one.add(200, took_ms)
+    two.add(500, 40)
+    expose(_pods(one, two))
+    metrics = _metrics(prometheus)
+    until(lambda: metrics.counters("digits", ["digits-1"])["digits-1"].requests == 4, "all of them")
+    seen = metrics.counters("digits", ["digits-1", "digits-2", "digits-3"])
+    ours = seen["digits-1"]
+    assert (ours.requests, ours.failures, ours.active) == (4, 1, 0)
+    assert (ours.slow[5.0], ours.slow[50.0], ours.slow[500.0], ours.slow[inf]) == (1, 3, 4, 4)
+    assert (seen["digits-2"].requests, seen["digits-2"].failures) == (1, 0)
+    assert seen["digits-3"] == Counters()  # no series yet, no requests yet
+
+
+@pytest.mark.parametrize("name", sorted(DEFAULTS))
+def test_every_default_is_promql(prometheus: str, name: str) -> None:
+    assert _metrics(prometheus, name).counters("digits", ["none-1"]) == {"none-1": Counters()}
+
+
+# A few series as each exporter's documentation has them: (exposition, requests, failures, over 100 ms, active).
+ISTIO = (
+    'istio_requests_total{reporter="source",destination_service_namespace="serving",'
+    'destination_service_name="serve-digits-1",response_code="%s"} %d\n'
+)
+SERIES = {
+    "istio": (ISTIO % ("200", 90) + ISTIO % ("503", 10), (100, 10, 0)),
+    "kserve": (
+        'revision_app_request_count{namespace_name="serving",revision_name="digits-1",response_code_class="2xx"} 7\n'
+        'revision_app_request_count{namespace_name="serving",revision_name="digits-1",response_code_class="5xx"} 3\n',
+        (10, 3, 0),
+    ),
+    "vllm": (
+        'http_requests_total{namespace="serving",pod="serve-digits-1-a",handler="/v1/completions",status="2xx"} 5\n'
+        'http_requests_total{namespace="serving",pod="serve-digits-1-a",handler="/metrics",status="2xx"} 50\n'
+        'http_requests_total{namespace="serving",pod="serve-digits-1-b",handler="/v1/completions",status="4xx"} 1\n'
+        'vllm:num_requests_running{namespace="serving",pod="serve-digits-1-a"} 2\n'
+        'vllm:num_requests_waiting{namespace="serving",pod="serve-digits-1-a"} 1\n',
+        (6, 1, 3),
+    ),
+    "triton": (
+        'nv_inference_request_success{namespace="serving",pod="serve-digits-1-a",model="m",version="1"} 8\n'
+        'nv_inference_pending_request_count{namespace="serving",pod="serve-digits-1-a",model="m"} 4\n',
+        (8, 0, 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SERIES))
+def test_every_default_reads_its_exporter(prometheus: str, expose: Expose, name: str) -> None:
+    text, wanted = SERIES[name]
+    expose(text)
+    metrics = _metrics(prometheus, name)
+
+    def seen() -> bool:
+        found = metrics.counters("digits", ["digits-1"])["digits-1"]
+        return (found.requests, found.failures, found.active) == wanted
+
+    until(seen, f"{wanted} of {name}")
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("sum(", "answered 400"),
+        ("vector(0) / vector(0)", "no number of requests"),
+        ("vector(-1)", "no number of requests"),
+        ("up[1m]", "no vector"),
+    ],
+)
+def test_an_answer_that_is_no_number_says_nothing(prometheus: str, query: str, told: str) -> None:
+    metrics = _metrics(prometheus, PrometheusQueries(requests=query, failures="vector(0)"))
+    with pytest.raises(UnavailableError, match=told):
+        metrics.counters("digits", ["digits-1"])
+
+
+def test_a_server_that_is_away_says_nothing() -> None:
+    with pytest.raises(UnavailableError, match="does not answer"):
+        _metrics(f"http://127.0.0.1:{free_port()}").counters("digits", ["digits-1"])
+
+
+def test_unknown_defaults_and_missing_tokens_are_named() -> None:
+    with pytest.raises(InvalidInputError, match=r"prometheus\.queries = 'grafana': give PromQL, or one of bulkhead"):
+        _metrics("http://127.0.0.1:1", "grafana")
+    metrics = _metrics("http://127.0.0.1:1", token_variable="NO_SUCH_TOKEN")
+    with pytest.raises(InvalidInputError, match="NO_SUCH_TOKEN"):
+        metrics.counters("digits", ["digits-1"])
+
+
+@given(st.text("{}abcnamespacerevision", max_size=40))
+def test_only_names_are_filled_in(query: str) -> None:
+    done = filled(query, {"revision": "R"})
+    assert done == query.replace("{revision}", "R")

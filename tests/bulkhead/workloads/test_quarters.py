@@ -1,0 +1,67 @@
+"""How the pods of a revision do, from what the API server has of them."""
+
+from typing import Any
+
+from bulkhead.pods.outcome import FailureClass
+from bulkhead.pods.status import Phase
+from bulkhead.workloads.quarters import deployed, failing
+
+
+def _deployment(replicas: int = 2, observed: int = 3, **status: Any) -> dict[str, Any]:
+    whole = {"observedGeneration": observed, "replicas": replicas, **status}
+    return {"metadata": {"generation": 3}, "spec": {"replicas": replicas}, "status": whole}
+
+
+def test_it_is_ready_once_all_pods_of_the_newest_spec_are() -> None:
+    assert deployed(_deployment(availableReplicas=2, updatedReplicas=2)).ready
+    assert not deployed(_deployment(availableReplicas=1, updatedReplicas=2)).ready
+    assert not deployed(_deployment(availableReplicas=2, updatedReplicas=1)).ready
+    assert not deployed(_deployment(availableReplicas=2, updatedReplicas=2, observed=2)).ready
+
+
+def test_scaled_to_nothing_is_not_ready() -> None:
+    assert not deployed(_deployment(replicas=0, availableReplicas=0, updatedReplicas=0)).ready
+
+
+def test_what_lacks_is_in_the_clusters_own_words() -> None:
+    lacking = {"type": "Available", "status": "False", "message": "does not have minimum availability"}
+    status = deployed(_deployment(conditions=[lacking]))
+    assert (status.phase, status.message) == (Phase.RUNNING, "does not have minimum availability")
+
+
+def _pod(container: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    status = {"phase": "Running", "containerStatuses": [{"name": "main", "ready": False, **container}]}
+    return {"metadata": {"name": "serve-digits-1-x", **metadata}, "status": status}
+
+
+CRASHED = {"exitCode": 3, "reason": "Error", "message": "no weights"}
+
+
+def test_a_pod_that_ends_again_and_again_has_failed_as_it_did_last() -> None:
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    status = failing([_pod({"restartCount": 4, "state": waiting, "lastState": {"terminated": CRASHED}})])
+    assert status is not None and status.failure is not None
+    assert (status.ended, status.failure.failure_class) == (True, FailureClass.APPLICATION)
+    assert status.message.startswith("serve-digits-1-x: ")
+
+
+def test_one_that_ended_once_may_come_up_yet() -> None:
+    once = {"restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": CRASHED}}
+    assert failing([_pod(once)]) is None
+
+
+def test_one_that_is_being_deleted_says_nothing() -> None:
+    crashed = {"restartCount": 4, "state": {"terminated": CRASHED}}
+    assert failing([_pod(crashed, deletionTimestamp="2026-01-01T00:00:00Z")]) is None
+
+
+def test_an_image_that_is_not_there_has_failed() -> None:
+    waiting = {"waiting": {"reason": "InvalidImageName", "message": "no such name"}}
+    status = failing([_pod({"state": waiting})])
+    assert status is not None and status.failure is not None
+    assert status.failure.failure_class is FailureClass.IMAGE
+
+
+def test_pods_that_start_are_waited_for() -> None:
+    assert failing([]) is None
+    assert failing([_pod({"state": {"waiting": {"reason": "ContainerCreating"}}})]) is None

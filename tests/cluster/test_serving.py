@@ -1,0 +1,187 @@
+"""Servers of revisions on a real API server, with a kubelet where the cluster has one."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from kubernetes import client as k8s
+
+from bulkhead.errors import FencedError, RefusedError
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.tables import Revision
+from bulkhead.pods.outcome import FailureClass
+from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, NETWORK_POLICY, SERVICE, Objects
+from bulkhead.workloads.kubernetes import KubernetesWorkloads
+from bulkhead.workloads.manifests import SERVES, name
+from tests.fixtures.cluster import IMAGE, default_account
+from tests.rollouts import revision
+from tests.waiting import until
+
+pytestmark = pytest.mark.timeout(180)
+
+SERVE = "mkdir -p /tmp/www && echo ok > /tmp/www/index.html && echo serving && exec httpd -f -p {port} -h /tmp/www"
+
+
+class Now:
+    """A clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.time = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+
+@pytest.fixture
+def now() -> Now:
+    return Now()
+
+
+@pytest.fixture
+def workloads(api: k8s.ApiClient, core: k8s.CoreV1Api, namespace: str, now: Now) -> KubernetesWorkloads:
+    default_account(core, namespace)
+    return KubernetesWorkloads(api, namespace, {"MLFLOW_TRACKING_URI": "http://mlflow"}, {}, keep_s=60, clock=now)
+
+
+@pytest.fixture
+def objects(api: k8s.ApiClient, namespace: str) -> Objects:
+    return Objects(api, namespace)
+
+
+def served(url: str, shell: str = SERVE, **more: Any) -> Revision:
+    """A revision whose server is a shell command of the test image."""
+    ledger = Ledger(url)
+    serve = {"command": ["sh", "-c", shell], "ready_path": "/index.html", "drain_s": 1, **more}
+    serve["pod"] = {"securityContext": {"runAsUser": 1000}, **more.get("pod", {})}
+    spec = replace(revision(shell, serve=serve), image=IMAGE)
+    ledger.request_rollout(spec.columns(), {"steps": [100]}, key=spec.id, owner=spec.id, requested_by="a test")
+    return ledger.revision(spec.id)
+
+
+@pytest.fixture
+def server(sqlite_url: str, workloads: KubernetesWorkloads) -> Iterator[Revision]:
+    yield served(sqlite_url)
+
+
+def test_a_server_is_three_objects_and_launching_again_changes_none(
+    server: Revision, workloads: KubernetesWorkloads, objects: Objects
+) -> None:
+    assert workloads.find(server.id) is None
+    workloads.launch(server, 3)
+    before = objects.read(DEPLOYMENT, name(server.id))
+    workloads.launch(server, 3)
+    after = objects.read(DEPLOYMENT, name(server.id))
+    assert before is not None and after is not None
+    assert before["spec"] == after["spec"]
+    assert before["metadata"]["generation"] == after["metadata"]["generation"]
+    found = workloads.find(server.id)
+    assert found is not None and found.url("/x").endswith(f"{objects.namespace}.svc:8080/x")
+    assert objects.read(SERVICE, name(server.id)) is not None
+    workloads.stop(server.id, 3)
+    workloads.stop(server.id, 3)
+    assert workloads.find(server.id) is None
+    assert objects.read(SERVICE, name(server.id)) is None
+
+
+def test_a_zombie_neither_changes_nor_stops_it(server: Revision, workloads: KubernetesWorkloads) -> None:
+    workloads.launch(server, 5)
+    with pytest.raises(FencedError, match="generation 5 step 0, later than 4"):
+        workloads.launch(server, 4)
+    with pytest.raises(FencedError):
+        workloads.stop(server.id, 4)
+    assert workloads.find(server.id) is not None
+
+
+def test_what_others_change_is_named_and_written_again(
+    server: Revision, workloads: KubernetesWorkloads, objects: Objects, api: k8s.ApiClient
+) -> None:
+    workloads.launch(server, 1)
+    assert workloads.drift(server, 1) is None
+    apps = k8s.AppsV1Api(api)
+    scaled = {"spec": {"replicas": 3}}
+    apps.patch_namespaced_deployment(name(server.id), objects.namespace, scaled, field_manager="kubectl-scale")
+    assert workloads.drift(server, 1) == 'spec.replicas was set by "kubectl-scale" using apps/v1'
+    workloads.launch(server, 1)
+    assert workloads.drift(server, 1) is None
+    k8s.CoreV1Api(api).delete_namespaced_service(name(server.id), objects.namespace)
+    assert workloads.drift(server, 1) == f"Service {name(server.id)} was deleted"
+    workloads.launch(server, 1)
+    assert workloads.drift(server, 1) is None
+
+
+def test_an_autoscaler_may_have_the_number_of_pods(
+    sqlite_url: str, workloads: KubernetesWorkloads, objects: Objects, api: k8s.ApiClient
+) -> None:
+    server = served(sqlite_url, replicas=None)
+    workloads.launch(server, 1)
+    k8s.AppsV1Api(api).patch_namespaced_deployment(name(server.id), objects.namespace, {"spec": {"replicas": 2}})
+    assert workloads.drift(server, 1) is None
+
+
+def test_what_the_cluster_refuses_is_told(sqlite_url: str, workloads: KubernetesWorkloads) -> None:
+    server = served(sqlite_url, memory="1Gi", pod={"containers": [{"name": "main", "env": [{"name": "a b c="}]}]})
+    with pytest.raises(RefusedError, match=r"a b c="):
+        workloads.launch(server, 1)
+
+
+def test_nobody_reaches_what_is_cut_off(server: Revision, workloads: KubernetesWorkloads, objects: Objects) -> None:
+    workloads.cut_off(server.id)
+    workloads.cut_off(server.id)
+    [policy] = objects.list(NETWORK_POLICY, {"bulkhead.dev/revision": server.id})
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert not policy["spec"].get("ingress") and not policy["spec"].get("egress")
+    workloads.reconnect(server.id)
+    workloads.reconnect(server.id)
+    assert objects.list(NETWORK_POLICY, {"bulkhead.dev/revision": server.id}) == []
+
+
+@pytest.mark.usefixtures("running_nodes")
+def test_it_is_ready_when_its_pods_are(server: Revision, workloads: KubernetesWorkloads) -> None:
+    workloads.launch(server, 1)
+    until(lambda: (found := workloads.find(server.id)) and found.status.ready, "the server to be ready", 60)
+
+
+@pytest.mark.usefixtures("running_nodes")
+def test_a_server_that_ends_again_and_again_has_failed(sqlite_url: str, workloads: KubernetesWorkloads) -> None:
+    server = served(sqlite_url, "echo no weights; exit 3")
+    workloads.launch(server, 1)
+
+    def failed() -> Any:
+        found = workloads.find(server.id)
+        return found.status.failure if found and found.status.ended else None
+
+    failure = until(failed, "the failure", 120)
+    assert failure.failure_class is FailureClass.APPLICATION
+    assert "3" in failure.message
+
+
+@pytest.mark.usefixtures("running_nodes")
+def test_pods_that_are_let_go_stay_for_inspection_until_their_time(
+    server: Revision, workloads: KubernetesWorkloads, objects: Objects, core: k8s.CoreV1Api, now: Now
+) -> None:
+    workloads.launch(server, 1)
+    until(lambda: (found := workloads.find(server.id)) and found.status.ready, "the server to be ready", 60)
+    found = workloads.evidence(server.id)
+    [log] = [text for file, text in found.items() if file.endswith(".main.log")]
+    assert log == "serving\n"
+    assert "deployment.json" in found and any(file.endswith(".events.json") for file in found)
+    [pod] = core.list_namespaced_pod(objects.namespace).items
+    workloads.let_go(server.id)
+    workloads.let_go(server.id)
+    assert workloads.find(server.id) is None
+
+    def orphan() -> bool:
+        return core.read_namespaced_pod(pod.metadata.name, objects.namespace).metadata.owner_references is None
+
+    until(orphan, "nobody to own the pod", 30)
+    [kept] = core.list_namespaced_pod(objects.namespace).items
+    assert (kept.metadata.uid, kept.status.phase) == (pod.metadata.uid, "Running")
+    assert SERVES not in kept.metadata.labels
+    workloads.sweep()
+    workloads.stop(server.id, 1)
+    assert core.read_namespaced_pod(pod.metadata.name, objects.namespace).metadata.deletion_timestamp is None
+    now.time += timedelta(seconds=61)
+    workloads.sweep()
+    until(lambda: core.list_namespaced_pod(objects.namespace).items == [], "the pod's end", 60)
