@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fixtures.kubernetes",
     "tests.fixtures.gpu_pod",
     "tests.fixtures.cluster",
+    "tests.fixtures.gateway",
     "tests.fixtures.prometheus",
 ]
 

@@ -45,11 +45,6 @@ def workloads(api: k8s.ApiClient, core: k8s.CoreV1Api, namespace: str, now: Now)
     return KubernetesWorkloads(api, namespace, {"MLFLOW_TRACKING_URI": "http://mlflow"}, {}, keep_s=60, clock=now)
 
 
-@pytest.fixture
-def objects(api: k8s.ApiClient, namespace: str) -> Objects:
-    return Objects(api, namespace)
-
-
 def served(url: str, shell: str = SERVE, **more: Any) -> Revision:
     """A revision whose server is a shell command of the test image."""
     ledger = Ledger(url)
