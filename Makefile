@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST ?= -q
 
-.PHONY: help demo demo-stop test lint unit bench-launch bench-analysis lock clean
+.PHONY: help demo demo-stop test lint unit bench-launch bench-analysis bench-rollback lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -37,6 +37,9 @@ bench-launch: $(STAMP) ## waiting for many pods, against stock KubernetesPodOper
 
 bench-analysis: $(STAMP) ## false rollbacks and bad requests served, against others' rules (about 5 minutes)
 	@$(BIN)/python -m benchmarks.analysis | tail -n 1
+
+bench-rollback: $(STAMP) ## how long clients get bad answers, with parts of Airflow killed (about 90 minutes)
+	@$(BIN)/python -m benchmarks.rollback | tail -n 1
 
 lock: $(STAMP) ## write requirements.lock anew, from pyproject.toml
 	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --strip-extras \

@@ -105,6 +105,27 @@ class Processes:
         self._running.clear()
         self._record.unlink(missing_ok=True)
 
+    def members(self, name: str) -> list[int]:
+        """Process ids of a process and of everything that it started, itself first; none once it was killed.
+
+        Args:
+            name: of it.
+        """
+        process = self._running.get(name)
+        if process is None:
+            return []
+        return [process.pid, *sorted(_session(process.pid) - {process.pid})]
+
+    def kill(self, name: str) -> None:
+        """End a process and everything that it started by SIGKILL, without a word.
+
+        Args:
+            name: of it.
+        """
+        for pid in self.members(name):
+            _send(pid, signal.SIGKILL)
+        self._running.pop(name).wait()
+
     def stop_recorded(self) -> int:
         """Stop what an earlier demo left running.
 

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import yaml
@@ -23,6 +23,9 @@ from bulkhead.sites import MLFLOW_SECRET
 
 SERVICE = "digits"
 """The service that the demo releases to."""
+
+AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
+"""Airflow's components."""
 
 _USER = "admin"
 
@@ -92,10 +95,14 @@ class Stack:
         """Start Envoy; ``router_answers`` tells when it serves."""
         self.processes.start("envoy", _program(["bulkhead", "router", SERVICE]), self._bulkhead_environment())
 
-    def start_reconciler(self) -> None:
-        """Start the reconciler as a process of its own: it works whatever becomes of Airflow."""
+    def start_reconciler(self, name: str = "reconciler") -> None:
+        """Start a reconciler as a process of its own: it works whatever becomes of Airflow.
+
+        Args:
+            name: of the process.
+        """
         command = ["bulkhead", "reconcile", "--watch"]
-        self.processes.start("reconciler", _program(command), self._bulkhead_environment())
+        self.processes.start(name, _program(command), self._bulkhead_environment())
 
     def migrate_airflow(self) -> None:
         """Start the migration of Airflow's database; ``processes.finished`` tells when it is done."""
@@ -114,9 +121,13 @@ class Stack:
         _write_private(home / "airflow.cfg", configuration)
         self.processes.run("airflow-migrate", _program(["airflow", "db", "migrate"]), self._airflow_environment())
 
-    def start_airflow(self) -> None:
-        """Start Airflow's four components."""
-        for component in ("api-server", "scheduler", "dag-processor", "triggerer"):
+    def start_airflow(self, components: Iterable[str] = AIRFLOW) -> None:
+        """Start Airflow.
+
+        Args:
+            components: which of its four.
+        """
+        for component in components:
             self.processes.start(f"airflow-{component}", _program(["airflow", component]), self._airflow_environment())
 
     def mlflow_answers(self) -> bool | None:

@@ -1,0 +1,272 @@
+"""``python -m benchmarks.rollback``: how long clients get bad answers, with everything alive and with parts killed.
+
+Clients ask at 200 requests/s through Envoy. A release by a DAG stands at 10 %; at a random moment its server turns
+bad, and in the same moment, by scenario, the deploy task's workers, the triggerer, the scheduler, all of Airflow, or
+the reconciler that writes Envoy's files is ended by SIGKILL. Two reconcilers run outside Airflow, as in production.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from bulkhead.demo.stack import AIRFLOW, SERVICE, Stack
+from bulkhead.demo.traffic import Traffic
+from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.rollout.plan import RETURN
+from bulkhead.rollout.revision import RevisionSpec
+
+T = TypeVar("T")
+RATE = 200.0
+DAG_ID = "rollback_bench"
+BARS = {"verdict_to_last_bad_p95_s": 0.5, "killed_bad_to_last_bad_p95_s": 10.0}
+_SERVER = Path(__file__).with_name("turning_server.py")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One release that turned bad.
+
+    Attributes:
+        verdict_s: from its first bad answer to the verdict.
+        last_s: from the verdict to its last bad answer; negative where none came after it.
+        total_s: from its first bad answer to its last.
+        bad: how many there were.
+        errors: connection errors that clients met meanwhile.
+    """
+
+    verdict_s: float
+    last_s: float
+    total_s: float
+    bad: int
+    errors: int
+
+
+class Bench:
+    """A stack under load.
+
+    Args:
+        folder: for everything.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.stack = Stack(folder, Path(__file__).with_name("dags"))
+        self.traffic = Traffic(self.stack.endpoint, RATE)
+        self._number = 0
+
+    def start(self) -> None:
+        """Bring everything up, with a first revision in service."""
+        stack = self.stack
+        stack.prepare()
+        stack.start_mlflow()
+        stack.start_router()
+        stack.migrate_airflow()
+        _until(stack.router_answers, "Envoy", 60)
+        _until(stack.mlflow_answers, "MLflow", 120)
+        _until(lambda: stack.processes.finished("airflow-migrate"), "Airflow's database", 180)
+        stack.start_airflow()
+        stack.start_reconciler()
+        stack.start_reconciler("standby")
+        _register(stack.settings.mlflow_tracking_uri)
+        serve = {"command": ["python", self._server, "{port}"], "env": {"NUMBER": "0"}}
+        spec = RevisionSpec(SERVICE, SERVICE, "models:/digits/1", "image", serve, model_version="1")
+        asked = stack.control.release(spec, RETURN, key="first", owner="bench", requested_by="bench")
+        _until(lambda: stack.control.ledger.rollout(asked.id).phase is Phase.PROMOTED, "the first revision", 120)
+        _until(stack.airflow.healthy, "Airflow", 180)
+        _until(lambda: stack.airflow.has_dag(DAG_ID), "the DAG", 120)
+        self.traffic.start()
+
+    def stop(self) -> None:
+        """End everything."""
+        self.traffic.stop()
+        self.stack.stop(lambda _: None)
+
+    def run(self, kill: Callable[[Bench], None], revive: Callable[[Bench], None]) -> Run:
+        """One release that turns bad while something is killed.
+
+        Args:
+            kill: ends something, at that moment.
+            revive: starts it again, once the release is back.
+        """
+        stack, ledger = self.stack, self.stack.control.ledger
+        self._number += 1
+        run_id = f"run{self._number}"
+        stack.airflow.trigger(DAG_ID, run_id, {"number": str(self._number), "server": self._server})
+        rollout = _until(lambda: self._standing(), "the release at 10 %", 120)
+        _until(lambda: stack.airflow.task_states(DAG_ID, run_id)["deploy"] == "deferred", "the deploy task", 60)
+        time.sleep(random.uniform(0, 2))  # the random moment
+        begin = time.time()
+        workload = stack.control.site(SERVICE).workloads.find(rollout.revision_id)
+        assert workload is not None
+        urllib.request.urlopen(urllib.request.Request(workload.url("/turn"), b"", method="POST"), timeout=5).close()
+        kill(self)
+        ended = _until(lambda: _ended(ledger.rollout(rollout.id)), "the rollback", 120)
+        self.traffic.check()
+        answers = self.traffic.between(begin - 1, time.time())
+        bad = sorted(one.at + one.latency_s for one in answers if one.revision == rollout.revision_id and not one.ok)
+        errors = sum(one.error is not None for one in answers)
+        assert ended.phase is Phase.ROLLED_BACK and ended.decided_at is not None, ended.reason
+        revive(self)
+        verdict = ended.decided_at.timestamp()
+        return Run(verdict - bad[0], bad[-1] - verdict, bad[-1] - bad[0], len(bad), errors)
+
+    def _standing(self) -> Rollout | None:
+        going = self.stack.control.ledger.active_rollout(SERVICE)
+        return going if going is not None and going.phase is Phase.ANALYSING else None
+
+    @property
+    def _server(self) -> str:
+        # As a pod names it: an absolute path could lie below one of the pod's own mounts.
+        return os.path.relpath(_SERVER, self.stack.control.runtime.layout.pods / "default.pod")
+
+
+def _nothing(_: Bench) -> None:
+    """Everything stays alive."""
+
+
+def _kill_worker(bench: Bench) -> None:
+    for pid in bench.stack.processes.members("airflow-scheduler")[1:]:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _kill(*components: str) -> Callable[[Bench], None]:
+    return lambda bench: [bench.stack.processes.kill(f"airflow-{name}") for name in components] and None
+
+
+def _kill_writer(bench: Bench) -> None:
+    held = bench.stack.control.ledger.service(SERVICE).held_by or "//"
+    pid = int(held.split("/")[1])
+    names = {bench.stack.processes.members(name)[0]: name for name in ("reconciler", "standby")}
+    bench.stack.processes.kill(names[pid])
+
+
+def _revive_with_scheduler(bench: Bench) -> None:
+    """LocalExecutor's queue does not outlive the sudden death of a worker that waits at it: it starts anew."""
+    bench.stack.processes.kill("airflow-scheduler")
+    _revive(bench)
+
+
+def _revive(bench: Bench) -> None:
+    stack = bench.stack
+    for name in ("reconciler", "standby"):
+        if not stack.processes.members(name):
+            stack.start_reconciler(name)
+    dead = [name for name in AIRFLOW if not stack.processes.members(f"airflow-{name}")]
+    stack.start_airflow(dead)
+    _until(stack.airflow.healthy, "Airflow to come back", 180)
+
+
+Deed = Callable[[Bench], None]
+
+SCENARIOS: dict[str, tuple[Deed, Deed]] = {
+    "alive": (_nothing, _nothing),
+    "worker": (_kill_worker, _revive_with_scheduler),
+    "triggerer": (_kill("triggerer"), _revive),
+    "scheduler": (_kill("scheduler"), _revive),
+    "airflow": (_kill(*AIRFLOW), _revive),
+    "writer": (_kill_writer, _revive),
+}
+"""What is killed, and how it comes back, by name."""
+
+
+def _ended(rollout: Rollout) -> Rollout | None:
+    return rollout if rollout.phase.ended else None
+
+
+def _until(look: Callable[[], T | None], what: str, limit_s: float) -> T:
+    limit = time.monotonic() + limit_s
+    while not (found := look()):
+        if time.monotonic() > limit:
+            raise TimeoutError(f"{what}: not after {limit_s:g} s")
+        time.sleep(0.05)  # between two looks at other processes
+    return found
+
+
+def _register(uri: str) -> None:
+    import mlflow
+
+    class Constant(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            return [7]
+
+    mlflow.set_tracking_uri(uri)
+    with mlflow.start_run():
+        mlflow.pyfunc.log_model(
+            name="model", python_model=Constant(), pip_requirements=[], registered_model_name=SERVICE
+        )
+
+
+def summary(runs: list[Run]) -> dict[str, Any]:
+    """Figures of a scenario.
+
+    Args:
+        runs: of it, at least one.
+    """
+
+    def spread(values: list[float]) -> dict[str, float]:
+        return {f"p{q}": round(float(np.percentile(values, q)), 3) for q in (50, 95)}
+
+    return {
+        "runs": len(runs),
+        "bad_to_verdict_s": spread([run.verdict_s for run in runs]),
+        "verdict_to_last_bad_s": spread([run.last_s for run in runs]),
+        "bad_to_last_bad_s": spread([run.total_s for run in runs]),
+        "bad_requests": spread([float(run.bad) for run in runs]),
+        "connection_errors": sum(run.errors for run in runs),
+    }
+
+
+def held(scenarios: dict[str, Any]) -> dict[str, bool]:
+    """Which bars hold.
+
+    Args:
+        scenarios: figures by name.
+    """
+    alive = scenarios["alive"]
+    killed = [figures for name, figures in scenarios.items() if name != "alive"]
+    return {
+        "verdict_to_last_bad": alive["verdict_to_last_bad_s"]["p95"] < BARS["verdict_to_last_bad_p95_s"],
+        "killed": all(one["bad_to_last_bad_s"]["p95"] < BARS["killed_bad_to_last_bad_p95_s"] for one in killed),
+        "no_connection_error": all(one["connection_errors"] == 0 for one in scenarios.values()),
+    }
+
+
+def main() -> None:
+    """Measure, and print one JSON line."""
+    parser = argparse.ArgumentParser(prog="benchmarks.rollback")
+    parser.add_argument("--runs", type=int, default=30, help="with everything alive")
+    parser.add_argument("--killed-runs", type=int, default=30, help="of each other scenario")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    random.seed(arguments.seed)
+    found: dict[str, list[Run]] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-rollback-") as folder:
+        bench = Bench(Path(folder) / "site")
+        try:
+            bench.start()
+            for name, (kill, revive) in SCENARIOS.items():
+                count = arguments.runs if name == "alive" else arguments.killed_runs
+                for index in range(count):
+                    found.setdefault(name, []).append(bench.run(kill, revive))
+                    print(f"{name} {index + 1}/{count}: {found[name][-1]}", file=sys.stderr, flush=True)
+        finally:
+            bench.stop()
+    scenarios = {name: summary(runs) for name, runs in found.items()}
+    print(json.dumps({"metric": "rollback", "rate": RATE, "scenarios": scenarios, "held": held(scenarios)}))
+
+
+if __name__ == "__main__":
+    main()
