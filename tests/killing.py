@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 _EFFECTS = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "subprocess.Popen"}
 _READING = (b"GET ", b"HEAD ")
@@ -43,8 +43,19 @@ class Effects:
         Args:
             engine: of the ledger.
         """
-        event.listen(engine, "commit", lambda _: self._meet("before commit"))
-        event.listen(engine, "checkin", lambda *_: self._meet("after transaction"))
+        wrote: set[int] = set()
+
+        def commit(connection: Connection) -> None:
+            self._meet("before commit")
+            wrote.add(id(connection.connection.dbapi_connection))
+
+        def checkin(connection: object, _: object) -> None:
+            if id(connection) in wrote:
+                wrote.discard(id(connection))
+                self._meet("after transaction")
+
+        event.listen(engine, "commit", commit)
+        event.listen(engine, "checkin", checkin)
 
     def watch_process(self) -> None:
         """Begin with everything that the interpreter reports."""

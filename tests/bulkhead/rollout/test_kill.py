@@ -4,6 +4,7 @@ The world is real: the ledger, Envoy, MLflow's registry, servers as pods, client
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.revision import RevisionSpec
 from bulkhead.routers.envoy.process import start
+from bulkhead.rungs import Rung
 from bulkhead.settings import ServicePorts, Settings
 from tests.fixtures.runtime import end_pods
 from tests.killing import Effects, run_in_fork
@@ -63,7 +65,8 @@ class Site:
             control = Control(self.control.settings)
             if effects is not None:
                 effects.watch(control.ledger.engine)
-            while control.reconciler.run_once():
+            reconciler, ledger = control.reconciler, control.ledger
+            while reconciler.run_once() or reconciler.unsure or ledger.unsettled_isolations():
                 time.sleep(0.02)  # the reconciler's own period, shortened
             if effects is not None:
                 (control.settings.home / "effects.json").write_text(json.dumps(effects.seen))
@@ -95,7 +98,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, mlflow_uri: str) -> Iterator[Site]:
     ports = ServicePorts(port=free_port(), admin_port=free_port())
-    control = Control(Settings(home=tmp_path, mlflow_tracking_uri=mlflow_uri, services={"digits": ports}, lease_s=0.3))
+    control = Control(Settings(home=tmp_path, mlflow_tracking_uri=mlflow_uri, services={"digits": ports}, lease_s=0.05))
     mlflow.set_tracking_uri(mlflow_uri)
     with mlflow.start_run():
         model_uri = mlflow.pyfunc.log_model(name="model", python_model=Echo(), pip_requirements=[]).model_uri
@@ -134,6 +137,99 @@ BAD = {
     "ends": ["rolled_back"],
     "requested": 1,
 }
+
+
+ISOLATED = {
+    "rungs": {"traffic": True, "pod": True, "model": True},
+    "forbidden": True,
+    "bundles": 1,
+    "events": {"isolate": 1, "isolated": 3},
+}
+
+
+def _isolated(site: Site, revision_id: str) -> dict[str, Any]:
+    """Everything that isolating a revision leaves, each of it once."""
+    control, ledger = site.control, site.control.ledger
+    rungs = ledger.isolations(revision_id)
+    events = [one for one in ledger.events(service="digits") if (one.data or {}).get("revision") == revision_id]
+    since = max((index for index, one in enumerate(events) if one.kind == "released"), default=-1)
+    client = mlflow.MlflowClient(control.settings.mlflow_tracking_uri)
+    version = ledger.revision(revision_id).model_version
+    tags = client.get_model_version(control.settings.home.name, version).tags
+    experiment = client.get_experiment_by_name("bulkhead-evidence")
+    bundles = client.search_runs([experiment.experiment_id], max_results=1000) if experiment else []
+    names = {f"{revision_id}-{one.id}" for one in rungs}
+    return {
+        "rungs": {str(one.rung): one.applied_at is not None for one in rungs},
+        "forbidden": "bulkhead.isolated" in tags,
+        "bundles": sum(run.info.run_name in names for run in bundles),
+        "events": {kind: sum(one.kind == kind for one in events[since + 1 :]) for kind in ("isolate", "isolated")},
+    }
+
+
+def _isolate(site: Site, revision_id: str, name: str) -> None:
+    wish = {"key": name, "reason": "it leaks", "requested_by": "a test"}
+    site.control.isolate(revision_id, rungs=(Rung.TRAFFIC, Rung.MODEL, Rung.POD), budgeted=False, **wish)
+
+
+def _release(site: Site, revision_id: str, name: str) -> None:
+    site.control.ledger.release(revision_id, key=f"release {name}", reason="again", requested_by="a test")
+    assert site.reconcile() == 0
+
+
+def test_killed_before_any_effect_of_an_isolation_it_is_complete_in_the_end(site: Site) -> None:
+    site.ask(200)
+    assert site.reconcile() == 0
+    revision = site.ask(500).revision_id
+    assert site.reconcile() == 0  # which takes it back
+
+    _isolate(site, revision, "undisturbed")
+    assert site.reconcile(Effects()) == 0
+    assert _isolated(site, revision) == ISOLATED
+    effects = json.loads((site.control.settings.home / "effects.json").read_text())
+    assert sum(what.startswith("http POST") for what in effects) >= 3, effects
+    killed = 0
+    for index, what in enumerate(effects):
+        _release(site, revision, f"{index}")
+        _isolate(site, revision, f"{index}")
+        killed += site.reconcile(Effects(kill_at=index)) == -9
+        assert site.reconcile() == 0, f"after a kill before effect {index}, {what}"
+        assert _isolated(site, revision) == ISOLATED, f"after a kill before effect {index}, {what}"
+    assert killed >= 0.9 * len(effects)
+
+
+def test_killed_on_the_way_back_from_an_isolated_stable_revision_it_arrives(site: Site) -> None:
+    base = site.ask(200).revision_id
+    assert site.reconcile() == 0
+
+    def isolated_stable() -> str:
+        revision = site.ask(200).revision_id
+        assert site.reconcile() == 0
+        _isolate(site, revision, revision)
+        return revision
+
+    def check(revision: str, when: str) -> None:
+        assert site.reconcile() == 0, when
+        assert _isolated(site, revision) == ISOLATED, when
+        first = min(one.id for one in site.control.ledger.isolations(revision))
+        returns = [one for one in site.control.ledger.rollouts("digits") if one.key == f"isolated/{first}"]
+        state = site.state(*returns)
+        assert (state["phase"], state["stable"], state["weights"]) == (Phase.PROMOTED, "new", {"new": 100}), when
+        assert (state["alias"], state["serving"], state["endpoints"]) == ("new", ["new"], ["new"]), when
+        assert returns[0].revision_id == base
+        # All revisions here serve one model, which is refused for as long as any of them is isolated.
+        _release(site, revision, revision)
+
+    undisturbed = isolated_stable()
+    assert site.reconcile(Effects()) == 0
+    check(undisturbed, "undisturbed")
+    effects = json.loads((site.control.settings.home / "effects.json").read_text())
+    # Each effect of a return is one of a rollout's, which are all met above; here a few places of it will do.
+    points = range(0, len(effects), 1 if os.environ.get("BULKHEAD_NIGHTLY") else len(effects) // 8)
+    for index in points:
+        revision = isolated_stable()
+        site.reconcile(Effects(kill_at=index))
+        check(revision, f"after a kill before effect {index}, {effects[index]}")
 
 
 @pytest.mark.parametrize(("status", "end"), [(200, GOOD), (500, BAD)], ids=["promoted", "rolled back"])
