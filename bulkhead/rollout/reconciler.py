@@ -57,6 +57,7 @@ class Reconciler:
         self._trial = Trial(ledger, world, clock)
         self._keeper = Keeper(ledger, world, self._policies, clock)
         self._failed: dict[int, _Failed] = {}
+        self._stuck: dict[int, str] = {}
 
     @property
     def unsure(self) -> bool:
@@ -133,7 +134,9 @@ class Reconciler:
             key = f"isolated/{isolation.id}"
             request_return(self._ledger, before, key=key, requested_by="reconciler: the stable revision is isolated")
         except (NotFoundError, ConflictError) as error:
-            log.error("service %s: its stable revision is isolated and goes on serving: %s", service.name, error)
+            if self._stuck.get(isolation.id) != str(error):  # once, not at every look
+                log.error("service %s: its stable revision is isolated and goes on serving: %s", service.name, error)
+            self._stuck[isolation.id] = str(error)
             return False
         return True
 

@@ -41,20 +41,25 @@ class Echo(mlflow.pyfunc.PythonModel):
 
 @dataclass
 class Site:
-    """A service in use. Attributes: control, model_uri, clients, number of revisions so far."""
+    """A service in use.
+
+    Attributes: control, model_uri (of every revision), other_uri (for one that is not isolated with them), clients,
+    number of revisions so far.
+    """
 
     control: Control
     model_uri: str
+    other_uri: str
     clients: subprocess.Popen[str]
     revisions: int = 0
 
-    def ask(self, status: int) -> Rollout:
+    def ask(self, status: int, model_uri: str = "") -> Rollout:
         """Ask for a new revision, whose server answers with a status."""
         self.revisions += 1
         server = from_inside(self.control.runtime, PROGRAMS / "server.py")
         command = ["python", server, "{port}", str(status)]
         serve = {"command": command, "env": {"NUMBER": str(self.revisions)}}
-        spec = RevisionSpec("digits", self.control.settings.home.name, self.model_uri, "image", serve)
+        spec = RevisionSpec("digits", self.control.settings.home.name, model_uri or self.model_uri, "image", serve)
         key = f"k{self.revisions}"
         return self.control.release(spec, PLAN, key=key, owner=key, requested_by="a test")
 
@@ -101,7 +106,10 @@ def site(tmp_path: Path, mlflow_uri: str) -> Iterator[Site]:
     control = Control(Settings(home=tmp_path, mlflow_tracking_uri=mlflow_uri, services={"digits": ports}, lease_s=0.05))
     mlflow.set_tracking_uri(mlflow_uri)
     with mlflow.start_run():
-        model_uri = mlflow.pyfunc.log_model(name="model", python_model=Echo(), pip_requirements=[]).model_uri
+        uris = [
+            mlflow.pyfunc.log_model(name=name, python_model=Echo(), pip_requirements=[]).model_uri
+            for name in ("model", "other")
+        ]
     envoy = start(control.site("digits").router, "digits", tmp_path / "envoy.log")
     clients = subprocess.Popen(
         [sys.executable, str(PROGRAMS / "client.py"), str(ports.port)],
@@ -109,7 +117,7 @@ def site(tmp_path: Path, mlflow_uri: str) -> Iterator[Site]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    made = Site(control, model_uri, clients)
+    made = Site(control, *uris, clients)
     yield made
     for process in (clients, envoy):
         process.kill()
@@ -199,7 +207,7 @@ def test_killed_before_any_effect_of_an_isolation_it_is_complete_in_the_end(site
 
 
 def test_killed_on_the_way_back_from_an_isolated_stable_revision_it_arrives(site: Site) -> None:
-    base = site.ask(200).revision_id
+    base = site.ask(200, site.other_uri).revision_id
     assert site.reconcile() == 0
 
     def isolated_stable() -> str:
