@@ -19,6 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bulkhead import settings
+from bulkhead.alerts.alertmanager import Responder
+from bulkhead.alerts.server import PATH as ALERTS_PATH
+from bulkhead.alerts.server import AlertServer
 from bulkhead.collector import Collector
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, NotFoundError, UnavailableError
@@ -197,6 +200,26 @@ def doctor(
     else:
         _print_table("Cluster", rows)
     raise typer.Exit(any(one.verdict is Verdict.MISSING for one in findings))
+
+
+@app.command()
+def alerts(
+    token_file: Annotated[Path, typer.Option(help="holds the bearer token that Alertmanager is given as well")],
+    port: Annotated[int, typer.Option(help="TCP port")] = 9095,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+) -> None:
+    """Hear Alertmanager's alerts, and roll back or isolate what they name; see docs/rollback.md."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    with _told():
+        try:
+            token = token_file.read_text(encoding="utf-8").strip()
+            server = AlertServer((host, port), token, Responder(Control(settings.load())))
+        except OSError as error:
+            raise UnavailableError(f"{error}; name a readable file, and a free port") from error
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    console.print(f"hearing alerts at http://{host}:{port}{ALERTS_PATH}")
+    server.serve_forever()
 
 
 @app.command()

@@ -140,6 +140,15 @@ class LedgerReader(Transactions):
         with self._reading() as session:
             return session.scalars(select(Intent).where(Intent.kind == kind).order_by(Intent.id)).all()
 
+    def asked(self, *keys: str) -> bool:
+        """Whether a wish was recorded already.
+
+        Args:
+            keys: idempotency keys, of which any counts.
+        """
+        with self._reading() as session:
+            return session.scalar(select(Intent.id).where(Intent.key.in_(keys)).limit(1)) is not None
+
     def quarantined(self, since: datetime) -> Sequence[str]:
         """Nodes and devices that somebody asked to contain, each once.
 

@@ -1,0 +1,1 @@
+"""Alerts that take a release back: whoever watches from outside has a say."""

@@ -1,0 +1,94 @@
+"""The webhook that Alertmanager posts to: outside Airflow, so that an alert is heard whatever becomes of it."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from bulkhead.alerts.alertmanager import Responder, parse_alerts
+from bulkhead.errors import InvalidInputError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+PATH = "/alertmanager"
+_MOST_BYTES = 1024 * 1024
+_TIMEOUT_S = 10
+_SHORTEST_TOKEN = 16
+
+
+class AlertServer(ThreadingHTTPServer):
+    """Hears alerts. Everybody needs the token, except for ``GET /ping``.
+
+    Args:
+        address: host and TCP port to listen on.
+        token: bearer token.
+        responder: does what alerts ask for.
+
+    Raises:
+        InvalidInputError: the token is too short to be a secret.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], token: str, responder: Responder) -> None:
+        if len(token) < _SHORTEST_TOKEN:
+            raise InvalidInputError("token", "<hidden>", f"give at least {_SHORTEST_TOKEN} characters")
+        self.token, self.responder = token, responder
+        super().__init__(address, _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: AlertServer
+    timeout = _TIMEOUT_S
+    server_version, sys_version = "bulkhead", ""
+
+    def do_GET(self) -> None:
+        """Say that the server lives."""
+        self._answer(200 if self.path == "/ping" else 404, {})
+
+    def do_POST(self) -> None:
+        """Hear alerts. 503 makes Alertmanager tell them again; any other answer does not."""
+        length = self.headers.get("Content-Length", "")
+        if not self._authorized():
+            self._answer(401, {"error": "give the bearer token"})
+        elif self.path != PATH:
+            self._answer(404, {"error": f"alerts are heard at {PATH}"})
+        elif not length.isdigit() or int(length) > _MOST_BYTES:
+            self._answer(413, {"error": f"give a Content-Length of at most {_MOST_BYTES}"})
+        else:
+            self._answer(*self._hear(self.rfile.read(int(length))))
+
+    def _hear(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        try:
+            alerts = parse_alerts(json.loads(body))
+            done = []
+            for alert in alerts:
+                done.append({"alert": alert.name, "did": self.server.responder.respond(alert)})
+                log.info("alert %s: %s", alert.name, done[-1]["did"])
+        except UnavailableError as error:
+            log.warning("alerts are to be told again: %s", error)
+            return 503, {"error": str(error)}
+        except ValueError as error:  # no JSON, or no payload
+            return 400, {"error": str(error)}
+        return 200, {"alerts": done}
+
+    def _authorized(self) -> bool:
+        kind, _, given = self.headers.get("Authorization", "").partition(" ")
+        return kind == "Bearer" and hmac.compare_digest(given.encode(), self.server.token.encode())
+
+    def _answer(self, status: int, document: dict[str, Any]) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Into the log, without what clients send as a path."""
+        log.debug("%s", self.client_address[0])

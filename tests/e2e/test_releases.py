@@ -1,0 +1,103 @@
+"""Releases that ask a person, and releases that are guarded, under a real scheduler and triggerer."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bulkhead.demo.traffic import Traffic
+from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.pods.identity import run_owner
+from tests.e2e.conftest import Kept
+from tests.local_pods import from_inside
+from tests.waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+SERVER = Path(__file__).parents[1] / "programs" / "server.py"
+
+
+@pytest.fixture
+def clients(kept: Kept) -> Iterator[None]:
+    """Somebody asks twenty times a second."""
+    traffic = Traffic(f"http://127.0.0.1:{kept.control.settings.ports['digits'].port}/invocations", 20)
+    traffic.start()
+    yield
+    traffic.stop()
+
+
+def _rollout(kept: Kept, dag_id: str, run_id: str) -> Rollout:
+    [found] = kept.control.ledger.rollouts("digits", run_owner(dag_id, run_id))
+    return found
+
+
+def _answer(kept: Kept, run_id: str, answer: str) -> None:
+    task = f"release_asked/dagRuns/{run_id}/taskInstances/release.approve_1/-1/hitlDetails"
+    kept.airflow.call("PATCH", f"/api/v2/dags/{task}", {"chosen_options": [answer], "params_input": {}})
+
+
+def _asked(kept: Kept, run_id: str) -> str:
+    """Start a release that asks; its revision, once it does."""
+    until(lambda: kept.airflow.has_dag("release_asked"), "the DAG", 60)
+    kept.airflow.trigger("release_asked", run_id, {})
+    kept.task("release_asked", run_id, "release.deploy", "success", 120)
+    rollout = _rollout(kept, "release_asked", run_id)
+    assert rollout.phase is Phase.APPROVING
+    assert kept.control.site("digits").router.read("digits")[1].weights[rollout.revision_id] == 50
+    until(
+        lambda: (
+            kept.airflow.task_states("release_asked", run_id)["release.approve_1"] in ("deferred", "awaiting_input")
+        ),
+        "the question",
+        60,
+    )
+    return rollout.revision_id
+
+
+@pytest.mark.usefixtures("clients")
+def test_a_release_that_a_person_approves_goes_on_to_its_end(kept: Kept) -> None:
+    revision = _asked(kept, "approved")
+    _answer(kept, "approved", "Approve")
+    kept.task("release_asked", "approved", "release.promote_1", "success", 120)
+    assert _rollout(kept, "release_asked", "approved").phase is Phase.PROMOTED
+    assert kept.control.ledger.service("digits").stable_revision == revision
+    kept.task("release_asked", "approved", "release.take_back_1", "skipped")
+
+
+@pytest.mark.usefixtures("clients")
+def test_a_release_that_a_person_rejects_is_taken_back(kept: Kept) -> None:
+    stable = kept.control.ledger.service("digits").stable_revision
+    _asked(kept, "rejected")
+    _answer(kept, "rejected", "Reject")
+    kept.task("release_asked", "rejected", "release.take_back_1", "success", 120)
+    rollout = _rollout(kept, "release_asked", "rejected")
+    assert (rollout.phase, rollout.reason) == (Phase.ROLLED_BACK, "step 1 was not approved")
+    assert kept.control.site("digits").router.read("digits")[1].weights == {stable: 100}
+
+
+def _guarded(kept: Kept, run_id: str, status: int) -> str:
+    until(lambda: kept.airflow.has_dag("release_guarded"), "the DAG", 60)
+    server = from_inside(kept.control.runtime, SERVER)
+    kept.airflow.trigger("release_guarded", run_id, {"server": server, "status": str(status)})
+    kept.task("release_guarded", run_id, "deploy", "success", 120)
+    return _rollout(kept, "release_guarded", run_id).revision_id
+
+
+@pytest.mark.usefixtures("clients")
+def test_a_guard_that_sees_nothing_lets_the_release_be(kept: Kept) -> None:
+    revision = _guarded(kept, "sound", 200)
+    kept.task("release_guarded", "sound", "guard", "success", 60)
+    assert kept.control.ledger.service("digits").stable_revision == revision
+
+
+@pytest.mark.usefixtures("clients")
+def test_a_guard_takes_back_what_fails_after_its_release(kept: Kept) -> None:
+    before = kept.control.ledger.service("digits").stable_revision
+    revision = _guarded(kept, "failing", 500)
+    kept.task("release_guarded", "failing", "guard", "failed", 60)
+
+    def returned() -> bool:
+        return kept.control.site("digits").router.read("digits")[1].weights == {before: 100}
+
+    until(returned, f"the traffic of {revision} to return", 60)
+    assert "guard" in kept.airflow.log("release_guarded", "failing", "guard")
