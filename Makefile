@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST ?= -q
 
-.PHONY: help demo demo-stop test lint unit bench-launch bench-analysis bench-rollback lock clean
+.PHONY: help demo demo-stop test lint unit nightly bench-launch bench-analysis bench-rollback lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -22,6 +22,9 @@ demo-stop: $(STAMP) ## stop what `make demo KEEP=1` left running
 
 test: lint ## everything: linters, then the whole test suite
 	$(BIN)/pytest $(PYTEST) --cov --cov-report=term:skip-covered
+
+nightly: $(STAMP) ## what takes too long for every change: 2,000 storms, every crash point (about an hour)
+	BULKHEAD_NIGHTLY=1 $(BIN)/pytest $(PYTEST) tests/bulkhead/rollout
 
 unit: $(STAMP) ## the fast tests alone
 	$(BIN)/pytest $(PYTEST) -m 'not e2e and not faults'
