@@ -24,6 +24,8 @@ from tests.rollouts import revision
 from tests.worlds import Stage
 
 EXAMPLES = 2000 if os.environ.get("BULKHEAD_NIGHTLY") else 200
+pytestmark = pytest.mark.faults
+
 PLANS = (
     Plan(steps=(10, 100), step_s=1, min_requests=5, hold_s=60, drain_s=1),
     Plan(steps=(Step(weight=50, approve=True), Step(weight=100)), step_s=0, min_requests=1, hold_s=60, approval_s=60),
