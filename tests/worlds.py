@@ -145,6 +145,12 @@ class MemoryRegistry:
     generations: dict[str, int] = field(default_factory=dict)
     forbidden: dict[str, str] = field(default_factory=dict)
     bundles: dict[str, dict[str, str]] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def measured(self, model_name: str, version: str, names: Collection[str], since: datetime) -> dict[str, float]:
+        if self.broken is not None:
+            raise self.broken
+        return {name: value for name, value in self.metrics.get(version, {}).items() if name in names}
 
     def register(self, model_name: str, model_uri: str, revision: str) -> str:
         if self.broken is not None:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -150,6 +150,26 @@ class MlflowRegistry:
                 self._client.delete_logged_model_tag(model_id, ISOLATED_TAG)
             if version is not None and ISOLATED_TAG in self._client.get_model_version(model_name, version).tags:
                 self._client.delete_model_version_tag(model_name, version, ISOLATED_TAG)
+
+    def measured(self, model_name: str, version: str, names: Collection[str], since: datetime) -> dict[str, float]:
+        """The latest values of a model's metrics.
+
+        Args:
+            model_name: registered model.
+            version: in it.
+            names: of the metrics that are wanted.
+            since: only what was measured at or after this time.
+
+        Returns:
+            Values by name; nothing for a version that is no logged model, which has no metrics of its own.
+        """
+        with _translated(f"version {version} of model {model_name!r}"):
+            found = self._client.get_model_version(model_name, version)
+            model_id = found.model_id or _logged_model(found.source or "")  # MLflow 3.17 fills in the source alone
+            metrics = self._client.get_logged_model(model_id).metrics if model_id else []
+        at_ms = since.timestamp() * 1000
+        wanted = [one for one in metrics or [] if one.key in names and one.timestamp >= at_ms]
+        return {one.key: float(one.value) for one in sorted(wanted, key=lambda one: (one.timestamp, one.step))}
 
     def keep(self, name: str, files: Mapping[str, str]) -> str:
         """Keep evidence as one run of the experiment ``bulkhead-evidence``, with an index. Once a name.

@@ -49,6 +49,30 @@ class Step(BaseModel):
         return self
 
 
+class TruthLimit(BaseModel):
+    """What a metric of ground truth has to keep; see ``bulkhead.rollout.analysis.truth``.
+
+    Attributes:
+        at_least: smallest value, or None.
+        at_most: largest value, or None.
+        max_drop: how much smaller than stable's it may be, or None.
+        required: whether a step can pass only once it was measured.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at_least: float | None = None
+    at_most: float | None = None
+    max_drop: float | None = Field(None, ge=0)
+    required: bool = False
+
+    @model_validator(mode="after")
+    def _some_limit(self) -> TruthLimit:
+        if (self.at_least, self.at_most, self.max_drop) == (None, None, None):
+            raise ValueError("give at_least, at_most or max_drop")
+        return self
+
+
 class Plan(BaseModel):
     """How one revision is rolled out.
 
@@ -70,6 +94,7 @@ class Plan(BaseModel):
         max_invalid_rate: share of the candidate's answers that may have no usable prediction (NaN, infinite, empty).
         max_drift: how far its predictions may be from stable's, as total variation distance, 0 to 1.
         max_disagreement: share of mirrored requests to which it may predict something else than stable, 0 to 1.
+        truth: limits of ground truth that comes late, by the name of the metric that is logged for the model in MLflow.
         alpha: chance that a sound candidate is failed, in the whole rollout and however often it is looked at. Sound
             is one that keeps both limits, and whose requests fail, or are slow, at most ``max_ratio`` times as often
             as stable's over the same time.
@@ -103,6 +128,7 @@ class Plan(BaseModel):
     max_invalid_rate: float = Field(0.01, gt=0, lt=1)
     max_drift: float = Field(0.1, ge=0, le=1)
     max_disagreement: float = Field(0.1, gt=0, lt=1)
+    truth: Mapping[str, TruthLimit] = Field(default_factory=dict)
     alpha: float = Field(0.01, gt=0, le=0.05)
     max_ratio: float = Field(1.0, ge=1, le=100)
     quick_ms: float = Field(100.0, ge=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,10 +15,14 @@ from bulkhead.metrics.counters import dump, load
 from bulkhead.rollout.analysis.arms import arm
 from bulkhead.rollout.analysis.burn import Reading, keep
 from bulkhead.rollout.analysis.judge import LACKING, Judgement, Verdict, judge
+from bulkhead.rollout.analysis.truth import Truth
 from bulkhead.rollout.machine import EFFECTS, following
 from bulkhead.rollout.plan import Plan, Step, parse_plan
 from bulkhead.rollout.world import World
 
+log = logging.getLogger(__name__)
+
+_TRUTH_S = 15.0
 _ON_TRIAL = (Phase.ANALYSING, Phase.APPROVING, Phase.BAKING)
 
 
@@ -37,6 +42,7 @@ class Trial:
     clock: Callable[[], datetime]
     complaints: dict[int, str] = field(default_factory=dict)
     _readings: dict[int, list[Reading]] = field(default_factory=dict)
+    _truths: dict[int, tuple[datetime, Truth]] = field(default_factory=dict)
 
     def move(self, rollout: Rollout, **changes: Any) -> Rollout:
         """Write the phase that follows.
@@ -223,7 +229,20 @@ class Trial:
         arms = {name: arm(before[name], now[name], plan.latency_ms) for name in before}
         stable = arms[rollout.stable_id] if rollout.stable_id else None
         elapsed = self._age(datetime.fromisoformat(rollout.window["at"]))
-        return judge(plan, step, arms[rollout.revision_id], stable, elapsed, self._readings[rollout.id])
+        truth = self._truth(rollout, plan)
+        return judge(plan, step, arms[rollout.revision_id], stable, elapsed, self._readings[rollout.id], truth)
+
+    def _truth(self, rollout: Rollout, plan: Plan) -> Truth:
+        """Ground truth, asked for only now and then: it comes late anyway, and the registry is another machine's."""
+        at, known = self._truths.get(rollout.id, (None, Truth()))
+        if not plan.truth or (at is not None and self._age(at) < _TRUTH_S):
+            return known
+        try:
+            known = self.world.truth(rollout, plan.truth)
+        except UnavailableError as error:
+            log.warning("rollout %s: its ground truth is not known now: %s", rollout.id, error)
+        self._truths[rollout.id] = (self.clock(), known)
+        return known
 
     def _age(self, at: datetime) -> float:
         return (self.clock() - at).total_seconds()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 from bulkhead.errors import UnavailableError
@@ -13,6 +14,7 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Isolation, Revision, Rollout
 from bulkhead.metrics.counters import Answers, Counters
 from bulkhead.metrics.http_json import read_counters
+from bulkhead.rollout.analysis.truth import Truth
 from bulkhead.rollout.plan import Step
 from bulkhead.rollout.site import Site
 from bulkhead.routers.base import Fence, Mirror, Pin, Split
@@ -39,6 +41,9 @@ class Registry(Protocol):
 
     def keep(self, name: str, files: Mapping[str, str]) -> str:
         """Keep evidence, once a name."""
+
+    def measured(self, model_name: str, version: str, names: Collection[str], since: datetime) -> dict[str, float]:
+        """The latest values of a model's metrics."""
 
     def champion(self, model_name: str) -> str | None:
         """The version that the champion alias names."""
@@ -205,6 +210,26 @@ class World:
         if step is None:
             return dict(known)
         return {name: replace(one, answers=_answers(site.workloads, name)) for name, one in known.items()}
+
+    def truth(self, rollout: Rollout, names: Collection[str]) -> Truth:
+        """What was measured of both revisions since the candidate's first request.
+
+        Args:
+            rollout: whose.
+            names: of the metrics.
+
+        Raises:
+            UnavailableError: the registry does not answer.
+        """
+        since = rollout.exposed_at or rollout.created_at
+        found = [self._measured(name, names, since) for name in (rollout.revision_id, rollout.stable_id)]
+        return Truth(*found)
+
+    def _measured(self, revision_id: str | None, names: Collection[str], since: datetime) -> dict[str, float]:
+        revision = self.ledger.revision(revision_id) if revision_id else None
+        if revision is None or revision.model_version is None:
+            return {}
+        return self.registry.measured(revision.model_name, revision.model_version, names, since)
 
     def point_alias(self, rollout: Rollout, revision_id: str | None) -> None:
         """Have the champion alias name a revision's model version.

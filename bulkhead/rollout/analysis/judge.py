@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bulkhead.metrics.counters import Answers
@@ -13,10 +13,14 @@ from bulkhead.rollout.analysis import outputs, requests
 from bulkhead.rollout.analysis.arms import Arm, rate, shown
 from bulkhead.rollout.analysis.burn import Reading, burn
 from bulkhead.rollout.analysis.findings import SHARES, Finding
+from bulkhead.rollout.analysis.truth import Truth, broken, lacking
 from bulkhead.rollout.plan import Plan, Step
 
-LACKING = ("no-data", "no-answers", "min-requests")
+LACKING = ("no-data", "no-answers", "min-requests", "no-ground-truth")
 """Rules whose ``hold`` says that evidence is missing, not that it is unclear."""
+
+
+_UNKNOWN = Truth()
 
 
 class Verdict(enum.StrEnum):
@@ -51,6 +55,7 @@ def judge(
     stable: Arm | None,
     elapsed_s: float,
     readings: Sequence[Reading] = (),
+    truth: Truth = _UNKNOWN,
 ) -> Judgement:
     """Judge a step.
 
@@ -61,6 +66,7 @@ def judge(
         stable: the same time's; None where there is no stable revision or no reading.
         elapsed_s: length of the window in seconds.
         readings: of the candidate since its rollout's first step, for ``plan.objective``.
+        truth: what was measured of both meanwhile, for ``plan.truth``.
 
     Returns:
         ``fail`` if the evidence against the candidate is beyond chance at any moment (``plan.alpha``), and does not
@@ -70,6 +76,8 @@ def judge(
     numbers: dict[str, Any] = {"candidate": shown(candidate), "stable": shown(stable), "window_s": round(elapsed_s, 2)}
     if not plan.judged:
         return Judgement(Verdict.PASS, "the plan asks for no judgement", "not-judged", numbers)
+    if (told := broken(plan.truth, truth)) is not None:
+        return Judgement(Verdict.FAIL, told, "ground-truth", {**numbers, "truth": asdict(truth)})
     if candidate is None:
         return Judgement(Verdict.HOLD, "no reading of the candidate, or its counters were reset", "no-data", numbers)
     findings = evidence(plan, step, candidate, stable, readings)
@@ -83,7 +91,11 @@ def judge(
             return Judgement(Verdict.FAIL, worst.reason, worst.rule, numbers)
         reason = f"{worst.reason}; but stable fails too: {worst.shared}"
         return Judgement(Verdict.HOLD, reason, "stable-fails-too", numbers)
-    return _pass_or_hold(plan, step, candidate, findings, elapsed_s, numbers)
+    judgement = _pass_or_hold(plan, step, candidate, findings, elapsed_s, numbers)
+    if judgement.verdict is Verdict.PASS and (missing := lacking(plan.truth, truth)):
+        reason = f"{', '.join(missing)} of the candidate is not known yet"
+        return Judgement(Verdict.HOLD, reason, "no-ground-truth", numbers)
+    return judgement
 
 
 def evidence(

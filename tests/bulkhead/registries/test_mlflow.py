@@ -1,6 +1,7 @@
 """A real MLflow server."""
 
 import itertools
+from datetime import UTC, datetime, timedelta
 
 import mlflow
 import pytest
@@ -113,3 +114,18 @@ def test_evidence_is_one_run_with_an_index_however_often_it_is_kept(
     index = mlflow.artifacts.load_dict(f"runs:/{run}/index.json")
     assert [entry["file"] for entry in index["files"]] == ["server.log", "status.json"]
     assert mlflow.artifacts.load_text(f"runs:/{run}/server.log") == "its last words"
+
+
+def test_what_was_measured_of_a_model_is_read_in_its_latest_value(
+    registry: MlflowRegistry, logged: str, model: str
+) -> None:
+    registry.register(model, logged, "digits-1")
+    model_id, begin = logged.removeprefix("models:/"), datetime.now(UTC)
+    with mlflow.start_run():
+        for value in (0.8, 0.9):
+            mlflow.log_metric("live_accuracy", value, model_id=model_id)
+    assert registry.measured(model, "1", ["live_accuracy", "auc"], begin) == {"live_accuracy": 0.9}
+    assert registry.measured(model, "1", ["auc"], begin) == {}
+    assert registry.measured(model, "1", ["live_accuracy"], datetime.now(UTC) + timedelta(minutes=1)) == {}
+    with pytest.raises(NotFoundError):
+        registry.measured(model, "77", ["live_accuracy"], begin)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bulkhead.errors import UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import RETURN, parse_plan
 from bulkhead.routers.base import Pin
@@ -175,3 +176,52 @@ def test_an_error_budget_that_burns_too_fast_is_a_failure(stage: Stage) -> None:
     done = stage.now(rollout)
     assert done.phase is Phase.ROLLED_BACK
     assert "the error budget of 99.900% burns" in str(done.reason)
+
+
+# Ground truth
+
+
+def _measure(stage: Stage, rollout: Rollout, **metrics: float) -> None:
+    stage.registry.metrics[stage.registry.versions[rollout.revision_id]] = metrics
+
+
+def test_ground_truth_that_comes_during_the_bake_takes_it_back(stage: Stage) -> None:
+    rollout = _new(stage, steps=[100], bake_s=3600, truth={"live_accuracy": {"at_least": 0.9}})
+    _serve(stage, rollout)
+    assert stage.now(rollout).phase is Phase.BAKING
+    _measure(stage, rollout, live_accuracy=0.95)
+    _serve(stage, rollout, seconds=60)
+    assert stage.now(rollout).phase is Phase.BAKING
+    _measure(stage, rollout, live_accuracy=0.7)
+    _serve(stage, rollout, seconds=60)
+    ended = stage.now(rollout)
+    assert ended.phase is Phase.ROLLED_BACK
+    assert ended.reason == "at 100 % of the traffic live_accuracy is 0.7, at least 0.9 was asked for"
+
+
+def test_a_step_that_requires_it_waits_for_it(stage: Stage) -> None:
+    truth = {"live_accuracy": {"at_least": 0.9, "required": True}}
+    rollout = _new(stage, steps=[10, 100], truth=truth)
+    _serve(stage, rollout)
+    assert stage.now(rollout).step == 0
+    assert stage.ledger.events(rollout.id, "waiting")[-1].data["for"] == "hold: no-ground-truth"
+    _measure(stage, rollout, live_accuracy=0.95)
+    _serve(stage, rollout, seconds=20)
+    assert stage.now(rollout).step == 1
+
+
+def test_a_registry_that_is_away_leaves_the_rest_of_the_judgement(stage: Stage) -> None:
+    rollout = _new(stage, steps=[10, 100], truth={"live_accuracy": {"at_least": 0.9}})
+    stage.registry.broken = UnavailableError("MLflow is away")
+    _serve(stage, rollout, failures=50)
+    assert stage.weights == {_old(stage): 100}
+    assert stage.now(rollout).decision["rule"] == "errors"
+
+
+def test_the_registry_is_not_asked_at_every_look(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(stage.registry, "measured", lambda *_: asked.append("") or {})
+    rollout = _new(stage, steps=[10, 100], step_s=600, truth={"live_accuracy": {"at_least": 0.9}})
+    for _ in range(60):
+        _serve(stage, rollout, seconds=0.5)
+    assert len(asked) == 6  # of both revisions, at 0, 15 and 30 s
