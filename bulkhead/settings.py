@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.rungs import Rung
@@ -105,6 +105,23 @@ class PrometheusSource(BaseModel):
     queries: PrometheusQueries | str
 
 
+class HttpSource(BaseModel):
+    """Each revision's server says by itself what it counted, in the form of ``bulkhead.metrics.counters``.
+
+    Attributes:
+        url: where; ``{namespace}``, ``{service}``, ``{revision}`` and ``{backend}`` are filled in. One pod has to be
+            there: of several behind it each would tell its own counts.
+        member: of the document, which holds the counts.
+        token_variable: environment variable that holds a bearer token; None where it needs none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field("http://{backend}.{namespace}.svc:8080/statistics", pattern="^https?://")
+    member: str = "model"
+    token_variable: str | None = None
+
+
 class ClusterService(ServicePolicy):
     """A service in a Kubernetes cluster, behind a Gateway.
 
@@ -113,7 +130,8 @@ class ClusterService(ServicePolicy):
         gateway: that the route hangs on.
         hostnames: of the route; any by default.
         path: prefix of the requests that are the service's.
-        prometheus: counts what its revisions do.
+        prometheus: counts what its revisions do; or
+        http: where each of them says that by itself.
         cluster: Airflow connection, as in ``kubeconfigs``; by default the pod's own service account, or the default
             kubeconfig.
         mlflow_secret: Secret in the namespace that holds MLflow's ``username`` and ``password``; None where the server
@@ -127,12 +145,19 @@ class ClusterService(ServicePolicy):
     gateway: GatewayRef
     hostnames: tuple[str, ...] = ()
     path: str = Field("/", pattern="^/")
-    prometheus: PrometheusSource
+    prometheus: PrometheusSource | None = None
+    http: HttpSource | None = None
     cluster: str | None = None
     mlflow_secret: str | None = None
     resync_s: float = Field(10.0, ge=0)
     confirm_s: float = Field(30.0, gt=0)
     keep_s: float = Field(86400.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ClusterService:
+        if (self.prometheus is None) == (self.http is None):
+            raise ValueError("say who counts the requests: give prometheus or http")
+        return self
 
 
 def _where(data: Any) -> str:

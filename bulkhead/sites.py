@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bulkhead.metrics.http_json import HttpMetrics
 from bulkhead.metrics.prometheus import PrometheusMetrics
-from bulkhead.rollout.site import Site
+from bulkhead.rollout.site import Metrics, Site
 from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.routers.gateway_api import GatewayRouter
 from bulkhead.runtimes.kubernetes.access import Access, client
@@ -63,10 +64,17 @@ class Sites:
         router = GatewayRouter(Objects(api, known.namespace), known)
         secrets = _credentials(known.mlflow_secret)
         workloads = KubernetesWorkloads(api, known.namespace, self._env(), secrets, known.keep_s)
-        return Site(router, workloads, PrometheusMetrics(known.prometheus, known.namespace, name), known.resync_s)
+        return Site(router, workloads, _metrics(known), known.resync_s)
 
     def _env(self) -> Mapping[str, str]:
         return {"MLFLOW_TRACKING_URI": self._settings.mlflow_tracking_uri}
+
+
+def _metrics(known: ClusterService) -> Metrics:
+    if known.http is not None:
+        return HttpMetrics(known.http, known.namespace, name)
+    assert known.prometheus is not None  # the settings have one of the two
+    return PrometheusMetrics(known.prometheus, known.namespace, name)
 
 
 def _credentials(secret: str | None) -> dict[str, tuple[str, str]]:

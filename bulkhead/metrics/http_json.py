@@ -1,9 +1,11 @@
-"""Numbers from an HTTP endpoint that answers with JSON."""
+"""Asking by HTTP, and numbers from an endpoint that answers with JSON."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +13,10 @@ from pydantic import ValidationError
 
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.metrics.counters import Counters, load
+from bulkhead.metrics.queries import filled
+from bulkhead.settings import HttpSource
 
+_PATIENCE_S = 2.0
 _MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -30,12 +35,34 @@ def get_json(url: str, timeout_s: float = 2.0, token: str | None = None) -> Any:
         InvalidInputError: no such URL.
         UnavailableError: nobody answers, or not with 200 and JSON.
     """
+    text = get_text(url, timeout_s, token)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UnavailableError(f"{_shown(url)} answered with something else than JSON: {error}") from error
+
+
+def get_text(url: str, timeout_s: float = 2.0, token: str | None = None) -> str:
+    """GET a text.
+
+    Args:
+        url: ``http`` or ``https``.
+        timeout_s: for connecting, and for each read, in seconds.
+        token: sent as a bearer token.
+
+    Returns:
+        The body.
+
+    Raises:
+        InvalidInputError: no such URL.
+        UnavailableError: nobody answers, or not with 200.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidInputError("url", url, "give http://HOST[:PORT]/PATH or https://…")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=timeout_s)
-    headers = {"Accept": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         connection.request("GET", f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}", headers=headers)
         answer = connection.getresponse()
@@ -44,23 +71,22 @@ def get_json(url: str, timeout_s: float = 2.0, token: str | None = None) -> Any:
         raise UnavailableError(f"{_shown(url)} does not answer: {type(error).__name__}: {error}") from error
     finally:
         connection.close()
+    text = body.decode(errors="replace")
     if answer.status != 200:
-        raise UnavailableError(f"{_shown(url)} answered {answer.status}: {body[:200].decode(errors='replace')}")
+        raise UnavailableError(f"{_shown(url)} answered {answer.status}: {text[:200]}")
     if len(body) > _MOST_BYTES:
         raise UnavailableError(f"{_shown(url)} answered with more than {_MOST_BYTES} bytes")
-    try:
-        return json.loads(body)
-    except ValueError as error:
-        raise UnavailableError(f"{_shown(url)} answered with something else than JSON: {error}") from error
+    return text
 
 
-def read_counters(url: str, *names: str, timeout_s: float = 0.5) -> dict[str, Counters]:
+def read_counters(url: str, *names: str, timeout_s: float = 0.5, token: str | None = None) -> dict[str, Counters]:
     """Read counters that a server keeps by itself, in the form that ``bulkhead.metrics.counters`` describes.
 
     Args:
         url: of the server's statistics.
         names: of the counters that are wanted, each a member of the document.
         timeout_s: for connecting, and for each read, in seconds.
+        token: sent as a bearer token.
 
     Returns:
         The counters by name.
@@ -68,11 +94,60 @@ def read_counters(url: str, *names: str, timeout_s: float = 0.5) -> dict[str, Co
     Raises:
         UnavailableError: nobody answers, or with another form.
     """
-    document = get_json(url, timeout_s)
+    document = get_json(url, timeout_s, token)
     try:
         return {name: load(document[name]) for name in names}
     except (ValidationError, KeyError, TypeError) as error:
         raise UnavailableError(f"{_shown(url)} answers in another form than counters: {error}") from error
+
+
+class HttpMetrics:
+    """Counts what revisions do, as each says by itself in JSON (``gpu_tasks.serve`` does, at ``/statistics``).
+
+    Args:
+        source: where each says so.
+        namespace: of the revisions' servers.
+        backend: name of a revision's Service and Deployment, by the revision.
+    """
+
+    def __init__(self, source: HttpSource, namespace: str, backend: Callable[[str], str]) -> None:
+        self._source, self._namespace, self._backend = source, namespace, backend
+
+    def counters(self, service: str, revisions: Collection[str]) -> Mapping[str, Counters]:
+        """See ``Metrics.counters``.
+
+        Args:
+            service: by name.
+            revisions: that are wanted.
+
+        Raises:
+            UnavailableError: one of them does not answer, or with another form.
+            InvalidInputError: the token's variable is not set.
+        """
+        return {revision: self._counters(service, revision) for revision in revisions}
+
+    def _counters(self, service: str, revision: str) -> Counters:
+        names = {"namespace": self._namespace, "service": service, "revision": revision}
+        url = filled(self._source.url, {**names, "backend": self._backend(revision)})
+        token = token_of(self._source.token_variable)
+        return read_counters(url, self._source.member, timeout_s=_PATIENCE_S, token=token)[self._source.member]
+
+
+def token_of(variable: str | None) -> str | None:
+    """A bearer token.
+
+    Args:
+        variable: environment variable that holds it; None where none is needed.
+
+    Raises:
+        InvalidInputError: it is not set.
+    """
+    if variable is None:
+        return None
+    token = os.environ.get(variable)
+    if not token:
+        raise InvalidInputError("token_variable", variable, "set this environment variable to the bearer token")
+    return token
 
 
 def _shown(url: str) -> str:

@@ -7,16 +7,14 @@ is counted by one and not yet by another.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 from urllib.parse import urlencode
 
-from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.errors import UnavailableError
 from bulkhead.metrics.counters import Counters
-from bulkhead.metrics.http_json import get_json
-from bulkhead.metrics.queries import chosen
+from bulkhead.metrics.http_json import get_json, token_of
+from bulkhead.metrics.queries import chosen, filled
 from bulkhead.settings import PrometheusSource
 
 _TIMEOUT_S = 3.0
@@ -78,7 +76,7 @@ class PrometheusMetrics:
 
     def _ask(self, query: str, at: float) -> list[tuple[dict[str, str], float]]:
         url = f"{self._source.url.rstrip('/')}/api/v1/query?{urlencode({'query': query, 'time': f'{at:.3f}'})}"
-        answer = get_json(url, _TIMEOUT_S, self._token())
+        answer = get_json(url, _TIMEOUT_S, token_of(self._source.token_variable))
         try:
             if answer["data"]["resultType"] != "vector":
                 raise UnavailableError(f"Prometheus answers {query!r} with no vector; sum over the range in the query")
@@ -88,27 +86,6 @@ class PrometheusMetrics:
         if not all(math.isfinite(value) and value >= 0 for _, value in found):
             raise UnavailableError(f"Prometheus answers {query!r} with what is no number of requests: {found}")
         return found
-
-    def _token(self) -> str | None:
-        variable = self._source.token_variable
-        if variable is None:
-            return None
-        token = os.environ.get(variable)
-        if not token:
-            raise InvalidInputError("prometheus.token_variable", variable, "set this variable to the bearer token")
-        return token
-
-
-def filled(query: str, names: Mapping[str, Any]) -> str:
-    """A query with its names filled in; all other braces are PromQL's.
-
-    Args:
-        query: with ``{namespace}`` and so on.
-        names: values by name.
-    """
-    for name, value in names.items():
-        query = query.replace("{" + name + "}", str(value))
-    return query
 
 
 def _total(found: list[tuple[dict[str, str], float]]) -> int:

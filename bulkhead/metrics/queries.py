@@ -8,6 +8,7 @@ it, take the servers' own metrics.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.settings import PrometheusQueries
@@ -68,3 +69,15 @@ def chosen(queries: PrometheusQueries | str) -> PrometheusQueries:
     if queries not in DEFAULTS:
         raise InvalidInputError("prometheus.queries", queries, f"give PromQL, or one of {', '.join(sorted(DEFAULTS))}")
     return DEFAULTS[queries]
+
+
+def filled(query: str, names: Mapping[str, Any]) -> str:
+    """A query or URL with its names filled in; all other braces stay, being PromQL's own.
+
+    Args:
+        query: with ``{namespace}`` and so on.
+        names: values by name.
+    """
+    for name, value in names.items():
+        query = query.replace("{" + name + "}", str(value))
+    return query

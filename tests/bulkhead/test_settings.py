@@ -94,6 +94,8 @@ def test_a_service_that_names_a_gateway_is_in_a_cluster(config: Path) -> None:
         (("http://prometheus:9090", "prometheus"), "services.chat.prometheus.url = '<hidden>'"),
         (("queries: vllm", "queries: {requests: up}"), "services.chat.prometheus.queries"),
         (("adopt", "ignore"), "services.digits.drift = 'ignore'"),
+        (("prometheus: {", "hostnames: [a]\n    metrics: {"), "services.chat.metrics"),
+        (("gateway:", "http: {}\n    gateway:"), "give prometheus or http"),
     ],
 )
 def test_a_wrong_field_of_a_service_is_named(config: Path, change: tuple[str, str], told: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 from collections import defaultdict
@@ -10,8 +9,8 @@ from collections.abc import Mapping
 
 from bulkhead.errors import UnavailableError
 from bulkhead.metrics.counters import Counters
+from bulkhead.metrics.http_json import get_text
 
-_TIMEOUT_S = 2.0
 _SAMPLE = re.compile(r"^(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>\S+)$")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -26,18 +25,10 @@ def get(port: int, path: str) -> str:
     Raises:
         UnavailableError: Envoy does not answer with 200.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
     try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read().decode()
-    except (OSError, http.client.HTTPException) as error:
-        raise UnavailableError(f"Envoy's admin port {port} does not answer: {error}; is Envoy running?") from error
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise UnavailableError(f"Envoy's admin port {port} answered {answer.status} to {path}: {body[:200]}")
-    return body
+        return get_text(f"http://127.0.0.1:{port}{path}")
+    except UnavailableError as error:
+        raise UnavailableError(f"Envoy's admin port {port}: {error}; is Envoy running?") from error
 
 
 def versions(port: int) -> tuple[dict[str, str], dict[str, str]]:

@@ -4,7 +4,8 @@ import pytest
 
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.metrics.counters import Answers
-from bulkhead.metrics.http_json import get_json, read_counters
+from bulkhead.metrics.http_json import HttpMetrics, get_json, read_counters
+from bulkhead.settings import HttpSource
 from tests.ports import free_port
 from tests.servers import Backend
 
@@ -52,3 +53,16 @@ def test_nobody_there() -> None:
 def test_only_http_is_asked(url: str) -> None:
     with pytest.raises(InvalidInputError, match="give http://"):
         get_json(url)
+
+
+def test_each_revision_says_what_it_counted(backend: list[Backend], monkeypatch: pytest.MonkeyPatch) -> None:
+    url = _url(backend, '{"model": {"requests": 9, "failures": 2}}')
+    source = HttpSource(url=url.replace("/statistics", "/{namespace}/{backend}/{revision}"), token_variable="COUNTS")
+    metrics = HttpMetrics(source, "serving", lambda name: f"serve-{name}")
+    with pytest.raises(InvalidInputError, match="token_variable = 'COUNTS'"):
+        metrics.counters("digits", ["digits-1"])
+    monkeypatch.setenv("COUNTS", "hunter2")
+    seen = metrics.counters("digits", ["digits-1"])["digits-1"]
+    assert (seen.requests, seen.failures) == (9, 2)
+    [(_, path, _)] = backend[0].asked
+    assert path.startswith("/serving/serve-digits-1/digits-1")

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.metrics.counters import Counters
-from bulkhead.metrics.prometheus import PrometheusMetrics, filled
-from bulkhead.metrics.queries import DEFAULTS
+from bulkhead.metrics.prometheus import PrometheusMetrics
+from bulkhead.metrics.queries import DEFAULTS, filled
 from bulkhead.settings import PrometheusQueries, PrometheusSource
 from gpu_tasks.traffic import Traffic
 from tests.fixtures.prometheus import Expose
