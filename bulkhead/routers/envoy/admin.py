@@ -11,6 +11,7 @@ from bulkhead.errors import UnavailableError
 from bulkhead.metrics.counters import Counters
 from bulkhead.metrics.http_json import get_text
 
+_TIMEOUT_S = 2.0
 _SAMPLE = re.compile(r"^(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>\S+)$")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -26,7 +27,7 @@ def get(port: int, path: str) -> str:
         UnavailableError: Envoy does not answer with 200.
     """
     try:
-        return get_text(f"http://127.0.0.1:{port}{path}")
+        return get_text(f"http://127.0.0.1:{port}{path}", _TIMEOUT_S)
     except UnavailableError as error:
         raise UnavailableError(f"Envoy's admin port {port}: {error}; is Envoy running?") from error
 
