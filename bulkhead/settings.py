@@ -137,7 +137,8 @@ class ClusterService(ServicePolicy):
         mlflow_secret: Secret in the namespace that holds MLflow's ``username`` and ``password``; None where the server
             needs none.
         resync_s: how often to look whether somebody else has changed anything, in seconds.
-        confirm_s: how long the Gateway's controller may take to confirm a change, in seconds.
+        confirm_s: how long to wait for the Gateway's controller to confirm a change before looking after the other
+            services, in seconds; it is asked again at the next look.
         keep_s: how long pods of the rung ``pod`` are kept for inspection, in seconds.
     """
 
@@ -150,7 +151,7 @@ class ClusterService(ServicePolicy):
     cluster: str | None = None
     mlflow_secret: str | None = None
     resync_s: float = Field(10.0, ge=0)
-    confirm_s: float = Field(30.0, gt=0)
+    confirm_s: float = Field(5.0, gt=0)
     keep_s: float = Field(86400.0, gt=0)
 
     @model_validator(mode="after")

@@ -255,27 +255,33 @@ class Ledger(Approvals):
             self._turn_round(session, current, reason, dict(decision))
             return current
 
-    def new_generation(self, service: str, why: str) -> int:
+    def new_generation(self, service: Service, why: str, kind: str = "repair") -> int:
         """Raise a service's generation, for a repair outside any rollout's own steps.
 
         Args:
-            service: by name.
+            service: as it was read.
             why: for the event.
+            kind: of the event.
 
         Returns:
             The new generation.
+
+        Raises:
+            FencedError: another revision is stable by now; the caller's view is out of date.
         """
         with self._writing() as session:
-            row = self._locked_service(session, service)
+            row = self._locked_service(session, service.name)
+            if row.stable_revision != service.stable_revision:
+                raise FencedError(f"service {row.name}: {row.stable_revision} is stable, no more what was read")
             row.generation += 1
-            rollout = session.scalar(active(service))
+            rollout = session.scalar(active(row.name))
             if rollout is not None:
                 rollout.generation, rollout.sequence = row.generation, rollout.sequence + 1
             event = Event(
                 at=self._clock(),
-                service=service,
+                service=row.name,
                 rollout_id=rollout.id if rollout else None,
-                kind="repair",
+                kind=kind,
                 data={"why": why, "generation": row.generation},
             )
             session.add(event)

@@ -11,7 +11,7 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Revision, Rollout, Service
 from bulkhead.rollout.plan import parse_plan
 from bulkhead.rollout.world import World
-from bulkhead.routers.base import Split
+from bulkhead.routers.base import Fence, Split
 from bulkhead.settings import ServicePolicy
 
 log = logging.getLogger(__name__)
@@ -70,13 +70,14 @@ class Keeper:
             if self._may(service, "repair"):
                 why = f"server of stable revision {stable.id} ended"
                 log.warning("%s: starting it again", why)
-                self._world.repair(stable, self._ledger.new_generation(service.name, why))
+                self._world.repair(stable, self._ledger.new_generation(service, why))
             return False
         workloads = self._world.site(service.name).workloads
         workloads.sweep()
         drift = workloads.drift(stable, service.generation)
         if drift is not None and self._is_to_repair(service, drift):
-            self._world.repair(stable, service.generation)
+            self._world.repair(stable, self._ledger.new_generation(service, drift, "drift"))
+            return False  # its server is another by now; the next look sees to the rest
         if workload.status.ready:
             self._world.repoint(service.name, stable.id, service.generation)
         return workload.status.ready
@@ -84,8 +85,15 @@ class Keeper:
     def _correct_traffic(self, service: Service, rollout: Rollout | None) -> None:
         wanted = self._wanted(service, rollout)
         drift = self._world.misrouted(service.name, wanted) if wanted is not None else None
-        if wanted is not None and drift is not None and self._is_to_repair(service, drift):
-            self._world.reroute(service.name, wanted, service.generation)
+        if wanted is None or drift is None or not self._is_to_repair(service, drift):
+            return
+        # The fence is of what was read: whoever has moved on since then has a later one.
+        if rollout is None:
+            fence = Fence(self._ledger.new_generation(service, drift, "drift"), 0)
+        else:
+            self._ledger.append(rollout, "drift", {"why": drift})
+            fence = Fence(rollout.generation, rollout.sequence)
+        self._world.reroute(service.name, wanted, fence)
 
     def _wanted(self, service: Service, rollout: Rollout | None) -> Split | None:
         """The traffic that was written; None where it is being written just now, or nothing was."""
@@ -94,22 +102,23 @@ class Keeper:
             return self._world.split(rollout, parse_plan(rollout.plan).steps[rollout.step])
         if rollout is not None and rollout.phase in _AFTER:
             return self._world.stable_split(service.name, rollout.revision_id)
-        if stable is not None and (rollout is None or rollout.phase in _BEFORE):
-            return self._world.stable_split(service.name, stable)
+        if rollout is None or rollout.phase in _BEFORE:
+            return Split() if stable is None else self._world.stable_split(service.name, stable)
         return None
 
     def _is_to_repair(self, service: Service, drift: str) -> bool:
-        """Record what somebody else has changed; whether it is to be written over, now."""
+        """Whether what somebody else has changed is to be written over, now; if it is adopted, that is recorded."""
         policy = self._policies.get(service.name)
-        adopt = policy is not None and policy.drift == "adopt"
+        if policy is None or policy.drift == "repair":
+            if not self._may(service, "drift"):
+                return False  # somebody who writes it back at once is not outdone by writing faster
+            log.warning("service %s: %s: written again", service.name, drift)
+            return True
         known = self._ledger.events(kind="drift", service=service.name, since=self._clock() - _CALM)
-        if adopt and known and known[-1].data["what"] == drift:
-            return False
-        if not adopt and not self._may(service, "drift"):
-            return False  # somebody who writes it back at once is not outdone by writing faster
-        log.warning("service %s: %s: %s", service.name, drift, "left as it is" if adopt else "written again")
-        self._ledger.record(service.name, "drift", {"what": drift, "policy": "adopt" if adopt else "repair"})
-        return not adopt
+        if not known or known[-1].data["why"] != drift:
+            log.warning("service %s: %s: left as it is", service.name, drift)
+            self._ledger.record(service.name, "drift", {"why": drift, "adopted": True})
+        return False
 
     def _may(self, service: Service, kind: str) -> bool:
         """Whether something may be mended once more: at once, then after 1 s, 2 s, 4 s … up to a minute."""

@@ -340,18 +340,20 @@ class World:
             return None
         return f"traffic is {found} instead of {wanted}, changed by {router.editor(service)}"
 
-    def reroute(self, service: str, wanted: Split, generation: int) -> None:
+    def reroute(self, service: str, wanted: Split, fence: Fence) -> None:
         """Write a service's traffic again; whatever else the router knows, it goes on to know.
 
         Args:
             service: by name.
             wanted: split.
-            generation: of the service.
+            fence: of the writer.
+
+        Raises:
+            FencedError: somebody has moved on since.
         """
         router = self.site(service).router
-        fence, found = router.read(service)
-        endpoints = {**found.endpoints, **wanted.endpoints}
-        router.apply(service, replace(wanted, endpoints=endpoints), Fence(generation, fence.sequence))
+        _, found = router.read(service)
+        router.apply(service, replace(wanted, endpoints={**found.endpoints, **wanted.endpoints}), fence)
 
     def stable_split(self, service: str, revision_id: str) -> Split:
         """All traffic to one revision.

@@ -118,7 +118,7 @@ def test_a_bad_one_goes_and_what_somebody_changed_meanwhile_is_told_and_mended(s
         return _replicas(stage, old.revision_id) == 1
 
     until(mended, "the stable server's pods")
-    told = [event.data["what"] for event in stage.ledger.events(kind="drift", service="digits")]
+    told = [event.data["why"] for event in stage.ledger.events(kind="drift", service="digits")]
     assert any("spec.replicas was set by" in one and "kubectl-scale" in one for one in told)
     assert _deployments(stage) == {name(old.revision_id)}
 

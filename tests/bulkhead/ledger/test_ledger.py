@@ -123,9 +123,18 @@ def test_turning_round_raises_the_generation_so_that_the_way_forward_is_refused(
         ledger.turn_round(rollout, "again", {})
 
 
+def test_whoever_read_another_stable_revision_gets_no_new_generation(ledger: Ledger) -> None:
+    promote(ledger, "old")
+    stale = ledger.service("digits")
+    promote(ledger, "new")
+    with pytest.raises(FencedError, match="is stable, no more what was read"):
+        ledger.new_generation(stale, "its server died")
+    assert ledger.events(kind="repair") == []
+
+
 def test_a_new_generation_moves_the_rollout_in_progress_along(ledger: Ledger) -> None:
     rollout = request(ledger, "a")
-    assert ledger.new_generation("digits", "its server died") == 2
+    assert ledger.new_generation(ledger.service("digits"), "its server died") == 2
     assert ledger.rollout(rollout.id).generation == 2
     with pytest.raises(FencedError):
         ledger.transition(rollout, Phase.REGISTERED, "registered", {})
@@ -230,7 +239,7 @@ def test_unknown_things_are_named_with_what_is_known(ledger: Ledger) -> None:
 
 def test_events_can_be_chosen(ledger: Ledger) -> None:
     rollout = request(ledger, "a")
-    ledger.new_generation("digits", "its server died")
+    ledger.new_generation(ledger.service("digits"), "its server died")
     assert [event.kind for event in ledger.events(service="digits", kind="repair")] == ["repair"]
     assert ledger.events(service="letters") == []
     assert ledger.events(since=datetime.now(UTC) + timedelta(minutes=1)) == []

@@ -23,7 +23,7 @@ def _edit(stage: Stage, weights: dict[str, int]) -> None:
 
 
 def _drifts(stage: Stage) -> list[str]:
-    return [event.data["what"] for event in stage.ledger.events(kind="drift", service="digits")]
+    return [event.data["why"] for event in stage.ledger.events(kind="drift", service="digits")]
 
 
 def test_traffic_that_somebody_changed_is_written_again_and_told(stage: Stage) -> None:
@@ -76,6 +76,40 @@ def test_a_stable_server_that_somebody_changed_is_written_again(stage: Stage) ->
     stage.reconciler.run_once()
     assert stage.workloads.edited == {}
     assert _drifts(stage) == ["spec.replicas was set by kubectl-scale"]
+
+
+def test_a_service_that_nobody_serves_is_not_given_away(stage: Stage) -> None:
+    stage.ask("new", PLAN)
+    stage.ledger.request_rollback(key="r", reason="x", requested_by="cli", service="digits")
+    assert stage.reconciler.run_once() is False
+    _edit(stage, {"somebody-elses": 100})
+    stage.reconciler.run_once()
+    assert stage.weights == {}
+    assert len(_drifts(stage)) == 1
+
+
+def test_who_read_the_service_before_a_promotion_brings_nothing_of_it_back(stage: Stage) -> None:
+    old = stage.stable("old")
+    stale = stage.ledger.service("digits")
+    new = stage.stable("new")
+    assert old not in stage.workloads.servers
+    launched = list(stage.workloads.launched)
+    stage.another()._keeper.tend(stale, None)
+    assert stage.weights == {new: 100}
+    assert stage.workloads.launched == launched
+
+
+def test_who_read_a_step_before_it_was_taken_back_does_not_show_it_again(stage: Stage) -> None:
+    old = stage.stable()
+    rollout = stage.ask("new", PLAN)
+    stage.reconciler.run_once()
+    service, stale = stage.ledger.service("digits"), stage.now(rollout)
+    assert stale.phase is Phase.ANALYSING
+    stage.ledger.request_rollback(key="r", reason="x", requested_by="cli", service="digits")
+    stage.reconciler.run_once()
+    stage.workloads.launch(stage.ledger.revision(rollout.revision_id), 1)  # and its server is there yet
+    stage.another()._keeper.tend(service, stale)
+    assert stage.weights == {old: 100}
 
 
 def test_a_site_is_looked_at_once_in_its_period(stage: Stage) -> None:

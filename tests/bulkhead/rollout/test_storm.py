@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bulkhead.errors import BulkheadError, UnavailableError
-from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.ledger.tables import Phase, Rollout, Service
 from bulkhead.rollout.plan import Plan, Step
 from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.rungs import Rung
@@ -91,6 +91,7 @@ class Storm(RuleBasedStateMachine):
         self.reconcilers: list[Reconciler] = [self.stage.another(), self.stage.another(lease_s=1)]
         self.count = 0
         self.stale: list[Rollout] = []
+        self.seen: list[tuple[Service, Rollout | None]] = []
 
     def teardown(self) -> None:
         try:
@@ -180,6 +181,8 @@ class Storm(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1))
     def step(self, which: int) -> None:
         self.stale = list(self.stage.ledger.active_rollouts())
+        going = self.stage.ledger.active_rollout("digits")
+        self.seen = [(service, going) for service in self.stage.ledger.services()]
         self.reconcilers[which].run_once()
 
     @rule(which=st.integers(0, 1), calls=st.integers(0, 30))
@@ -201,6 +204,12 @@ class Storm(RuleBasedStateMachine):
     def a_zombie_wakes(self) -> None:
         """A reconciler that was suspended goes on with what it had read long ago."""
         self._try(self.stage.another()._advance, self.stale[0])
+
+    @precondition(lambda self: self.seen)
+    @rule()
+    def a_zombie_looks_after_what_served(self) -> None:
+        """The same, as to what serves."""
+        self._try(self.stage.another()._keeper.tend, *self.seen[0])
 
     # What must hold
 
