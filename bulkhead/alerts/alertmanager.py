@@ -2,7 +2,7 @@
 
 An alert is meant for us if it has the label ``bulkhead_service``. Further labels: ``bulkhead_action`` (``roll-back``,
 the default, or ``isolate``), ``bulkhead_revision`` (only this one), ``bulkhead_within`` (``30m``, ``1h``, the default):
-a revision that has been stable for longer is left alone, since an alert of today is no matter of last month's release.
+a revision that was released before that is left alone, since an alert of today is no matter of last month's release.
 
 Source: Alertmanager's webhook payload, version 4, of which ``alerts`` is read.
 """
@@ -24,6 +24,7 @@ _PREFIX = "bulkhead_"
 _WITHIN = re.compile(r"^(\d{1,6})([smhd])$")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _MOST_ALERTS = 1000
+_MOST_ROLLOUTS = 1000
 
 
 class Alert(BaseModel):
@@ -135,7 +136,7 @@ class Responder:
         if revision is None or only not in (None, revision):
             return f"ignored: {only or 'no revision'} has no traffic of {service}"
         if going is None and (age := self._age(service, revision)) > within:
-            return f"ignored: revision {revision} is stable since {age}, longer than {_PREFIX}within = {within}"
+            return f"ignored: revision {revision} was released {age} ago, longer than {_PREFIX}within = {within}"
         by = f"alertmanager: {alert.name}"
         if action == "isolate":
             self._control.isolate(revision, key=alert.key, reason=alert.reason, requested_by=by)
@@ -144,12 +145,12 @@ class Responder:
         return f"rolled back: {revision}" if rollout else f"ignored: {revision} has no traffic of {service}"
 
     def _age(self, service: str, revision: str) -> timedelta:
-        """For how long a revision is the stable one."""
-        for rollout in self._control.ledger.rollouts(service):
-            if rollout.revision_id == revision and rollout.phase is Phase.PROMOTED and rollout.ended_at:
-                age = self._clock() - rollout.ended_at
-                return age - timedelta(microseconds=age.microseconds)
-        return timedelta.max
+        """Since when a revision has been released: one that was only returned to is as old as its first release."""
+        rollouts = self._control.ledger.rollouts(service, limit=_MOST_ROLLOUTS)
+        promoted = [one for one in rollouts if one.revision_id == revision and one.phase is Phase.PROMOTED]
+        ended = [one.ended_at for one in promoted if one.ended_at]
+        age = self._clock() - min(ended) if ended else timedelta.max
+        return age - timedelta(microseconds=age.microseconds)
 
 
 def _within(labels: Mapping[str, str]) -> timedelta:

@@ -20,6 +20,9 @@ _CALM = timedelta(minutes=10)
 """After so long without a repair, a service's next one is its first again."""
 
 _LONGEST_WAIT = timedelta(seconds=60)
+_LONGEST_PAUSE = timedelta(seconds=15)
+"""Between two looks at what does not answer: each may cost the others the time that it is waited for."""
+
 _BEFORE = (Phase.REQUESTED, Phase.REGISTERED, Phase.LAUNCHED)
 _AFTER = (Phase.PROMOTING, Phase.BAKING, Phase.RETIRING)
 _STEP = (Phase.ANALYSING, Phase.APPROVING)
@@ -43,25 +46,30 @@ class Keeper:
         clock: Callable[[], datetime],
     ) -> None:
         self._ledger, self._world, self._policies, self._clock = ledger, world, policies, clock
-        self._tended: dict[str, datetime] = {}
+        self._again_at: dict[str, datetime] = {}
+        self._failures: dict[str, int] = {}
 
     def tend(self, service: Service, rollout: Rollout | None) -> None:
-        """Look after one service, unless that was done within its site's period.
+        """Look after one service, unless that was done within its site's period, or has just failed.
 
         Args:
             service: as just read from the ledger.
             rollout: of it in progress, or None.
         """
         now, name = self._clock(), service.name
+        if name in self._again_at and now < self._again_at[name]:
+            return
         try:
-            since = self._tended.get(name)
-            if since is not None and (now - since).total_seconds() < self._world.site(name).resync_s:
-                return
+            period = timedelta(seconds=self._world.site(name).resync_s)
             if service.stable_revision is None or self._serves(service, self._ledger.revision(service.stable_revision)):
                 self._correct_traffic(service, rollout)
-            self._tended[name] = now
-        except BulkheadError as error:
-            log.warning("service %s: %s", name, error)
+        except Exception as error:
+            self._failures[name] = self._failures.get(name, 0) + 1
+            self._again_at[name] = now + min(_LONGEST_PAUSE, back_off(self._failures[name] - 1))
+            log.warning("service %s: %s", name, error, exc_info=not isinstance(error, BulkheadError))
+        else:
+            self._failures.pop(name, None)
+            self._again_at[name] = now + period
 
     def _serves(self, service: Service, stable: Revision) -> bool:
         """Have the stable revision serve; whether it does already."""

@@ -170,7 +170,7 @@ class KubernetesWorkloads:
         notes = found["metadata"].get("annotations") or {}
         host = f"{name}.{self._objects.namespace}.svc"
         statistics = notes.get(manifests.STATISTICS_PATH) or None
-        return Workload(int(notes[manifests.PORT]), self._status(found), statistics, host, restarts=True)
+        return Workload(_port(found), self._status(found), statistics, host, restarts=True)
 
     def _status(self, deployment: Mapping[str, Any]) -> PodStatus:
         status = quarters.deployed(deployment)
@@ -188,3 +188,12 @@ class KubernetesWorkloads:
         if workload is None:
             raise NotFoundError(f"revision {revision_id} has no server")
         return f"{workload.host}:{workload.port}"
+
+
+def _port(deployment: Document) -> int:
+    """Where a server listens; by its containers, where somebody has taken our note away."""
+    noted = (deployment["metadata"].get("annotations") or {}).get(manifests.PORT, "")
+    if noted.isdigit():
+        return int(noted)
+    ports = [port for one in deployment["spec"]["template"]["spec"]["containers"] for port in one.get("ports", [])]
+    return int(ports[0]["containerPort"]) if ports else 0

@@ -100,6 +100,16 @@ def test_what_others_change_is_named_and_written_again(
     assert workloads.drift(server, 1) == 'spec.replicas was set by "kubectl-scale" using apps/v1'
     workloads.launch(server, 1)
     assert workloads.drift(server, 1) is None
+    unnoted = {"metadata": {"annotations": {"bulkhead.dev/port": None}}}
+    apps.patch_namespaced_deployment(name(server.id), objects.namespace, unnoted)
+    found = workloads.find(server.id)
+    assert found is not None and found.port == 8080
+    assert (
+        workloads.drift(server, 1)
+        == f"Deployment {name(server.id)} was changed at metadata.annotations.bulkhead.dev/port"
+    )
+    workloads.launch(server, 1)
+    assert workloads.drift(server, 1) is None
     k8s.CoreV1Api(api).delete_namespaced_service(name(server.id), objects.namespace)
     assert workloads.drift(server, 1) == f"Service {name(server.id)} was deleted"
     workloads.launch(server, 1)

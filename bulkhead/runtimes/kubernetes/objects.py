@@ -146,7 +146,7 @@ class Objects:
             return str(edited)
         except _RaceError:
             return None  # it is being written just now: the next look sees what came of it
-        changed = sorted(_changed(found.get("spec"), dry.get("spec"), "spec"))
+        changed = sorted([*_changed(found.get("spec"), dry.get("spec"), "spec"), *_notes_changed(found, dry)])
         return f"{kind.kind} {name} was changed at {', '.join(changed)}" if changed else None
 
     def patch(self, kind: Kind, name: str, change: Mapping[str, Any]) -> None:
@@ -298,6 +298,16 @@ def _stamped(kind: Kind, wanted: Mapping[str, Any], fence: tuple[int, int], foun
         _check_fence(kind, found, fence)
         metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
     return {**wanted, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
+
+
+def _notes_changed(found: Document, dry: Document) -> Iterator[str]:
+    """Labels and annotations that differ, but for the fence itself."""
+    for field in ("labels", "annotations"):
+        before, after = (dict(one["metadata"].get(field) or {}) for one in (found, dry))
+        for fence in (GENERATION, SEQUENCE):
+            before.pop(fence, None)
+            after.pop(fence, None)
+        yield from _changed(before, after, f"metadata.{field}")
 
 
 def _changed(found: Any, dry: Any, where: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.ledger.tables import Phase
 from bulkhead.settings import ServicePorts, Settings
-from tests.rollouts import promote, request
+from tests.rollouts import advance, promote, request
 
 
 @pytest.fixture
@@ -62,9 +62,22 @@ def test_one_that_has_been_stable_for_long_is_left_alone(control: Control) -> No
     promote(control.ledger, "old")
     new = promote(control.ledger, "new")
     responder = Responder(control, lambda: datetime.now(UTC) + timedelta(hours=2))
-    assert responder.respond(alert(service="digits")).startswith(f"ignored: revision {new.revision_id} is stable since")
+    assert responder.respond(alert(service="digits")).startswith(
+        f"ignored: revision {new.revision_id} was released 2:00:00 ago"
+    )
     assert control.ledger.active_rollout("digits") is None
     assert responder.respond(alert(service="digits", within="3h")) == f"rolled back: {new.revision_id}"
+
+
+def test_one_that_was_only_returned_to_is_as_old_as_its_release(control: Control, responder: Responder) -> None:
+    old, new = promote(control.ledger, "old"), promote(control.ledger, "new")
+    responder.respond(alert(service="digits"))
+    back = control.ledger.active_rollout("digits")
+    assert back is not None
+    advance(control.ledger, back, Phase.PROMOTED)
+    later = Responder(control, lambda: datetime.now(UTC) + timedelta(hours=2))
+    told = later.respond(alert(service="digits", started="2026-11-25T12:00:00Z"))
+    assert told.startswith(f"ignored: revision {old.revision_id} was released") and new.revision_id not in told
 
 
 def test_an_alert_may_isolate(control: Control, responder: Responder) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from bulkhead.errors import UnavailableError
 from bulkhead.ledger.tables import Phase
 from bulkhead.routers.base import Split
 from bulkhead.settings import ServicePolicy
@@ -123,6 +124,41 @@ def test_a_site_is_looked_at_once_in_its_period(stage: Stage) -> None:
     stage.clock.pass_by(1)
     stage.reconciler.run_once()
     assert stage.weights == {old: 100}
+
+
+def test_what_does_not_answer_is_asked_ever_more_rarely_and_keeps_nobody_waiting(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stable = stage.stable()
+    asked: list[str] = []
+
+    def away(revision_id: str) -> None:
+        asked.append(revision_id)
+        raise UnavailableError("the cluster does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.workloads, "find", away)
+        for _ in range(240):
+            stage.reconciler.run_once()
+            stage.clock.pass_by(0.5)
+    assert 8 <= len(asked) <= 13  # after 1, 2, 4, 8 and then every 15 seconds, for two minutes
+    _edit(stage, {})
+    stage.clock.pass_by(15)
+    stage.reconciler.run_once()
+    assert stage.weights == {stable: 100}
+
+
+def test_an_error_that_nobody_foresaw_keeps_no_other_service_waiting(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.stable()
+
+    def broken(revision_id: str) -> None:
+        raise KeyError("bulkhead.dev/port")
+
+    monkeypatch.setattr(stage.workloads, "find", broken)
+    stage.reconciler.run_once()
+    assert "service digits: 'bulkhead.dev/port'" in caplog.text and "Traceback" in caplog.text
 
 
 def test_the_same_ways_are_the_same_whatever_else_is_known() -> None:
