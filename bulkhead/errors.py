@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class BulkheadError(Exception):
@@ -21,6 +24,21 @@ class InvalidInputError(BulkheadError, ValueError):
     def __init__(self, field: str, value: Any, remedy: str) -> None:
         self.field, self.value, self.remedy = field, value, remedy
         super().__init__(f"{field} = {value!r}: {remedy}")
+
+
+def first_invalid(error: ValidationError, *where: str) -> InvalidInputError:
+    """A model's complaint as the project's error.
+
+    Args:
+        error: of pydantic.
+        where: names in front of the field's own.
+
+    Returns:
+        The error about the first offending field.
+    """
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in (*where, *first["loc"]))
+    return InvalidInputError(field, first["input"], first["msg"].removeprefix("Value error, "))
 
 
 class UnsupportedError(InvalidInputError):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bulkhead.control import Control
-from bulkhead.errors import BulkheadError, InvalidInputError, UnavailableError
+from bulkhead.errors import BulkheadError, InvalidInputError, UnavailableError, first_invalid
 from bulkhead.ledger.tables import Phase
 
 _PREFIX = "bulkhead_"
@@ -77,14 +77,12 @@ def parse_alerts(document: Any) -> list[Alert]:
         document: its JSON.
 
     Raises:
-        InvalidInputError: it is something else; names the field.
+        InvalidInputError: it is no webhook payload of version 4; names the field.
     """
     try:
         return _Payload.model_validate(document).alerts
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "document"
-        raise InvalidInputError(field, first["input"], f"give a webhook payload, version 4: {first['msg']}") from error
+        raise first_invalid(error, "alertmanager") from error
 
 
 class Responder:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from bulkhead.errors import InvalidInputError
+from bulkhead.errors import first_invalid
 
 
 class Step(BaseModel):
@@ -219,6 +219,4 @@ def parse_plan(data: Mapping[str, Any]) -> Plan:
     try:
         return Plan.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in ("plan", *first["loc"]))
-        raise InvalidInputError(field, first["input"], first["msg"].removeprefix("Value error, ")) from error
+        raise first_invalid(error, "plan") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from bulkhead.errors import InvalidInputError
+from bulkhead.errors import first_invalid
 from bulkhead.pods.spec import SecretRef
 
 
@@ -90,6 +90,4 @@ def parse_serve(data: Mapping[str, Any]) -> ServeSpec:
     try:
         return ServeSpec.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in ("serve", *first["loc"]))
-        raise InvalidInputError(field, first["input"], first["msg"].removeprefix("Value error, ")) from error
+        raise first_invalid(error, "serve") from error
