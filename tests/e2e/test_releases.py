@@ -44,13 +44,12 @@ def _asked(kept: Kept, run_id: str) -> str:
     rollout = _rollout(kept, "release_asked", run_id)
     assert rollout.phase is Phase.APPROVING
     assert kept.control.site("digits").router.read("digits")[1].weights[rollout.revision_id] == 50
-    until(
-        lambda: (
-            kept.airflow.task_states("release_asked", run_id)["release.approve_1"] in ("deferred", "awaiting_input")
-        ),
-        "the question",
-        60,
-    )
+    states, waiting = kept.airflow.task_states, ("deferred", "awaiting_input")
+    until(lambda: states("release_asked", run_id)["release.approve_1"] in waiting, "the question", 60)
+    # Who answers before the scheduler has heard of the question from its executor makes Airflow 3.3 fail the task.
+    heard = f"TaskInstanceKey(dag_id='release_asked', task_id='release.approve_1', run_id='{run_id}'"
+    logs = kept.folder / "logs"
+    until(lambda: any(heard in log.read_text() for log in logs.glob("airflow-scheduler*.log")), "the scheduler", 60)
     return rollout.revision_id
 
 
