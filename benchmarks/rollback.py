@@ -19,10 +19,12 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+from rich.console import Console
 
+from bulkhead.demo.progress import Progress
 from bulkhead.demo.stack import AIRFLOW, SERVICE, Stack
 from bulkhead.demo.traffic import Traffic
 from bulkhead.errors import UnavailableError
@@ -30,7 +32,6 @@ from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import RETURN
 from bulkhead.rollout.revision import RevisionSpec
 
-T = TypeVar("T")
 RATE = 200.0
 DAG_ID = "rollback_bench"
 BARS = {"verdict_to_last_bad_p95_s": 0.5, "killed_bad_to_last_bad_p95_s": 10.0}
@@ -66,28 +67,23 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.stack = Stack(folder, Path(__file__).with_name("dags"))
         self.traffic = Traffic(self.stack.endpoint, RATE)
+        self.progress = Progress(Console(stderr=True), self.stack.processes.check)
         self._number = 0
 
     def start(self) -> None:
         """Bring everything up, with a first revision in service."""
         stack = self.stack
         stack.prepare()
-        stack.start_mlflow()
-        stack.start_router()
-        stack.migrate_airflow()
-        _until(stack.router_answers, "Envoy", 60)
-        _until(stack.mlflow_answers, "MLflow", 120)
-        _until(lambda: stack.processes.finished("airflow-migrate"), "Airflow's database", 180)
-        stack.start_airflow()
-        stack.start_reconciler()
+        stack.bring_up(self.progress)
         stack.start_reconciler("standby")
         _register(stack.settings.mlflow_tracking_uri)
         serve = {"command": ["python", self._server, "{port}"], "env": {"NUMBER": "0"}}
         spec = RevisionSpec(SERVICE, SERVICE, "models:/digits/1", "image", serve, model_version="1")
         asked = stack.control.release(spec, RETURN, key="first", owner="bench", requested_by="bench")
-        _until(lambda: stack.control.ledger.rollout(asked.id).phase is Phase.PROMOTED, "the first revision", 120)
-        _until(stack.airflow.healthy, "Airflow", 180)
-        _until(lambda: stack.airflow.has_dag(DAG_ID), "the DAG", 120)
+        wait, ledger = self.progress.wait, stack.control.ledger
+        wait("the first revision", lambda: ledger.rollout(asked.id).phase is Phase.PROMOTED or None, 120)
+        wait("Airflow", stack.airflow.healthy, 180)
+        wait("the DAG", lambda: stack.airflow.has_dag(DAG_ID), 120)
         self.traffic.start()
 
     def stop(self) -> None:
@@ -95,26 +91,26 @@ class Bench:
         self.traffic.stop()
         self.stack.stop(lambda _: None)
 
-    def run(self, kill: Callable[[Bench], None], revive: Callable[[Bench], None]) -> Run:
+    def run(self, kill: Deed, revive: Deed) -> Run:
         """One release that turns bad while something is killed.
 
         Args:
             kill: ends something, at that moment.
             revive: starts it again, once the release is back.
         """
-        stack, ledger = self.stack, self.stack.control.ledger
+        stack, ledger, wait = self.stack, self.stack.control.ledger, self.progress.wait
         self._number += 1
         run_id = f"run{self._number}"
-        _until(lambda: self._trigger(run_id), "a DAG run", 60)
-        rollout = _until(lambda: self._standing(), "the release at 10 %", 120)
-        _until(lambda: stack.airflow.task_states(DAG_ID, run_id)["deploy"] == "deferred", "the deploy task", 60)
+        wait("a DAG run", lambda: self._trigger(run_id), 60)
+        rollout = wait("the release at 10 %", self._standing, 120)
+        wait("the deploy task", lambda: self._deferred(run_id), 60)
         time.sleep(random.uniform(0, 2))  # the random moment
         begin = time.time()
         workload = stack.control.site(SERVICE).workloads.find(rollout.revision_id)
         assert workload is not None
         urllib.request.urlopen(urllib.request.Request(workload.url("/turn"), b"", method="POST"), timeout=5).close()
         kill(self)
-        ended = _until(lambda: _ended(ledger.rollout(rollout.id)), "the rollback", 120)
+        ended = wait("the rollback", lambda: _ended(ledger.rollout(rollout.id)), 120)
         self.traffic.check()
         answers = self.traffic.between(begin - 1, time.time())
         bad = sorted(one.at + one.latency_s for one in answers if one.revision == rollout.revision_id and not one.ok)
@@ -124,12 +120,15 @@ class Bench:
         verdict = ended.decided_at.timestamp()
         return Run(verdict - bad[0], bad[-1] - verdict, bad[-1] - bad[0], len(bad), errors)
 
-    def _trigger(self, run_id: str) -> bool:
+    def _deferred(self, run_id: str) -> bool | None:
+        return self.stack.airflow.task_states(DAG_ID, run_id)["deploy"] == "deferred" or None
+
+    def _trigger(self, run_id: str) -> bool | None:
         """Ask for a run; an Airflow on SQLite that has just come back may answer that its database is busy."""
         try:
             self.stack.airflow.trigger(DAG_ID, run_id, {"number": str(self._number), "server": self._server})
         except UnavailableError as error:
-            return " 409 " in str(error)  # it was asked for before, and heard
+            return " 409 " in str(error) or None  # it was asked for before, and heard
         return True
 
     def _standing(self) -> Rollout | None:
@@ -142,6 +141,10 @@ class Bench:
         return os.path.relpath(_SERVER, self.stack.control.runtime.layout.pods / "default.pod")
 
 
+Deed = Callable[[Bench], None]
+"""What is done to a stack in the middle of a release."""
+
+
 def _nothing(_: Bench) -> None:
     """Everything stays alive."""
 
@@ -151,8 +154,12 @@ def _kill_worker(bench: Bench) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _kill(*components: str) -> Callable[[Bench], None]:
-    return lambda bench: [bench.stack.processes.kill(f"airflow-{name}") for name in components] and None
+def _kill(*components: str) -> Deed:
+    def kill(bench: Bench) -> None:
+        for name in components:
+            bench.stack.processes.kill(f"airflow-{name}")
+
+    return kill
 
 
 def _kill_writer(bench: Bench) -> None:
@@ -175,10 +182,8 @@ def _revive(bench: Bench) -> None:
             stack.start_reconciler(name)
     dead = [name for name in AIRFLOW if not stack.processes.members(f"airflow-{name}")]
     stack.start_airflow(dead)
-    _until(stack.airflow.healthy, "Airflow to come back", 180)
+    bench.progress.wait("Airflow to come back", stack.airflow.healthy, 180)
 
-
-Deed = Callable[[Bench], None]
 
 SCENARIOS: dict[str, tuple[Deed, Deed]] = {
     "alive": (_nothing, _nothing),
@@ -193,15 +198,6 @@ SCENARIOS: dict[str, tuple[Deed, Deed]] = {
 
 def _ended(rollout: Rollout) -> Rollout | None:
     return rollout if rollout.phase.ended else None
-
-
-def _until(look: Callable[[], T | None], what: str, limit_s: float) -> T:
-    limit = time.monotonic() + limit_s
-    while not (found := look()):
-        if time.monotonic() > limit:
-            raise TimeoutError(f"{what}: not after {limit_s:g} s")
-        time.sleep(0.05)  # between two looks at other processes
-    return found
 
 
 def _register(uri: str) -> None:

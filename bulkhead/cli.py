@@ -135,7 +135,7 @@ def isolate(
         console.print(f"recorded: revision {revision} is isolated")
         service = control.ledger.revision(revision).service
         _reconcile_until(control, lambda: not _has_traffic(control, service, revision), wait_s, "it still has traffic")
-        console.print(f"traffic of {service}: {dict(control.site(service).router.read(service)[1].weights)}")
+        console.print(f"traffic of {service}: {_traffic(control, service)}")
 
 
 @app.command()
@@ -157,8 +157,7 @@ def reconcile(
     """Make the world match the ledger: once, or for as long as told."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    _when_told_to_end(stop.set)
     with _told():
         control = Control(settings.load())
         if watch:
@@ -216,8 +215,7 @@ def alerts(
             server = AlertServer((host, port), token, Responder(Control(settings.load())))
         except OSError as error:
             raise UnavailableError(f"{error}; name a readable file, and a free port") from error
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    _when_told_to_end(lambda: threading.Thread(target=server.shutdown).start())
     console.print(f"hearing alerts at http://{host}:{port}{ALERTS_PATH}")
     server.serve_forever()
 
@@ -227,20 +225,23 @@ def router(service: Annotated[str, typer.Argument(help="the service whose traffi
     """Run a service's Envoy in the foreground, for a service manager; it starts with the split it had."""
     with _told():
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())  # from the start: it may be told to end before Envoy is ready
+        _when_told_to_end(stop.set)  # from the start: it may be told to before Envoy is ready
         known = settings.load()
         envoy = start_envoy(EnvoyRouter(known.routers, known.ports), service)
         raise typer.Exit(hold(envoy, stop))
+
+
+def _when_told_to_end(act: Callable[[], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: act())
 
 
 def _tell_end(control: Control, rollout: Rollout, wait_s: float) -> None:
     console.print(f"recorded: rollout {rollout.id} of revision {rollout.revision_id}")
     told = f"rollout {rollout.id} has not ended"
     _reconcile_until(control, lambda: control.ledger.rollout(rollout.id).phase.ended, wait_s, told)
-    weights = control.site(rollout.service).router.read(rollout.service)[1].weights
-    phase = control.ledger.rollout(rollout.id).phase
-    console.print(f"rollout {rollout.id} is {phase}; traffic of {rollout.service}: {dict(weights)}")
+    traffic, phase = _traffic(control, rollout.service), control.ledger.rollout(rollout.id).phase
+    console.print(f"rollout {rollout.id} is {phase}; traffic of {rollout.service}: {traffic}")
 
 
 def _reconcile_until(control: Control, done: Callable[[], bool], wait_s: float, told: str) -> None:
@@ -255,7 +256,12 @@ def _reconcile_until(control: Control, done: Callable[[], bool], wait_s: float, 
 
 
 def _has_traffic(control: Control, service: str, revision: str) -> bool:
-    return bool(control.site(service).router.read(service)[1].weights.get(revision))
+    return bool(_traffic(control, service).get(revision))
+
+
+def _traffic(control: Control, service: str) -> dict[str, int]:
+    """Percent by revision."""
+    return dict(control.site(service).router.read(service)[1].weights)
 
 
 def _who() -> str:
@@ -264,7 +270,7 @@ def _who() -> str:
 
 def _service_row(control: Control, name: str, stable: str | None, generation: int) -> dict[str, Any]:
     try:
-        weights: Any = dict(control.site(name).router.read(name)[1].weights)
+        weights: Any = _traffic(control, name)
     except NotFoundError as error:
         weights = str(error)
     return {"service": name, "stable": stable, "traffic": weights, "generation": generation}

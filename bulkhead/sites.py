@@ -48,7 +48,7 @@ class Sites:
         """
         if service not in self._made:
             known = self._settings.service(service)
-            self._made[service] = self._cluster(service, known) if isinstance(known, ClusterService) else self._here()
+            self._made[service] = self._cluster(known) if isinstance(known, ClusterService) else self._here()
         return self._made[service]
 
     def local_credentials(self) -> dict[str, tuple[str, str]]:
@@ -59,7 +59,7 @@ class Sites:
         router = EnvoyRouter(self._settings.routers, self._settings.ports)
         return Site(router, LocalWorkloads(self._runtime, self._env(), self.local_credentials()), router)
 
-    def _cluster(self, service: str, known: ClusterService) -> Site:
+    def _cluster(self, known: ClusterService) -> Site:
         api = client(Access(kubernetes_conn_id=known.cluster), self._settings.kubeconfigs)
         router = GatewayRouter(Objects(api, known.namespace), known)
         secrets = _credentials(known.mlflow_secret)
@@ -71,10 +71,14 @@ class Sites:
 
 
 def _metrics(known: ClusterService) -> Metrics:
+    def naming(service: str, revision: str) -> dict[str, str]:
+        names = {"namespace": known.namespace, "service": service, "revision": revision}
+        return {**names, "backend": name(revision)}
+
     if known.http is not None:
-        return HttpMetrics(known.http, known.namespace, name)
+        return HttpMetrics(known.http, naming)
     assert known.prometheus is not None  # the settings have one of the two
-    return PrometheusMetrics(known.prometheus, known.namespace, name)
+    return PrometheusMetrics(known.prometheus, naming)
 
 
 def _credentials(secret: str | None) -> dict[str, tuple[str, str]]:

@@ -5,7 +5,10 @@ import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from bulkhead.errors import UnavailableError
+from bulkhead.metrics.http_json import get_json
 from bulkhead.routers.envoy.config import REVISION_HEADER
+from tests.waiting import until
 
 
 class Backend:
@@ -16,12 +19,13 @@ class Backend:
         status: of every answer.
 
     Attributes:
+        name: as given; a test may change it.
         asked: method, path and body of each request so far.
     """
 
     def __init__(self, name: str, status: int = 200) -> None:
         asked: list[tuple[str, str, bytes]] = []
-        self.asked = asked
+        self.name, self.asked, own = name, asked, self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -30,7 +34,7 @@ class Backend:
             def do_GET(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
                 asked.append((self.command, self.path, self.rfile.read(length)))
-                body = name.encode()
+                body = own.name.encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -75,3 +79,20 @@ def post(port: int, path: str, body: bytes) -> tuple[int, bytes]:
 def count(port: int, requests: int) -> Counter[str]:
     """Bodies of so many requests."""
     return Counter(get(port)[1] for _ in range(requests))
+
+
+def serving(service: str, revision: str) -> dict[str, str]:
+    """Names of a revision's server in a namespace called ``serving``."""
+    return {"namespace": "serving", "service": service, "revision": revision, "backend": f"serve-{revision}"}
+
+
+def until_json(url: str, what: str) -> None:
+    """Wait until a server answers with JSON."""
+
+    def answers() -> bool:
+        try:
+            return bool(get_json(url))
+        except UnavailableError:
+            return False
+
+    until(answers, what)

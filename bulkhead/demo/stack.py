@@ -17,6 +17,7 @@ import yaml
 from bulkhead.control import Control
 from bulkhead.demo.airflow_client import AirflowClient
 from bulkhead.demo.processes import Processes
+from bulkhead.demo.progress import Progress
 from bulkhead.errors import UnavailableError
 from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
 from bulkhead.sites import MLFLOW_SECRET
@@ -73,6 +74,21 @@ class Stack:
         _write_private(self._config, yaml.safe_dump(json.loads(self.settings.model_dump_json())))
         self.control.runtime.write_secret(MLFLOW_SECRET, {"username": _USER, "password": self._password})
         self.control.load_credentials()
+
+    def bring_up(self, progress: Progress) -> None:
+        """Start everything; Airflow is then on its way: ``airflow.healthy`` tells when it is there.
+
+        Args:
+            progress: says what is waited for.
+        """
+        self.start_mlflow()
+        self.start_router()
+        self.migrate_airflow()
+        progress.wait("Envoy", self.router_answers, 60)
+        progress.wait("MLflow", self.mlflow_answers, 90)
+        progress.wait("Airflow's database", lambda: self.processes.finished("airflow-migrate"), 120)
+        self.start_airflow()
+        self.start_reconciler()
 
     def start_mlflow(self) -> None:
         """Start the MLflow server, with its own login."""

@@ -49,15 +49,7 @@ class Story:
         """Bring everything up, with a first revision in service: what a team has on its first day."""
         stack, progress = self.stack, self.progress
         progress.say("starting MLflow, Envoy and Airflow; preparing Airflow's database")
-        stack.start_mlflow()
-        stack.start_router()
-        stack.migrate_airflow()
-        progress.wait("Envoy", stack.router_answers, 60)
-        progress.wait("MLflow", stack.mlflow_answers, 90)
-        migrated = "airflow-migrate"
-        progress.wait("Airflow's database", lambda: stack.processes.finished(migrated), 120)
-        stack.start_airflow()
-        stack.start_reconciler()
+        stack.bring_up(progress)
         self._baseline()
         progress.wait("Airflow (scheduler, triggerer, dag-processor, api-server)", stack.airflow.healthy, 120)
         progress.wait(f"Airflow to know the DAG {DAG_ID}", lambda: stack.airflow.has_dag(DAG_ID), 90)

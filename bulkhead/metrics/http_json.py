@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.metrics.counters import Counters, load
-from bulkhead.metrics.queries import filled
+from bulkhead.metrics.queries import Naming, filled
 from bulkhead.settings import HttpSource
 
 _PATIENCE_S = 2.0
@@ -106,12 +106,11 @@ class HttpMetrics:
 
     Args:
         source: where each says so.
-        namespace: of the revisions' servers.
-        backend: name of a revision's Service and Deployment, by the revision.
+        naming: what to fill into its URL.
     """
 
-    def __init__(self, source: HttpSource, namespace: str, backend: Callable[[str], str]) -> None:
-        self._source, self._namespace, self._backend = source, namespace, backend
+    def __init__(self, source: HttpSource, naming: Naming) -> None:
+        self._source, self._naming = source, naming
 
     def counters(self, service: str, revisions: Collection[str]) -> Mapping[str, Counters]:
         """See ``Metrics.counters``.
@@ -127,8 +126,7 @@ class HttpMetrics:
         return {revision: self._counters(service, revision) for revision in revisions}
 
     def _counters(self, service: str, revision: str) -> Counters:
-        names = {"namespace": self._namespace, "service": service, "revision": revision}
-        url = filled(self._source.url, {**names, "backend": self._backend(revision)})
+        url = filled(self._source.url, self._naming(service, revision))
         token = token_of(self._source.token_variable)
         return read_counters(url, self._source.member, timeout_s=_PATIENCE_S, token=token)[self._source.member]
 

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from bulkhead.errors import UnavailableError
 from bulkhead.metrics.counters import Counters
 from bulkhead.metrics.http_json import get_json, token_of
-from bulkhead.metrics.queries import chosen, filled
+from bulkhead.metrics.queries import Naming, chosen, filled
 from bulkhead.settings import PrometheusSource
 
 _TIMEOUT_S = 3.0
@@ -25,20 +25,18 @@ class PrometheusMetrics:
 
     Args:
         source: the server, and what it is asked.
-        namespace: of the revisions' servers.
-        backend: name of a revision's Service and Deployment, by the revision.
+        naming: what to fill into its queries.
         clock: seconds since 1970.
     """
 
     def __init__(
         self,
         source: PrometheusSource,
-        namespace: str,
-        backend: Callable[[str], str],
+        naming: Naming,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._source, self._queries = source, chosen(source.queries)
-        self._namespace, self._backend, self._clock = namespace, backend, clock
+        self._naming, self._clock = naming, clock
 
     def counters(self, service: str, revisions: Collection[str]) -> Mapping[str, Counters]:
         """See ``Metrics.counters``. A revision without a series yet has zeros.
@@ -55,8 +53,7 @@ class PrometheusMetrics:
         return {revision: self._counters(service, revision, at) for revision in revisions}
 
     def _counters(self, service: str, revision: str, at: float) -> Counters:
-        names = {"namespace": self._namespace, "service": service, "revision": revision}
-        names["backend"] = self._backend(revision)
+        names = self._naming(service, revision)
 
         def ask(query: str | None) -> list[tuple[dict[str, str], float]]:
             return self._ask(filled(query, names), at) if query else []

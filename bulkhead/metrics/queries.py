@@ -7,7 +7,7 @@ it, take the servers' own metrics.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bulkhead.errors import InvalidInputError
@@ -69,6 +69,10 @@ def chosen(queries: PrometheusQueries | str) -> PrometheusQueries:
     if queries not in DEFAULTS:
         raise InvalidInputError("prometheus.queries", queries, f"give PromQL, or one of {', '.join(sorted(DEFAULTS))}")
     return DEFAULTS[queries]
+
+
+Naming = Callable[[str, str], Mapping[str, str]]
+"""What to fill in, by service and revision: ``namespace``, ``service``, ``revision`` and ``backend``."""
 
 
 def filled(query: str, names: Mapping[str, Any]) -> str:

@@ -63,7 +63,7 @@ class Keeper:
             period = timedelta(seconds=self._world.site(name).resync_s)
             if service.stable_revision is None or self._serves(service, self._ledger.revision(service.stable_revision)):
                 self._correct_traffic(service, rollout)
-        except Exception as error:
+        except Exception as error:  # whatever one service meets must not keep the others from being looked after
             self._failures[name] = self._failures.get(name, 0) + 1
             self._again_at[name] = now + min(_LONGEST_PAUSE, back_off(self._failures[name] - 1))
             log.warning("service %s: %s", name, error, exc_info=not isinstance(error, BulkheadError))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from bulkhead.errors import UnavailableError
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.status import PodStatus
 
@@ -101,6 +102,9 @@ class Workloads(Protocol):
             candidate: revision on trial.
             stable: revision that serves.
             generation: the writer's fence.
+
+        Raises:
+            UnavailableError: one of the two has no server.
         """
 
     def find_comparer(self, candidate: str) -> Workload | None:
@@ -147,3 +151,19 @@ class Workloads(Protocol):
 
     def sweep(self) -> None:
         """End what was kept for inspection for long enough."""
+
+
+def address(workloads: Workloads, revision_id: str) -> str:
+    """HOST:PORT of a revision's server.
+
+    Args:
+        workloads: of its service.
+        revision_id: of the revision.
+
+    Raises:
+        UnavailableError: it has no server.
+    """
+    workload = workloads.find(revision_id)
+    if workload is None:
+        raise UnavailableError(f"revision {revision_id} has no server")
+    return f"{workload.host}:{workload.port}"

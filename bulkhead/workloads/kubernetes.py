@@ -8,7 +8,6 @@ from typing import Any
 
 from kubernetes import client as k8s
 
-from bulkhead.errors import NotFoundError
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.status import PodStatus
 from bulkhead.runtimes.kubernetes.objects import (
@@ -21,7 +20,7 @@ from bulkhead.runtimes.kubernetes.objects import (
     Objects,
 )
 from bulkhead.workloads import manifests, quarters
-from bulkhead.workloads.base import Workload
+from bulkhead.workloads.base import Workload, address
 from bulkhead.workloads.serving import parse_serve
 
 
@@ -60,7 +59,7 @@ class KubernetesWorkloads:
         Raises:
             RefusedError: the cluster does not take it.
         """
-        for kind, wanted in self._wanted(revision, generation):
+        for kind, wanted in self._wanted(revision):
             self._objects.apply(kind, wanted, generation)
 
     def find(self, revision_id: str) -> Workload | None:
@@ -87,7 +86,7 @@ class KubernetesWorkloads:
             revision: whose server.
             generation: under which it would be written now.
         """
-        found = [self._objects.drift(kind, wanted, generation) for kind, wanted in self._wanted(revision, generation)]
+        found = [self._objects.drift(kind, wanted, generation) for kind, wanted in self._wanted(revision)]
         return "; ".join(one for one in found if one) or None
 
     def evidence(self, revision_id: str) -> dict[str, str]:
@@ -108,9 +107,9 @@ class KubernetesWorkloads:
             generation: the writer's fence.
 
         Raises:
-            NotFoundError: one of the two has no server.
+            UnavailableError: one of the two has no server.
         """
-        sides = [self._address(candidate), self._address(stable)]
+        sides = [address(self, candidate), address(self, stable)]
         for kind, wanted in manifests.comparer(self._objects.namespace, service, candidate, sides):
             self._objects.apply(kind, wanted, generation)
 
@@ -157,9 +156,9 @@ class KubernetesWorkloads:
 
     def sweep(self) -> None:
         """See ``Workloads.sweep``."""
-        quarters.sweep(self._core, self._objects, self._clock().timestamp())
+        quarters.sweep(self._objects, self._clock().timestamp())
 
-    def _wanted(self, revision: Revision, generation: int) -> list[tuple[Kind, Document]]:
+    def _wanted(self, revision: Revision) -> list[tuple[Kind, Document]]:
         serve = parse_serve(revision.serve)
         return manifests.server(self._objects.namespace, revision, serve, self._env, self._secret_env)
 
@@ -182,12 +181,6 @@ class KubernetesWorkloads:
     def _stop(self, name: str, generation: int) -> None:
         for kind in (DISRUPTION_BUDGET, SERVICE, DEPLOYMENT):
             self._objects.delete(kind, name, generation)
-
-    def _address(self, revision_id: str) -> str:
-        workload = self.find(revision_id)
-        if workload is None:
-            raise NotFoundError(f"revision {revision_id} has no server")
-        return f"{workload.host}:{workload.port}"
 
 
 def _port(deployment: Document) -> int:

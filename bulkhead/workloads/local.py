@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from bulkhead.errors import UnavailableError, UnsupportedError
+from bulkhead.errors import UnsupportedError
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.identity import GENERATION, LABEL_PREFIX
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.rungs import Rung
 from bulkhead.runtimes.local.ports import free_port
 from bulkhead.runtimes.local.runtime import LocalRuntime
-from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS, Workload
+from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS, Workload, address
 from bulkhead.workloads.serving import parse_serve
 
 _REVISION = LABEL_PREFIX + "revision"
@@ -138,7 +138,7 @@ class LocalWorkloads:
             UnavailableError: one of the two has no server.
         """
         own = free_port()
-        sides = [f"--candidate={self._address(candidate)}", f"--stable={self._address(stable)}"]
+        sides = [f"--candidate={address(self, candidate)}", f"--stable={address(self, stable)}"]
         request = PodRequest(
             name=_comparer_name(candidate),
             image=COMPARER_IMAGE,
@@ -172,12 +172,6 @@ class LocalWorkloads:
         """
         name = _comparer_name(revision_id)
         self._runtime.delete(name, reason="its answers are compared no more", generation=generation)
-
-    def _address(self, revision_id: str) -> str:
-        workload = self.find(revision_id)
-        if workload is None:
-            raise UnavailableError(f"revision {revision_id} has no server")
-        return f"{workload.host}:{workload.port}"
 
     def _start(self, known: Workload | None, request: PodRequest, generation: int) -> None:
         if known is not None and known.status.ended:

@@ -147,11 +147,10 @@ def let_go(objects: Objects, revision_id: str, until: float) -> None:
         objects.patch(_POD, pod["metadata"]["name"], {"metadata": notes})
 
 
-def sweep(core: k8s.CoreV1Api, objects: Objects, now: float) -> None:
+def sweep(objects: Objects, now: float) -> None:
     """Delete pods that were kept for long enough.
 
     Args:
-        core: of the cluster.
         objects: of the namespace.
         now: seconds since 1970.
     """

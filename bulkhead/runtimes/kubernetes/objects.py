@@ -95,29 +95,25 @@ class Objects:
         items: list[Document] = self._call("GET", self._path(kind), {"labelSelector": selector})["items"]
         return items
 
-    def apply(
-        self, kind: Kind, wanted: Mapping[str, Any], generation: int, *, sequence: int = 0, force: bool = True
-    ) -> Document:
-        """Write an object, unless it was written under a later fence.
+    def apply(self, kind: Kind, wanted: Mapping[str, Any], generation: int, *, sequence: int = 0) -> Document:
+        """Write an object, unless it was written under a later fence. What others have changed of it is ours again.
 
         Args:
             kind: of it.
             wanted: the fields that are ours, with ``metadata.name``; what is left out is others', or the cluster's.
             generation: of the writer.
             sequence: of the writer, within the generation.
-            force: whether fields that somebody else has changed become ours again.
 
         Returns:
             The object as it is now.
 
         Raises:
             FencedError: it carries a later fence.
-            EditedError: somebody else has changed our fields, and ``force`` is not given.
         """
         for _ in range(_TRIES):
             found = self.read(kind, wanted["metadata"]["name"])
             try:
-                return self._apply(kind, _stamped(kind, wanted, (generation, sequence), found), force)
+                return self._apply(kind, _stamped(kind, wanted, (generation, sequence), found), force=True)
             except _RaceError:
                 continue
         raise UnavailableError(f"{kind.kind} {wanted['metadata']['name']}: others write it again and again")

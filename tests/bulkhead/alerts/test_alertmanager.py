@@ -1,7 +1,6 @@
 """What alerts ask for, over a real ledger."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +11,7 @@ from bulkhead.alerts.alertmanager import Alert, Responder, parse_alerts
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.ledger.tables import Phase
-from bulkhead.settings import ServicePorts, Settings
 from tests.rollouts import advance, promote, request
-
-
-@pytest.fixture
-def control(tmp_path: Path) -> Control:
-    return Control(Settings(home=tmp_path, services={"digits": ServicePorts(port=18080, admin_port=18081)}))
 
 
 @pytest.fixture

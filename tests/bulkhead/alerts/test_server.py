@@ -17,10 +17,9 @@ from bulkhead.alerts.server import AlertServer
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.ledger.tables import Phase
-from bulkhead.metrics.http_json import get_json
-from bulkhead.settings import ServicePorts, Settings
 from tests.ports import free_port
 from tests.rollouts import advance, promote, request
+from tests.servers import until_json
 from tests.waiting import until
 
 TOKEN = "a token that is long enough"
@@ -33,11 +32,6 @@ ALERT = {
     "generatorURL": "http://prometheus/graph",
 }
 PAYLOAD = {"version": "4", "groupKey": "{}", "receiver": "bulkhead", "status": "firing", "alerts": [ALERT]}
-
-
-@pytest.fixture
-def control(tmp_path: Path) -> Control:
-    return Control(Settings(home=tmp_path, services={"digits": ServicePorts(port=18080, admin_port=18081)}))
 
 
 @pytest.fixture
@@ -137,13 +131,7 @@ def alertmanager(server: AlertServer, tmp_path: Path) -> Iterator[str]:
         process = subprocess.Popen([binary, *flags, "--cluster.listen-address="], stdout=log, stderr=log)
     url = f"http://{address}"
 
-    def answers() -> bool:
-        try:
-            return bool(get_json(f"{url}/api/v2/status"))
-        except UnavailableError:
-            return False
-
-    until(answers, "Alertmanager")
+    until_json(f"{url}/api/v2/status", "Alertmanager")
     yield url
     process.kill()
     process.wait()

@@ -7,7 +7,7 @@ from bulkhead.metrics.counters import Answers
 from bulkhead.metrics.http_json import HttpMetrics, get_json, read_counters
 from bulkhead.settings import HttpSource
 from tests.ports import free_port
-from tests.servers import Backend
+from tests.servers import Backend, serving
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_only_http_is_asked(url: str) -> None:
 def test_each_revision_says_what_it_counted(backend: list[Backend], monkeypatch: pytest.MonkeyPatch) -> None:
     url = _url(backend, '{"model": {"requests": 9, "failures": 2}}')
     source = HttpSource(url=url.replace("/statistics", "/{namespace}/{backend}/{revision}"), token_variable="COUNTS")
-    metrics = HttpMetrics(source, "serving", lambda name: f"serve-{name}")
+    metrics = HttpMetrics(source, serving)
     with pytest.raises(InvalidInputError, match="token_variable = 'COUNTS'"):
         metrics.counters("digits", ["digits-1"])
     monkeypatch.setenv("COUNTS", "hunter2")

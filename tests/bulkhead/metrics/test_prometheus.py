@@ -14,13 +14,12 @@ from bulkhead.settings import PrometheusQueries, PrometheusSource
 from gpu_tasks.traffic import Traffic
 from tests.fixtures.prometheus import Expose
 from tests.ports import free_port
+from tests.servers import serving
 from tests.waiting import until
 
 
 def _metrics(url: str, queries: PrometheusQueries | str = "bulkhead", **more: str) -> PrometheusMetrics:
-    return PrometheusMetrics(
-        PrometheusSource(url=url, queries=queries, **more), "serving", lambda name: f"serve-{name}"
-    )
+    return PrometheusMetrics(PrometheusSource(url=url, queries=queries, **more), serving)
 
 
 def _labelled(text: str, labels: str) -> str:
