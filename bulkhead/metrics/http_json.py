@@ -57,26 +57,51 @@ def get_text(url: str, timeout_s: float = 2.0, token: str | None = None) -> str:
         InvalidInputError: no such URL.
         UnavailableError: nobody answers, or not with 200.
     """
+    return get_body(url, timeout_s, token).decode(errors="replace")
+
+
+def get_body(
+    url: str,
+    timeout_s: float = 2.0,
+    token: str | None = None,
+    most_bytes: int = _MOST_BYTES,
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
+    """GET whatever is there.
+
+    Args:
+        url: ``http`` or ``https``.
+        timeout_s: for connecting, and for each read, in seconds.
+        token: sent as a bearer token.
+        most_bytes: a longer body is refused.
+        headers: to send beside the token.
+
+    Returns:
+        The body, as it came.
+
+    Raises:
+        InvalidInputError: no such URL.
+        UnavailableError: nobody answers, or not with 200.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidInputError("url", url, "give http://HOST[:PORT]/PATH or https://…")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=timeout_s)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    sent = {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
     try:
-        connection.request("GET", f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}", headers=headers)
+        connection.request("GET", f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}", headers=sent)
         answer = connection.getresponse()
-        body = answer.read(_MOST_BYTES + 1)
+        body = answer.read(most_bytes + 1)
     except (OSError, http.client.HTTPException) as error:
         raise UnavailableError(f"{_shown(url)} does not answer: {type(error).__name__}: {error}") from error
     finally:
         connection.close()
-    text = body.decode(errors="replace")
     if answer.status != 200:
-        raise UnavailableError(f"{_shown(url)} answered {answer.status}: {text[:200]}")
-    if len(body) > _MOST_BYTES:
-        raise UnavailableError(f"{_shown(url)} answered with more than {_MOST_BYTES} bytes")
-    return text
+        raise UnavailableError(f"{_shown(url)} answered {answer.status}: {body[:200].decode(errors='replace')}")
+    if len(body) > most_bytes:
+        raise UnavailableError(f"{_shown(url)} answered with more than {most_bytes} bytes")
+    return body
 
 
 def read_counters(url: str, *names: str, timeout_s: float = 0.5, token: str | None = None) -> dict[str, Counters]:

@@ -1,0 +1,140 @@
+"""From windows of observations to verdicts: pure, so that a fleet can be judged again from what is on record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from bulkhead.health.observation import NodeState
+from bulkhead.health.policy import Policy
+from bulkhead.health.rules import findings
+from bulkhead.health.verdict import Finding, Health, NodeVerdict, Reason, Verdict
+from bulkhead.health.window import Window
+from bulkhead.health.xids import Action
+
+_FINE = Finding(Health.HEALTHY, Reason.NOTHING, "", Action.NONE)
+
+
+def assess(window: Window, policy: Policy, now: float, previous: Verdict | None = None) -> Verdict:
+    """How a device stands.
+
+    Args:
+        window: its observations.
+        policy: thresholds.
+        now: seconds since 1970.
+        previous: the verdict before, for hysteresis; None at the first.
+
+    Returns:
+        The verdict: the gravest finding's. One that was sick or suspect stays so for a while after the last evidence,
+        and for as long as it is unknown: silence heals nothing.
+    """
+    worst = _FINE
+    for finding in findings(window, policy, now):
+        if _rank(finding) > _rank(worst):
+            worst = finding
+    latest = window.latest
+    age = max(now - latest.at, 0.0) if latest is not None else 0.0
+    job = latest.job if latest is not None else ""
+    if previous is not None and previous.health is worst.health is Health.HEALTHY:
+        since = previous.since
+    elif previous is not None and _lingers(previous, worst, policy, now):
+        return replace(previous, device=window.device, job=job, age_s=age)
+    else:
+        since = previous.since if previous is not None and previous.health is worst.health else now
+    return Verdict(
+        window.device,
+        worst.health,
+        worst.reason,
+        worst.text,
+        worst.action,
+        worst.confidence,
+        since,
+        worst.at or now,
+        job,
+        age,
+    )
+
+
+def _rank(finding: Finding) -> tuple[int, float, int]:
+    return finding.health.weight, finding.confidence, finding.action.weight
+
+
+def _lingers(previous: Verdict, now_found: Finding, policy: Policy, now: float) -> bool:
+    """Whether an earlier, graver verdict stands still."""
+    if previous.health is Health.SICK and now_found.health is not Health.SICK:
+        return now_found.health is Health.UNKNOWN or now - previous.evidence_at < policy.sick_clear_s
+    if previous.health is Health.SUSPECT and now_found.health is Health.HEALTHY:
+        return now - previous.evidence_at < policy.suspect_clear_s
+    return False
+
+
+def doubt(verdicts: Mapping[str, Verdict], previous: Mapping[str, Verdict], policy: Policy) -> dict[str, Verdict]:
+    """Disbelieve what would make many sick at once: more likely the exporter's release than the devices.
+
+    Args:
+        verdicts: by UUID.
+        previous: those before, by UUID: who was sick for the same reason already is not of the wave.
+        policy: thresholds.
+
+    Returns:
+        The verdicts; those of a wave as suspect, with the reason ``doubted``.
+    """
+    of_model = Counter(one.device.model for one in verdicts.values())
+    sick = [one for one in verdicts.values() if one.health is Health.SICK and not _known(one, previous)]
+    wave = Counter((one.device.model, one.reason) for one in sick)
+    limits = policy.doubt
+    found = dict(verdicts)
+    for one in sick:
+        count, all_of_it = wave[one.device.model, one.reason], of_model[one.device.model]
+        if count >= limits.mass_least and count >= limits.mass_share * all_of_it:
+            text = f"{count} of {all_of_it} {one.device.model or 'devices'} at once: {one.text}"
+            found[one.device.uuid] = replace(
+                one, health=Health.SUSPECT, reason=Reason.DOUBTED, text=text, action=Action.CALL, confidence=0.2
+            )
+    return found
+
+
+def _known(one: Verdict, previous: Mapping[str, Verdict]) -> bool:
+    before = previous.get(one.device.uuid)
+    return before is not None and before.health is Health.SICK and before.reason is one.reason
+
+
+def assess_nodes(
+    verdicts: Iterable[Verdict], states: Mapping[str, NodeState], policy: Policy
+) -> dict[str, NodeVerdict]:
+    """How nodes stand, by their devices and by what the cluster says.
+
+    Args:
+        verdicts: of the devices.
+        states: of the nodes, by name; empty where no cluster is asked.
+        policy: thresholds.
+
+    Returns:
+        Verdicts by node name.
+    """
+    of_node: dict[str, list[Verdict]] = {name: [] for name in states}
+    for one in verdicts:
+        of_node.setdefault(one.device.node, []).append(one)
+    return {name: _node(name, found, states.get(name), policy) for name, found in of_node.items()}
+
+
+def _node(name: str, devices: list[Verdict], state: NodeState | None, policy: Policy) -> NodeVerdict:
+    sick = [one for one in devices if one.health is Health.SICK]
+    healthy = sum(one.health is Health.HEALTHY for one in devices)
+    health, reason, text, action = Health.HEALTHY, Reason.NOTHING, "", Action.NONE
+    if sick and (len(sick) >= policy.node_devices or any(one.action is Action.REBOOT for one in sick)):
+        worst = max(sick, key=lambda one: one.action.weight)
+        health, reason, action = Health.SICK, worst.reason, worst.action
+        text = f"{len(sick)} of {len(devices)} devices sick: {worst.text}"
+    elif state is not None and state.ready is False:
+        health, reason, text = Health.UNKNOWN, Reason.NODE, "its kubelet is not ready"
+    elif state is not None and state.faults:
+        health, reason, text = Health.SUSPECT, Reason.NODE, "; ".join(state.faults)
+    elif devices and all(one.health is Health.UNKNOWN for one in devices):
+        health, reason, text = Health.UNKNOWN, devices[0].reason, devices[0].text
+    elif any(one.health is not Health.HEALTHY for one in devices):
+        worst = max(devices, key=lambda one: one.health.weight)
+        health, reason, text, action = Health.SUSPECT, worst.reason, worst.text, worst.action
+    pool, cordoned = (state.pool, state.cordoned) if state is not None else ("", False)
+    return NodeVerdict(name, health, reason, text, action, len(devices), healthy, pool, cordoned)

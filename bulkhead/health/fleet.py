@@ -1,0 +1,118 @@
+"""A fleet under watch: snapshots in, verdicts out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from bulkhead.health.assess import assess, assess_nodes, doubt
+from bulkhead.health.observation import Device, NodeState, Reading, Snapshot
+from bulkhead.health.peers import slow
+from bulkhead.health.policy import Policy
+from bulkhead.health.verdict import Assessment, Verdict
+from bulkhead.health.window import Window
+
+_BY_PLACE = "pci/"
+_FORGET_S = 30 * 86400.0
+
+
+def place(node: str, pci: str) -> str:
+    """What stands for a device's UUID in a source that knows its node and bus id alone, as a kernel's log does.
+
+    Args:
+        node: host name.
+        pci: normalised bus id.
+    """
+    return f"{_BY_PLACE}{node}/{pci}"
+
+
+class Fleet:
+    """What is known of a fleet's devices.
+
+    Args:
+        policy: thresholds.
+        windows: of an earlier watch, by UUID.
+        verdicts: of it, by UUID.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        windows: Mapping[str, Window] | None = None,
+        verdicts: Mapping[str, Verdict] | None = None,
+    ) -> None:
+        self.policy = policy
+        self.windows: dict[str, Window] = dict(windows or {})
+        self.verdicts: dict[str, Verdict] = dict(verdicts or {})
+
+    def take(self, snapshots: Iterable[Snapshot], now: float) -> Assessment:
+        """Take a look's snapshots in, and judge.
+
+        Args:
+            snapshots: of all sources. Where two show one device, the one with more fields counts.
+            now: seconds since 1970.
+
+        Returns:
+            How the fleet stands.
+        """
+        looks = list(snapshots)
+        shown = _shown(looks)
+        told = slow((reading for reading, _ in shown.values()), self.policy.peers)
+        for uuid, (reading, source) in shown.items():
+            window = self.windows.get(uuid)
+            if window is None:
+                window = self.windows[uuid] = Window(reading.device)
+            window.take(reading, source, self.policy, told.get(uuid, ()))
+        self._miss(looks, shown, now)
+        self._report(looks)
+        return self._judge(looks, now)
+
+    def _miss(self, looks: Sequence[Snapshot], shown: Mapping[str, object], now: float) -> None:
+        """Note which devices a look should have shown, and forget those that nobody has shown for long."""
+        covers = {look.source: look.covers for look in looks if look.failed is None}
+        for uuid, window in list(self.windows.items()):
+            if uuid in shown or window.latest is None:
+                continue
+            if window.device.node in covers.get(window.source, ()):
+                window.missing += 1
+                window.missing_since = window.missing_since or now
+            if now - window.latest.at > _FORGET_S:
+                del self.windows[uuid]
+                self.verdicts.pop(uuid, None)
+
+    def _report(self, looks: Iterable[Snapshot]) -> None:
+        """Take in the Xids of kernel logs and the like."""
+        told = [(uuid, event) for look in looks for uuid, events in look.xids.items() for event in events]
+        places = {}
+        if any(uuid.startswith(_BY_PLACE) for uuid, _ in told):
+            places = {place(one.device.node, one.device.pci): uuid for uuid, one in self.windows.items()}
+        for uuid, event in told:
+            known = places.get(uuid, uuid)
+            if known not in self.windows:
+                node, _, pci = known.removeprefix(_BY_PLACE).rpartition("/")
+                self.windows[known] = Window(Device(known, node, "", pci))
+            self.windows[known].report(event)
+
+    def _judge(self, looks: Sequence[Snapshot], now: float) -> Assessment:
+        before = self.verdicts
+        verdicts = {uuid: assess(window, self.policy, now, before.get(uuid)) for uuid, window in self.windows.items()}
+        self.verdicts = doubt(verdicts, before, self.policy)
+        states: dict[str, NodeState] = {}
+        for look in looks:
+            states.update(look.nodes)
+        return Assessment(
+            at=now,
+            devices=self.verdicts,
+            nodes=assess_nodes(self.verdicts.values(), states, self.policy),
+            problems={look.source: dict(look.problems) for look in looks if look.problems},
+            failed={look.source: look.failed for look in looks if look.failed is not None},
+        )
+
+
+def _shown(looks: Iterable[Snapshot]) -> dict[str, tuple[Reading, str]]:
+    shown: dict[str, tuple[Reading, str]] = {}
+    for look in looks:
+        for uuid, reading in look.readings.items():
+            other = shown.get(uuid)
+            if other is None or len(reading.fields) > len(other[0].fields):
+                shown[uuid] = (reading, look.source)
+    return shown

@@ -1,0 +1,119 @@
+"""What is kept of a device's observations: enough to judge it, and no more however long it is watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bulkhead.health.conditions import Condition, conditions
+from bulkhead.health.observation import COUNTERS, Device, Field, Reading, XidEvent
+from bulkhead.health.policy import Policy
+
+_MOST_EVENTS = 256
+
+
+@dataclass(slots=True)
+class Window:
+    """A device's observations.
+
+    Attributes:
+        device: whose.
+        latest: reading, or None where only a log spoke of it.
+        source: that gave it.
+        since: when each condition that is so now began, in seconds since 1970.
+        growth: (time, amount) of each growth of a counter.
+        xids: that it reported.
+        missing: looks in a row that should have shown it and did not.
+        missing_since: time of the first of these, in seconds since 1970.
+    """
+
+    device: Device
+    latest: Reading | None = None
+    source: str = ""
+    since: dict[Condition, float] = field(default_factory=dict)
+    growth: dict[Field, list[tuple[float, float]]] = field(default_factory=dict)
+    xids: list[XidEvent] = field(default_factory=list)
+    missing: int = 0
+    missing_since: float = 0.0
+
+    def take(self, reading: Reading, source: str, policy: Policy, told: Iterable[Condition] = ()) -> None:
+        """Take a reading in.
+
+        Args:
+            reading: later than those before; an earlier one (the clock was set back) begins the conditions anew.
+            source: that gave it.
+            policy: thresholds.
+            told: what is so of it besides, against its peers.
+        """
+        before, same_source = self.latest, source == self.source
+        self.device, self.latest, self.source = reading.device, reading, source
+        self.missing, self.missing_since = 0, 0.0
+        now = [*conditions(reading, before, policy), *told]
+        if now or self.since:
+            self.since = {one: min(self.since.get(one, reading.at), reading.at) for one in now}
+        if before is None:
+            self._first(reading)
+        elif same_source:  # two sources count from different beginnings
+            self._grow(before, reading)
+        if self.xids or self.growth:
+            self._forget(reading.at, policy)
+
+    def report(self, event: XidEvent) -> None:
+        """Take an Xid in, unless it is known: two sources may tell of one.
+
+        Args:
+            event: the Xid.
+        """
+        same = (one for one in self.xids if one.xid == event.xid and abs(one.at - event.at) <= _SAME_S)
+        known = next(same, None)
+        if known is None:
+            self.xids.append(event)
+        elif event.text and not known.text:
+            # The kernel's line says more than a gauge.
+            self.xids[self.xids.index(known)] = XidEvent(known.at, event.xid, known.job or event.job, event.text)
+
+    def grown(self, of: Field, since: float) -> float:
+        """How much a counter grew.
+
+        Args:
+            of: the counter.
+            since: from when on, in seconds since 1970.
+        """
+        return sum(amount for at, amount in self.growth.get(of, ()) if at >= since)
+
+    def _first(self, reading: Reading) -> None:
+        """An Xid that is there at the first look is of an unknown age."""
+        seen = {int(reading.fields.get(Field.LAST_XID, 0)), *(reading.xid_counts or {})} - {0}
+        for xid in sorted(seen):
+            if (reading.xid_counts or {}).get(xid, 1.0) > 0:
+                self.report(XidEvent(reading.at, xid, reading.job, certain=False))
+
+    def _grow(self, before: Reading, now: Reading) -> None:
+        old, new = before.fields, now.fields
+        for counter in COUNTERS:
+            value = new.get(counter)
+            if value is not None and value > old.get(counter, value):
+                self.growth.setdefault(counter, []).append((now.at, value - old[counter]))
+        if now.xid_counts is not None:
+            counted = before.xid_counts or {}
+            for xid, count in now.xid_counts.items():
+                if count > counted.get(xid, 0.0):
+                    self.report(XidEvent(now.at, xid, now.job))
+            return
+        last = int(new.get(Field.LAST_XID, 0))
+        if last and last != int(old.get(Field.LAST_XID, last)):
+            self.report(XidEvent(now.at, last, now.job))
+
+    def _forget(self, now: float, policy: Policy) -> None:
+        oldest = now - max(policy.xids.application_memory_s, policy.xids.memory_s)
+        self.xids = [one for one in self.xids if one.at >= oldest][-_MOST_EVENTS:]
+        since = now - max(policy.xids.memory_s, 3600.0)
+        self.growth = {
+            counter: kept
+            for counter, grown in self.growth.items()
+            if (kept := [one for one in grown if one[0] >= since][-_MOST_EVENTS:])
+        }
+
+
+_SAME_S = 60.0
+"""Two sources that tell of one Xid are at most so far apart: a scrape's interval, in seconds."""

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkhead.health.assess import assess, assess_nodes
+from bulkhead.health.fleet import Fleet
+from bulkhead.health.observation import Device, Field, NodeState, Reading, Snapshot, XidEvent
+from bulkhead.health.policy import Policy
+from bulkhead.health.verdict import Health, Reason, Verdict
+from bulkhead.health.window import Window
+from bulkhead.health.xids import Action
+
+POLICY = Policy()
+DEVICE = Device("GPU-1", "node", "H100", "0000:01:00")
+FINE = {Field.TEMPERATURE: 50.0, Field.LAST_XID: 0.0}
+
+
+def window(at: float = 0.0, **fields: float) -> Window:
+    made = Window(DEVICE)
+    made.take(Reading(DEVICE, at, {**FINE, **{Field(name): value for name, value in fields.items()}}), "dcgm", POLICY)
+    return made
+
+
+def verdict(health: Health, at: float, name: str = "GPU-1", action: Action = Action.NONE) -> Verdict:
+    device = replace(DEVICE, uuid=name)
+    return Verdict(device, health, Reason.XID, "Xid 79", action, 0.9, since=at, evidence_at=at)
+
+
+def test_a_sick_device_stays_so_for_a_while_after_the_last_evidence() -> None:
+    before = verdict(Health.SICK, at=1000.0)
+    early = 1000.0 + POLICY.sick_clear_s - 1
+    assert assess(window(early), POLICY, early, before).health is Health.SICK
+    late = 1000.0 + POLICY.sick_clear_s
+    assert assess(window(late), POLICY, late, before).health is Health.HEALTHY
+
+
+def test_silence_heals_nothing() -> None:
+    assert assess(window(0.0), POLICY, 1e6, verdict(Health.SICK, at=0.0)).health is Health.SICK
+    assert assess(window(0.0), POLICY, 1e6, verdict(Health.SUSPECT, at=0.0)).health is Health.UNKNOWN
+
+
+def test_a_suspect_device_is_healthy_after_a_shorter_while() -> None:
+    before, late = verdict(Health.SUSPECT, at=0.0), POLICY.suspect_clear_s
+    assert assess(window(late - 1), POLICY, late - 1, before).health is Health.SUSPECT
+    assert assess(window(late), POLICY, late, before).health is Health.HEALTHY
+
+
+def test_since_is_when_it_began_to_stand_so() -> None:
+    first = assess(window(10.0), POLICY, 10.0)
+    assert assess(window(20.0), POLICY, 20.0, first).since == 10.0
+
+
+def test_the_age_of_what_was_last_known_is_told() -> None:
+    found = assess(window(0.0), POLICY, 200.0)
+    assert (found.health, found.reason, found.age_s) == (Health.UNKNOWN, Reason.STALE, 200.0)
+
+
+@pytest.mark.parametrize(("value", "action"), [(1, Action.RESET), (2, Action.REBOOT), (4, Action.DRAIN_AND_RESET)])
+def test_what_nvml_asks_for_decides(value: int, action: Action) -> None:
+    found = assess(window(recovery_action=value), POLICY, 0.0)
+    assert (found.health, found.reason, found.action) == (Health.SICK, Reason.RECOVERY, action)
+
+
+def test_two_sources_that_tell_of_one_xid_tell_of_one() -> None:
+    made = window()
+    made.report(XidEvent(10.0, 31, "ml/train"))
+    made.report(XidEvent(12.0, 31, text="pid=1"))
+    assert made.xids == [XidEvent(10.0, 31, "ml/train", "pid=1")]
+
+
+def test_another_source_counts_from_another_beginning() -> None:
+    made = window(ecc_uncorrected=0)
+    made.take(Reading(DEVICE, 15.0, {**FINE, Field.ECC_UNCORRECTED: 7.0}), "nvml", POLICY)
+    assert assess(made, POLICY, 15.0).health is Health.HEALTHY
+
+
+def test_a_device_that_only_a_log_knows_is_judged_by_it() -> None:
+    fleet = Fleet(POLICY)
+    look = Snapshot("kernel", 0.0, xids={"pci/node/0000:09:00": [XidEvent(0.0, 79)]})
+    found = fleet.take([look], 0.0).devices["pci/node/0000:09:00"]
+    assert (found.health, found.action, found.device.node) == (Health.SICK, Action.REBOOT, "node")
+
+
+def test_a_node_is_sick_by_a_reboot_or_by_several_devices() -> None:
+    def health(*verdicts: Verdict) -> Health:
+        return assess_nodes(verdicts, {}, POLICY)["node"].health
+
+    assert health(verdict(Health.SICK, 0.0, action=Action.REBOOT), verdict(Health.HEALTHY, 0.0, "GPU-2")) is Health.SICK
+    assert health(verdict(Health.SICK, 0.0), verdict(Health.HEALTHY, 0.0, "GPU-2")) is Health.SUSPECT
+    assert health(verdict(Health.SICK, 0.0), verdict(Health.SICK, 0.0, "GPU-2")) is Health.SICK
+    assert health(verdict(Health.UNKNOWN, 0.0)) is Health.UNKNOWN
+
+
+def test_what_the_cluster_says_of_a_node_counts() -> None:
+    def found(state: NodeState) -> tuple[Health, str]:
+        node = assess_nodes([verdict(Health.HEALTHY, 0.0)], {"node": state}, POLICY)["node"]
+        return node.health, node.text
+
+    assert found(NodeState("node", ready=True)) == (Health.HEALTHY, "")
+    assert found(NodeState("node", ready=False))[0] is Health.UNKNOWN
+    assert found(NodeState("node", faults=("GpuLost: one",))) == (Health.SUSPECT, "GpuLost: one")
+
+
+FIELDS = st.dictionaries(st.sampled_from(list(Field)), st.floats(0, 1e15), max_size=8)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), FIELDS), max_size=6), st.floats(0, 2e6))
+def test_any_readings_in_any_order_have_a_verdict(readings: list[tuple[float, dict[Field, float]]], now: float) -> None:
+    made, previous = Window(DEVICE), None
+    for at, fields in readings:
+        made.take(Reading(DEVICE, at, fields), "dcgm", POLICY)
+        previous = assess(made, POLICY, now, previous)
+    assert isinstance(assess(made, POLICY, now, previous).health, Health)
