@@ -13,6 +13,7 @@ from bulkhead.errors import NotFoundError, UnavailableError, UnsupportedError
 from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.rollout.nudge import looks, nudge
@@ -48,6 +49,11 @@ class Control:
     def launches(self) -> Launches:
         """The launches of the ledger."""
         return Launches(self.ledger.engine)
+
+    @cached_property
+    def quarantines(self) -> Quarantines:
+        """The quarantines of the ledger."""
+        return Quarantines(self.ledger.engine)
 
     @cached_property
     def runtime(self) -> LocalRuntime:

@@ -137,4 +137,5 @@ def _node(name: str, devices: list[Verdict], state: NodeState | None, policy: Po
         worst = max(devices, key=lambda one: one.health.weight)
         health, reason, text, action = Health.SUSPECT, worst.reason, worst.text, worst.action
     pool, cordoned = (state.pool, state.cordoned) if state is not None else ("", False)
-    return NodeVerdict(name, health, reason, text, action, len(devices), healthy, pool, cordoned)
+    evidence_at = max((one.evidence_at for one in sick), default=0.0)
+    return NodeVerdict(name, health, reason, text, action, len(devices), healthy, pool, cordoned, evidence_at)

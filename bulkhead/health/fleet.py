@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from bulkhead.health.assess import assess, assess_nodes, doubt
-from bulkhead.health.observation import Device, NodeState, Reading, Snapshot
+from bulkhead.health.observation import BY_PLACE, Device, NodeState, Reading, Snapshot, place
 from bulkhead.health.peers import slow
 from bulkhead.health.policy import Policy
 from bulkhead.health.verdict import Assessment, Verdict
 from bulkhead.health.window import Window
 
-_BY_PLACE = "pci/"
 _FORGET_S = 30 * 86400.0
-
-
-def place(node: str, pci: str) -> str:
-    """What stands for a device's UUID in a source that knows its node and bus id alone, as a kernel's log does.
-
-    Args:
-        node: host name.
-        pci: normalised bus id.
-    """
-    return f"{_BY_PLACE}{node}/{pci}"
 
 
 class Fleet:
@@ -83,12 +72,12 @@ class Fleet:
         """Take in the Xids of kernel logs and the like."""
         told = [(uuid, event) for look in looks for uuid, events in look.xids.items() for event in events]
         places = {}
-        if any(uuid.startswith(_BY_PLACE) for uuid, _ in told):
+        if any(uuid.startswith(BY_PLACE) for uuid, _ in told):
             places = {place(one.device.node, one.device.pci): uuid for uuid, one in self.windows.items()}
         for uuid, event in told:
             known = places.get(uuid, uuid)
             if known not in self.windows:
-                node, _, pci = known.removeprefix(_BY_PLACE).rpartition("/")
+                node, _, pci = known.removeprefix(BY_PLACE).rpartition("/")
                 self.windows[known] = Window(Device(known, node, "", pci))
             self.windows[known].report(event)
 

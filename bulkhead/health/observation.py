@@ -172,6 +172,20 @@ class Snapshot:
         self.problems[problem] = self.problems.get(problem, 0) + 1
 
 
+BY_PLACE = "pci/"
+"""Beginning of what stands for a device's UUID where only its place is known."""
+
+
+def place(node: str, pci: str) -> str:
+    """What stands for a device's UUID in a source that knows its node and bus id alone, as a kernel's log does.
+
+    Args:
+        node: host name.
+        pci: normalised bus id.
+    """
+    return f"{BY_PLACE}{node}/{pci}"
+
+
 def pci_of(text: str) -> str:
     """A PCI bus id in one form: ``0000:3b:00`` of ``00000000:3B:00.0``; empty where it is none.
 

@@ -117,6 +117,7 @@ class NodeVerdict:
         healthy: how many of those are.
         pool: it belongs to, or empty.
         cordoned: whether new pods are kept away already.
+        evidence_at: when what decided was last so, in seconds since 1970.
     """
 
     node: str
@@ -128,6 +129,7 @@ class NodeVerdict:
     healthy: int
     pool: str = ""
     cordoned: bool = False
+    evidence_at: float = 0.0
 
 
 @dataclass(frozen=True)

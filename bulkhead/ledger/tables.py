@@ -243,3 +243,72 @@ class Launch(Base):
         UniqueConstraint("place", "namespace", "pod", name="one_launch_a_pod"),
         Index("open_launches", "id", sqlite_where=text("gone_at IS NULL"), postgresql_where=text("gone_at IS NULL")),
     )
+
+
+class QuarantinePhase(enum.StrEnum):
+    """Where a quarantine stands."""
+
+    HELD = "held"
+    """Kept away from work, until a diagnostic passes."""
+
+    PERSON = "person"
+    """Kept away from work, until a person releases it: it has relapsed too often."""
+
+    PROBATION = "probation"
+    """Back at work, and watched."""
+
+    RELEASED = "released"
+
+    @property
+    def holds(self) -> bool:
+        """Whether it keeps its target away from work."""
+        return self in (QuarantinePhase.HELD, QuarantinePhase.PERSON)
+
+
+class Quarantine(Base):
+    """A lease on a bad device or node, in force until it is released.
+
+    ``shown`` is the phase that the world shows; ``passed_at`` says when a diagnostic passed last.
+    """
+
+    __tablename__ = "quarantines"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    target: Mapped[str] = mapped_column(String(253))
+    kind: Mapped[str] = mapped_column(String(8))
+    node: Mapped[str] = mapped_column(String(253), index=True)
+    model: Mapped[str] = mapped_column(String(128))
+    pool: Mapped[str] = mapped_column(String(253))
+    size: Mapped[int]
+    reason: Mapped[str] = mapped_column(String(32))
+    told: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(String(32))
+    holder: Mapped[str] = mapped_column(String(512))
+    phase: Mapped[QuarantinePhase] = mapped_column(_named(QuarantinePhase))
+    shown: Mapped[QuarantinePhase | None] = mapped_column(_named(QuarantinePhase))
+    term_s: Mapped[float]
+    relapses: Mapped[int]
+    opened_at: Mapped[datetime]
+    phase_at: Mapped[datetime]
+    passed_at: Mapped[datetime | None]
+    released_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "one_quarantine_a_target",
+            "target",
+            unique=True,
+            sqlite_where=text("released_at IS NULL"),
+            postgresql_where=text("released_at IS NULL"),
+        ),
+    )
+
+
+class FleetNode(Base):
+    """What a watch remembers of a node's devices, for the next one."""
+
+    __tablename__ = "fleet_nodes"
+
+    name: Mapped[str] = mapped_column(String(253), primary_key=True)
+    at: Mapped[datetime]
+    data: Mapped[dict[str, Any]]

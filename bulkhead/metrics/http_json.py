@@ -35,9 +35,21 @@ def get_json(url: str, timeout_s: float = 2.0, token: str | None = None) -> Any:
         InvalidInputError: no such URL.
         UnavailableError: nobody answers, or not with 200 and JSON.
     """
-    text = get_text(url, timeout_s, token)
+    return parse_json(url, get_body(url, timeout_s, token))
+
+
+def parse_json(url: str, body: bytes) -> Any:
+    """A JSON document that a server answered with.
+
+    Args:
+        url: of it, for the error.
+        body: of the answer.
+
+    Raises:
+        UnavailableError: it is none.
+    """
     try:
-        return json.loads(text)
+        return json.loads(body)
     except ValueError as error:
         raise UnavailableError(f"{_shown(url)} answered with something else than JSON: {error}") from error
 

@@ -13,11 +13,12 @@ from urllib.parse import urlencode
 
 from bulkhead.errors import UnavailableError
 from bulkhead.metrics.counters import Counters
-from bulkhead.metrics.http_json import get_json, token_of
+from bulkhead.metrics.http_json import get_body, parse_json, token_of
 from bulkhead.metrics.queries import Naming, chosen, filled
 from bulkhead.settings import PrometheusSource
 
-_TIMEOUT_S = 3.0
+Vector = list[tuple[dict[str, str], float]]
+"""Labels and value of each series that a query gave."""
 
 
 class PrometheusMetrics:
@@ -55,35 +56,64 @@ class PrometheusMetrics:
     def _counters(self, service: str, revision: str, at: float) -> Counters:
         names = self._naming(service, revision)
 
-        def ask(query: str | None) -> list[tuple[dict[str, str], float]]:
+        def found(query: str | None) -> Vector:
             return self._ask(filled(query, names), at) if query else []
 
         buckets = {}
-        for labels, value in ask(self._queries.buckets):
+        for labels, value in found(self._queries.buckets):
             bound = float(labels.get("le", "nan"))
             if math.isnan(bound):
                 raise UnavailableError(f"prometheus.queries.buckets gives a series without le: {labels}")
             buckets[bound * self._queries.bucket_unit_ms] = round(value)
         return Counters(
-            requests=_total(ask(self._queries.requests)),
-            failures=_total(ask(self._queries.failures)),
+            requests=_total(found(self._queries.requests)),
+            failures=_total(found(self._queries.failures)),
             slow=dict(sorted(buckets.items())),
-            active=_total(ask(self._queries.active)),
+            active=_total(found(self._queries.active)),
         )
 
-    def _ask(self, query: str, at: float) -> list[tuple[dict[str, str], float]]:
-        url = f"{self._source.url.rstrip('/')}/api/v1/query?{urlencode({'query': query, 'time': f'{at:.3f}'})}"
-        answer = get_json(url, _TIMEOUT_S, token_of(self._source.token_variable))
-        try:
-            if answer["data"]["resultType"] != "vector":
-                raise UnavailableError(f"Prometheus answers {query!r} with no vector; sum over the range in the query")
-            found = [(dict(one["metric"]), float(one["value"][1])) for one in answer["data"]["result"]]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise UnavailableError(f"{self._source.url} answers in another form than Prometheus: {error}") from error
+    def _ask(self, query: str, at: float) -> Vector:
+        token = token_of(self._source.token_variable)
+        found = ask(self._source.url, query, at, token=token)
         if not all(math.isfinite(value) and value >= 0 for _, value in found):
             raise UnavailableError(f"Prometheus answers {query!r} with what is no number of requests: {found}")
         return found
 
 
-def _total(found: list[tuple[dict[str, str], float]]) -> int:
+def ask(
+    url: str,
+    query: str,
+    at: float,
+    *,
+    token: str | None = None,
+    timeout_s: float = 3.0,
+    most_bytes: int = 4 * 1024 * 1024,
+) -> Vector:
+    """An instant query.
+
+    Args:
+        url: of the server's HTTP API.
+        query: PromQL that gives a vector.
+        at: the time that it is evaluated at, in seconds since 1970.
+        token: sent as a bearer token.
+        timeout_s: for connecting, and for each read, in seconds.
+        most_bytes: a longer answer is refused.
+
+    Returns:
+        Labels and value of each series.
+
+    Raises:
+        UnavailableError: the server does not answer, or with no vector.
+    """
+    where = f"{url.rstrip('/')}/api/v1/query?{urlencode({'query': query, 'time': f'{at:.3f}'})}"
+    answer = parse_json(where, get_body(where, timeout_s, token, most_bytes))
+    try:
+        if answer["data"]["resultType"] != "vector":
+            raise UnavailableError(f"Prometheus answers {query!r} with no vector; sum over the range in the query")
+        return [(dict(one["metric"]), float(one["value"][1])) for one in answer["data"]["result"]]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise UnavailableError(f"{url} answers in another form than Prometheus: {error}") from error
+
+
+def _total(found: Vector) -> int:
     return round(sum(value for _, value in found))

@@ -59,6 +59,8 @@ _KNOWN = frozenset(_FIELDS) | _LINKS | {XID_COUNT}
 _BLANK = 140737488355328.0
 """``DCGM_FP64_BLANK``; its integer twin is greater."""
 _BLANK_INT32 = range(2147483632, 2147483648)
+_EXPORTER = "dcgm-exporter"
+"""In the name of the exporter's own pod, which is nobody's job."""
 _MOST_BLOCKS = 500_000
 _MOST_BYTES = 256 * 1024 * 1024
 
@@ -90,7 +92,10 @@ def series(labels: Mapping[str, str]) -> Series | None:
     if not uuid:
         return None
     xid = labels.get("xid")
-    namespace, pod = labels.get("namespace", ""), labels.get("pod", "")
+    # Prometheus renames the exporter's own labels where it has the same ones from discovery.
+    namespace, pod = (labels.get(f"exported_{one}") or labels.get(one, "") for one in ("namespace", "pod"))
+    if _EXPORTER in pod:
+        pod = ""
     return Series(
         Device(
             uuid=uuid,

@@ -7,7 +7,7 @@ a later generation, and goes through only if nobody has written meanwhile (``res
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -38,11 +38,13 @@ class Kind(NamedTuple):
         api_version: for instance ``apps/v1``.
         kind: for instance ``Deployment``.
         plural: as in its URL.
+        namespaced: whether it belongs to a namespace.
     """
 
     api_version: str
     kind: str
     plural: str
+    namespaced: bool = True
 
 
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
@@ -50,6 +52,8 @@ REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
 SERVICE = Kind("v1", "Service", "services")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+NODE = Kind("v1", "Node", "nodes", namespaced=False)
+POD = Kind("v1", "Pod", "pods")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 
 
@@ -58,7 +62,7 @@ class EditedError(RefusedError):
 
 
 class Objects:
-    """The objects of one namespace.
+    """The objects of one namespace, and those of none.
 
     Args:
         api: of the cluster; see ``bulkhead.runtimes.kubernetes.access``.
@@ -158,6 +162,30 @@ class Objects:
         except _MissingError:
             return
 
+    def edit(self, kind: Kind, name: str, change: Callable[[Document], Mapping[str, Any] | None]) -> None:
+        """Change a list that others write too: read, change, and write only if nobody has written meanwhile.
+
+        Args:
+            kind: of the object.
+            name: of it; one that is gone stays so.
+            change: gives a JSON merge patch for the object as it is, or None where nothing is to be changed.
+
+        Raises:
+            UnavailableError: others write it again and again.
+        """
+        for _ in range(_TRIES):
+            found = self.read(kind, name)
+            wanted = change(found) if found is not None else None
+            if found is None or wanted is None:
+                return
+            exactly = {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}}
+            try:
+                self.patch(kind, name, {**wanted, **exactly})
+            except _RaceError:
+                continue
+            return
+        raise UnavailableError(f"{kind.kind} {name}: others write it again and again")
+
     def delete(self, kind: Kind, name: str, generation: int | None, *, orphan: bool = False) -> None:
         """Delete an object, unless it was written under a later generation; one that is not there is no error.
 
@@ -191,7 +219,8 @@ class Objects:
 
     def _path(self, kind: Kind, name: str | None = None) -> str:
         root = "/apis/" if "/" in kind.api_version else "/api/"
-        path = f"{root}{kind.api_version}/namespaces/{self.namespace}/{kind.plural}"
+        within = f"namespaces/{self.namespace}/" if kind.namespaced else ""
+        path = f"{root}{kind.api_version}/{within}{kind.plural}"
         return f"{path}/{name}" if name else path
 
     def _call(

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from bulkhead.health.exposition import Blocks
-from bulkhead.health.fleet import Fleet, place
+from bulkhead.health.fleet import Fleet
 from bulkhead.health.kernel_log import xids
-from bulkhead.health.observation import Snapshot
+from bulkhead.health.observation import Snapshot, place
 from bulkhead.health.policy import Policy
 from bulkhead.health.sources.dcgm import read, series
 from bulkhead.health.verdict import Assessment

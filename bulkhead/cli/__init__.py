@@ -1,0 +1,6 @@
+"""The command line."""
+
+from bulkhead.cli import fleet, releases, services
+from bulkhead.cli.console import app
+
+__all__ = ["app", "fleet", "releases", "services"]

@@ -1,0 +1,65 @@
+"""What all commands share: the application, its console, and how errors are told."""
+
+from __future__ import annotations
+
+import getpass
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bulkhead.errors import BulkheadError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="The command line. Works with Airflow stopped: it needs the ledger, the router and the runtime alone.",
+    pretty_exceptions_enable=False,
+)
+console = Console()
+if not console.is_terminal:
+    console = Console(width=120)  # a file has no width; 80 columns would fold every table
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """A person reads one sentence, not a traceback."""
+    try:
+        yield
+    except BulkheadError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    """Print rows as a table.
+
+    Args:
+        title: above it.
+        rows: values by column.
+    """
+    table = Table(title=title)
+    for name in rows[0] if rows else ["nothing yet"]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console.print(table)
+
+
+def who() -> str:
+    """Who asks, for the record."""
+    return f"cli: {getpass.getuser()}"
+
+
+def when_told_to_end(act: Callable[[], None]) -> None:
+    """Have something done at SIGTERM and SIGINT.
+
+    Args:
+        act: what.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: act())

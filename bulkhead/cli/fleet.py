@@ -1,0 +1,202 @@
+"""Commands about devices: how a fleet stands, and what is kept away from work."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from bulkhead import fleets, settings
+from bulkhead.cli.console import app, console, print_table, told, when_told_to_end, who
+from bulkhead.control import Control
+from bulkhead.errors import NotFoundError, UnavailableError
+from bulkhead.health.quarantine import summary
+from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Verdict
+from bulkhead.ledger.quarantines import Target
+from bulkhead.ledger.tables import Quarantine
+
+log = logging.getLogger(__name__)
+quarantine = typer.Typer(no_args_is_help=True, help="Keep a device or a node away from work, and let it back.")
+app.add_typer(quarantine, name="quarantine")
+
+
+@app.command()
+def fleet(
+    source: Annotated[list[str] | None, typer.Option(help="dcgm-exporter's URL, instead of the configuration")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="healthy devices as well")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    watch: Annotated[
+        bool, typer.Option(help="look until SIGTERM, and quarantine what is sick")
+    ] = False,
+) -> None:
+    """Show how nodes and devices stand.
+
+    Exits with 0 where nothing is sick, 1 where something is, 3 where nothing is known of any device.
+    """
+    with told():
+        control = Control(settings.load())
+        if watch:
+            _watch(control)
+            return
+        memory = None if source else control.quarantines
+        assessment = fleets.watch(control.settings, memory, source or ()).look()
+        held = [_held_row(one) for one in memory.open_ones()] if memory is not None else []
+    shown = [one for one in assessment.devices.values() if everything or as_json or one.health is not Health.HEALTHY]
+    devices = [_device_row(one) for one in sorted(shown, key=lambda one: (one.device.node, one.device.uuid))]
+    nodes = [_node_row(one) for one in sorted(assessment.nodes.values(), key=lambda one: one.node)]
+    if as_json:
+        print(json.dumps({**_told_of(assessment), "nodes": nodes, "devices": devices, "quarantines": held}))
+    else:
+        print_table("Nodes", nodes)
+        print_table("Devices" if everything else "Devices that are not healthy", devices)
+        if held:
+            print_table("Quarantines", held)
+        console.print(", ".join(f"{count} {health}" for health, count in summary(assessment).items()))
+        for name, why in assessment.failed.items():
+            console.print(f"no answer: {why}" if name in why else f"no answer of {name}: {why}")
+        for name, problems in assessment.problems.items():
+            console.print(f"not understood of {name}: {problems}")
+    raise typer.Exit(_status(assessment))
+
+
+@quarantine.command("impose")
+def impose(
+    target: Annotated[str, typer.Argument(help="a node's name, or a device's UUID; see 'bulkhead fleet'")],
+    reason: Annotated[str, typer.Option(help="kept in the ledger, and on the node")],
+) -> None:
+    """Keep a device or a node away from work. Has no budget: a person decides."""
+    with told():
+        control = Control(settings.load())
+        row = control.quarantines.impose(
+            _target(control, target),
+            reason="person",
+            told=reason,
+            action="call",
+            holder=who(),
+            term_s=control.settings.fleet.term_s,
+            evidence_at=datetime.now(UTC),
+            budget=None,
+        )
+        console.print(f"recorded: {row.target} is in quarantine; {_show(control)}")
+
+
+@quarantine.command("passed")
+def passed(
+    target: Annotated[str, typer.Argument(help="a device or node in quarantine")],
+    reason: Annotated[str, typer.Option(help="what was done, and what passed")],
+) -> None:
+    """Say that a diagnostic has passed: probation follows, if nothing has come since."""
+    with told():
+        control = Control(settings.load())
+        control.quarantines.passed(target, f"{reason} ({who()})")
+        console.print(f"recorded: {target} has passed; the next look of the fleet's watch begins its probation")
+
+
+@quarantine.command("release")
+def release(
+    target: Annotated[str, typer.Argument(help="a device or node in quarantine")],
+    reason: Annotated[str, typer.Option(help="kept in the ledger")],
+) -> None:
+    """Let a device or a node back to work at once."""
+    with told():
+        control = Control(settings.load())
+        control.quarantines.release(target, reason=reason, holder=who())
+        console.print(f"recorded: {target} may work again; {_show(control)}")
+
+
+def _watch(control: Control) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    when_told_to_end(stop.set)
+    under_watch = fleets.watch(control.settings, control.quarantines)
+    controller = fleets.controller(control.settings, control.quarantines)
+    while not stop.is_set():
+        try:
+            assessment = under_watch.look()
+            done = controller.step(assessment)
+            under_watch.remember()
+            log.info("%s; %d quarantines began", summary(assessment), len(done.imposed))
+        except UnavailableError as error:
+            log.warning("cannot look now: %s", error)
+        stop.wait(control.settings.fleet.poll_s)
+
+
+def _show(control: Control) -> str:
+    """Have the cluster show what the ledger says, at once."""
+    if not control.settings.fleet.nodes:
+        return "on paper: the configuration names no cluster (fleet.nodes)"
+    failed = fleets.controller(control.settings, control.quarantines).show().failed
+    return "; ".join(f"node {node}: {why}" for node, why in failed.items()) or "the cluster shows it"
+
+
+def _target(control: Control, name: str) -> Target:
+    """What a person means by a name."""
+    known = control.quarantines.remembered()
+    for node, devices in known.items():
+        if name in devices:
+            return Target(name, "device", node, devices[name]["device"]["model"])
+    if name not in known and not control.settings.fleet.nodes:
+        raise NotFoundError(f"{name!r} is no node or device that a watch has seen; see 'bulkhead fleet'")
+    models = [one["device"]["model"] for one in known.get(name, {}).values()]
+    return Target(name, "node", name, models[0] if models else "", size=max(len(models), 1))
+
+
+def _status(assessment: Assessment) -> int:
+    stands = {one.health for one in assessment.devices.values()}
+    if Health.SICK in stands:
+        return 1
+    return 3 if stands <= {Health.UNKNOWN} else 0
+
+
+def _told_of(assessment: Assessment) -> dict[str, Any]:
+    return {
+        "at": datetime.fromtimestamp(assessment.at, UTC).isoformat(timespec="seconds"),
+        "summary": summary(assessment),
+        "failed": assessment.failed,
+        "problems": assessment.problems,
+    }
+
+
+def _device_row(one: Verdict) -> dict[str, Any]:
+    return {
+        "node": one.device.node,
+        "device": one.device.uuid,
+        "model": one.device.model,
+        "health": str(one.health),
+        "reason": str(one.reason),
+        "evidence": one.text,
+        "action": str(one.action),
+        "confidence": one.confidence,
+        "since": datetime.fromtimestamp(one.since, UTC).isoformat(timespec="seconds"),
+        "job": one.job,
+    }
+
+
+def _node_row(one: NodeVerdict) -> dict[str, Any]:
+    return {
+        "node": one.node,
+        "pool": one.pool,
+        "health": str(one.health),
+        "healthy": f"{one.healthy} of {one.devices}",
+        "reason": str(one.reason),
+        "evidence": one.text,
+        "action": str(one.action),
+        "cordoned": one.cordoned,
+    }
+
+
+def _held_row(one: Quarantine) -> dict[str, Any]:
+    return {
+        "target": one.target,
+        "node": one.node,
+        "phase": str(one.phase),
+        "shown": str(one.shown) if one.shown else "not yet",
+        "since": one.phase_at.isoformat(timespec="seconds"),
+        "reason": one.told,
+        "action": one.action,
+        "relapses": one.relapses,
+    }

@@ -1,0 +1,127 @@
+"""Commands that run parts of the system, and that look after a machine or a cluster."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bulkhead import settings
+from bulkhead.alerts.alertmanager import Responder
+from bulkhead.alerts.server import PATH as ALERTS_PATH
+from bulkhead.alerts.server import AlertServer
+from bulkhead.cli.console import app, console, print_table, told, when_told_to_end
+from bulkhead.collector import Collector
+from bulkhead.control import Control
+from bulkhead.errors import UnavailableError
+from bulkhead.routers.envoy.process import hold
+from bulkhead.routers.envoy.process import start as start_envoy
+from bulkhead.routers.envoy.router import EnvoyRouter
+from bulkhead.runtimes.kubernetes.access import Access, client
+from bulkhead.runtimes.kubernetes.doctor import Verdict, diagnose
+
+_REPOSITORY = Path(__file__).parents[2]
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option(help="leave everything running and print the URLs")] = False,
+    stop: Annotated[bool, typer.Option(help="stop what an earlier demo left running")] = False,
+    folder: Annotated[Path, typer.Option(help="for everything it makes; emptied first")] = Path(".demo"),
+    dags: Annotated[Path, typer.Option(help="Airflow's DAGs folder")] = _REPOSITORY / "dags",
+) -> None:
+    """Release three models for real on this machine: a good one, a bad one, and one that hangs."""
+    from bulkhead.demo.run import run
+    from bulkhead.demo.stack import stop_left_over
+
+    with told():
+        if stop:
+            console.print(f"stopped {stop_left_over(folder.absolute())} processes and their pods")
+            return
+        raise typer.Exit(run(folder, dags, keep, console))
+
+
+@app.command()
+def reconcile(
+    watch: Annotated[bool, typer.Option(help="go on until SIGTERM")] = False,
+) -> None:
+    """Make the world match the ledger: once, or for as long as told."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    stop = threading.Event()
+    when_told_to_end(stop.set)
+    with told():
+        control = Control(settings.load())
+        if watch:
+            control.watch(stop)
+        else:
+            control.reconcile_until(lambda: not control.reconciler.unsure, stop)
+
+
+@app.command()
+def collect(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
+    """End pods that no task waits for. Works from the ledger, with Airflow stopped; the DAG asks Airflow as well."""
+    with told():
+        control = Control(settings.load())
+        collector = Collector(control.launches, lambda access: client(access, control.settings.kubeconfigs))
+        rows = [asdict(one) for one in collector.collect()]
+        strays = collector.strays()
+        if as_json:
+            print(json.dumps({"pods": rows, "strays": strays}))
+            return
+        print_table("Pods that no task waits for", rows)
+        if strays:
+            console.print(f"not launched from this ledger, left alone: {', '.join(strays)}")
+
+
+@app.command()
+def doctor(
+    namespace: Annotated[str, typer.Option(help="where pods are to run")] = "default",
+    kubeconfig: Annotated[Path | None, typer.Option(help="of the cluster; by default KUBECONFIG, or the pod's")] = None,
+    context: Annotated[str | None, typer.Option(help="of the kubeconfig")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Say what a cluster lacks: connection, version, access, admission, GPUs, API groups. Creates nothing."""
+    with told():
+        access = Access(config_file=str(kubeconfig) if kubeconfig else None, cluster_context=context)
+        findings = list(diagnose(client(access, {}), namespace))
+    rows = [asdict(one) for one in findings]
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        print_table("Cluster", rows)
+    raise typer.Exit(any(one.verdict is Verdict.MISSING for one in findings))
+
+
+@app.command()
+def alerts(
+    token_file: Annotated[Path, typer.Option(help="holds the bearer token that Alertmanager is given as well")],
+    port: Annotated[int, typer.Option(help="TCP port")] = 9095,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+) -> None:
+    """Hear Alertmanager's alerts, and roll back or isolate what they name; see docs/rollback.md."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    with told():
+        try:
+            token = token_file.read_text(encoding="utf-8").strip()
+            server = AlertServer((host, port), token, Responder(Control(settings.load())))
+        except OSError as error:
+            raise UnavailableError(f"{error}; name a readable file, and a free port") from error
+    when_told_to_end(lambda: threading.Thread(target=server.shutdown).start())
+    console.print(f"hearing alerts at http://{host}:{port}{ALERTS_PATH}")
+    server.serve_forever()
+
+
+@app.command()
+def router(service: Annotated[str, typer.Argument(help="the service whose traffic to split")]) -> None:
+    """Run a service's Envoy in the foreground, for a service manager; it starts with the split it had."""
+    with told():
+        stop = threading.Event()
+        when_told_to_end(stop.set)  # from the start: it may be told to before Envoy is ready
+        known = settings.load()
+        envoy = start_envoy(EnvoyRouter(known.routers, known.ports), service)
+        raise typer.Exit(hold(envoy, stop))

@@ -1,0 +1,195 @@
+"""What becomes of sick devices: a quarantine within the budget, a diagnostic, probation, and back to work."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from bulkhead.errors import BulkheadError, ConflictError, FencedError
+from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Verdict
+from bulkhead.ledger.quarantines import Budget, Quarantines, Target
+from bulkhead.ledger.tables import Quarantine, QuarantinePhase
+from bulkhead.runtimes.kubernetes.nodes import NodeKeeper
+from bulkhead.settings import FleetSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Step:
+    """What one step did.
+
+    Attributes:
+        imposed: quarantines that began, or began again.
+        moved: targets that went on, with the phase.
+        refused: targets that the budget leaves at work, with the reason: a person is needed.
+        failed: nodes that could not be written, with the reason; they are tried again.
+    """
+
+    imposed: list[Quarantine] = field(default_factory=list)
+    moved: dict[str, QuarantinePhase] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class QuarantineController:
+    """Makes the ledger follow the verdicts, and the cluster the ledger. Any number may run.
+
+    Args:
+        quarantines: of the ledger.
+        settings: of the fleet.
+        nodes: keeps work away from nodes; None where there is no cluster, and quarantines are on paper.
+        holder: who this is, for the record.
+    """
+
+    def __init__(
+        self, quarantines: Quarantines, settings: FleetSettings, nodes: NodeKeeper | None, holder: str
+    ) -> None:
+        self._quarantines, self._settings = quarantines, settings
+        self._nodes, self._holder = nodes, holder
+
+    def step(self, assessment: Assessment) -> Step:
+        """Take one step.
+
+        Args:
+            assessment: of just now.
+
+        Returns:
+            What it did.
+
+        Raises:
+            UnavailableError: the ledger does not answer.
+        """
+        done = Step()
+        for row in self._quarantines.open_ones():
+            self._go_on(row, assessment, done)
+        if self._settings.quarantine:
+            for target, verdict in _sick(assessment):
+                self._impose(target, verdict, assessment, done)
+        return self.show(done)
+
+    def show(self, done: Step | None = None) -> Step:
+        """Have the cluster show what the ledger says, of each node by all of its quarantines.
+
+        Args:
+            done: is added to; a new one by default.
+
+        Returns:
+            What was done.
+
+        Raises:
+            UnavailableError: the ledger does not answer.
+        """
+        done = done or Step()
+        held = {row.node: row for row in self._quarantines.open_ones() if row.phase.holds}  # the latest is told
+        unsettled = self._quarantines.unsettled()
+        for node in sorted({row.node for row in unsettled} | set(held)):
+            of_node = [row for row in unsettled if row.node == node]
+            try:
+                self._show_node(node, held.get(node), of_node)
+            except FencedError as error:  # somebody knows of a later quarantine: the next look sees it too
+                log.info("%s", error)
+            except BulkheadError as error:
+                log.warning("node %s: %s", node, error)
+                done.failed[node] = str(error)
+        return done
+
+    def _impose(self, target: Target, verdict: Verdict | NodeVerdict, assessment: Assessment, done: Step) -> None:
+        of_model = sum(one.device.model == target.model for one in assessment.devices.values())
+        budget = Budget(max(1, int(self._settings.budget_share * of_model)), _pool_others(target, assessment))
+        try:
+            row = self._quarantines.impose(
+                target,
+                reason=str(verdict.reason),
+                told=verdict.text,
+                action=str(verdict.action),
+                holder=self._holder,
+                term_s=self._settings.term_s,
+                evidence_at=_time(verdict.evidence_at),
+                budget=budget,
+            )
+        except ConflictError as error:
+            log.error("not quarantined: %s", error)
+            done.refused[target.name] = str(error)
+            return
+        if row.shown is not row.phase and row.phase.holds:
+            done.imposed.append(row)
+
+    def _go_on(self, row: Quarantine, assessment: Assessment, done: Step) -> None:
+        verdict = assessment.devices.get(row.target) or assessment.nodes.get(row.target)
+        sick = verdict is not None and verdict.health is Health.SICK
+        evidence_at = _time(verdict.evidence_at) if verdict is not None and sick else None
+        phase, told = None, ""
+        if row.phase is QuarantinePhase.HELD:
+            # A device that nobody shows has not come back, whatever passed.
+            if row.passed_at and verdict is not None and (evidence_at is None or evidence_at < row.passed_at):
+                phase, told = QuarantinePhase.PROBATION, "a diagnostic has passed, and nothing has come since"
+        elif row.phase is QuarantinePhase.PROBATION and (evidence_at is None or evidence_at <= row.phase_at):
+            over = (_time(assessment.at) - row.phase_at).total_seconds() >= row.term_s
+            if over:
+                phase, told = QuarantinePhase.RELEASED, f"its probation of {row.term_s:.0f} s is over"
+        if phase is not None and self._quarantines.move(row, phase, told):
+            done.moved[row.target] = phase
+
+    def _show_node(self, node: str, held: Quarantine | None, unsettled: Sequence[Quarantine]) -> None:
+        if self._nodes is not None:
+            if held is None:
+                self._nodes.let_go(node, max(row.id for row in unsettled))
+            elif unsettled or not self._nodes.holds(node):
+                generation = max([held.id, *(row.id for row in unsettled)])
+                self._nodes.hold(node, generation, f"{held.target}: {held.told}", held.holder)
+            if held is not None:
+                self._clear(node, held)
+        for row in unsettled:
+            self._quarantines.settle(row)
+
+    def _clear(self, node: str, held: Quarantine) -> None:
+        policy, age_s = self._settings.pods, (datetime.now(UTC) - held.phase_at).total_seconds()
+        if self._nodes is None or policy == "leave" or (policy == "drain" and age_s < self._settings.grace_s):
+            return
+        for pod in self._nodes.clear(node, kill=policy == "kill"):
+            log.warning("node %s is in quarantine: pod %s was told to end", node, pod)
+
+
+def _sick(assessment: Assessment) -> Iterator[tuple[Target, Verdict | NodeVerdict]]:
+    """What to keep away: whole nodes that are sick, and single devices elsewhere."""
+    models = {one.device.node: one.device.model for one in assessment.devices.values()}
+    whole = {name: node for name, node in assessment.nodes.items() if node.health is Health.SICK}
+    for name, node in whole.items():
+        yield Target(name, "node", name, models.get(name, ""), node.pool, node.devices), node
+    for one in assessment.devices.values():
+        if one.health is Health.SICK and one.device.node not in whole:
+            place = assessment.nodes.get(one.device.node)
+            pool = place.pool if place is not None else ""
+            yield Target(one.device.uuid, "device", one.device.node, one.device.model, pool), one
+
+
+def _pool_others(target: Target, assessment: Assessment) -> frozenset[str] | None:
+    """The other nodes of a target's pool that can work; None where it has no pool."""
+    if not target.pool:
+        return None
+    return frozenset(
+        name
+        for name, one in assessment.nodes.items()
+        if one.pool == target.pool and name != target.node and one.healthy and not one.cordoned
+    )
+
+
+def summary(assessment: Assessment) -> dict[str, int]:
+    """How many devices stand how.
+
+    Args:
+        assessment: of a fleet.
+
+    Returns:
+        Counts by health.
+    """
+    counted = Counter(str(one.health) for one in assessment.devices.values())
+    return {str(health): counted.get(str(health), 0) for health in Health}
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,103 @@
+"""Windows and verdicts as JSON, so that a watch can go on where another has ended."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from bulkhead.health.conditions import Condition
+from bulkhead.health.fleet import Fleet
+from bulkhead.health.observation import Device, Field, Reading, XidEvent
+from bulkhead.health.policy import Policy
+from bulkhead.health.verdict import Health, Reason, Verdict
+from bulkhead.health.window import Window
+from bulkhead.health.xids import Action
+
+
+def dump(fleet: Fleet) -> dict[str, dict[str, Any]]:
+    """What is known of a fleet, as JSON by node.
+
+    Args:
+        fleet: under watch.
+    """
+    nodes: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for uuid, window in fleet.windows.items():
+        verdict = fleet.verdicts.get(uuid)
+        nodes[window.device.node][uuid] = {
+            "device": asdict(window.device),
+            "window": _window(window),
+            "verdict": _verdict(verdict) if verdict is not None else None,
+        }
+    return dict(nodes)
+
+
+def load(nodes: Mapping[str, Mapping[str, Any]], policy: Policy) -> Fleet:
+    """A fleet as it was.
+
+    Args:
+        nodes: of ``dump``.
+        policy: thresholds.
+    """
+    windows, verdicts = {}, {}
+    for devices in nodes.values():
+        for uuid, data in devices.items():
+            device = Device(**data["device"])
+            windows[uuid] = _load_window(device, data["window"])
+            if data["verdict"] is not None:
+                verdicts[uuid] = _load_verdict(device, data["verdict"])
+    return Fleet(policy, windows, verdicts)
+
+
+def _window(window: Window) -> dict[str, Any]:
+    latest = window.latest
+    reading = None
+    if latest is not None:
+        counts = {str(xid): count for xid, count in (latest.xid_counts or {}).items()}
+        reading = {"at": latest.at, "fields": dict(latest.fields), "job": latest.job, "xid_counts": counts}
+    return {
+        "latest": reading,
+        "source": window.source,
+        "since": dict(window.since),
+        "growth": {field: [list(one) for one in grown] for field, grown in window.growth.items()},
+        "xids": [asdict(one) for one in window.xids],
+        "missing": window.missing,
+        "missing_since": window.missing_since,
+    }
+
+
+def _load_window(device: Device, data: Mapping[str, Any]) -> Window:
+    latest = data["latest"]
+    if latest is not None:
+        fields = {Field(name): value for name, value in latest["fields"].items()}
+        counts = {int(xid): count for xid, count in latest["xid_counts"].items()} or None
+        latest = Reading(device, latest["at"], fields, latest["job"], None, counts)
+    return Window(
+        device=device,
+        latest=latest,
+        source=data["source"],
+        since={Condition(name): at for name, at in data["since"].items()},
+        growth={Field(name): [(at, amount) for at, amount in grown] for name, grown in data["growth"].items()},
+        xids=[XidEvent(**one) for one in data["xids"]],
+        missing=data["missing"],
+        missing_since=data["missing_since"],
+    )
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "health": verdict.health,
+        "reason": verdict.reason,
+        "text": verdict.text,
+        "action": verdict.action,
+        "confidence": verdict.confidence,
+        "since": verdict.since,
+        "evidence_at": verdict.evidence_at,
+        "job": verdict.job,
+    }
+
+
+def _load_verdict(device: Device, data: Mapping[str, Any]) -> Verdict:
+    kinds = {"health": Health(data["health"]), "reason": Reason(data["reason"]), "action": Action(data["action"])}
+    return Verdict(device=device, **{**data, **kinds})

@@ -1,0 +1,67 @@
+"""Xids of a node's kernel log, from the file that it is written to."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from bulkhead.health.kernel_log import xids
+from bulkhead.health.observation import Snapshot, place
+
+_MOST_BYTES = 16 * 1024 * 1024
+_UPTIME = Path("/proc/uptime")
+
+
+class KernelLogSource:
+    """One node's kernel log. Each line is told of once; the first look begins at the file's end.
+
+    Args:
+        path: of the file, for instance ``/var/log/kern.log``.
+        node: host name.
+        from_start: whether the first look reads what is there already.
+    """
+
+    def __init__(self, path: Path, node: str, *, from_start: bool = False) -> None:
+        self.name = f"kernel log {path}"
+        self._path, self._node = path, node
+        self._file: tuple[int, int] | None = None
+        self._offset = 0
+        self._from_start = from_start
+
+    def look(self, at: float) -> Snapshot:
+        """See ``Source.look``. A file that was replaced or cut is read from its beginning.
+
+        Args:
+            at: the time, in seconds since 1970.
+        """
+        snapshot = Snapshot(self.name, at)
+        try:
+            text = self._new()
+        except OSError as error:
+            snapshot.failed = f"{self._path} is not readable: {error}"
+            return snapshot
+        for pci, event in xids(text.splitlines(), at, _booted()):
+            snapshot.xids.setdefault(place(self._node, pci), []).append(event)
+        return snapshot
+
+    def _new(self) -> str:
+        with self._path.open("rb") as log:
+            found = self._path.stat()
+            same = (found.st_dev, found.st_ino)
+            if self._file is None and not self._from_start:
+                self._offset = found.st_size
+            elif same != self._file or found.st_size < self._offset:
+                self._offset = 0
+            self._file = same
+            log.seek(max(self._offset, found.st_size - _MOST_BYTES))
+            read = log.read(_MOST_BYTES)
+            whole = read.rfind(b"\n") + 1  # a line that is being written is read when it is whole
+            self._offset = log.tell() - len(read) + whole
+        return read[:whole].decode(errors="replace")
+
+
+def _booted() -> float | None:
+    try:
+        return time.time() - float(_UPTIME.read_text(encoding="ascii").split()[0])
+    except OSError:  # not Linux: lines that count from the boot have the time of the look
+        return None

@@ -1,0 +1,60 @@
+"""Looking at all sources at once, again and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from bulkhead.health.fleet import Fleet
+from bulkhead.health.policy import Policy
+from bulkhead.health.record import dump, load
+from bulkhead.health.sources.base import Source
+from bulkhead.health.verdict import Assessment
+from bulkhead.ledger.quarantines import Quarantines
+
+_AT_ONCE = 32
+
+
+class FleetWatch:
+    """A fleet's sources, and what is known of its devices by them.
+
+    Args:
+        sources: that are asked.
+        policy: thresholds.
+        memory: where to take up from, and to leave what is known; None for neither.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        policy: Policy,
+        memory: Quarantines | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.sources = sources
+        self._memory, self._clock = memory, clock
+        self._fleet = load(memory.remembered(), policy) if memory is not None else Fleet(policy)
+
+    def look(self) -> Assessment:
+        """Ask all sources, and judge.
+
+        Returns:
+            How the fleet stands.
+        """
+        at = self._clock()
+        if not self.sources:
+            return self._fleet.take([], at)
+        with ThreadPoolExecutor(min(_AT_ONCE, len(self.sources))) as pool:
+            snapshots = list(pool.map(lambda source: source.look(at), self.sources))
+        return self._fleet.take(snapshots, at)
+
+    def remember(self) -> None:
+        """Leave what is known for the next watch.
+
+        Raises:
+            UnavailableError: the ledger does not answer.
+        """
+        if self._memory is not None:
+            self._memory.remember(dump(self._fleet))

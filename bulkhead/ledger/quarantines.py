@@ -1,0 +1,261 @@
+"""Quarantines: leases on bad devices and nodes, within a budget, and their way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, Select, func, select, text
+from sqlalchemy.orm import Session
+
+from bulkhead.errors import ConflictError, NotFoundError
+from bulkhead.ledger.tables import Event, FleetNode, Quarantine, QuarantinePhase
+from bulkhead.ledger.transactions import Transactions
+
+RELAPSES = 3
+"""So many relapses within ``RELAPSE_DAYS`` need a person."""
+
+RELAPSE_DAYS = 30
+_LOCK = 0x62756C6B  # of all quarantines, on PostgreSQL; SQLite has one writer anyway
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be kept away from work.
+
+    Attributes:
+        name: the device's UUID, or the node's name.
+        kind: ``device`` or ``node``.
+        node: that it is, or is on.
+        model: of its devices, or empty.
+        pool: node pool, or empty.
+        size: how many devices that takes out of work.
+    """
+
+    name: str
+    kind: str
+    node: str
+    model: str = ""
+    pool: str = ""
+    size: int = 1
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much may be kept away at once.
+
+    Attributes:
+        devices: of the target's model, in all; the first target is always within it.
+        pool_others: the pool's other nodes that can work, or None where nobody knows pools: one has to be left.
+    """
+
+    devices: int
+    pool_others: Collection[str] | None = None
+
+
+class Quarantines(Transactions):
+    """The quarantines of one ledger.
+
+    Args:
+        engine: of an opened and migrated database.
+        clock: gives the time in UTC.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        super().__init__(engine)
+        self._clock = clock
+
+    def open_ones(self) -> Sequence[Quarantine]:
+        """Those that are not released, oldest first."""
+        with self._reading() as session:
+            return session.scalars(_open().order_by(Quarantine.id)).all()
+
+    def unsettled(self) -> Sequence[Quarantine]:
+        """Those of which the world shows another phase, released ones included, oldest first."""
+        other = Quarantine.shown.is_distinct_from(Quarantine.phase)
+        with self._reading() as session:
+            return session.scalars(select(Quarantine).where(other).order_by(Quarantine.id)).all()
+
+    def impose(
+        self,
+        target: Target,
+        *,
+        reason: str,
+        told: str,
+        action: str,
+        holder: str,
+        term_s: float,
+        evidence_at: datetime,
+        budget: Budget | None,
+    ) -> Quarantine:
+        """Keep something away from work; one that is on probation has relapsed.
+
+        Args:
+            target: what.
+            reason: code of what decided.
+            told: the evidence, for people.
+            action: what is to be done with it.
+            holder: who keeps it away.
+            term_s: first probation, in seconds; each relapse within ``RELAPSE_DAYS`` doubles it.
+            evidence_at: time of the evidence; what is no later than its last release or probation is answered already.
+            budget: how much may be kept away at once; None: any amount, for a person.
+
+        Returns:
+            Its latest quarantine.
+
+        Raises:
+            ConflictError: the budget is spent.
+        """
+        with self._writing() as session:
+            self._alone(session)
+            latest = select(Quarantine).where(Quarantine.target == target.name).order_by(Quarantine.id.desc()).limit(1)
+            row = session.scalar(latest)
+            if row is not None and (row.phase.holds or evidence_at <= row.phase_at):
+                return row
+            if budget is not None:
+                _within(session, target, budget)
+            now = self._clock()
+            if row is None or row.released_at is not None:
+                row = self._new(session, target, now, term_s)
+            else:
+                row.relapses, row.term_s = row.relapses + 1, row.term_s * 2
+            row.reason, row.told, row.action, row.holder, row.size = reason, told, action, holder, target.size
+            row.phase = QuarantinePhase.PERSON if row.relapses >= RELAPSES else QuarantinePhase.HELD
+            row.phase_at, row.passed_at = now, None
+            self._tell(session, row, str(row.phase), told)
+            return row
+
+    def passed(self, target: str, told: str) -> Quarantine:
+        """Record that a diagnostic of something held has passed.
+
+        Args:
+            target: its name.
+            told: what passed, for people.
+
+        Returns:
+            The quarantine.
+
+        Raises:
+            NotFoundError: it is not in quarantine.
+        """
+        with self._writing() as session:
+            row = _of(session, target)
+            row.passed_at = self._clock()
+            self._tell(session, row, "diagnosed", told)
+            return row
+
+    def move(self, row: Quarantine, phase: QuarantinePhase, told: str) -> bool:
+        """Let a quarantine go on.
+
+        Args:
+            row: as it was read.
+            phase: to go on to.
+            told: why, for people.
+
+        Returns:
+            Whether it still stood as it was read; if not, look again.
+        """
+        with self._writing() as session:
+            self._alone(session)
+            found = session.get_one(Quarantine, row.id, with_for_update=True)
+            if (found.phase, found.phase_at) != (row.phase, row.phase_at):
+                return False
+            found.phase, found.phase_at = phase, self._clock()
+            if phase is QuarantinePhase.RELEASED:
+                found.released_at = found.phase_at
+            self._tell(session, found, str(phase), told)
+            return True
+
+    def release(self, target: str, *, reason: str, holder: str) -> Quarantine:
+        """End a quarantine at once, as a person decides.
+
+        Args:
+            target: its name.
+            reason: for the record.
+            holder: who asks.
+
+        Returns:
+            The quarantine.
+
+        Raises:
+            NotFoundError: it is not in quarantine.
+        """
+        with self._writing() as session:
+            row = _of(session, target)
+            row.phase, row.released_at = QuarantinePhase.RELEASED, self._clock()
+            row.phase_at = row.released_at
+            self._tell(session, row, "released", f"{reason} ({holder})")
+            return row
+
+    def settle(self, row: Quarantine) -> None:
+        """Write that the world shows a phase.
+
+        Args:
+            row: as it was read; one that has moved on since is looked at again.
+        """
+        with self._writing() as session:
+            session.get_one(Quarantine, row.id, with_for_update=True).shown = row.phase
+
+    def remember(self, nodes: Mapping[str, dict[str, Any]]) -> None:
+        """Keep what a watch knows of a fleet, for the next one.
+
+        Args:
+            nodes: what is known of each node's devices, as JSON.
+        """
+        now = self._clock()
+        with self._writing() as session:
+            for name, data in nodes.items():
+                session.merge(FleetNode(name=name, at=now, data=data))
+
+    def remembered(self) -> dict[str, dict[str, Any]]:
+        """What ``remember`` kept, by node."""
+        with self._reading() as session:
+            return {row.name: row.data for row in session.scalars(select(FleetNode))}
+
+    def _new(self, session: Session, target: Target, now: datetime, term_s: float) -> Quarantine:
+        since = now - timedelta(days=RELAPSE_DAYS)
+        earlier = select(func.count()).where(Quarantine.target == target.name, Quarantine.opened_at >= since)
+        within = session.scalar(
+            select(func.sum(Quarantine.relapses)).where(Quarantine.target == target.name, Quarantine.opened_at >= since)
+        )
+        relapses = (session.scalar(earlier) or 0) + (within or 0)
+        row = Quarantine(target=target.name, kind=target.kind, node=target.node, model=target.model, pool=target.pool)
+        row.opened_at, row.relapses, row.term_s, row.shown = now, relapses, term_s * 2**relapses, None
+        session.add(row)
+        return row
+
+    def _alone(self, session: Session) -> None:
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+
+    def _tell(self, session: Session, row: Quarantine, kind: str, told: str) -> None:
+        data = {"target": row.target, "node": row.node, "reason": row.reason, "text": told, "relapses": row.relapses}
+        session.add(Event(at=self._clock(), kind=f"quarantine-{kind}", data=data))
+
+
+def _open() -> Select[Quarantine]:
+    return select(Quarantine).where(Quarantine.released_at.is_(None))
+
+
+def _of(session: Session, target: str) -> Quarantine:
+    row = session.scalar(_open().where(Quarantine.target == target).with_for_update())
+    if row is None:
+        raise NotFoundError(f"{target!r} is not in quarantine; see 'bulkhead fleet'")
+    return row
+
+
+def _within(session: Session, target: Target, budget: Budget) -> None:
+    held = [row for row in session.scalars(_open()).all() if row.phase.holds]
+    taken = sum(row.size for row in held if row.model == target.model)
+    if taken and taken + target.size > budget.devices:
+        raise ConflictError(
+            f"{target.name}: {taken} devices of {target.model or 'its model'} are in quarantine and the budget is "
+            f"{budget.devices}: something else may be wrong; look, then release some, or 'bulkhead quarantine impose'"
+        )
+    nodes = {row.node for row in held}
+    if budget.pool_others is not None and target.node not in nodes and not set(budget.pool_others) - nodes:
+        raise ConflictError(
+            f"{target.name}: node {target.node} is the last of pool {target.pool or '(none)'} that can work: not taken"
+        )
