@@ -29,9 +29,7 @@ def fleet(
     source: Annotated[list[str] | None, typer.Option(help="dcgm-exporter's URL, instead of the configuration")] = None,
     everything: Annotated[bool, typer.Option("--all", help="healthy devices as well")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
-    watch: Annotated[
-        bool, typer.Option(help="look until SIGTERM, and quarantine what is sick")
-    ] = False,
+    watch: Annotated[bool, typer.Option(help="look until SIGTERM, and quarantine what is sick")] = False,
 ) -> None:
     """Show how nodes and devices stand.
 

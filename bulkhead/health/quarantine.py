@@ -167,14 +167,17 @@ def _sick(assessment: Assessment) -> Iterator[tuple[Target, Verdict | NodeVerdic
             yield Target(one.device.uuid, "device", one.device.node, one.device.model, pool), one
 
 
-def _pool_others(target: Target, assessment: Assessment) -> frozenset[str] | None:
-    """The other nodes of a target's pool that can work; None where it has no pool."""
-    if not target.pool:
-        return None
+def _pool_others(target: Target, assessment: Assessment) -> frozenset[str]:
+    """The other nodes of a target's pool that can work. Where nobody names pools, the nodes of a model are one."""
+    of_model = {one.device.node for one in assessment.devices.values() if one.device.model == target.model}
     return frozenset(
         name
         for name, one in assessment.nodes.items()
-        if one.pool == target.pool and name != target.node and one.healthy and not one.cordoned
+        if one.pool == target.pool
+        and (target.pool or name in of_model)
+        and name != target.node
+        and one.healthy
+        and not one.cordoned
     )
 
 

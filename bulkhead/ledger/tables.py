@@ -10,6 +10,7 @@ from sqlalchemy import (
     JSON,
     DateTime,
     Enum,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -286,7 +287,7 @@ class Quarantine(Base):
     holder: Mapped[str] = mapped_column(String(512))
     phase: Mapped[QuarantinePhase] = mapped_column(_named(QuarantinePhase))
     shown: Mapped[QuarantinePhase | None] = mapped_column(_named(QuarantinePhase))
-    term_s: Mapped[float]
+    term_s: Mapped[float] = mapped_column(Float)
     relapses: Mapped[int]
     opened_at: Mapped[datetime]
     phase_at: Mapped[datetime]

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bulkhead.errors import UnavailableError
+from bulkhead.health.observation import Device
+from bulkhead.health.quarantine import QuarantineController, Step
+from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Reason, Verdict
+from bulkhead.health.xids import Action
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.quarantines import Quarantines
+from bulkhead.ledger.tables import QuarantinePhase
+from bulkhead.settings import FleetSettings
+
+
+class Nodes:
+    """Nodes in memory, by what was last asked of each."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, str] = {}
+        self.cleared: list[tuple[str, bool]] = []
+        self.away = False
+
+    def hold(self, node: str, generation: int, reason: str, holder: str) -> bool:
+        if self.away:
+            raise UnavailableError("the cluster does not answer")
+        self.held[node] = reason
+        return True
+
+    def let_go(self, node: str, generation: int) -> None:
+        self.held.pop(node, None)
+
+    def holds(self, node: str) -> bool:
+        return node in self.held
+
+    def clear(self, node: str, *, kill: bool) -> list[str]:
+        self.cleared.append((node, kill))
+        return []
+
+
+class World:
+    def __init__(self, folder: Path, **more: object) -> None:
+        self.now = 1_000_000.0
+        self.nodes = Nodes()
+        ledger = Ledger(f"sqlite:///{folder}/ledger.db")
+        self.quarantines = Quarantines(ledger.engine, lambda: datetime.fromtimestamp(self.now, UTC))
+        settings = FleetSettings(budget_share=0.5, term_s=100, **more)
+        self.controller = QuarantineController(self.quarantines, settings, self.nodes, "a test")  # type: ignore[arg-type]
+        self.devices = {name: self.verdict(name, Health.HEALTHY) for name in ("a0", "a1", "b0", "b1", "c0", "c1")}
+
+    def verdict(self, name: str, health: Health, action: Action = Action.RESET) -> Verdict:
+        device = Device(name, name[0], "H100")
+        return Verdict(device, health, Reason.XID, "Xid 95", action, 1.0, self.now, self.now)
+
+    def stand(self, name: str, health: Health) -> None:
+        self.devices[name] = self.verdict(name, health)
+
+    def step(self, *whole: str) -> Step:
+        self.now += 10
+        nodes = {
+            name: NodeVerdict(name, Health.HEALTHY, Reason.NOTHING, "", Action.NONE, 2, 2, "pool") for name in "abc"
+        }
+        for name in whole:
+            text = "2 of 2 devices sick"
+            nodes[name] = replace(nodes[name], health=Health.SICK, text=text, healthy=0, evidence_at=self.now)
+        return self.controller.step(Assessment(self.now, dict(self.devices), nodes))
+
+    @property
+    def phases(self) -> dict[str, QuarantinePhase]:
+        return {one.target: one.phase for one in self.quarantines.open_ones()}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_sick_device_takes_its_node_from_work_and_says_why(world: World) -> None:
+    world.stand("a0", Health.SICK)
+    assert [one.target for one in world.step().imposed] == ["a0"]
+    assert world.nodes.held == {"a": "a0: Xid 95"}
+    assert world.quarantines.unsettled() == []
+
+
+@pytest.mark.parametrize("health", [Health.SUSPECT, Health.UNKNOWN])
+def test_what_is_not_sick_is_left_at_work(world: World, health: Health) -> None:
+    world.stand("a0", health)
+    world.step()
+    assert (world.phases, world.nodes.held) == ({}, {})
+
+
+def test_a_sick_node_is_one_quarantine(world: World) -> None:
+    world.stand("a0", Health.SICK)
+    world.stand("a1", Health.SICK)
+    world.step("a")
+    assert world.phases == {"a": QuarantinePhase.HELD}
+
+
+def test_the_budget_is_kept_and_a_person_called(world: World) -> None:
+    for name in ("a0", "b0", "c0"):
+        world.stand(name, Health.SICK)
+    done = world.step()
+    assert len(done.imposed) == 2  # a node of the pool is left
+    assert list(done.refused) == ["c0"]
+    assert "the last of pool" in done.refused["c0"]
+
+
+def test_a_diagnostic_begins_probation_and_its_end_the_release(world: World) -> None:
+    world.stand("a0", Health.SICK)
+    world.step()
+    world.now += 10
+    world.quarantines.passed("a0", "quick")
+    assert world.step().moved == {"a0": QuarantinePhase.PROBATION}  # the verdict is of before
+    assert world.nodes.held == {}
+    world.stand("a0", Health.HEALTHY)
+    world.now += 100
+    assert world.step().moved == {"a0": QuarantinePhase.RELEASED}
+    assert world.phases == {}
+
+
+def test_what_still_shows_its_fault_stays_whatever_passed(world: World) -> None:
+    world.stand("a0", Health.SICK)
+    world.step()
+    world.quarantines.passed("a0", "quick")
+    world.now += 10
+    world.stand("a0", Health.SICK)
+    assert world.step().moved == {}
+    del world.devices["a0"]
+    assert world.step().moved == {}
+
+
+def test_a_relapse_in_probation_is_held_for_longer(world: World) -> None:
+    world.stand("a0", Health.SICK)
+    world.step()
+    world.now += 1
+    world.quarantines.passed("a0", "quick")
+    world.step()
+    world.stand("a0", Health.SICK)
+    world.now += 1
+    world.stand("a0", Health.SICK)
+    world.step()
+    (row,) = world.quarantines.open_ones()
+    assert (row.phase, row.term_s, row.relapses) == (QuarantinePhase.HELD, 200, 1)
+    assert world.nodes.held.keys() == {"a"}
+
+
+def test_a_node_stays_away_as_long_as_one_of_its_devices_does(world: World) -> None:
+    for name in ("a0", "a1"):
+        world.stand(name, Health.SICK)
+    world.step()
+    for name in ("a0", "a1"):
+        world.stand(name, Health.HEALTHY)
+    world.quarantines.release("a0", reason="", holder="")
+    world.step()
+    assert world.nodes.held.keys() == {"a"}
+    world.quarantines.release("a1", reason="", holder="")
+    world.step()
+    assert world.nodes.held == {}
+
+
+def test_what_somebody_else_took_away_is_put_back(world: World) -> None:
+    world.stand("a0", Health.SICK)
+    world.step()
+    world.nodes.held.clear()
+    world.step()
+    assert world.nodes.held.keys() == {"a"}
+
+
+def test_a_cluster_that_is_away_is_asked_again(world: World) -> None:
+    world.nodes.away = True
+    world.stand("a0", Health.SICK)
+    assert world.step().failed == {"a": "the cluster does not answer"}
+    world.nodes.away = False
+    assert world.step().failed == {}
+    assert world.nodes.held.keys() == {"a"}
+
+
+def test_telling_alone_quarantines_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, quarantine=False)
+    world.stand("a0", Health.SICK)
+    world.step()
+    assert world.phases == {}
+
+
+@pytest.mark.parametrize(("pods", "cleared"), [("leave", []), ("drain", [("a", False)]), ("kill", [("a", True)])])
+def test_pods_are_left_drained_or_killed(tmp_path: Path, pods: str, cleared: list[tuple[str, bool]]) -> None:
+    world = World(tmp_path, pods=pods, grace_s=0)
+    world.stand("a0", Health.SICK)
+    world.step()
+    assert world.nodes.cleared == cleared

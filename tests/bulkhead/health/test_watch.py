@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from bulkhead.health.observation import Device, Field, Reading, Snapshot
+from bulkhead.health.policy import Policy
+from bulkhead.health.verdict import Health
+from bulkhead.health.watch import FleetWatch
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.quarantines import Quarantines
+
+
+class Played:
+    """A source that shows one GPU with the ECC errors that a test sets."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.errors = name, 0.0
+
+    def look(self, at: float) -> Snapshot:
+        device = Device(f"GPU-{self.name}", "n1", "H100")
+        fields = {Field.TEMPERATURE: 50.0, Field.ECC_UNCORRECTED: self.errors}
+        return Snapshot(self.name, at, {device.uuid: Reading(device, at, fields)}, covers=frozenset({"n1"}))
+
+
+def test_asks_every_source() -> None:
+    watch = FleetWatch([Played(str(number)) for number in range(50)], Policy())
+    assert len(watch.look().devices) == 50
+
+
+def test_the_next_watch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    memory = Quarantines(Ledger(f"sqlite:///{tmp_path}/ledger.db").engine)
+    source = Played("1")
+    first = FleetWatch([source], Policy(), memory, lambda: 1000.0)
+    assert first.look().devices["GPU-1"].health is Health.HEALTHY
+    first.remember()
+    source.errors = 1.0
+    second = FleetWatch([source], Policy(), memory, lambda: 1015.0)
+    assert second.look().devices["GPU-1"].health is Health.SICK

@@ -1,0 +1,129 @@
+"""Keeping work away from nodes, and what nodes say, on the cluster that KUBECONFIG names."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from kubernetes import client as k8s
+
+from bulkhead.errors import FencedError
+from bulkhead.health.observation import place
+from bulkhead.health.sources.nodes import NodeSource
+from bulkhead.runtimes.kubernetes.nodes import HOLDER, REASON, TAINT, NodeKeeper
+
+
+@pytest.fixture
+def paper(core: k8s.CoreV1Api) -> Iterator[str]:
+    """A node on paper, which runs nothing, with a taint of somebody else's."""
+    name = f"paper-{uuid.uuid4().hex[:8]}"
+    core.create_node(k8s.V1Node(metadata=k8s.V1ObjectMeta(name=name, labels={"bulkhead.dev/pool": "a3"})))
+    taint = {"key": "dedicated", "value": "ml", "effect": "NoSchedule"}
+    core.patch_node(name, {"spec": {"taints": [taint]}})
+    yield name
+    core.delete_node(name)
+
+
+@pytest.fixture
+def keeper(api: k8s.ApiClient) -> NodeKeeper:
+    return NodeKeeper(api)
+
+
+def keys(core: k8s.CoreV1Api, name: str) -> set[str]:
+    """Keys of a node's taints, but for those that the cluster itself sets."""
+    return {one.key for one in core.read_node(name).spec.taints or [] if not one.key.startswith("node.kubernetes.io/")}
+
+
+def test_a_node_is_held_and_let_go_and_others_taints_stay(core: k8s.CoreV1Api, keeper: NodeKeeper, paper: str) -> None:
+    assert not keeper.holds(paper)
+    assert keeper.hold(paper, 1, "GPU-1: Xid 79", "a test")
+    found = core.read_node(paper)
+    assert found.spec.unschedulable
+    assert keys(core, paper) == {"dedicated", TAINT}
+    assert found.metadata.annotations[REASON] == "GPU-1: Xid 79"
+    assert keeper.holds(paper)
+    keeper.let_go(paper, 1)
+    found = core.read_node(paper)
+    assert not found.spec.unschedulable
+    assert keys(core, paper) == {"dedicated"}
+    assert not {REASON, HOLDER} & set(found.metadata.annotations or {})
+
+
+def test_a_node_that_a_person_has_cordoned_stays_so(core: k8s.CoreV1Api, keeper: NodeKeeper, paper: str) -> None:
+    core.patch_node(paper, {"spec": {"unschedulable": True}}, field_manager="kubectl-cordon")
+    keeper.hold(paper, 1, "GPU-1: Xid 79", "a test")
+    keeper.let_go(paper, 1)
+    assert core.read_node(paper).spec.unschedulable
+    assert keys(core, paper) == {"dedicated"}
+
+
+def test_holding_twice_is_holding_once_and_an_older_write_is_refused(keeper: NodeKeeper, paper: str) -> None:
+    keeper.hold(paper, 7, "one", "a test")
+    keeper.hold(paper, 7, "two", "a test")
+    with pytest.raises(FencedError, match="generation 7"):
+        keeper.let_go(paper, 6)
+    assert keeper.holds(paper)
+
+
+def test_a_node_that_is_gone_needs_nothing_and_is_not_made(core: k8s.CoreV1Api, keeper: NodeKeeper) -> None:
+    assert not keeper.hold("paper-gone", 1, "x", "a test")
+    keeper.let_go("paper-gone", 1)
+    assert "paper-gone" not in {one.metadata.name for one in core.list_node().items}
+
+
+def pod(namespace: str, node: str, name: str, gpus: int, owner: str | None = None) -> k8s.V1Pod:
+    resources = k8s.V1ResourceRequirements(limits={"nvidia.com/gpu": str(gpus)}) if gpus else None
+    security = k8s.V1SecurityContext(
+        allow_privilege_escalation=False,
+        run_as_non_root=True,
+        capabilities=k8s.V1Capabilities(drop=["ALL"]),
+        seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
+    )
+    container = k8s.V1Container(name="base", image="busybox", resources=resources, security_context=security)
+    owners = (
+        [k8s.V1OwnerReference(api_version="apps/v1", kind=owner, name="x", uid=str(uuid.uuid4()))] if owner else None
+    )
+    return k8s.V1Pod(
+        metadata=k8s.V1ObjectMeta(name=name, namespace=namespace, owner_references=owners),
+        spec=k8s.V1PodSpec(node_name=node, containers=[container], service_account_name="default"),
+    )
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_gpu_pods_end_and_others_stay(
+    core: k8s.CoreV1Api, keeper: NodeKeeper, paper: str, namespace: str, kill: bool
+) -> None:
+    core.create_namespaced_service_account(namespace, k8s.V1ServiceAccount(metadata=k8s.V1ObjectMeta(name="runner")))
+    for name, gpus, owner in (("gpu", 1, None), ("cpu", 0, None), ("daemon", 1, "DaemonSet")):
+        made = pod(namespace, paper, name, gpus, owner)
+        made.spec.service_account_name = "runner"
+        core.create_namespaced_pod(namespace, made)
+    assert keeper.clear(paper, kill=kill) == [f"{namespace}/gpu"]
+    left = {one.metadata.name: one.metadata.deletion_timestamp for one in core.list_namespaced_pod(namespace).items}
+    assert left["cpu"] is left["daemon"] is None
+    assert left.get("gpu", "gone") is not None
+
+
+def test_nodes_are_read_with_their_pool_and_xids_in_events(
+    core: k8s.CoreV1Api, api: k8s.ApiClient, keeper: NodeKeeper, paper: str
+) -> None:
+    condition = {"type": "GpuXidError", "status": "True", "reason": "Xid", "message": "79 seen"}
+    core.patch_node_status(paper, {"status": {"conditions": [condition]}})
+    keeper.hold(paper, 1, "x", "a test")
+    event = k8s.CoreV1Event(
+        metadata=k8s.V1ObjectMeta(name=f"{paper}.1", namespace="default"),
+        involved_object=k8s.V1ObjectReference(kind="Node", name=paper),
+        type="Warning",
+        reason="XidError",
+        message="NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.",
+        last_timestamp=datetime.now(UTC),
+    )
+    core.create_namespaced_event("default", event)
+    snapshot = NodeSource(api).look(time.time())
+    found = snapshot.nodes[paper]
+    assert (found.pool, found.cordoned, found.faults) == ("a3", True, ("GpuXidError: 79 seen",))
+    assert [one.xid for one in snapshot.xids[place(paper, "0000:3b:00")]] == [79]
+    core.delete_namespaced_event(f"{paper}.1", "default")
