@@ -32,6 +32,7 @@ from bulkhead.runtimes.kubernetes import pods
 from bulkhead.runtimes.kubernetes.access import patient
 from bulkhead.runtimes.kubernetes.logs import Position, read_rest
 from operators.clusters import access_of
+from operators.healthy import HealthyFirst
 from operators.hooks import BulkheadHook
 from operators.identity import identity
 from operators.launches import end, record, settle
@@ -60,7 +61,7 @@ _KEEP = {
 _NOT_SERVED = ("callbacks", "progress_callback", "logging_interval", "trigger_kwargs")
 
 
-class GpuPodOperator(KubernetesPodOperator):
+class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
     """KubernetesPodOperator for GPU pods: always deferring, hardened, with an outcome in place of an XCom sidecar.
 
     Its parameters, templating and connection are those of KubernetesPodOperator. What differs, and why, is in
@@ -81,7 +82,7 @@ class GpuPodOperator(KubernetesPodOperator):
         stream_logs: whether the logs of all containers go to the task's log while they run; without it, or beyond
             256 pods at once, they are read at the end. ``get_logs=False`` turns off both.
         bulkhead_conn_id: connection of type ``bulkhead``: the ledger, which knows every pod.
-        kwargs: of KubernetesPodOperator.
+        kwargs: of KubernetesPodOperator, and of ``HealthyFirst``.
 
     Raises:
         InvalidInputError: an argument is out of range.
@@ -118,7 +119,8 @@ class GpuPodOperator(KubernetesPodOperator):
         push = bool(kwargs.pop("do_xcom_push"))
         fill_in(kwargs, "startup_timeout_seconds", 600)
         fill_in(kwargs, "termination_message_policy", "FallbackToLogsOnError")
-        super().__init__(**{**kwargs, "deferrable": True, "random_name_suffix": False, "do_xcom_push": False})
+        fixed = {"deferrable": True, "random_name_suffix": False, "do_xcom_push": False}
+        super().__init__(**{**kwargs, **fixed, "bulkhead_conn_id": bulkhead_conn_id})
         self.do_xcom_push = push
         extend_retries(self)
         self.gpu_request = GpuRequest(
@@ -132,7 +134,7 @@ class GpuPodOperator(KubernetesPodOperator):
             device_selectors=tuple(device_selectors),
         )
         self.kueue_queue, self.require_digest, self.relax = kueue_queue, require_digest, relax or Relaxations()
-        self.stream_logs, self.bulkhead_conn_id = stream_logs and self.get_logs, bulkhead_conn_id
+        self.stream_logs = stream_logs and self.get_logs
 
     @cached_property
     def client(self) -> k8s.CoreV1Api:
@@ -188,11 +190,12 @@ class GpuPodOperator(KubernetesPodOperator):
         finally:
             self.do_xcom_push = push
 
-    def execute(self, context: Context) -> Any:
+    def launch(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Launch the pod, or find it, and defer.
 
         Args:
             context: of the task.
+            event: healthy devices that were waited for, or None.
 
         Returns:
             The outcome's result, where the pod had succeeded already.

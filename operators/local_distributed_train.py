@@ -55,11 +55,12 @@ class LocalDistributedTrainOperator(PodOperator):
         super().__init__(command=[*(TORCHRUN if torchrun else ()), *command], **kwargs)
         self.nodes, self.gang = nodes, Gang(nodes, processes_per_node or max(1, self.gpus))
 
-    def execute(self, context: Context) -> Any:
+    def launch(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Launch all nodes, or find them, and defer.
 
         Args:
             context: of the task.
+            event: healthy devices that were waited for, or None.
 
         Returns:
             The result of node rank 0, where the job had succeeded already.
@@ -70,9 +71,8 @@ class LocalDistributedTrainOperator(PodOperator):
             name = identity(context).pod_name(context["ti"].try_number)
             self._launch(runtime, name, context)
         self._launched = (runtime, name)
-        event = {"name": name, "namespace": "default"}
         if self._standing(runtime, name) in (Standing.SUCCEEDED, Standing.FAILED):
-            return self.resume(context, event)
+            return self.resume(context, {"name": name, "namespace": "default"})
         trigger = LocalGangTrigger(str(runtime.layout.root), name, self.nodes)
         self.defer(trigger=trigger, method_name="resume", timeout=self.deadline + timedelta(minutes=5))
         return None

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from bulkhead.collector import LOCAL_ROOT
@@ -16,6 +15,7 @@ from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, scale
 from bulkhead.pods.status import Phase
 from bulkhead.runtimes.local.runtime import LocalRuntime
+from operators.healthy import HealthyFirst
 from operators.hooks import BulkheadHook, LocalRuntimeHook
 from operators.identity import identity
 from operators.launches import end, record, settle
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _UNNAMED = Failure(failure_class=FailureClass.APPLICATION, kind="unknown", message="it failed and left no reason")
 
 
-class PodOperator(BaseOperator):
+class PodOperator(HealthyFirst):
     """Runs one pod on the local runtime, defers until it ends, returns the result of its outcome.
 
     A retry finds the pod of an earlier try: one that still runs is waited for, one that succeeded while
@@ -49,6 +49,7 @@ class PodOperator(BaseOperator):
         local_conn_id: connection of type ``bulkhead_local``.
         bulkhead_conn_id: connection of type ``bulkhead``: gives the pod MLflow's address and, by reference,
             its credentials.
+        kwargs: of ``HealthyFirst`` and ``BaseOperator``.
     """
 
     template_fields: Sequence[str] = ("command", "env")
@@ -68,19 +69,20 @@ class PodOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         default_policy(kwargs)
-        super().__init__(**kwargs)
+        super().__init__(bulkhead_conn_id=bulkhead_conn_id, **kwargs)
         extend_retries(self)
         self.command, self.image, self.gpus, self.cpu, self.memory = command, image, gpus, cpu, memory
         self.env = dict(env or {})
         self.deadline = deadline
-        self.local_conn_id, self.bulkhead_conn_id = local_conn_id, bulkhead_conn_id
+        self.local_conn_id = local_conn_id
         self._launched: tuple[LocalRuntime, str] | None = None
 
-    def execute(self, context: Context) -> Any:
+    def launch(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Launch the pod, or find it, and defer.
 
         Args:
             context: of the task.
+            event: healthy devices that were waited for, or None.
 
         Returns:
             The outcome's result, where the pod had succeeded already.

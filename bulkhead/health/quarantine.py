@@ -34,6 +34,16 @@ class Step:
     refused: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
+    def add(self, other: Step) -> None:
+        """Add what a later step did.
+
+        Args:
+            other: that step.
+        """
+        self.imposed += other.imposed
+        self.moved.update(other.moved)
+        self.refused, self.failed = other.refused, other.failed
+
 
 class QuarantineController:
     """Makes the ledger follow the verdicts, and the cluster the ledger. Any number may run.

@@ -18,18 +18,21 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-async def looks(bulkhead_conn_id: str, read: Callable[[Control], T], period_s: float) -> AsyncIterator[T]:
+async def looks(
+    bulkhead_conn_id: str, read: Callable[[Control], T], period_s: float | Callable[[Control], float]
+) -> AsyncIterator[T]:
     """Read something of the control plane again and again; where it does not answer, the next look may find it.
 
     Args:
         bulkhead_conn_id: where the control plane is.
         read: blocks; runs in a thread.
-        period_s: seconds between two looks.
+        period_s: seconds between two looks, or who knows them.
 
     Yields:
         What was read.
     """
     control = await BulkheadHook(bulkhead_conn_id).acontrol()
+    seconds = period_s(control) if callable(period_s) else period_s
     while True:
         try:
             found = await asyncio.to_thread(read, control)
@@ -37,7 +40,7 @@ async def looks(bulkhead_conn_id: str, read: Callable[[Control], T], period_s: f
             await log.awarning("no answer, looking again", error=str(error))
         else:
             yield found
-        await asyncio.sleep(period_s)  # the period of the one shared look
+        await asyncio.sleep(seconds)  # the period of the one shared look
 
 
 class LookingTrigger(BaseEventTrigger):

@@ -1,0 +1,79 @@
+"""The fleet watch as a task."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, BaseOperator
+
+from bulkhead import fleets
+from bulkhead.errors import InvalidInputError
+from bulkhead.health.quarantine import Step, summary
+from operators.hooks import BulkheadHook
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+FLEET = "bulkhead-fleet"
+"""Name of the asset that is updated by each look; its events carry what has changed."""
+
+
+class FleetHealthOperator(BaseOperator):
+    """Looks at the fleet a few times, opens and closes quarantines, and tells of it in an asset event.
+
+    What it knows of each device is kept in the ledger between its runs.
+
+    Args:
+        looks: how many, ``fleet.poll_s`` apart: some faults show only by what changes.
+        bulkhead_conn_id: connection of type ``bulkhead``, whose configuration names the fleet.
+        kwargs: of ``BaseOperator``.
+
+    Raises:
+        InvalidInputError: an argument is out of range.
+    """
+
+    def __init__(
+        self, *, looks: int = 4, bulkhead_conn_id: str = BulkheadHook.default_conn_name, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if looks < 1:
+            raise InvalidInputError("looks", looks, "give at least 1")
+        self.looks, self.bulkhead_conn_id = looks, bulkhead_conn_id
+        self._stop = threading.Event()
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Look.
+
+        Args:
+            context: of the task.
+
+        Returns:
+            ``devices`` (counts by health), ``quarantined``, ``moved``, ``refused`` and ``failed``.
+        """
+        control = BulkheadHook(self.bulkhead_conn_id).control()
+        watch = fleets.watch(control.settings, control.quarantines)
+        controller = fleets.controller(control.settings, control.quarantines)
+        done, assessment = Step(), watch.look()
+        for number in range(self.looks):
+            if number:
+                self._stop.wait(control.settings.fleet.poll_s)
+                assessment = watch.look()
+            done.add(controller.step(assessment))
+        watch.remember()
+        told = {
+            "devices": summary(assessment),
+            "quarantined": sorted({one.target for one in done.imposed}),
+            "moved": {target: str(phase) for target, phase in done.moved.items()},
+            "refused": done.refused,
+            "failed": {**assessment.failed, **done.failed},
+        }
+        for target, why in done.refused.items():
+            self.log.error("a person is needed: %s is sick and stays at work: %s", target, why)
+        if self.outlets:
+            context["outlet_events"][Asset(FLEET)].extra = told
+        return told
+
+    def on_kill(self) -> None:
+        """The task process was told to end."""
+        self._stop.set()

@@ -1,0 +1,69 @@
+"""Healthy devices first: what a launch may wait for before its pod is created."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from bulkhead.errors import InvalidInputError
+from bulkhead.health.requirement import DeviceRequirement
+from operators.triggers.fleet import DeviceHealthTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class HealthyFirst(BaseOperator):
+    """Base of operators that launch: it comes before the launch, and holds no worker meanwhile.
+
+    Args:
+        healthy: devices that have to be there first; None: the pod is created at once, wherever it may land.
+        healthy_timeout: longest wait for them.
+        bulkhead_conn_id: whose configuration names the fleet.
+        kwargs: of the operator.
+
+    Raises:
+        InvalidInputError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        healthy: DeviceRequirement | None = None,
+        healthy_timeout: timedelta = timedelta(hours=1),
+        bulkhead_conn_id: str,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if healthy_timeout <= timedelta(0):
+            raise InvalidInputError("healthy_timeout", healthy_timeout, "give a time above 0")
+        self.healthy, self.healthy_timeout, self.bulkhead_conn_id = healthy, healthy_timeout, bulkhead_conn_id
+
+    def execute(self, context: Context) -> Any:
+        """Launch, when the devices are there.
+
+        Args:
+            context: of the task.
+
+        Returns:
+            As ``launch``.
+        """
+        if self.healthy is None:
+            return self.launch(context)
+        self.log.info("waiting for %s", self.healthy)
+        trigger = DeviceHealthTrigger(asdict(self.healthy), self.bulkhead_conn_id)
+        self.defer(trigger=trigger, method_name="launch", timeout=self.healthy_timeout)
+        return None
+
+    def launch(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
+        """Launch.
+
+        Args:
+            context: of the task.
+            event: what was found, where devices were waited for.
+        """
+        raise NotImplementedError

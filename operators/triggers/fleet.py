@@ -1,0 +1,165 @@
+"""Watching a fleet's devices: one look serves every sensor of a triggerer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Hashable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import structlog
+from airflow.triggers.base import TriggerEvent
+
+from bulkhead import fleets
+from bulkhead.control import Control
+from bulkhead.health.requirement import DeviceRequirement, find
+from bulkhead.health.verdict import Assessment, Health, Verdict
+from bulkhead.health.watch import FleetWatch
+from operators.triggers.looks import LookingTrigger, looks
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class FleetView:
+    """A fleet at one moment.
+
+    Attributes:
+        assessment: how it stands.
+        kept: devices and nodes that are in quarantine.
+    """
+
+    assessment: Assessment
+    kept: frozenset[str]
+
+
+class _Look:
+    """Looks at the fleet of a control plane, with what it knows from the looks before."""
+
+    def __init__(self) -> None:
+        self._watch: FleetWatch | None = None
+
+    def __call__(self, control: Control) -> FleetView:
+        if self._watch is None:
+            self._watch = fleets.watch(control.settings, control.quarantines)
+        assessment = self._watch.look()
+        held = [row for row in control.quarantines.open_ones() if row.phase.holds]
+        return FleetView(assessment, frozenset({*(row.target for row in held), *(row.node for row in held)}))
+
+
+class FleetTrigger(LookingTrigger):
+    """Base of triggers that share looks at one fleet.
+
+    Args:
+        bulkhead_conn_id: whose configuration names the fleet.
+    """
+
+    def __init__(self, bulkhead_conn_id: str) -> None:
+        super().__init__()
+        self.bulkhead_conn_id = bulkhead_conn_id
+
+    def shared_stream_key(self) -> Hashable:
+        """One look a connection."""
+        return ("bulkhead-fleet", self.bulkhead_conn_id)
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[FleetView]:
+        """Look at the fleet again and again.
+
+        Args:
+            kwargs: of any trigger of the group; they share ``bulkhead_conn_id``.
+
+        Yields:
+            How it stands.
+        """
+        async for view in looks(kwargs["bulkhead_conn_id"], _Look(), lambda control: control.settings.fleet.poll_s):
+            yield view
+
+
+class DeviceHealthTrigger(FleetTrigger):
+    """Fires when enough healthy devices are there.
+
+    The event is ``{"devices": {node: [uuid]}, "text": …}``.
+
+    Args:
+        requirement: ``DeviceRequirement`` in JSON form.
+        bulkhead_conn_id: whose configuration names the fleet.
+    """
+
+    def __init__(self, requirement: dict[str, Any], bulkhead_conn_id: str) -> None:
+        super().__init__(bulkhead_conn_id)
+        self.requirement = requirement
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        arguments = {"requirement": self.requirement, "bulkhead_conn_id": self.bulkhead_conn_id}
+        return (f"{type(self).__module__}.{type(self).__qualname__}", arguments)
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[FleetView]) -> AsyncIterator[TriggerEvent]:
+        """Judge every look, and fire once.
+
+        Args:
+            shared_stream: of looks.
+        """
+        requirement, told = DeviceRequirement(**self.requirement), ""
+        async for view in shared_stream:
+            found = find(requirement, view.assessment, view.kept)
+            if found.text != told:
+                told = found.text
+                await log.ainfo("devices", found=told)
+            if found.met:
+                devices = {node: list(uuids) for node, uuids in found.devices.items()}
+                yield TriggerEvent({"devices": devices, "text": found.text})
+                return
+
+
+class DeviceFaultTrigger(FleetTrigger):
+    """Fires each time that a device turns sick: an event for a sensor, or for the AssetWatcher of a DAG.
+
+    The event is ``{"device", "node", "model", "reason", "text", "action", "job"}``. Devices that are sick at the first
+    look are told of as well, unless ``only_new``.
+
+    Args:
+        model: pattern of the product's name, as in a shell.
+        only_new: whether those that are sick already are left out.
+        bulkhead_conn_id: whose configuration names the fleet.
+    """
+
+    def __init__(self, model: str = "*", only_new: bool = False, bulkhead_conn_id: str = "bulkhead_default") -> None:
+        super().__init__(bulkhead_conn_id)
+        self.model, self.only_new = model, only_new
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments."""
+        names = ("model", "only_new", "bulkhead_conn_id")
+        return (f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names})
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[FleetView]) -> AsyncIterator[TriggerEvent]:
+        """Tell of each device once for as long as it is sick.
+
+        Args:
+            shared_stream: of looks.
+        """
+        known: set[str] | None = set() if not self.only_new else None
+        async for view in shared_stream:
+            sick = {
+                uuid: one
+                for uuid, one in view.assessment.devices.items()
+                if one.health is Health.SICK and fnmatchcase(one.device.model, self.model)
+            }
+            for uuid, one in sick.items():
+                if known is not None and uuid not in known:
+                    yield TriggerEvent(_told(one))
+            known = set(sick)
+
+
+def _told(one: Verdict) -> dict[str, Any]:
+    return {
+        "device": one.device.uuid,
+        "node": one.device.node,
+        "model": one.device.model,
+        "reason": str(one.reason),
+        "text": one.text,
+        "action": str(one.action),
+        "job": one.job,
+    }

@@ -1,0 +1,120 @@
+"""Sensors of devices: enough healthy ones are there, or one turns sick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator
+
+from bulkhead.health.requirement import DeviceRequirement
+from operators.hooks import BulkheadHook
+from operators.triggers.fleet import DeviceFaultTrigger, DeviceHealthTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class DeviceHealthSensor(BaseSensorOperator):
+    """Waits until enough healthy devices of a kind are there. Unknown is not healthy.
+
+    It defers: it holds no worker, and all sensors of a triggerer share one look at the fleet every ``fleet.poll_s``.
+    ``timeout`` and ``soft_fail`` are those of every sensor.
+
+    Args:
+        count: devices, on each node where ``nodes`` is given.
+        nodes: how many such nodes; None where the devices may be anywhere.
+        model: pattern of the product's name, as in a shell: ``*H100*``.
+        free: whether only devices count that no job has.
+        bulkhead_conn_id: connection of type ``bulkhead``, whose configuration names the fleet.
+        kwargs: of ``BaseSensorOperator``.
+
+    Raises:
+        InvalidInputError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        count: int = 1,
+        nodes: int | None = None,
+        model: str = "*",
+        free: bool = False,
+        bulkhead_conn_id: str = BulkheadHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.requirement = DeviceRequirement(count, nodes, model, free)
+        self.bulkhead_conn_id = bulkhead_conn_id
+
+    def execute(self, context: Context) -> None:
+        """Defer to the shared look.
+
+        Args:
+            context: of the task.
+        """
+        self.log.info("waiting for %s", self.requirement)
+        trigger = DeviceHealthTrigger(asdict(self.requirement), self.bulkhead_conn_id)
+        self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=self.timeout))
+
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, list[str]]:
+        """Say what there is.
+
+        Args:
+            context: of the task.
+            event: of the trigger.
+
+        Returns:
+            UUIDs by node, of all healthy devices that were asked for.
+        """
+        self.log.info("%s", event["text"])
+        return dict(event["devices"])
+
+
+class DeviceFaultSensor(BaseSensorOperator):
+    """Waits until a device turns sick, and returns what is known of it.
+
+    To start a run for each fault instead, give ``DeviceFaultTrigger`` to the AssetWatcher of an asset, and let a DAG be
+    scheduled by that.
+
+    Args:
+        model: pattern of the product's name, as in a shell.
+        only_new: whether devices that are sick already are left out.
+        bulkhead_conn_id: connection of type ``bulkhead``, whose configuration names the fleet.
+        kwargs: of ``BaseSensorOperator``.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = "*",
+        only_new: bool = False,
+        bulkhead_conn_id: str = BulkheadHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model, self.only_new, self.bulkhead_conn_id = model, only_new, bulkhead_conn_id
+
+    def execute(self, context: Context) -> None:
+        """Defer to the shared look.
+
+        Args:
+            context: of the task.
+        """
+        trigger = DeviceFaultTrigger(self.model, self.only_new, self.bulkhead_conn_id)
+        self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=self.timeout))
+
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Say which.
+
+        Args:
+            context: of the task.
+            event: of the trigger.
+
+        Returns:
+            ``device``, ``node``, ``model``, ``reason``, ``text``, ``action`` and ``job``.
+        """
+        self.log.warning("device %s of node %s is sick: %s", event["device"], event["node"], event["text"])
+        return dict(event)
