@@ -1,0 +1,152 @@
+"""``python -m gpu_tasks.diagnose``: test the devices of this pod, log it to MLflow, leave an outcome."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gpu_tasks.entry import ConfigError, run
+
+if TYPE_CHECKING:
+    import torch
+
+    from gpu_tasks.diagnostics.checks import Check, Size
+
+NODE_VARIABLE = "BULKHEAD_NODE"
+"""Environment variable that names the node that this runs on."""
+
+LEVELS = ("quick", "medium", "long")
+_KINDS = {"matmul": "matmul", "memory": "memory", "host-to-device": "link", "device-to-host": "link"}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the arguments and test.
+
+    Args:
+        argv: arguments; the process' own by default.
+    """
+    parser = argparse.ArgumentParser(prog="gpu_tasks.diagnose")
+    parser.add_argument("--level", default="quick", help="quick (under 15 s a device), medium (2 minutes), long (15)")
+    parser.add_argument("--experiment", default="", help="MLflow experiment; none by default")
+    parser.add_argument("--stand-ins", type=int, default=1, help="CPU stand-ins to test where there is no GPU")
+    arguments = parser.parse_args(argv)
+    run(lambda: diagnose(arguments.level, arguments.experiment, arguments.stand_ins))
+
+
+def diagnose(level: str, experiment: str = "", stand_ins: int = 1) -> Mapping[str, Any]:
+    """Test every device that this pod has.
+
+    Args:
+        level: ``quick``, ``medium`` or ``long``.
+        experiment: MLflow experiment; empty: nothing is logged.
+        stand_ins: CPU stand-ins where there is no GPU.
+
+    Returns:
+        ``passed``, ``level``, ``node``, ``devices`` (UUID, name, measurements by check), ``wrong`` (in words, by
+        device) and ``run_id`` (of MLflow, or empty).
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+    if level not in LEVELS:
+        raise ConfigError(f"level = {level!r}: give one of {', '.join(LEVELS)}")
+    if stand_ins < 1:
+        raise ConfigError(f"stand_ins = {stand_ins}: give at least 1")
+    import torch
+
+    from gpu_tasks.diagnostics.collective import all_reduce
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    count = torch.cuda.device_count() if kind == "cuda" else stand_ins
+    size = _size(level, kind)
+    devices, wrong = [], {}
+    for index in range(count):
+        device = torch.device(kind, index) if kind == "cuda" else torch.device("cpu")
+        uuid, name = _identity(device, index)
+        checks = _checks(device, size)
+        devices.append({"uuid": uuid, "name": name, "checks": {one.name: _short(one.value) for one in checks}})
+        told = [f"{one.name}: {_judged(one, name)}" for one in checks if _judged(one, name)]
+        if told:
+            wrong[uuid] = told
+    if count > 1:
+        together = all_reduce(count, kind, 64 if kind == "cuda" else 4, min(size.seconds, 5.0))
+        devices[0]["checks"]["all-reduce"] = _short(together.value)
+        if together.wrong:
+            wrong.setdefault("all", []).append(f"{together.name}: {together.wrong}")
+    found = {"passed": not wrong, "level": level, "node": _node(), "devices": devices, "wrong": wrong}
+    return {**found, "run_id": _log(experiment, found) if experiment else ""}
+
+
+def _size(level: str, kind: str) -> Size:
+    from gpu_tasks.diagnostics.checks import Size
+
+    seconds = {"quick": 1.0, "medium": 15.0, "long": 110.0}[level]
+    share = {"quick": 0.2, "medium": 0.9, "long": 0.95}[level]
+    if kind == "cuda":
+        return Size(seconds, 8192, share, 256)
+    return Size(seconds, 256, share / 8, 16)
+
+
+def _checks(device: torch.device, size: Size) -> list[Check]:
+    import torch
+
+    from gpu_tasks.diagnostics.checks import link, matmul, memory
+
+    types = (torch.bfloat16, torch.float16, torch.float32)
+    return [*(matmul(device, one, size) for one in types), memory(device, size), *link(device, size)]
+
+
+def _judged(check: Check, product: str) -> str:
+    """What is wrong with a measurement, by itself or against the product's data sheet; empty where nothing is."""
+    from gpu_tasks.diagnostics.datasheets import SHARES, datasheet
+
+    sheet = datasheet(product)
+    if check.wrong or sheet is None:
+        return check.wrong
+    kind = _KINDS[check.name.split("-bfloat16")[0].split("-float")[0]]
+    promised = {"memory": sheet.memory, "link": sheet.link}.get(kind)
+    if promised is None:
+        promised = {"bfloat16": sheet.bf16, "float16": sheet.fp16, "float32": sheet.fp32}[check.name.split("-")[1]]
+    least = SHARES[kind] * promised
+    if check.value >= least:
+        return ""
+    return f"{check.value:.1f} {check.unit}, below {SHARES[kind]:.0%} of the {promised:g} that {sheet.name} promises"
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _node() -> str:
+    """In a cluster the pod is told; its own host name is the pod's."""
+    return os.environ.get(NODE_VARIABLE) or socket.gethostname()
+
+
+def _identity(device: torch.device, index: int) -> tuple[str, str]:
+    """UUID and product name."""
+    import torch
+
+    if device.type != "cuda":
+        return f"stand-in-{_node()}-{index}", "CPU stand-in"
+    properties = torch.cuda.get_device_properties(device)
+    return f"GPU-{properties.uuid}", str(properties.name)
+
+
+def _log(experiment: str, found: Mapping[str, Any]) -> str:
+    import mlflow
+
+    mlflow.set_experiment(experiment)
+    with mlflow.start_run(run_name=f"{found['node']} {found['level']}") as active:
+        mlflow.set_tags({"node": found["node"], "level": found["level"], "passed": str(found["passed"])})
+        for device in found["devices"]:
+            mlflow.log_metrics({f"{device['uuid']}/{name}": value for name, value in device["checks"].items()})
+        mlflow.log_dict(dict(found), "diagnostic.json")
+        return str(active.info.run_id)
+
+
+if __name__ == "__main__":
+    main()

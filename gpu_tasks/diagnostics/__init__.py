@@ -1,0 +1,1 @@
+"""What a diagnostic measures of a device."""

@@ -1,0 +1,140 @@
+"""Diagnostics: what a device that was repaired has to pass before it works again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+from kubernetes import client as k8s
+
+from bulkhead.errors import InvalidInputError, NotFoundError
+from bulkhead.pods.gpu import HOSTNAME_LABEL
+from bulkhead.runtimes.kubernetes.nodes import TAINT
+from gpu_tasks.diagnose import LEVELS, NODE_VARIABLE
+from operators.gpu_pod import GpuPodOperator
+from operators.hooks import BulkheadHook
+from operators.pod import PodOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+
+
+class _Diagnostic:
+    """What both diagnostics do: the command, and what becomes of its result."""
+
+    bulkhead_conn_id: str
+    target: str | None
+
+    @staticmethod
+    def _command(level: str, experiment: str) -> list[str]:
+        if level not in LEVELS:
+            raise InvalidInputError("level", level, f"give one of {', '.join(LEVELS)}")
+        command = ["python", "-m", "gpu_tasks.diagnose", "--level", level]
+        return [*command, "--experiment", experiment] if experiment else command
+
+    def _tell(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Tell the ledger of what has passed, and fail the task otherwise."""
+        if not result["passed"]:
+            told = "; ".join(f"{device}: {', '.join(wrong)}" for device, wrong in result["wrong"].items())
+            raise AirflowFailException(f"the {result['level']} diagnostic of {result['node']} has not passed: {told}")
+        quarantines = BulkheadHook(self.bulkhead_conn_id).control().quarantines
+        held = {row.target for row in quarantines.open_ones() if row.phase.holds}
+        tested = {self.target, *(one["uuid"] for one in result["devices"])}
+        for target in sorted(held & tested):
+            try:
+                quarantines.passed(target, f"{result['level']} diagnostic, MLflow run {result['run_id'] or '(none)'}")
+            except NotFoundError:  # released meanwhile: there is nothing left to tell
+                continue
+        return result
+
+
+class GpuDiagnosticOperator(_Diagnostic, GpuPodOperator):
+    """Tests GPUs in a pod on Kubernetes; what has passed may leave its quarantine.
+
+    Args:
+        level: ``quick`` (under 15 s a device), ``medium`` (2 minutes) or ``long`` (15 minutes).
+        node: whose GPUs; it may be in quarantine. By default wherever the pod lands.
+        target: device or node in quarantine that this is for; by default the node, and every device that is tested.
+        experiment: MLflow experiment; empty for none.
+        kwargs: of ``GpuPodOperator``; ``gpus`` says how many to test.
+
+    Raises:
+        InvalidInputError: an argument is out of range.
+    """
+
+    template_fields: Sequence[str] = (*GpuPodOperator.template_fields, "node", "target")
+
+    def __init__(
+        self,
+        *,
+        level: str = "quick",
+        node: str | None = None,
+        target: str | None = None,
+        experiment: str = "",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(cmds=self._command(level, experiment), **kwargs)
+        self.node, self.target = node, target or node
+
+    def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
+        """The pod, on the node that is to be tested, whatever keeps others away.
+
+        Args:
+            context: of the task.
+            dry_run: whether to do without a cluster.
+        """
+        pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        field = k8s.V1EnvVarSource(field_ref=k8s.V1ObjectFieldSelector(field_path="spec.nodeName"))
+        container = pod.spec.containers[0]
+        container.env = [*(container.env or []), k8s.V1EnvVar(name=NODE_VARIABLE, value_from=field)]
+        if self.node:
+            pod.spec.node_selector = {**(pod.spec.node_selector or {}), HOSTNAME_LABEL: self.node}
+            keys = (TAINT, _UNSCHEDULABLE)
+            tolerations = [k8s.V1Toleration(key=key, operator="Exists", effect="NoSchedule") for key in keys]
+            pod.spec.tolerations = [*(pod.spec.tolerations or []), *tolerations]
+        return pod
+
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """See ``GpuPodOperator.resume``; the ledger learns what has passed.
+
+        Args:
+            context: of the task.
+            event: of the trigger.
+
+        Raises:
+            AirflowFailException: something has not passed; the text says what.
+        """
+        return self._tell(super().resume(context, event))
+
+
+class LocalGpuDiagnosticOperator(_Diagnostic, PodOperator):
+    """What ``GpuDiagnosticOperator`` does, on the worker's machine.
+
+    Args:
+        level: as there.
+        target: as there.
+        experiment: as there.
+        kwargs: of ``PodOperator``.
+
+    Raises:
+        InvalidInputError: an argument is out of range.
+    """
+
+    def __init__(self, *, level: str = "quick", target: str | None = None, experiment: str = "", **kwargs: Any) -> None:
+        super().__init__(command=self._command(level, experiment), **kwargs)
+        self.target = target
+
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """See ``PodOperator.resume``; the ledger learns what has passed.
+
+        Args:
+            context: of the task.
+            event: of the trigger.
+
+        Raises:
+            AirflowFailException: something has not passed; the text says what.
+        """
+        return self._tell(super().resume(context, event))

@@ -1,0 +1,137 @@
+"""The commands about fleets, over real exporters and a real ledger."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bulkhead import fleets
+from bulkhead.cli import app
+from bulkhead.control import Control
+from bulkhead.errors import InvalidInputError
+from bulkhead.settings import CONFIG_VARIABLE, Exporter, FleetPrometheus, FleetSettings, KernelLog, Settings
+from tests.servers import Backend
+from tests.waiting import until
+
+runner = CliRunner()
+
+
+def text(**xids: int) -> str:
+    """Each GPU with its last Xid."""
+    labels = '{{UUID="GPU-{0}",Hostname="{1}",modelName="H100"}}'
+    lines = []
+    for name, xid in xids.items():
+        block = labels.format(name, name[0])
+        lines += [f"DCGM_FI_DEV_GPU_TEMP{block} 50", f"DCGM_FI_DEV_XID_ERRORS{block} {xid}"]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def exporter() -> Iterator[Backend]:
+    made = Backend(text(a0=0, a1=0, b0=0, b1=0))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def control(exporter: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
+    fleet = FleetSettings(exporters=(Exporter(url=f"http://127.0.0.1:{exporter.port}/metrics"),), poll_s=0.1)
+    settings = Settings(home=tmp_path / "home", fleet=fleet)
+    (tmp_path / "config.yaml").write_text(settings.model_dump_json())
+    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "config.yaml"))
+    return Control(settings)
+
+
+def shown(*arguments: str) -> tuple[int, Any]:
+    result = runner.invoke(app, ["fleet", "--json", *arguments])
+    return result.exit_code, json.loads(result.output)
+
+
+def test_a_healthy_fleet_is_shown_and_exits_with_0(control: Control) -> None:
+    status, document = shown()
+    assert status == 0
+    assert document["summary"] == {"healthy": 4, "suspect": 0, "unknown": 0, "sick": 0}
+    assert {one["node"]: one["healthy"] for one in document["nodes"]} == {"a": "2 of 2", "b": "2 of 2"}
+    assert "4 healthy" in runner.invoke(app, ["fleet"]).output
+
+
+def test_an_exporter_is_asked_by_its_url_alone(control: Control, exporter: Backend) -> None:
+    status, document = shown("--source", f"http://127.0.0.1:{exporter.port}/metrics")
+    assert (status, len(document["devices"]), document["quarantines"]) == (0, 4, [])
+
+
+def test_a_fleet_of_which_nothing_is_known_exits_with_3(control: Control) -> None:
+    status, document = shown("--source", "http://127.0.0.1:9/metrics")
+    assert status == 3
+    assert "does not answer" in document["failed"]["http://127.0.0.1:9/metrics"]
+
+
+def test_no_source_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.yaml").write_text(Settings(home=tmp_path).model_dump_json())
+    monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "config.yaml"))
+    result = runner.invoke(app, ["fleet"])
+    assert result.exit_code == 2
+    assert "fleet = 'no source': name exporters, prometheus" in result.stderr
+
+
+def test_the_watch_quarantines_what_turns_sick_and_shows_it(control: Control, exporter: Backend) -> None:
+    command = [str(Path(sys.executable).with_name("bulkhead")), "fleet", "--watch"]
+    watch = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    until(lambda: "a" in control.quarantines.remembered(), "the first look")
+    exporter.name = text(a0=95, a1=0, b0=0, b1=0)
+    until(lambda: [one.target for one in control.quarantines.open_ones()] == ["GPU-a0"], "the quarantine")
+    until(lambda: [one.shown for one in control.quarantines.open_ones()] == ["held"], "it to be shown on paper")
+    watch.send_signal(signal.SIGTERM)
+    assert watch.wait(20) == 0
+    status, document = shown()
+    assert status == 1
+    (held,) = document["quarantines"]
+    assert (held["target"], held["action"]) == ("GPU-a0", "reset")
+    assert "Xid 95" in runner.invoke(app, ["fleet"]).output
+
+
+def test_a_person_imposes_passes_and_releases(control: Control) -> None:
+    fleets.watch(control.settings, control.quarantines).remember()
+    watch = fleets.watch(control.settings, control.quarantines)
+    watch.look()
+    watch.remember()
+    asked = runner.invoke(app, ["quarantine", "impose", "a", "--reason", "it smells"])
+    assert "a is in quarantine; on paper" in asked.output
+    assert control.quarantines.open_ones()[0].size == 2
+    assert "has passed" in runner.invoke(app, ["quarantine", "passed", "a", "--reason", "a new fan"]).output
+    assert "may work again" in runner.invoke(app, ["quarantine", "release", "a", "--reason", "done"]).output
+    assert control.quarantines.open_ones() == []
+    unknown = runner.invoke(app, ["quarantine", "impose", "z", "--reason", "?"])
+    assert unknown.exit_code == 2
+    assert "'z' is no node or device that a watch has seen" in unknown.stderr
+
+
+def test_every_source_of_the_configuration_is_asked(tmp_path: Path) -> None:
+    fleet = FleetSettings(
+        exporters=(Exporter(url="http://e/metrics"),),
+        prometheus=FleetPrometheus(url="http://p"),
+        nvml=True,
+        kernel_logs=(KernelLog(path=tmp_path / "kern.log"),),
+    )
+    watch = fleets.watch(Settings(home=tmp_path, fleet=fleet), None)
+    assert [one.name for one in watch.sources] == [
+        "http://e/metrics",
+        "http://p",
+        "nvml",
+        f"kernel log {tmp_path}/kern.log",
+    ]
+
+
+def test_a_policy_that_is_wrong_is_named(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("heat: {hot_c: hot}\n")
+    fleet = FleetSettings(nvml=True, policy=tmp_path / "policy.yaml")
+    with pytest.raises(InvalidInputError, match=r"policy\.yaml\.heat\.hot_c"):
+        fleets.watch(Settings(home=tmp_path, fleet=fleet), None)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bulkhead.pods.outcome import PATH_VARIABLE
+from gpu_tasks import diagnose as module
+from gpu_tasks.diagnose import _judged, diagnose
+from gpu_tasks.diagnostics.checks import Check, Size
+from gpu_tasks.entry import ConfigError
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_size", lambda level, kind: Size(0.02, 64, 0.001, 1))
+
+
+@pytest.mark.usefixtures("small")
+def test_a_sound_machine_passes_with_measurements_of_each_device() -> None:
+    found = diagnose("quick", stand_ins=2)
+    assert found["passed"] and found["wrong"] == {}
+    assert [len(one["checks"]) for one in found["devices"]] == [7, 6]  # the all-reduce is of both
+    assert found["devices"][0]["uuid"] != found["devices"][1]["uuid"]
+
+
+@pytest.mark.usefixtures("small")
+def test_the_node_is_the_one_that_the_pod_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(module.NODE_VARIABLE, "gpu-7")
+    assert diagnose("quick")["node"] == "gpu-7"
+
+
+@pytest.mark.usefixtures("small")
+def test_what_is_wrong_is_told_by_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_checks", lambda device, size: [Check("memory", 1.0, "GB/s", "it lies")])
+    found = diagnose("quick")
+    assert not found["passed"]
+    assert list(found["wrong"].values()) == [["memory: it lies"]]
+
+
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        (Check("matmul-bfloat16", 700.0, "TFLOPS"), ""),
+        (Check("matmul-bfloat16", 300.0, "TFLOPS"), "300.0 TFLOPS, below 50% of the 989 that H100 promises"),
+        (Check("matmul-float32", 20.0, "TFLOPS"), "20.0 TFLOPS, below 50% of the 67 that H100 promises"),
+        (Check("memory", 1000.0, "GB/s"), "1000.0 GB/s, below 60% of the 3350 that H100 promises"),
+        (Check("host-to-device", 50.0, "GB/s"), ""),
+        (Check("device-to-host", 3.0, "GB/s"), "3.0 GB/s, below 50% of the 64 that H100 promises"),
+    ],
+)
+def test_measurements_are_compared_with_the_data_sheet(check: Check, told: str) -> None:
+    assert _judged(check, "NVIDIA H100 80GB HBM3") == told
+    assert _judged(check, "CPU stand-in") == ""
+
+
+@pytest.mark.parametrize(("level", "stand_ins"), [("deep", 1), ("quick", 0)])
+def test_bad_input_is_named(level: str, stand_ins: int) -> None:
+    with pytest.raises(ConfigError, match=r"level = 'deep'|stand_ins = 0"):
+        diagnose(level, stand_ins=stand_ins)
+
+
+def test_a_wrong_level_leaves_an_outcome(tmp_path: Path) -> None:
+    path = tmp_path / "outcome"
+    command = [sys.executable, "-m", "gpu_tasks.diagnose", "--level", "deep"]
+    ended = subprocess.run(command, env={"PATH": "", PATH_VARIABLE: str(path)}, capture_output=True, check=False)
+    assert ended.returncode == 1
+    assert json.loads(path.read_text())["failure"]["failure_class"] == "config"

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+
+from bulkhead.control import Control
+from bulkhead.errors import InvalidInputError
+from bulkhead.ledger.quarantines import Target
+from operators.diagnose import GpuDiagnosticOperator, LocalGpuDiagnosticOperator
+
+PASSED = {"passed": True, "level": "quick", "node": "n1", "devices": [{"uuid": "GPU-1"}], "wrong": {}, "run_id": "r1"}
+
+
+def hold(control: Control, name: str) -> None:
+    control.quarantines.impose(
+        Target(name, "device", "n1"),
+        reason="xid",
+        told="",
+        action="",
+        holder="",
+        term_s=60,
+        evidence_at=datetime.now(UTC),
+        budget=None,
+    )
+
+
+def test_what_has_passed_may_leave_its_quarantine(control: Control) -> None:
+    hold(control, "GPU-1")
+    hold(control, "GPU-2")
+    operator = LocalGpuDiagnosticOperator(task_id="t")
+    assert operator._tell(PASSED) == PASSED
+    passed = {one.target: one.passed_at is not None for one in control.quarantines.open_ones()}
+    assert passed == {"GPU-1": True, "GPU-2": False}
+
+
+def test_a_node_that_was_named_has_passed_with_its_devices(control: Control) -> None:
+    hold(control, "n1")
+    GpuDiagnosticOperator(task_id="t", image="x", node="n1")._tell(PASSED)
+    assert [one.passed_at is not None for one in control.quarantines.open_ones()] == [True]
+
+
+def test_what_has_not_passed_fails_the_task_and_stays(control: Control) -> None:
+    hold(control, "GPU-1")
+    result = {**PASSED, "passed": False, "wrong": {"GPU-1": ["memory: it lies"]}}
+    with pytest.raises(AirflowFailException, match="quick diagnostic of n1 has not passed: GPU-1: memory: it lies"):
+        LocalGpuDiagnosticOperator(task_id="t")._tell(result)
+    assert [one.passed_at for one in control.quarantines.open_ones()] == [None]
+
+
+def test_its_pod_goes_to_the_node_in_quarantine_and_knows_its_name() -> None:
+    operator = GpuDiagnosticOperator(task_id="t", image="x", node="n1", gpus=8, level="medium")
+    pod = operator.build_pod_request_obj(dry_run=True)
+    assert pod.spec.node_selector == {"kubernetes.io/hostname": "n1"}
+    assert {one.key for one in pod.spec.tolerations} >= {"bulkhead.dev/quarantine", "node.kubernetes.io/unschedulable"}
+    fields = {one.name: one.value_from.field_ref.field_path for one in pod.spec.containers[0].env if one.value_from}
+    assert fields["BULKHEAD_NODE"] == "spec.nodeName"
+    assert operator.cmds[-2:] == ["--level", "medium"]
+
+
+def test_bad_input_is_refused_when_the_dag_is_read() -> None:
+    with pytest.raises(InvalidInputError, match="level = 'deep': give one of quick, medium, long"):
+        GpuDiagnosticOperator(task_id="t", image="x", level="deep")

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from bulkhead.control import Control
+from bulkhead.errors import InvalidInputError
+from bulkhead.health.requirement import DeviceRequirement
+from operators.gpu_pod import GpuPodOperator
+from operators.local_distributed_train import LocalDistributedTrainOperator
+from operators.pod import PodOperator
+from operators.triggers.fleet import DeviceHealthTrigger
+from operators.triggers.pod import LocalPodTrigger
+
+Context = Callable[..., Any]
+EIGHT = DeviceRequirement(8, model="*H100*")
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        PodOperator(task_id="t", command=["true"], healthy=EIGHT),
+        LocalDistributedTrainOperator(task_id="t", command=["true"], nodes=2, healthy=EIGHT),
+        GpuPodOperator(task_id="t", image="x", healthy=EIGHT, healthy_timeout=timedelta(minutes=5)),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_launch_waits_for_healthy_devices_before_there_is_a_pod(operator: Any, context: Context) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context("t"))
+    assert isinstance(deferred.value.trigger, DeviceHealthTrigger)
+    assert deferred.value.trigger.requirement["count"] == 8
+    assert deferred.value.method_name == "launch"
+    assert deferred.value.timeout == operator.healthy_timeout
+
+
+def test_when_they_are_there_it_launches(control: Control, context: Context) -> None:
+    operator = PodOperator(task_id="t", command=["sleep", "60"], gpus=0, healthy=EIGHT)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.launch(context("t"), {"devices": {"n1": []}, "text": "there"})
+    assert isinstance(deferred.value.trigger, LocalPodTrigger)
+    assert [one.name for one in control.runtime.list({})] == [deferred.value.trigger.name]
+
+
+def test_bad_input_is_refused_when_the_dag_is_read() -> None:
+    with pytest.raises(InvalidInputError, match="healthy_timeout"):
+        PodOperator(task_id="t", command=["true"], healthy=EIGHT, healthy_timeout=timedelta(0))

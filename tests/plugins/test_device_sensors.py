@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+
+from bulkhead.errors import InvalidInputError
+from plugins.device_sensors import DeviceFaultSensor, DeviceHealthSensor
+
+Context = Callable[..., Any]
+
+
+def test_it_waits_without_a_worker_for_as_long_as_it_may(context: Context) -> None:
+    sensor = DeviceHealthSensor(task_id="gpus", count=8, nodes=2, model="*H100*", timeout=600)
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute(context("gpus"))
+    assert deferred.value.trigger.requirement == {"count": 8, "nodes": 2, "model": "*H100*", "free": False}
+    assert deferred.value.timeout == timedelta(minutes=10)
+    assert sensor.resume(context("gpus"), {"devices": {"n1": ["GPU-1"]}, "text": "there"}) == {"n1": ["GPU-1"]}
+
+
+def test_a_soft_failure_skips(context: Context) -> None:
+    sensor = DeviceHealthSensor(task_id="gpus", soft_fail=True)
+    with pytest.raises(AirflowSkipException):
+        sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, context("gpus"))
+
+
+def test_a_fault_is_returned(context: Context) -> None:
+    sensor = DeviceFaultSensor(task_id="fault", model="*H100*")
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute(context("fault"))
+    assert deferred.value.trigger.model == "*H100*"
+    event = {"device": "GPU-1", "node": "n1", "text": "Xid 79"}
+    assert sensor.resume(context("fault"), event) == event
+
+
+def test_bad_input_is_refused_when_the_dag_is_read() -> None:
+    with pytest.raises(InvalidInputError, match="count = 0: ask for at least 1 device"):
+        DeviceHealthSensor(task_id="gpus", count=0)
