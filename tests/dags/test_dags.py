@@ -23,7 +23,7 @@ def dags() -> dict[str, DAG]:
 
 
 def test_they_are_there_and_documented(dags: dict[str, DAG]) -> None:
-    assert set(dags) == {"digits_release", "bulkhead_reconcile", "bulkhead_collect"}
+    assert set(dags) == {"digits_release", "bulkhead_reconcile", "bulkhead_collect", "bulkhead_fleet_health"}
     assert all(dag.doc_md for dag in dags.values())
 
 
