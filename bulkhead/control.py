@@ -16,6 +16,7 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.registries.mlflow import MlflowRegistry
+from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.nudge import looks, nudge
 from bulkhead.rollout.plan import Plan, first_release
 from bulkhead.rollout.reconciler import Reconciler
@@ -69,7 +70,8 @@ class Control:
     def reconciler(self) -> Reconciler:
         """The reconciler."""
         self.load_credentials()
-        world = World(self.ledger, self.site, MlflowRegistry(self.settings.mlflow_tracking_uri))
+        devices = Devices(self.quarantines, self.settings.fleet)
+        world = World(self.ledger, self.site, MlflowRegistry(self.settings.mlflow_tracking_uri), devices)
         return Reconciler(self.ledger, world, Leases(self.ledger.engine, self.settings.lease_s), self.settings.services)
 
     def load_credentials(self) -> None:

@@ -8,7 +8,7 @@ import enum
 class Rung(enum.StrEnum):
     """How far a revision is isolated. Each includes ``TRAFFIC``; ``MODEL`` can be added to any.
 
-    ``NODE`` and ``DEVICE`` are quarantines, which belong to a fleet and not to a revision.
+    ``DEVICE`` and ``NODE`` ask for a quarantine of what its pods run on, within the fleet's budget.
     """
 
     TRAFFIC = "traffic"
@@ -19,6 +19,12 @@ class Rung(enum.StrEnum):
 
     POD = "pod"
     """Its pods are let go of by whoever would replace them, evidence is taken, and they are kept for inspection."""
+
+    DEVICE = "device"
+    """The devices under its pods are kept away from work."""
+
+    NODE = "node"
+    """The nodes under its pods are."""
 
     MODEL = "model"
     """Its model is tagged in the registry, and refused for any other revision and by the evaluate gate."""

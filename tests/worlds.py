@@ -8,17 +8,19 @@ from math import inf
 from bulkhead.errors import FencedError, NotFoundError, UnavailableError
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.metrics.counters import Counters
 from bulkhead.pods.status import Phase as PodPhase
 from bulkhead.pods.status import PodStatus
+from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.plan import RETURN, Plan
 from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.rollout.site import Site
 from bulkhead.rollout.world import World
 from bulkhead.routers.base import Fence, Split
-from bulkhead.settings import ServicePolicy
-from bulkhead.workloads.base import Workload
+from bulkhead.settings import FleetSettings, ServicePolicy
+from bulkhead.workloads.base import Placement, Workload
 from tests.rollouts import revision
 
 
@@ -115,6 +117,11 @@ class MemoryWorkloads:
         status = self.servers.get(revision_id)
         return Workload(1000 + self.launched.index(revision_id), status) if status else None
 
+    def placement(self, revision_id: str) -> Placement:
+        if revision_id not in self.servers:
+            return Placement()
+        return Placement(frozenset({f"node-of-{revision_id}"}), frozenset({f"ml/{revision_id}"}))
+
     def stop(self, revision_id: str, generation: int) -> None:
         self.servers.pop(revision_id, None)
 
@@ -185,7 +192,10 @@ class MemoryRegistry:
 
 
 class Stage:
-    """A reconciler with its memory world. Attributes: ledger, router, workloads, registry, clock, reconciler."""
+    """A reconciler with its memory world.
+
+    Attributes: ledger, router, workloads, registry, clock, quarantines, devices, reconciler.
+    """
 
     def __init__(self, url: str) -> None:
         self.clock = Clock()
@@ -193,11 +203,13 @@ class Stage:
         self.router, self.workloads, self.registry = MemoryRouter(), MemoryWorkloads(), MemoryRegistry()
         self.policies: dict[str, ServicePolicy] = {}
         self.site = Site(self.router, self.workloads, self.router)
+        self.quarantines = Quarantines(self.ledger.engine, self.clock)
+        self.devices = Devices(self.quarantines, FleetSettings(), self.clock)
         self.reconciler = self.another()
 
     def another(self, lease_s: float = 5) -> Reconciler:
         """A second reconciler over the same world."""
-        world = World(self.ledger, lambda _: self.site, self.registry)
+        world = World(self.ledger, lambda _: self.site, self.registry, self.devices)
         leases = Leases(self.ledger.engine, lease_s, lambda: self.clock.now.timestamp())
         return Reconciler(self.ledger, world, leases, self.policies, self.clock)
 

@@ -209,10 +209,22 @@ class Quarantines(Transactions):
             for name, data in nodes.items():
                 session.merge(FleetNode(name=name, at=now, data=data))
 
-    def remembered(self) -> dict[str, dict[str, Any]]:
-        """What ``remember`` kept, by node."""
+    def remembered(
+        self, nodes: Collection[str] | None = None, since: datetime | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """What ``remember`` kept, by node.
+
+        Args:
+            nodes: of these alone; of all by default.
+            since: only what was kept after this.
+        """
+        query = select(FleetNode)
+        if nodes is not None:
+            query = query.where(FleetNode.name.in_(nodes))
+        if since is not None:
+            query = query.where(FleetNode.at >= since)
         with self._reading() as session:
-            return {row.name: row.data for row in session.scalars(select(FleetNode))}
+            return {row.name: row.data for row in session.scalars(query)}
 
     def _new(self, session: Session, target: Target, now: datetime, term_s: float) -> Quarantine:
         since = now - timedelta(days=RELAPSE_DAYS)

@@ -23,6 +23,7 @@ from bulkhead.rollout.world import World
 log = logging.getLogger(__name__)
 
 _TRUTH_S = 15.0
+_FAULTS_S = 5.0
 _ON_TRIAL = (Phase.ANALYSING, Phase.APPROVING, Phase.BAKING)
 
 
@@ -43,6 +44,7 @@ class Trial:
     complaints: dict[int, str] = field(default_factory=dict)
     _readings: dict[int, list[Reading]] = field(default_factory=dict)
     _truths: dict[int, tuple[datetime, Truth]] = field(default_factory=dict)
+    _faults: dict[int, tuple[datetime, str | None]] = field(default_factory=dict)
 
     def move(self, rollout: Rollout, **changes: Any) -> Rollout:
         """Write the phase that follows.
@@ -118,7 +120,7 @@ class Trial:
             rollout: as it was read.
             plan: its plan.
         """
-        if (turned := self._not_serving(rollout)) is not None:
+        if (turned := self._hard_failure(rollout)) is not None:
             return turned
         judgement = self._judge(rollout, plan)
         if judgement.verdict is Verdict.FAIL:
@@ -194,8 +196,12 @@ class Trial:
             self.complaints[rollout.id] = text
             self.ledger.append(rollout, "waiting", {"phase": rollout.phase, "for": text})
 
-    def _not_serving(self, rollout: Rollout) -> Rollout | None:
-        """Hard failures bypass statistics."""
+    def _hard_failure(self, rollout: Rollout) -> Rollout | None:
+        """What bypasses statistics: a candidate that serves no more, and a sick device, before the model is blamed."""
+        fault = self._device_fault(rollout)
+        if fault is not None:
+            reason = f"a device under the candidate is sick, whatever its model is worth: {fault}"
+            return self.ledger.turn_round(rollout, reason, {"rule": "device"})
         workload = self.world.server(rollout.service, rollout.revision_id)
         if workload is not None and not workload.status.ended:
             return None
@@ -205,7 +211,7 @@ class Trial:
 
     def _failing(self, rollout: Rollout, plan: Plan) -> Rollout | None:
         """Turn round where the candidate fails; what it lacks for a pass does not matter here."""
-        if (turned := self._not_serving(rollout)) is not None:
+        if (turned := self._hard_failure(rollout)) is not None:
             return turned
         judgement = self._judge(rollout, plan)
         return self._fail(rollout, plan, judgement) if judgement.verdict is Verdict.FAIL else None
@@ -242,6 +248,15 @@ class Trial:
         except UnavailableError as error:
             log.warning("rollout %s: its ground truth is not known now: %s", rollout.id, error)
         self._truths[rollout.id] = (self.clock(), known)
+        return known
+
+    def _device_fault(self, rollout: Rollout) -> str | None:
+        """Asked for now and then: the fleet's watch looks no more often."""
+        at, known = self._faults.get(rollout.id, (None, None))
+        if at is not None and self._age(at) < _FAULTS_S:
+            return known
+        known = self.world.device_fault(rollout.service, rollout.revision_id)
+        self._faults[rollout.id] = (self.clock(), known)
         return known
 
     def _age(self, at: datetime) -> float:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Isolation, Revision, Rollout
 from bulkhead.metrics.counters import Answers, Counters
 from bulkhead.metrics.http_json import read_counters
+from bulkhead.registries.base import Registry
 from bulkhead.rollout.analysis.truth import Truth
+from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.plan import Step
 from bulkhead.rollout.site import Site
 from bulkhead.routers.base import Fence, Mirror, Pin, Split
@@ -22,34 +23,6 @@ from bulkhead.rungs import Rung
 from bulkhead.workloads.base import STATISTICS, Workload, Workloads
 
 log = logging.getLogger(__name__)
-
-
-class Registry(Protocol):
-    """What a rollout needs of a model registry; ``bulkhead.registries.mlflow`` documents the methods."""
-
-    def register(self, model_name: str, model_uri: str, revision: str) -> str:
-        """Register a version for a revision, once."""
-
-    def check(self, model_name: str, version: str) -> None:
-        """Raise NotFoundError unless the version exists."""
-
-    def forbid(self, model_uri: str, model_name: str, version: str | None, reason: str) -> None:
-        """Tag a model as isolated."""
-
-    def allow(self, model_uri: str, model_name: str, version: str | None) -> None:
-        """Take that back."""
-
-    def keep(self, name: str, files: Mapping[str, str]) -> str:
-        """Keep evidence, once a name."""
-
-    def measured(self, model_name: str, version: str, names: Collection[str], since: datetime) -> dict[str, float]:
-        """The latest values of a model's metrics."""
-
-    def champion(self, model_name: str) -> str | None:
-        """The version that the champion alias names."""
-
-    def point(self, model_name: str, version: str | None, service: str, generation: int) -> None:
-        """Make the champion alias name a version."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +33,13 @@ class World:
         ledger: read here for revisions; the only write is a revision's model version.
         site: where a service runs, by its name.
         registry: holds the models.
+        devices: what is known of those under a revision's pods.
     """
 
     ledger: Ledger
     site: Callable[[str], Site]
     registry: Registry
+    devices: Devices
 
     def register(self, rollout: Rollout) -> None:
         """Have the candidate in the registry.
@@ -182,9 +157,9 @@ class World:
         if revision_id in before.endpoints:
             endpoints = {name: port for name, port in before.endpoints.items() if name != revision_id}
             site.router.apply(rollout.service, replace(before, endpoints=endpoints), _fence(rollout))
-        kept = [one for one in self.ledger.isolations(revision_id) if one.rung is Rung.POD and not one.applied_at]
-        if kept:
-            raise UnavailableError(f"the evidence of revision {revision_id} is yet to be taken")
+        rungs = [one.rung for one in self.ledger.isolations(revision_id) if not one.applied_at]
+        if {Rung.POD, Rung.DEVICE, Rung.NODE} & set(rungs):
+            raise UnavailableError(f"what the pods of revision {revision_id} show is yet to be taken")
         site.workloads.stop_comparer(revision_id, rollout.generation)
         site.workloads.stop(revision_id, rollout.generation)
 
@@ -273,6 +248,8 @@ class World:
                 found = workloads.evidence(revision.id)
                 self.registry.keep(f"{revision.id}-{isolation.id}", {**found, **self._history(revision)})
                 workloads.let_go(revision.id)
+            case Rung.DEVICE | Rung.NODE:
+                self.devices.quarantine(isolation, workloads.placement(revision.id))
         return True
 
     def release(self, isolation: Isolation) -> None:
@@ -286,6 +263,17 @@ class World:
             self.registry.allow(revision.model_uri, revision.model_name, revision.model_version)
         elif isolation.rung is Rung.NETWORK:
             self.site(revision.service).workloads.reconnect(revision.id)
+        elif isolation.rung in (Rung.DEVICE, Rung.NODE):
+            self.devices.release(isolation)
+
+    def device_fault(self, service: str, revision_id: str) -> str | None:
+        """Which device under a revision's pods is sick, in words; None where none is known to be.
+
+        Args:
+            service: by name.
+            revision_id: of the revision.
+        """
+        return self.devices.fault(self.site(service).workloads.placement(revision_id))
 
     def _history(self, revision: Revision) -> dict[str, str]:
         """What the ledger knows of a revision: the numbers of each of its rollouts, and why each was decided."""

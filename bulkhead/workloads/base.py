@@ -43,6 +43,19 @@ class Workload:
         return f"http://{self.host}:{self.port}{path}"
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where a revision's pods run.
+
+    Attributes:
+        nodes: by name.
+        pods: as ``namespace/name``, as device metrics name whoever has a device.
+    """
+
+    nodes: frozenset[str] = frozenset()
+    pods: frozenset[str] = frozenset()
+
+
 class Workloads(Protocol):
     """The servers of one service's revisions. Every write is idempotent, and carries the writer's generation."""
 
@@ -60,6 +73,13 @@ class Workloads(Protocol):
 
     def find(self, revision_id: str) -> Workload | None:
         """A revision's server, or None if there is none.
+
+        Args:
+            revision_id: of the revision.
+        """
+
+    def placement(self, revision_id: str) -> Placement:
+        """Where a revision's pods run; nowhere where it has none.
 
         Args:
             revision_id: of the revision.

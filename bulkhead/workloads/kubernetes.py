@@ -20,7 +20,7 @@ from bulkhead.runtimes.kubernetes.objects import (
     Objects,
 )
 from bulkhead.workloads import manifests, quarters
-from bulkhead.workloads.base import Workload, address
+from bulkhead.workloads.base import Placement, Workload, address
 from bulkhead.workloads.serving import parse_serve
 
 
@@ -69,6 +69,19 @@ class KubernetesWorkloads:
             revision_id: of the revision.
         """
         return self._find(manifests.name(revision_id))
+
+    def placement(self, revision_id: str) -> Placement:
+        """See ``Workloads.placement``.
+
+        Args:
+            revision_id: of the revision.
+        """
+        found = quarters.pods(self._objects, {manifests.REVISION: revision_id})
+        bound = [pod for pod in found if pod["spec"].get("nodeName")]
+        return Placement(
+            frozenset(pod["spec"]["nodeName"] for pod in bound),
+            frozenset(f"{self._objects.namespace}/{pod['metadata']['name']}" for pod in bound),
+        )
 
     def stop(self, revision_id: str, generation: int) -> None:
         """See ``Workloads.stop``. The Deployment goes last: as long as it is there, the rest is known to be.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict
 
@@ -13,7 +14,7 @@ from bulkhead.pods.spec import PodRequest, build
 from bulkhead.rungs import Rung
 from bulkhead.runtimes.local.ports import free_port
 from bulkhead.runtimes.local.runtime import LocalRuntime
-from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS, Workload, address
+from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS, Placement, Workload, address
 from bulkhead.workloads.serving import parse_serve
 
 _REVISION = LABEL_PREFIX + "revision"
@@ -55,6 +56,16 @@ class LocalWorkloads:
             revision_id: of the revision.
         """
         return self._find({_REVISION: revision_id})
+
+    def placement(self, revision_id: str) -> Placement:
+        """See ``Workloads.placement``: this machine.
+
+        Args:
+            revision_id: of the revision.
+        """
+        if self.find(revision_id) is None:
+            return Placement()
+        return Placement(frozenset({socket.gethostname()}), frozenset({f"default/{_name(revision_id)}"}))
 
     def stop(self, revision_id: str, generation: int) -> None:
         """Stop a revision's server. Idempotent.

@@ -11,7 +11,9 @@ from kubernetes import client as k8s
 
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.plan import RETURN, Plan
 from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.rollout.site import Site
@@ -19,6 +21,7 @@ from bulkhead.rollout.world import World
 from bulkhead.routers.gateway_api import GatewayRouter
 from bulkhead.rungs import Rung
 from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, NETWORK_POLICY, Objects
+from bulkhead.settings import FleetSettings
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
 from bulkhead.workloads.manifests import name
 from tests.fixtures.cluster import IMAGE, default_account
@@ -44,7 +47,8 @@ class Stage:
         self.reconciler = self.another()
 
     def another(self, lease_s: float = 5) -> Reconciler:
-        world = World(self.ledger, lambda _: self.site, self.registry)
+        devices = Devices(Quarantines(self.ledger.engine), FleetSettings())
+        world = World(self.ledger, lambda _: self.site, self.registry, devices)
         return Reconciler(self.ledger, world, Leases(self.ledger.engine, lease_s))
 
     def ask(self, name: str, plan: Plan = PLAN) -> Rollout:

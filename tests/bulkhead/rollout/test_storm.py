@@ -136,7 +136,7 @@ class Storm(RuleBasedStateMachine):
         if going is not None:
             self._try(self.stage.ledger.approve, going.id, key=self._key(), requested_by="the storm")
 
-    @rule(name=NAMES, rungs=st.sets(st.sampled_from([Rung.TRAFFIC, Rung.NETWORK, Rung.POD, Rung.MODEL])))
+    @rule(name=NAMES, rungs=st.sets(st.sampled_from(list(Rung))))
     def isolate(self, name: str, rungs: set[Rung]) -> None:
         wish = {"key": self._key(), "reason": "it leaks", "requested_by": "the storm"}
         self._try(self.stage.ledger.isolate, revision(name).id, rungs=rungs, **wish)

@@ -17,7 +17,7 @@ def stage(sqlite_url: str) -> Stage:
 
 @pytest.fixture
 def world(stage: Stage) -> World:
-    return World(stage.ledger, lambda _: stage.site, stage.registry)
+    return World(stage.ledger, lambda _: stage.site, stage.registry, stage.devices)
 
 
 def test_a_revision_that_was_never_seen_has_zeros(stage: Stage, world: World) -> None:

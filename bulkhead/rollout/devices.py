@@ -1,0 +1,129 @@
+"""The devices under a revision's pods: whether they are sick, and keeping them away from work.
+
+What is known of them is what the fleet's watch has left in the ledger; a rollout asks no exporter itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bulkhead.errors import ConflictError, NotFoundError
+from bulkhead.ledger.quarantines import Budget, Quarantines, Target
+from bulkhead.ledger.tables import Isolation
+from bulkhead.rungs import Rung
+from bulkhead.settings import FleetSettings
+from bulkhead.workloads.base import Placement
+
+log = logging.getLogger(__name__)
+
+_FRESH = timedelta(minutes=10)
+"""What a watch has left is believed for so long."""
+
+_SICK = "sick"
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What is known of devices, for rollouts.
+
+    Attributes:
+        quarantines: of the ledger.
+        settings: of the fleet.
+        clock: gives the time in UTC.
+    """
+
+    quarantines: Quarantines
+    settings: FleetSettings
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def fault(self, placement: Placement) -> str | None:
+        """Which device under some pods is sick, in words.
+
+        Args:
+            placement: of the pods.
+
+        Returns:
+            None where none is known to be: also where nobody knows which device they have.
+        """
+        if not placement.nodes:
+            return None
+        held = {row.target: row for row in self.quarantines.open_ones() if row.phase.holds}
+        for node in sorted(placement.nodes & held.keys()):
+            return f"node {node}: {held[node].told}"
+        for uuid, device in self._under(placement):
+            verdict = device["verdict"] or {}
+            if verdict.get("health") == _SICK:
+                return f"{uuid} of {device['device']['node']}: {verdict['text']}"
+        return None
+
+    def quarantine(self, isolation: Isolation, placement: Placement) -> None:
+        """Ask for a quarantine of what some pods run on, within the fleet's budget.
+
+        Args:
+            isolation: the rung that asks for it: ``device`` or ``node``.
+            placement: of the pods.
+        """
+        known = self.quarantines.remembered()
+        for target in self._targets(isolation.rung, placement):
+            try:
+                self.quarantines.impose(
+                    target,
+                    reason="isolation",
+                    told=f"revision {isolation.revision_id}: {isolation.reason}",
+                    action="call",
+                    holder=_holder(isolation),
+                    term_s=self.settings.term_s,
+                    evidence_at=isolation.created_at,
+                    budget=self._budget(target, known),
+                )
+            except ConflictError as error:
+                log.error("isolation of %s: %s", isolation.revision_id, error)
+
+    def release(self, isolation: Isolation) -> None:
+        """Take back what ``quarantine`` asked for, and nothing that others hold.
+
+        Args:
+            isolation: that was released.
+        """
+        for row in self.quarantines.open_ones():
+            if row.holder == _holder(isolation):
+                try:
+                    self.quarantines.release(row.target, reason="its isolation was released", holder=row.holder)
+                except NotFoundError:  # somebody else was quicker
+                    continue
+
+    def _targets(self, rung: Rung, placement: Placement) -> Iterator[Target]:
+        if rung is Rung.DEVICE:
+            for uuid, device in self._under(placement):
+                yield Target(uuid, "device", device["device"]["node"], device["device"]["model"])
+            return
+        known = self.quarantines.remembered(placement.nodes)
+        for node in sorted(placement.nodes):
+            models = _models(known.get(node, {}))
+            yield Target(node, "node", node, models[0] if models else "", size=max(len(models), 1))
+
+    def _under(self, placement: Placement) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Devices that some pods have, as far as it is known who has them."""
+        since = self.clock() - _FRESH
+        for devices in self.quarantines.remembered(placement.nodes, since).values():
+            for uuid, device in devices.items():
+                if (device["verdict"] or {}).get("job") in placement.pods:
+                    yield uuid, device
+
+    def _budget(self, target: Target, known: Mapping[str, Mapping[str, Any]]) -> Budget:
+        of_model = {node: _models(devices).count(target.model) for node, devices in known.items()}
+        others = {node for node, count in of_model.items() if count and node != target.node}
+        devices = max(1, int(self.settings.budget_share * sum(of_model.values())))
+        return Budget(devices, others if target.model else None)  # nobody watches: nobody knows its neighbours
+
+
+def _models(devices: Mapping[str, Any]) -> list[str]:
+    return [device["device"]["model"] for device in devices.values()]
+
+
+def _holder(isolation: Isolation) -> str:
+    return f"isolation/{isolation.id}"

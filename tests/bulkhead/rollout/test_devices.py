@@ -1,0 +1,117 @@
+"""Devices under a revision's pods: looked at before its model is blamed, and kept away from work by two rungs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bulkhead.ledger.tables import Phase, QuarantinePhase
+from bulkhead.rollout.plan import Plan
+from bulkhead.rungs import Rung
+from bulkhead.settings import ServicePolicy
+from tests.worlds import Stage
+
+PLAN = Plan(steps=[10, 100], step_s=30)
+
+
+@pytest.fixture
+def stage(sqlite_url: str) -> Stage:
+    return Stage(sqlite_url)
+
+
+def device(node: str, health: str, job: str = "") -> dict[str, Any]:
+    known = {"uuid": f"GPU-{node}", "node": node, "model": "H100", "pci": ""}
+    return {"device": known, "window": {}, "verdict": {"health": health, "text": "Xid 79", "job": job}}
+
+
+def watch(stage: Stage, **devices: dict[str, Any]) -> None:
+    """What the fleet's watch leaves, by UUID."""
+    for uuid, one in devices.items():
+        stage.quarantines.remember({one["device"]["node"]: {uuid: one}})
+
+
+def on_trial(stage: Stage) -> Any:
+    stage.stable()
+    rollout = stage.ask("new", PLAN)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.ANALYSING
+    return rollout
+
+
+def settle(stage: Stage) -> None:
+    while stage.reconciler.run_once():
+        stage.clock.pass_by(1)
+
+
+def test_a_sick_device_under_the_candidate_takes_it_back_and_says_so(stage: Stage) -> None:
+    rollout = on_trial(stage)
+    node = f"node-of-{rollout.revision_id}"
+    watch(stage, GPU=device(node, "sick", f"ml/{rollout.revision_id}"))
+    stage.clock.pass_by(6)
+    watch(stage, GPU=device(node, "sick", f"ml/{rollout.revision_id}"))
+    stage.reconciler.run_once()
+    now = stage.now(rollout)
+    assert now.phase is Phase.ROLLED_BACK
+    assert now.decision == {"rule": "device"}
+    assert f"GPU of {node}: Xid 79" in (now.reason or "")
+
+
+@pytest.mark.parametrize(("health", "job"), [("suspect", None), ("unknown", None), ("sick", "ml/somebody-else")])
+def test_what_is_not_sick_or_another_pods_is_no_reason(stage: Stage, health: str, job: str | None) -> None:
+    rollout = on_trial(stage)
+    node = f"node-of-{rollout.revision_id}"
+    stage.clock.pass_by(6)
+    watch(stage, GPU=device(node, health, job or f"ml/{rollout.revision_id}"))
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.ANALYSING
+
+
+def test_what_a_watch_left_long_ago_is_not_believed(stage: Stage) -> None:
+    rollout = on_trial(stage)
+    watch(stage, GPU=device(f"node-of-{rollout.revision_id}", "sick", f"ml/{rollout.revision_id}"))
+    stage.clock.pass_by(700)
+    assert stage.devices.fault(stage.workloads.placement(rollout.revision_id)) is None
+
+
+def test_a_node_in_quarantine_under_the_candidate_is_a_fault(stage: Stage) -> None:
+    rollout = on_trial(stage)
+    placement = stage.workloads.placement(rollout.revision_id)
+    stage.ledger.isolate(rollout.revision_id, key="k", reason="it burns", requested_by="a test", rungs=[Rung.NODE])
+    stage.reconciler.run_once()
+    assert "it burns" in (stage.devices.fault(placement) or "")
+
+
+@pytest.mark.parametrize(("rung", "target"), [(Rung.NODE, "node-of-{0}"), (Rung.DEVICE, "GPU")])
+def test_a_rung_asks_for_a_quarantine_and_its_release_takes_it_back(stage: Stage, rung: Rung, target: str) -> None:
+    rollout = on_trial(stage)
+    revision = rollout.revision_id
+    watch(stage, GPU=device(f"node-of-{revision}", "healthy", f"ml/{revision}"), OTHER=device("elsewhere", "healthy"))
+    stage.ledger.isolate(revision, key="k", reason="it burns", requested_by="a test", rungs=[rung])
+    settle(stage)
+    (held,) = stage.quarantines.open_ones()
+    assert (held.target, held.phase) == (target.format(revision), QuarantinePhase.HELD)
+    assert "it burns" in held.told
+    assert stage.now(rollout).phase is Phase.ROLLED_BACK
+    stage.ledger.release(revision, key="r", reason="mended", requested_by="a test")
+    stage.reconciler.run_once()
+    assert stage.quarantines.open_ones() == []
+
+
+def test_a_rung_keeps_to_the_budget(stage: Stage) -> None:
+    rollout = on_trial(stage)
+    watch(stage, GPU=device(f"node-of-{rollout.revision_id}", "healthy"))  # the last node of its model
+    stage.ledger.isolate(rollout.revision_id, key="k", reason="it burns", requested_by="a test", rungs=[Rung.NODE])
+    settle(stage)
+    assert stage.quarantines.open_ones() == []
+    assert stage.now(rollout).phase is Phase.ROLLED_BACK
+
+
+def test_a_service_may_have_its_devices_isolated_by_policy(stage: Stage) -> None:
+    stage.policies["digits"] = ServicePolicy(isolation={"device": (Rung.NODE,)})
+    rollout = on_trial(stage)
+    node = f"node-of-{rollout.revision_id}"
+    stage.clock.pass_by(6)
+    watch(stage, GPU=device(node, "sick", f"ml/{rollout.revision_id}"), OTHER=device("elsewhere", "healthy"))
+    stage.reconciler.run_once()
+    assert [one.target for one in stage.quarantines.open_ones()] == [node]
