@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from bulkhead.errors import BulkheadError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Revision, Rollout, Service
+from bulkhead.rollout.patience import Patience, back_off
 from bulkhead.rollout.plan import parse_plan
 from bulkhead.rollout.world import World
 from bulkhead.routers.base import Fence, Split
@@ -19,9 +20,8 @@ log = logging.getLogger(__name__)
 _CALM = timedelta(minutes=10)
 """After so long without a repair, a service's next one is its first again."""
 
-_LONGEST_WAIT = timedelta(seconds=60)
 _LONGEST_PAUSE = timedelta(seconds=15)
-"""Between two looks at what does not answer: each may cost the others the time that it is waited for."""
+"""Between two looks at a service that does not answer."""
 
 _BEFORE = (Phase.REQUESTED, Phase.REGISTERED, Phase.LAUNCHED)
 _AFTER = (Phase.PROMOTING, Phase.BAKING, Phase.RETIRING)
@@ -47,7 +47,7 @@ class Keeper:
     ) -> None:
         self._ledger, self._world, self._policies, self._clock = ledger, world, policies, clock
         self._again_at: dict[str, datetime] = {}
-        self._failures: dict[str, int] = {}
+        self._patience = Patience(clock, _LONGEST_PAUSE)
 
     def tend(self, service: Service, rollout: Rollout | None) -> None:
         """Look after one service, unless that was done within its site's period, or has just failed.
@@ -57,18 +57,17 @@ class Keeper:
             rollout: of it in progress, or None.
         """
         now, name = self._clock(), service.name
-        if name in self._again_at and now < self._again_at[name]:
+        if not self._patience.ready(name) or (name in self._again_at and now < self._again_at[name]):
             return
         try:
             period = timedelta(seconds=self._world.site(name).resync_s)
             if service.stable_revision is None or self._serves(service, self._ledger.revision(service.stable_revision)):
                 self._correct_traffic(service, rollout)
         except Exception as error:  # whatever one service meets must not keep the others from being looked after
-            self._failures[name] = self._failures.get(name, 0) + 1
-            self._again_at[name] = now + min(_LONGEST_PAUSE, back_off(self._failures[name] - 1))
+            self._patience.failed(name)
             log.warning("service %s: %s", name, error, exc_info=not isinstance(error, BulkheadError))
         else:
-            self._failures.pop(name, None)
+            self._patience.succeeded(name)
             self._again_at[name] = now + period
 
     def _serves(self, service: Service, stable: Revision) -> bool:
@@ -133,12 +132,3 @@ class Keeper:
         now = self._clock()
         before = self._ledger.events(kind=kind, service=service.name, since=now - _CALM)
         return not before or now - before[-1].at >= back_off(len(before) - 1)
-
-
-def back_off(tries: int) -> timedelta:
-    """How long to wait before the next try: 1 s, 2 s, 4 s … up to a minute.
-
-    Args:
-        tries: how many there were.
-    """
-    return min(_LONGEST_WAIT, timedelta(seconds=2 ** min(tries, 10)))

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import NamedTuple
+from datetime import UTC, datetime, timedelta
 
 from bulkhead.errors import BulkheadError, ConflictError, FencedError, NotFoundError, UnavailableError
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Isolation, Phase, Rollout
-from bulkhead.rollout.keeper import Keeper, back_off
+from bulkhead.rollout.keeper import Keeper
+from bulkhead.rollout.patience import Patience
 from bulkhead.rollout.plan import Plan, parse_plan
 from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.trial import Trial
@@ -26,11 +26,8 @@ from bulkhead.settings import ServicePolicy
 log = logging.getLogger(__name__)
 
 
-class _Failed(NamedTuple):
-    """How often something failed, and when it may be tried again."""
-
-    tries: int
-    again_at: datetime
+_LONGEST_PAUSE = timedelta(seconds=5)
+"""Between two looks at a rollout whose router, cluster or registry does not answer."""
 
 
 class Reconciler:
@@ -56,7 +53,8 @@ class Reconciler:
         self._policies: Mapping[str, ServicePolicy] = {} if policies is None else policies
         self._trial = Trial(ledger, world, clock)
         self._keeper = Keeper(ledger, world, self._policies, clock)
-        self._failed: dict[int, _Failed] = {}
+        self._isolating = Patience(clock)
+        self._stepping = Patience(clock, _LONGEST_PAUSE)
         self._stuck: dict[int, str] = {}
 
     @property
@@ -100,18 +98,15 @@ class Reconciler:
         for isolation in self._ledger.unsettled_isolations():
             if not self._holds(self._ledger.revision(isolation.revision_id).service):
                 continue
-            failed = self._failed.get(isolation.id)
-            if failed is not None and self._clock() < failed.again_at:
+            if not self._isolating.ready(isolation.id):
                 continue  # a registry that is down would keep the rollouts waiting at every look
             try:
                 self._settle(isolation)
             except BulkheadError as error:
-                tries = failed.tries + 1 if failed else 1
-                self._failed[isolation.id] = _Failed(tries, self._clock() + back_off(tries))
-                if tries == 1:  # once, not at every look
+                if self._isolating.failed(isolation.id):
                     log.warning("isolation of %s (%s): %s", isolation.revision_id, isolation.rung, error)
             else:
-                self._failed.pop(isolation.id, None)
+                self._isolating.succeeded(isolation.id)
 
     def _settle(self, isolation: Isolation) -> None:
         if isolation.released_at is None:
@@ -165,14 +160,20 @@ class Reconciler:
 
     def _attempt(self, rollout: Rollout) -> Rollout | None:
         """Take one step, or decide what its failure means."""
+        step = (rollout.id, rollout.sequence)  # whoever turns it round is heard at once: that is another step
+        if not self._stepping.ready(step) and not rollout.phase.returning:
+            return None  # the way back is tried at every look: clients meet the bad release meanwhile
         try:
-            return self._step(rollout)
+            moved = self._step(rollout)
         except FencedError:
             raise
         except UnavailableError as error:
+            self._stepping.failed(step)
             return self._trial.wait_for(rollout, error)
         except Exception as error:  # noqa: BLE001 - whatever one release meets must not keep the others from theirs
             return self._give_up(rollout, error)
+        self._stepping.succeeded(step)
+        return moved
 
     def _step(self, rollout: Rollout) -> Rollout | None:
         """Apply the phase's effect and move on; None if there is something to wait for."""

@@ -350,3 +350,30 @@ def test_a_stable_server_that_dies_during_a_rollout_does_not_stop_it(stage: Stag
     _pass_step(stage, rollout)
     _pass_step(stage, rollout)
     assert stage.now(rollout).phase is Phase.PROMOTED
+
+
+def test_what_does_not_answer_is_asked_ever_more_rarely_but_on_the_way_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def away(service: str, *_: object) -> None:
+        asked.append(service)
+        raise UnavailableError("the router is down")
+
+    def asked_in_20_s() -> int:
+        asked.clear()
+        for _ in range(20):
+            stage.clock.pass_by(1)
+            stage.reconciler.run_once()
+        return len(asked)
+
+    stage.stable()
+    rollout = stage.ask("new", PLAN)
+    stage.reconciler.run_once()
+    _pass_step(stage, rollout)
+    monkeypatch.setattr(stage.router, "counters", away)
+    assert 0 < asked_in_20_s() <= 6
+    monkeypatch.setattr(stage.router, "apply", away)
+    stage.ledger.request_rollback(key="k", reason="a person", requested_by="a test", service="digits")
+    assert asked_in_20_s() >= 20

@@ -1,0 +1,60 @@
+"""Patience with what does not answer: each look costs the others the time that it is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from datetime import datetime, timedelta
+
+_LONGEST = timedelta(seconds=60)
+
+
+def back_off(tries: int) -> timedelta:
+    """How long to wait before the next try: 1 s, 2 s, 4 s … up to a minute.
+
+    Args:
+        tries: how many there were.
+    """
+    return min(_LONGEST, timedelta(seconds=2 ** min(tries, 10)))
+
+
+class Patience:
+    """When to try again, for any number of things.
+
+    Args:
+        clock: gives the time in UTC.
+        longest: wait between two tries.
+    """
+
+    def __init__(self, clock: Callable[[], datetime], longest: timedelta = _LONGEST) -> None:
+        self._clock, self._longest = clock, longest
+        self._failed: dict[Hashable, tuple[int, datetime]] = {}
+
+    def ready(self, what: Hashable) -> bool:
+        """Whether to try now.
+
+        Args:
+            what: to try.
+        """
+        failed = self._failed.get(what)
+        return failed is None or self._clock() >= failed[1]
+
+    def failed(self, what: Hashable) -> bool:
+        """Note that a try has failed.
+
+        Args:
+            what: was tried.
+
+        Returns:
+            Whether it was the first in a row: what to tell of once, and not at every look.
+        """
+        tries = self._failed[what][0] + 1 if what in self._failed else 1
+        self._failed[what] = (tries, self._clock() + min(self._longest, back_off(tries - 1)))
+        return tries == 1
+
+    def succeeded(self, what: Hashable) -> None:
+        """Note that a try has not failed.
+
+        Args:
+            what: was tried.
+        """
+        self._failed.pop(what, None)
