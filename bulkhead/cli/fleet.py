@@ -50,7 +50,8 @@ def fleet(
         print(json.dumps({**_told_of(assessment), "nodes": nodes, "devices": devices, "quarantines": held}))
     else:
         print_table("Nodes", nodes)
-        print_table("Devices" if everything else "Devices that are not healthy", devices)
+        if devices:
+            print_table("Devices" if everything else "Devices that are not healthy", devices)
         if held:
             print_table("Quarantines", held)
         console.print(", ".join(f"{count} {health}" for health, count in summary(assessment).items()))

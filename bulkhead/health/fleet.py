@@ -55,6 +55,20 @@ class Fleet:
         self._report(looks)
         return self._judge(looks, now)
 
+    def answer(self, name: str, at: float) -> None:
+        """Forget the evidence against a device, or a node's devices, up to a time.
+
+        Args:
+            name: UUID, or node.
+            at: seconds since 1970.
+        """
+        for uuid, window in self.windows.items():
+            if name in (uuid, window.device.node):
+                window.answer(at)
+                verdict = self.verdicts.get(uuid)
+                if verdict is not None and verdict.evidence_at <= at:
+                    del self.verdicts[uuid]
+
     def _miss(self, looks: Sequence[Snapshot], shown: Mapping[str, object], now: float) -> None:
         """Note which devices a look should have shown, and forget those that nobody has shown for long."""
         covers = {look.source: look.covers for look in looks if look.failed is None}

@@ -44,6 +44,9 @@ class FleetWatch:
             How the fleet stands.
         """
         at = self._clock()
+        if self._memory is not None:
+            for target, answered in self._memory.answered().items():
+                self._fleet.answer(target, answered.timestamp())
         if not self.sources:
             return self._fleet.take([], at)
         with ThreadPoolExecutor(min(_AT_ONCE, len(self.sources))) as pool:

@@ -72,6 +72,18 @@ class Window:
             # The kernel's line says more than a gauge.
             self.xids[self.xids.index(known)] = XidEvent(known.at, event.xid, known.job or event.job, event.text)
 
+    def answer(self, at: float) -> None:
+        """Forget the evidence up to a time: somebody has answered it, by a repair that a test has confirmed.
+
+        Args:
+            at: seconds since 1970.
+        """
+        self.xids = [one for one in self.xids if one.at > at]
+        self.growth = {
+            counter: kept for counter, grown in self.growth.items() if (kept := [one for one in grown if one[0] > at])
+        }
+        self.since = {condition: max(since, at) for condition, since in self.since.items()}
+
     def grown(self, of: Field, since: float) -> float:
         """How much a counter grew.
 

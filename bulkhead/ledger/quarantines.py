@@ -72,6 +72,18 @@ class Quarantines(Transactions):
         with self._reading() as session:
             return session.scalars(_open().order_by(Quarantine.id)).all()
 
+    def answered(self) -> dict[str, datetime]:
+        """When the evidence against each target was answered last: it went on probation, or was released.
+
+        Returns:
+            By target; of those that were answered within ``RELAPSE_DAYS`` and are not held again.
+        """
+        since = self._clock() - timedelta(days=RELAPSE_DAYS)
+        query = select(Quarantine).where(Quarantine.phase_at >= since).order_by(Quarantine.id)
+        with self._reading() as session:
+            latest = {row.target: row for row in session.scalars(query)}
+        return {target: row.phase_at for target, row in latest.items() if not row.phase.holds}
+
     def unsettled(self) -> Sequence[Quarantine]:
         """Those of which the world shows another phase, released ones included, oldest first."""
         other = Quarantine.shown.is_distinct_from(Quarantine.phase)

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bulkhead.health.observation import Device, Field, Reading, Snapshot
 from bulkhead.health.policy import Policy
+from bulkhead.health.quarantine import QuarantineController
 from bulkhead.health.verdict import Health
 from bulkhead.health.watch import FleetWatch
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.quarantines import Quarantines
+from bulkhead.ledger.quarantines import Quarantines, Target
+from bulkhead.settings import FleetSettings
 
 
 class Played:
@@ -25,6 +28,36 @@ class Played:
 def test_asks_every_source() -> None:
     watch = FleetWatch([Played(str(number)) for number in range(50)], Policy())
     assert len(watch.look().devices) == 50
+
+
+def test_evidence_that_was_answered_speaks_no_more(tmp_path: Path) -> None:
+    now = [1_000_000.0]
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    memory = Quarantines(ledger.engine, lambda: datetime.fromtimestamp(now[0], UTC))
+    source = Played("1")
+    watch = FleetWatch([source], Policy(), memory, lambda: now[0])
+    controller = QuarantineController(memory, FleetSettings(budget_share=1.0), None, "a test")
+    watch.look()
+    source.errors, now[0] = 1.0, now[0] + 15
+    assessment = watch.look()
+    assert assessment.devices["GPU-1"].health is Health.SICK
+    imposed = memory.impose(
+        Target("GPU-1", "device", "n1"),
+        reason="ecc",
+        told="",
+        action="",
+        holder="",
+        term_s=100,
+        evidence_at=datetime.fromtimestamp(now[0], UTC),
+        budget=None,
+    )
+    now[0] += 15
+    memory.passed(imposed.target, "quick")
+    controller.step(watch.look())
+    now[0] += 15
+    assert watch.look().devices["GPU-1"].health is Health.HEALTHY
+    source.errors, now[0] = 2.0, now[0] + 15
+    assert watch.look().devices["GPU-1"].health is Health.SICK
 
 
 def test_the_next_watch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
