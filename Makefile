@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST ?= -q
 
-.PHONY: help demo demo-stop test lint unit nightly bench-launch bench-analysis bench-rollback bench-fleet lock clean
+.PHONY: help demo demo-stop test lint unit nightly bench-launch bench-analysis bench-rollback bench-fleet bench-fleet-year lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -46,6 +46,9 @@ bench-rollback: $(STAMP) ## how long clients get bad answers, with parts of Airf
 
 bench-fleet: $(STAMP) ## judging 10,000 GPUs in one scrape, against prometheus_client's parser (about 3 minutes)
 	@$(BIN)/python -m benchmarks.fleet | tail -n 1
+
+bench-fleet-year: $(STAMP) ## a simulated year of 2,000 GPUs: what is contained, and what that costs (about 30 minutes)
+	@$(BIN)/python -m benchmarks.fleet_year | tail -n 1
 
 lock: $(STAMP) ## write requirements.lock anew, from pyproject.toml
 	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --strip-extras \
