@@ -186,9 +186,14 @@ class Year:
         return lambda: self._watch(node)
 
     def _release(self, happen: dict[int, list[Callable[[], None]]], names: list[str], hour: int, gradual: bool) -> None:
-        """An exporter release that says of every row that it cannot be remapped; it is taken back after a day."""
+        """An exporter release that says of every row that it cannot be remapped.
+
+        It reaches all nodes at once, or two an hour until somebody stops it after a day; then it is taken back.
+        """
         for index, name in enumerate(names):
             begin = hour + (index // 2 if gradual else 0)
+            if begin >= hour + 24:
+                return
             happen.setdefault(begin, []).append(lambda node=name: (self._watch(node), self._lying.add(node)))  # type: ignore[misc]
             happen.setdefault(hour + 24, []).append(lambda node=name: self._lying.discard(node))  # type: ignore[misc]
 

@@ -74,7 +74,7 @@ def test_a_node_that_is_gone_needs_nothing_and_is_not_made(core: k8s.CoreV1Api, 
     assert "paper-gone" not in {one.metadata.name for one in core.list_node().items}
 
 
-def pod(namespace: str, node: str, name: str, gpus: int, owner: str | None = None) -> k8s.V1Pod:
+def pod(namespace: str, node: str, name: str, gpus: int, of_node: k8s.V1Node | None = None) -> k8s.V1Pod:
     resources = k8s.V1ResourceRequirements(limits={"nvidia.com/gpu": str(gpus)}) if gpus else None
     security = k8s.V1SecurityContext(
         allow_privilege_escalation=False,
@@ -83,9 +83,10 @@ def pod(namespace: str, node: str, name: str, gpus: int, owner: str | None = Non
         seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
     )
     container = k8s.V1Container(name="base", image="busybox", resources=resources, security_context=security)
-    owners = (
-        [k8s.V1OwnerReference(api_version="apps/v1", kind=owner, name="x", uid=str(uuid.uuid4()))] if owner else None
-    )
+    owners = None
+    if of_node is not None:
+        uid = of_node.metadata.uid
+        owners = [k8s.V1OwnerReference(api_version="v1", kind="Node", name=of_node.metadata.name, uid=uid)]
     return k8s.V1Pod(
         metadata=k8s.V1ObjectMeta(name=name, namespace=namespace, owner_references=owners),
         spec=k8s.V1PodSpec(node_name=node, containers=[container], service_account_name="default"),
@@ -97,13 +98,14 @@ def test_gpu_pods_end_and_others_stay(
     core: k8s.CoreV1Api, keeper: NodeKeeper, paper: str, namespace: str, kill: bool
 ) -> None:
     core.create_namespaced_service_account(namespace, k8s.V1ServiceAccount(metadata=k8s.V1ObjectMeta(name="runner")))
-    for name, gpus, owner in (("gpu", 1, None), ("cpu", 0, None), ("daemon", 1, "DaemonSet")):
-        made = pod(namespace, paper, name, gpus, owner)
+    own = core.read_node(paper)
+    for name, gpus, of_node in (("gpu", 1, None), ("cpu", 0, None), ("static", 1, own)):
+        made = pod(namespace, paper, name, gpus, of_node)
         made.spec.service_account_name = "runner"
         core.create_namespaced_pod(namespace, made)
     assert keeper.clear(paper, kill=kill) == [f"{namespace}/gpu"]
     left = {one.metadata.name: one.metadata.deletion_timestamp for one in core.list_namespaced_pod(namespace).items}
-    assert left["cpu"] is left["daemon"] is None
+    assert left["cpu"] is left["static"] is None
     assert left.get("gpu", "gone") is not None
 
 
