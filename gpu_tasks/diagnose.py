@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ NODE_VARIABLE = "BULKHEAD_NODE"
 """Environment variable that names the node that this runs on."""
 
 LEVELS = ("quick", "medium", "long")
+PEER_DROP = 0.1
+"""Share of the median of its peers that a device may be below."""
+
+_LEAST_PEERS = 3
 _KINDS = {"matmul": "matmul", "memory": "memory", "host-to-device": "link", "device-to-host": "link"}
 
 
@@ -72,6 +77,9 @@ def diagnose(level: str, experiment: str = "", stand_ins: int = 1) -> Mapping[st
         told = [f"{one.name}: {_judged(one, name)}" for one in checks if _judged(one, name)]
         if told:
             wrong[uuid] = told
+    if kind == "cuda":  # stand-ins share the same cores: the one is slow because of the other
+        for uuid, told in against_peers(devices).items():
+            wrong.setdefault(uuid, []).extend(told)
     if count > 1:
         together = all_reduce(count, kind, 64 if kind == "cuda" else 4, min(size.seconds, 5.0))
         devices[0]["checks"]["all-reduce"] = _short(together.value)
@@ -79,6 +87,27 @@ def diagnose(level: str, experiment: str = "", stand_ins: int = 1) -> Mapping[st
             wrong.setdefault("all", []).append(f"{together.name}: {together.wrong}")
     found = {"passed": not wrong, "level": level, "node": _node(), "devices": devices, "wrong": wrong}
     return {**found, "run_id": _log(experiment, found) if experiment else ""}
+
+
+def against_peers(devices: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Devices that are slower than the others of the same product beside them.
+
+    Args:
+        devices: UUID, name, measurements by check.
+
+    Returns:
+        What is wrong, by UUID: a measurement more than ``PEER_DROP`` below the median of at least three devices.
+    """
+    found: dict[str, list[str]] = {}
+    for name in {one["name"] for one in devices}:
+        peers = [one for one in devices if one["name"] == name]
+        for check in peers[0]["checks"] if len(peers) >= _LEAST_PEERS else ():
+            middle = statistics.median(one["checks"][check] for one in peers)
+            for one in peers:
+                if one["checks"][check] < (1 - PEER_DROP) * middle:
+                    told = f"{check}: {one['checks'][check]:g}, the median of {len(peers)} peers is {middle:g}"
+                    found.setdefault(one["uuid"], []).append(told)
+    return found
 
 
 def _size(level: str, kind: str) -> Size:

@@ -122,8 +122,9 @@ class QuarantineController:
                 budget=budget,
             )
         except ConflictError as error:
-            log.error("not quarantined: %s", error)
+            log.error("a person is needed: %s", error)
             done.refused[target.name] = str(error)
+            self._quarantines.refused(target.name, str(error))
             return
         if row.shown is not row.phase and row.phase.holds:
             done.imposed.append(row)

@@ -139,6 +139,21 @@ class Quarantines(Transactions):
             self._tell(session, row, str(row.phase), told)
             return row
 
+    def refused(self, target: str, why: str) -> None:
+        """Record that the budget leaves something sick at work: a person is needed. Once an hour a target.
+
+        Args:
+            target: its name.
+            why: for people.
+        """
+        since = self._clock() - timedelta(hours=1)
+        with self._writing() as session:
+            self._alone(session)
+            told = session.scalars(select(Event).where(Event.kind == "quarantine-refused", Event.at >= since))
+            if all(one.data["target"] != target for one in told):
+                data = {"target": target, "text": why}
+                session.add(Event(at=self._clock(), kind="quarantine-refused", data=data))
+
     def passed(self, target: str, told: str) -> Quarantine:
         """Record that a diagnostic of something held has passed.
 

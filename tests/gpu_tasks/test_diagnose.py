@@ -9,7 +9,7 @@ import pytest
 
 from bulkhead.pods.outcome import PATH_VARIABLE
 from gpu_tasks import diagnose as module
-from gpu_tasks.diagnose import _judged, diagnose
+from gpu_tasks.diagnose import _judged, against_peers, diagnose
 from gpu_tasks.diagnostics.checks import Check, Size
 from gpu_tasks.entry import ConfigError
 
@@ -55,6 +55,17 @@ def test_what_is_wrong_is_told_by_device(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_measurements_are_compared_with_the_data_sheet(check: Check, told: str) -> None:
     assert _judged(check, "NVIDIA H100 80GB HBM3") == told
     assert _judged(check, "CPU stand-in") == ""
+
+
+def test_a_device_is_compared_with_its_peers() -> None:
+    def devices(*speeds: float) -> list[dict[str, object]]:
+        return [
+            {"uuid": f"GPU-{index}", "name": "H100", "checks": {"memory": speed}} for index, speed in enumerate(speeds)
+        ]
+
+    assert against_peers(devices(3000, 3010, 2990, 2500)) == {"GPU-3": ["memory: 2500, the median of 4 peers is 2995"]}
+    assert against_peers(devices(3000, 3010, 2800)) == {}
+    assert against_peers(devices(3000, 100)) == {}, "of two nobody knows which one is slow"
 
 
 @pytest.mark.parametrize(("level", "stand_ins"), [("deep", 1), ("quick", 0)])

@@ -46,8 +46,8 @@ class World:
     def __init__(self, folder: Path, **more: object) -> None:
         self.now = 1_000_000.0
         self.nodes = Nodes()
-        ledger = Ledger(f"sqlite:///{folder}/ledger.db")
-        self.quarantines = Quarantines(ledger.engine, lambda: datetime.fromtimestamp(self.now, UTC))
+        self.ledger = Ledger(f"sqlite:///{folder}/ledger.db")
+        self.quarantines = Quarantines(self.ledger.engine, lambda: datetime.fromtimestamp(self.now, UTC))
         settings = FleetSettings(budget_share=0.5, term_s=100, **more)
         self.controller = QuarantineController(self.quarantines, settings, self.nodes, "a test")  # type: ignore[arg-type]
         self.devices = {name: self.verdict(name, Health.HEALTHY) for name in ("a0", "a1", "b0", "b1", "c0", "c1")}
@@ -107,6 +107,9 @@ def test_the_budget_is_kept_and_a_person_called(world: World) -> None:
     assert len(done.imposed) == 2  # a node of the pool is left
     assert list(done.refused) == ["c0"]
     assert "the last of pool" in done.refused["c0"]
+    world.step()
+    told = [one for one in world.ledger.events() if one.kind == "quarantine-refused"]
+    assert [one.data["target"] for one in told] == ["c0"], "once, not at every look"
 
 
 def test_a_diagnostic_begins_probation_and_its_end_the_release(world: World) -> None:
