@@ -16,6 +16,7 @@ from bulkhead.health.sources.kernel import KernelLogSource
 from bulkhead.health.sources.nodes import NodeSource
 from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.health.sources.prometheus import PrometheusSource
+from bulkhead.health.sources.tasks import Suspicions, TaskSource
 from bulkhead.health.watch import FleetWatch
 from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.metrics.http_json import token_of
@@ -24,13 +25,16 @@ from bulkhead.runtimes.kubernetes.nodes import NodeKeeper
 from bulkhead.settings import FleetSettings, Settings
 
 
-def watch(settings: Settings, memory: Quarantines | None, urls: Sequence[str] = ()) -> FleetWatch:
+def watch(
+    settings: Settings, memory: Quarantines | None, urls: Sequence[str] = (), suspicions: Suspicions | None = None
+) -> FleetWatch:
     """The watch of a configuration's fleet.
 
     Args:
         settings: the configuration.
         memory: where to take up from; None for a fresh look.
         urls: exporters to ask instead of the configuration's sources.
+        suspicions: of tasks, since a time; None where no ledger is asked.
 
     Raises:
         InvalidInputError: nobody is named who could be asked, or a source's settings are wrong.
@@ -40,6 +44,8 @@ def watch(settings: Settings, memory: Quarantines | None, urls: Sequence[str] = 
         raise InvalidInputError(
             "fleet", "no source", "name exporters, prometheus, nvml, kernel_logs or nodes in the configuration"
         )
+    if suspicions is not None:
+        sources.append(TaskSource(suspicions))
     return FleetWatch(sources, load_policy(settings.fleet.policy), memory)
 
 

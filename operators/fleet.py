@@ -52,7 +52,7 @@ class FleetHealthOperator(BaseOperator):
             ``devices`` (counts by health), ``quarantined``, ``moved``, ``refused`` and ``failed``.
         """
         control = BulkheadHook(self.bulkhead_conn_id).control()
-        watch = fleets.watch(control.settings, control.quarantines)
+        watch = fleets.watch(control.settings, control.quarantines, suspicions=control.ledger.suspected)
         controller = fleets.controller(control.settings, control.quarantines)
         done, assessment = Step(), watch.look()
         for number in range(self.looks):

@@ -361,12 +361,12 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         pods.delete(self.client, name, namespace)
 
     def _suspected(self) -> Sequence[str]:
-        """Nodes under quarantine. To know of none for once is better than not to launch."""
+        """Nodes that other tasks suspect. To know of none for once is better than not to launch."""
         try:
             ledger = BulkheadHook(self.bulkhead_conn_id).control().ledger
-            return ledger.quarantined(datetime.now(UTC) - _SUSPECTED_FOR)
+            return sorted(ledger.suspected(datetime.now(UTC) - _SUSPECTED_FOR))
         except BulkheadError as away:
-            self.log.warning("nodes under quarantine cannot be excluded: %s", away)
+            self.log.warning("suspected nodes cannot be excluded: %s", away)
             return ()
 
     def _check_image(self, image: str | None) -> None:

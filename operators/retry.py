@@ -112,7 +112,7 @@ class ContainmentRetryPolicy(RetryPolicy):
         """Record that a node is suspected; who contains it is the reconciler's side."""
         connection = getattr(context["ti"].task, "bulkhead_conn_id", BulkheadHook.default_conn_name)
         control = BulkheadHook(connection).control()
-        control.ledger.request_quarantine(
+        control.ledger.suspect(
             target=exception.node or "unknown",
             key=f"quarantine/{exception.pod}",
             reason=f"{exception.failure.failure_class}/{exception.failure.kind}: {exception.failure.message}",

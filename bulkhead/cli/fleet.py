@@ -41,7 +41,8 @@ def fleet(
             _watch(control)
             return
         memory = None if source else control.quarantines
-        assessment = fleets.watch(control.settings, memory, source or ()).look()
+        suspicions = None if source else control.ledger.suspected
+        assessment = fleets.watch(control.settings, memory, source or (), suspicions).look()
         held = [_held_row(one) for one in memory.open_ones()] if memory is not None else []
     shown = [one for one in assessment.devices.values() if everything or as_json or one.health is not Health.HEALTHY]
     devices = [_device_row(one) for one in sorted(shown, key=lambda one: (one.device.node, one.device.uuid))]
@@ -111,7 +112,7 @@ def _watch(control: Control) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stop = threading.Event()
     when_told_to_end(stop.set)
-    under_watch = fleets.watch(control.settings, control.quarantines)
+    under_watch = fleets.watch(control.settings, control.quarantines, suspicions=control.ledger.suspected)
     controller = fleets.controller(control.settings, control.quarantines)
     while not stop.is_set():
         try:

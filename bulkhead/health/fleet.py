@@ -101,7 +101,9 @@ class Fleet:
         self.verdicts = doubt(verdicts, before, self.policy)
         states: dict[str, NodeState] = {}
         for look in looks:
-            states.update(look.nodes)
+            for name, state in look.nodes.items():
+                known = states.get(name)
+                states[name] = state if known is None else known.joined(state)
         return Assessment(
             at=now,
             devices=self.verdicts,

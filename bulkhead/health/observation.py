@@ -138,6 +138,21 @@ class NodeState:
     faults: tuple[str, ...] = ()
     product: str = ""
 
+    def joined(self, other: NodeState) -> NodeState:
+        """What two sources say of a node, taken together.
+
+        Args:
+            other: the same node's, of another source.
+        """
+        return NodeState(
+            self.name,
+            other.ready if self.ready is None else self.ready,
+            self.cordoned or other.cordoned,
+            self.pool or other.pool,
+            (*self.faults, *other.faults),
+            self.product or other.product,
+        )
+
 
 @dataclass
 class Snapshot:

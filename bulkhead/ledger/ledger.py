@@ -179,8 +179,8 @@ class Ledger(Approvals):
             session.add(intent)
             return self._take_back(session, Rollout.owner == owner, reason, requested_by)
 
-    def request_quarantine(self, *, target: str, key: str, reason: str, requested_by: str) -> None:
-        """Ask for a node or device to be contained: records the intent, once a key.
+    def suspect(self, *, target: str, key: str, reason: str, requested_by: str) -> None:
+        """Say that a node or device is suspected: records it, once a key. Launches avoid it for a while.
 
         Args:
             target: name of the node, or UUID of the device.
@@ -190,7 +190,7 @@ class Ledger(Approvals):
         """
         with self._writing() as session:
             if session.scalar(select(Intent).where(Intent.key == key)) is None:
-                intent = Intent(key=key, kind="quarantine", target=target, requested_by=requested_by, reason=reason)
+                intent = Intent(key=key, kind="suspect", target=target, requested_by=requested_by, reason=reason)
                 intent.created_at = self._clock()
                 session.add(intent)
 

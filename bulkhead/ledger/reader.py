@@ -135,7 +135,7 @@ class LedgerReader(Transactions):
         """Intents of a kind, oldest first.
 
         Args:
-            kind: ``rollout``, ``rollback``, ``withdraw`` or ``quarantine``.
+            kind: ``rollout``, ``rollback``, ``withdraw`` or ``suspect``.
         """
         with self._reading() as session:
             return session.scalars(select(Intent).where(Intent.kind == kind).order_by(Intent.id)).all()
@@ -149,15 +149,19 @@ class LedgerReader(Transactions):
         with self._reading() as session:
             return session.scalar(select(Intent.id).where(Intent.key.in_(keys)).limit(1)) is not None
 
-    def quarantined(self, since: datetime) -> Sequence[str]:
-        """Nodes and devices that somebody asked to contain, each once.
+    def suspected(self, since: datetime) -> dict[str, list[str]]:
+        """Nodes and devices that tasks suspect, with their reasons.
 
         Args:
-            since: only those asked for at or after this time.
+            since: only what was said at or after this time.
         """
-        query = select(Intent.target).where(Intent.kind == "quarantine", Intent.created_at >= since)
+        query = select(Intent).where(Intent.kind == "suspect", Intent.created_at >= since).order_by(Intent.id)
+        found: dict[str, list[str]] = {}
         with self._reading() as session:
-            return sorted({target for target in session.scalars(query) if target})
+            for intent in session.scalars(query):
+                if intent.target:
+                    found.setdefault(intent.target, []).append(intent.reason)
+        return found
 
     def previous_revision(self, service: str) -> str:
         """The revision that a service's stable one replaced; one that is isolated is left out, for the one before.

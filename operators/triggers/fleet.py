@@ -41,7 +41,7 @@ class _Look:
 
     def __call__(self, control: Control) -> FleetView:
         if self._watch is None:
-            self._watch = fleets.watch(control.settings, control.quarantines)
+            self._watch = fleets.watch(control.settings, control.quarantines, suspicions=control.ledger.suspected)
         assessment = self._watch.look()
         held = [row for row in control.quarantines.open_ones() if row.phase.holds]
         return FleetView(assessment, frozenset({*(row.target for row in held), *(row.node for row in held)}))

@@ -243,7 +243,7 @@ async def test_the_next_try_stays_away_from_the_node_and_has_more_memory(
 async def test_a_node_under_quarantine_is_avoided(
     cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context, control: Control
 ) -> None:
-    control.ledger.request_quarantine(target="gpu-3", key="k", reason="xid 79", requested_by="a test")
+    control.ledger.suspect(target="gpu-3", key="k", reason="xid 79", requested_by="a test")
     await launch(operator(), context("train"))
     (made,) = pods_of(cluster).values()
     terms = made["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]

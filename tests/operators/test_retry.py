@@ -46,11 +46,11 @@ def test_a_cleared_task_begins_anew(control: Control, context: Context) -> None:
     )
 
 
-def test_a_device_fault_asks_for_a_quarantine_once(control: Control, context: Context) -> None:
+def test_a_device_fault_makes_its_node_suspected_once(control: Control, context: Context) -> None:
     task = context("train", retries=3)
     for _ in range(2):
         _evaluate(task, FailureClass.DEVICE_FAULT, "xid-79")
-    (intent,) = control.ledger.intents("quarantine")
+    (intent,) = control.ledger.intents("suspect")
     assert (intent.target, intent.reason) == ("gpu-7", "device_fault/xid-79: because")
 
 

@@ -209,10 +209,10 @@ def test_withdrawing_again_with_the_same_key_does_nothing(ledger: Ledger) -> Non
 # Quarantine
 
 
-def test_a_quarantine_is_asked_for_once_a_key(ledger: Ledger) -> None:
+def test_a_suspicion_is_recorded_once_a_key(ledger: Ledger) -> None:
     for _ in range(2):
-        ledger.request_quarantine(target="gpu-7", key="q", reason="xid-79", requested_by="airflow")
-    (intent,) = ledger.intents("quarantine")
+        ledger.suspect(target="gpu-7", key="q", reason="xid-79", requested_by="airflow")
+    (intent,) = ledger.intents("suspect")
     assert (intent.target, intent.reason, intent.requested_by) == ("gpu-7", "xid-79", "airflow")
 
 
