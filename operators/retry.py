@@ -75,7 +75,7 @@ class ContainmentRetryPolicy(RetryPolicy):
         history = [*self.history(context), Record.of(exception.failure, exception.node)]
         context["task_state_store"].set(_key(context), [record.dump() for record in history])
         decision = decide(history, self._limits(context))
-        if decision.quarantine:
+        if decision.suspect:
             self._suspect(context, exception, decision)
         if decision.action is Action.FAIL:
             return RetryDecision.fail(decision.reason)
@@ -114,7 +114,7 @@ class ContainmentRetryPolicy(RetryPolicy):
         control = BulkheadHook(connection).control()
         control.ledger.suspect(
             target=exception.node or "unknown",
-            key=f"quarantine/{exception.pod}",
+            key=f"suspect/{exception.pod}",
             reason=f"{exception.failure.failure_class}/{exception.failure.kind}: {exception.failure.message}",
             requested_by=f"{identity(context).owner}: {decision.reason}",
         )

@@ -42,14 +42,14 @@ class Rule:
         budget: that it uses up.
         at_most: how often; None for the budget alone.
         delay_s: seconds before the next try; doubled each time in a row where the action is ``WAIT``.
-        quarantine: whether the node or device is suspected.
+        suspect: whether the node or device is suspected.
     """
 
     action: Action
     budget: Budget = Budget.INFRASTRUCTURE
     at_most: int | None = None
     delay_s: float = 0.0
-    quarantine: bool = False
+    suspect: bool = False
 
 
 _FAIL = Rule(Action.FAIL, Budget.USER)
@@ -63,7 +63,7 @@ RULES: Mapping[tuple[C, str], Rule] = {
     (C.CONFIG, "sandbox"): _ELSEWHERE,
     (C.HOST_OOM, ""): Rule(Action.MORE_MEMORY, at_most=2),
     (C.GPU_OOM, ""): _FAIL,
-    (C.DEVICE_FAULT, ""): Rule(Action.ELSEWHERE, delay_s=5, quarantine=True),
+    (C.DEVICE_FAULT, ""): Rule(Action.ELSEWHERE, delay_s=5, suspect=True),
     (C.NODE_LOST, ""): _ELSEWHERE,
     (C.EVICTED, ""): _ELSEWHERE,
     (C.EVICTED, "disk-limit"): _FAIL,
@@ -174,13 +174,13 @@ class Decision:
         action: the action.
         reason: one sentence, with the counts.
         delay_s: seconds before the next try.
-        quarantine: whether its node or device is suspected.
+        suspect: whether its node or device is suspected.
     """
 
     action: Action
     reason: str
     delay_s: float = 0.0
-    quarantine: bool = False
+    suspect: bool = False
 
 
 def decide(history: Sequence[Record], limits: Limits) -> Decision:
@@ -207,7 +207,7 @@ def decide(history: Sequence[Record], limits: Limits) -> Decision:
         return _over(latest, f"{name}: it had {limits.memory_ceiling:g} times the memory asked for already")
     delay = rule.delay_s * 2 ** (_in_a_row(history) - 1) if rule.action is Action.WAIT else rule.delay_s
     reason = f"{name}: {rule.action}, {spent} of {allowed} {rule.budget} retries"
-    return Decision(rule.action, reason, min(delay, _LONGEST_DELAY_S), rule.quarantine)
+    return Decision(rule.action, reason, min(delay, _LONGEST_DELAY_S), rule.suspect)
 
 
 def changes(history: Sequence[Record], limits: Limits) -> Changes:
@@ -228,7 +228,7 @@ def changes(history: Sequence[Record], limits: Limits) -> Changes:
 
 
 def _over(latest: Record, reason: str) -> Decision:
-    return Decision(Action.FAIL, reason, quarantine=latest.rule.quarantine)
+    return Decision(Action.FAIL, reason, suspect=latest.rule.suspect)
 
 
 def _name(record: Record) -> str:

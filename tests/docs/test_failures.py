@@ -27,4 +27,4 @@ def test_a_row_says_what_the_rule_does(key: tuple[FailureClass, str], rule: Rule
     assert budget == ("" if rule.action is Action.FAIL else rule.budget)
     assert (f"at most {rule.at_most}×" in more) is (rule.at_most is not None)
     assert (f"after {rule.delay_s:g} s" in more) is (rule.delay_s > 0)
-    assert ("quarantine" in more) is rule.quarantine
+    assert ("suspected" in more) is rule.suspect
