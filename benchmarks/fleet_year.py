@@ -47,7 +47,15 @@ NODE_OUTAGES, RELEASES = 6.0, 4
 
 _LOOKS, _INTERVAL_S = 8, 15.0
 _REPAIR_H = (4, 48)
-_SOUND = {Field.TEMPERATURE: 55.0, Field.UTILISATION: 99.0, Field.SM_CLOCK: 1980.0, Field.POWER: 600.0}
+_SOUND = {
+    Field.TEMPERATURE: 55.0,
+    Field.UTILISATION: 99.0,
+    Field.SM_CLOCK: 1980.0,
+    Field.POWER: 600.0,
+    Field.ECC_UNCORRECTED: 0.0,
+    Field.NVLINK_ERRORS: 0.0,
+    Field.ROW_REMAP_FAILURE: 0.0,
+}
 
 
 @dataclass
