@@ -3,8 +3,8 @@
     .venv/bin/pip install atheris
     .venv/bin/python -m tests.programs.fuzz_fleet -max_total_time=300 -max_len=4096
 
-Each input is two scrapes and two pieces of a kernel log. No crash is allowed, and a first look without a kernel's Xid may
-call a device sick only by what the device itself states (a row that could not be remapped).
+Each input is two scrapes and two pieces of a kernel log. No crash is allowed, and a first look without a kernel's Xid
+may call a device sick only by what the device itself states (a row that could not be remapped).
 """
 
 from __future__ import annotations
