@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bulkhead.health.observation import NodeState
 from bulkhead.health.policy import Policy
-from bulkhead.health.rules import findings
+from bulkhead.health.rules import findings, unseen
 from bulkhead.health.verdict import Finding, Health, NodeVerdict, Reason, Verdict
 from bulkhead.health.window import Window
 from bulkhead.health.xids import Action
@@ -34,6 +34,9 @@ def assess(window: Window, policy: Policy, now: float, previous: Verdict | None 
         if _rank(finding) > _rank(worst):
             worst = finding
     latest = window.latest
+    if worst is _FINE and latest is not None and (blind := unseen(latest)):
+        text = f"not shown: {', '.join(blind)}"
+        worst = replace(_FINE, text=text, confidence=1 - 0.2 * len(blind))
     age = max(now - latest.at, 0.0) if latest is not None else 0.0
     job = latest.job if latest is not None else ""
     if previous is not None and previous.health is worst.health is Health.HEALTHY:

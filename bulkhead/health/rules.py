@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from bulkhead.health.conditions import Condition
 from bulkhead.health.observation import Field, Reading
 from bulkhead.health.policy import Policy
 from bulkhead.health.verdict import Finding, Health, Reason
 from bulkhead.health.window import Window
-from bulkhead.health.xids import Action, Blame, Fault, faults
+from bulkhead.health.xids import AGAIN, Action, Blame, Fault, faults
 
 _SIGNS_OF_LIFE = (Field.TEMPERATURE, Field.POWER, Field.SM_CLOCK, Field.UTILISATION)
+_KINDS = {
+    "Xids": Field.LAST_XID,
+    "ECC": Field.ECC_UNCORRECTED,
+    "row remapping": Field.ROW_REMAP_FAILURE,
+    "throttling": Field.THROTTLE_REASONS,
+}
 _RECOVERY = {1: Action.RESET, 2: Action.REBOOT, 3: Action.CHECK_LINK, 4: Action.DRAIN_AND_RESET}
 _GRAVE = frozenset({Action.RESET, Action.DRAIN_AND_RESET, Action.REBOOT, Action.CALL, Action.CHECK_MECHANICALS})
 _NO_FAULT_OF_ITS_OWN = (Blame.NOTE, Blame.FOLLOWS, Blame.STATES, Blame.APPLICATION)
+
+
+def unseen(latest: Reading) -> list[str]:
+    """Which kinds of faults a reading says nothing of: absent is unknown, not zero.
+
+    Args:
+        latest: of a device.
+    """
+    shown = latest.fields
+    return [
+        kind
+        for kind, field in _KINDS.items()
+        if field not in shown and (field is not Field.LAST_XID or latest.xid_counts is None)
+    ]
 
 
 def findings(window: Window, policy: Policy, now: float) -> Iterator[Finding]:
@@ -57,6 +78,9 @@ def _doubts(window: Window, policy: Policy, now: float) -> Iterator[Finding]:
     if not any(one in latest.fields for one in _SIGNS_OF_LIFE):
         text = f"{window.source} shows neither temperature, power, clock nor utilisation"
         yield Finding(Health.UNKNOWN, Reason.NO_DATA, text, at=latest.at)
+    elif len(unseen(latest)) == len(_KINDS):
+        text = f"{window.source} shows nothing of {', '.join(_KINDS)}"
+        yield Finding(Health.UNKNOWN, Reason.NO_DATA, text, at=latest.at)
 
 
 def _xids(window: Window, policy: Policy, now: float) -> Iterator[Finding]:
@@ -80,9 +104,11 @@ def _by_blame(fault: Fault, recent: Sequence[Fault], policy: Policy) -> Finding 
         return _xid(Health.SUSPECT, fault, 0.3, " (found at the first look: of unknown age)")
     if blame is Blame.UNKNOWN:
         return _xid(Health.SICK, fault, 0.5)
-    if blame is Blame.DEVICE or grave:
-        return _xid(Health.SICK, fault, 0.95)
     times = sum(one.xid.number == fault.xid.number for one in recent)
+    if blame is Blame.DEVICE or grave:
+        if times > 1 and fault.xid.number in AGAIN:
+            return _xid(Health.SICK, replace(fault, action=AGAIN[fault.xid.number]), 0.97, f", {times} times")
+        return _xid(Health.SICK, fault, 0.95)
     if times >= policy.xids.recurrences:
         return _xid(Health.SICK, fault, 0.7, f", {times} times")
     return _xid(Health.SUSPECT, fault, 0.5)

@@ -106,6 +106,10 @@ class Fault:
     others: tuple[int, ...]
 
 
+AGAIN = {64: Action.CALL, 119: Action.REBOOT, 120: Action.REBOOT}
+"""What is to be done where an Xid comes back after its first action: a remapping that fails again asks for another
+board, a GSP for its power."""
+
 _STATED = {
     "none": Action.NONE,
     "drain p2p": Action.CHECK_LINK,

@@ -59,6 +59,14 @@ def test_the_age_of_what_was_last_known_is_told() -> None:
     assert (found.health, found.reason, found.age_s) == (Health.UNKNOWN, Reason.STALE, 200.0)
 
 
+def test_what_is_not_shown_is_told_and_lowers_the_confidence() -> None:
+    found = assess(window(), POLICY, 0.0)
+    assert (found.health, found.text) == (Health.HEALTHY, "not shown: ECC, row remapping, throttling")
+    assert found.confidence == pytest.approx(0.4)
+    everything = window(ecc_uncorrected=0, row_remap_failure=0, throttle_reasons=4)
+    assert (assess(everything, POLICY, 0.0).confidence, assess(everything, POLICY, 0.0).text) == (1.0, "")
+
+
 @pytest.mark.parametrize(("value", "action"), [(1, Action.RESET), (2, Action.REBOOT), (4, Action.DRAIN_AND_RESET)])
 def test_what_nvml_asks_for_decides(value: int, action: Action) -> None:
     found = assess(window(recovery_action=value), POLICY, 0.0)

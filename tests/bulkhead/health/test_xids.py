@@ -25,7 +25,7 @@ def test_what_an_application_does_is_not_the_devices_fault() -> None:
 
 @pytest.mark.parametrize(
     ("number", "action"),
-    [(48, Action.RESET), (64, Action.RESET), (79, Action.REBOOT), (95, Action.RESET), (119, Action.RESET)],
+    [(79, Action.REBOOT), *((number, Action.RESET) for number in (48, 62, 64, 95, 109, 119, 120, 140, 143, 158))],
 )
 def test_device_faults_have_nvidias_action(number: int, action: Action) -> None:
     assert (known(number).blame, known(number).action) == (Blame.DEVICE, action)

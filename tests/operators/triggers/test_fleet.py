@@ -16,7 +16,10 @@ from bulkhead.settings import CONFIG_VARIABLE, Exporter, FleetSettings
 from operators.triggers.fleet import DeviceFaultTrigger, DeviceHealthTrigger, FleetView
 from tests.servers import Backend
 
-LINE = 'DCGM_FI_DEV_GPU_TEMP{{UUID="GPU-{0}",Hostname="n1",modelName="H100"}} 50\n'
+LINE = (
+    'DCGM_FI_DEV_GPU_TEMP{{UUID="GPU-{0}",Hostname="n1",modelName="H100"}} 50\n'
+    'DCGM_FI_DEV_XID_ERRORS{{UUID="GPU-{0}",Hostname="n1",modelName="H100"}} 0\n'
+)
 
 
 def view(kept: tuple[str, ...] = (), **told: str) -> FleetView:

@@ -15,7 +15,7 @@ def test_what_a_task_suspects_makes_its_node_suspect_and_no_device_sick(sqlite_u
     ledger = Ledger(sqlite_url)
     ledger.suspect(target="n1", key="k", reason="device-fault/ecc: it burns", requested_by="a task")
     device = Device("GPU-1", "n1", "H100")
-    readings = {device.uuid: Reading(device, 0.0, {Field.TEMPERATURE: 50.0})}
+    readings = {device.uuid: Reading(device, 0.0, {Field.TEMPERATURE: 50.0, Field.LAST_XID: 0.0})}
     cluster = Snapshot("kubernetes", 0.0, nodes={"n1": NodeState("n1", ready=True, pool="a")})
     look = TaskSource(ledger.suspected).look(0.0)
     found = Fleet(Policy()).take([Snapshot("dcgm", 0.0, readings), cluster, look], 0.0)
