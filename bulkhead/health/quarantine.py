@@ -17,6 +17,9 @@ from bulkhead.settings import FleetSettings
 
 log = logging.getLogger(__name__)
 
+_SEEN_S = 120.0
+"""A device whose last reading is older, in seconds, is not seen."""
+
 
 @dataclass
 class Step:
@@ -94,12 +97,13 @@ class QuarantineController:
             UnavailableError: the ledger does not answer.
         """
         done = done or Step()
+        fences = self._quarantines.generations()
         held = {row.node: row for row in self._quarantines.open_ones() if row.phase.holds}  # the latest is told
         unsettled = self._quarantines.unsettled()
         for node in sorted({row.node for row in unsettled} | set(held)):
             of_node = [row for row in unsettled if row.node == node]
             try:
-                self._show_node(node, held.get(node), of_node)
+                self._show_node(node, held.get(node), of_node, fences[node])
             except FencedError as error:  # somebody knows of a later quarantine: the next look sees it too
                 log.info("%s", error)
             except BulkheadError as error:
@@ -135,8 +139,8 @@ class QuarantineController:
         evidence_at = _time(verdict.evidence_at) if verdict is not None and sick else None
         phase, told = None, ""
         if row.phase is QuarantinePhase.HELD:
-            # A device that nobody shows has not come back, whatever passed.
-            if row.passed_at and verdict is not None and (evidence_at is None or evidence_at < row.passed_at):
+            answered = row.passed_at is not None and (evidence_at is None or evidence_at < row.passed_at)
+            if answered and _is_seen(verdict):  # what nobody shows has not come back, whatever passed
                 phase, told = QuarantinePhase.PROBATION, "a diagnostic has passed, and nothing has come since"
         elif row.phase is QuarantinePhase.PROBATION and (evidence_at is None or evidence_at <= row.phase_at):
             over = (_time(assessment.at) - row.phase_at).total_seconds() >= row.term_s
@@ -145,12 +149,11 @@ class QuarantineController:
         if phase is not None and self._quarantines.move(row, phase, told):
             done.moved[row.target] = phase
 
-    def _show_node(self, node: str, held: Quarantine | None, unsettled: Sequence[Quarantine]) -> None:
+    def _show_node(self, node: str, held: Quarantine | None, unsettled: Sequence[Quarantine], generation: int) -> None:
         if self._nodes is not None:
             if held is None:
-                self._nodes.let_go(node, max(row.id for row in unsettled))
+                self._nodes.let_go(node, generation)
             elif unsettled or not self._nodes.holds(node):
-                generation = max([held.id, *(row.id for row in unsettled)])
                 self._nodes.hold(node, generation, f"{held.target}: {held.told}", held.holder)
             if held is not None:
                 self._clear(node, held)
@@ -163,6 +166,13 @@ class QuarantineController:
             return
         for pod in self._nodes.clear(node, kill=policy == "kill"):
             log.warning("node %s is in quarantine: pod %s was told to end", node, pod)
+
+
+def _is_seen(verdict: Verdict | NodeVerdict | None) -> bool:
+    """Whether somebody shows a device, or a node, at the moment."""
+    if verdict is None or verdict.health is Health.UNKNOWN:
+        return False
+    return isinstance(verdict, NodeVerdict) or verdict.age_s <= _SEEN_S
 
 
 def _sick(assessment: Assessment) -> Iterator[tuple[Target, Verdict | NodeVerdict]]:

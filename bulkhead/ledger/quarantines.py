@@ -72,6 +72,12 @@ class Quarantines(Transactions):
         with self._reading() as session:
             return session.scalars(_open().order_by(Quarantine.id)).all()
 
+    def generations(self) -> dict[str, int]:
+        """The fence of each node: the id of its latest quarantine, whatever became of it."""
+        query = select(Quarantine.node, func.max(Quarantine.id)).group_by(Quarantine.node)
+        with self._reading() as session:
+            return dict(session.execute(query).tuples().all())
+
     def answered(self) -> dict[str, datetime]:
         """When the evidence against each target was answered last: it went on probation, or was released.
 

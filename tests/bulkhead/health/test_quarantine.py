@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.errors import UnavailableError
+from bulkhead.errors import FencedError, UnavailableError
 from bulkhead.health.observation import Device
 from bulkhead.health.quarantine import QuarantineController, Step
 from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Reason, Verdict
@@ -22,17 +22,25 @@ class Nodes:
 
     def __init__(self) -> None:
         self.held: dict[str, str] = {}
+        self.fences: dict[str, int] = {}
         self.cleared: list[tuple[str, bool]] = []
         self.away = False
 
     def hold(self, node: str, generation: int, reason: str, holder: str) -> bool:
         if self.away:
             raise UnavailableError("the cluster does not answer")
+        self._write(node, generation)
         self.held[node] = reason
         return True
 
     def let_go(self, node: str, generation: int) -> None:
+        self._write(node, generation)
         self.held.pop(node, None)
+
+    def _write(self, node: str, generation: int) -> None:
+        if generation < self.fences.get(node, 0):
+            raise FencedError(f"node {node} was written by generation {self.fences[node]}")
+        self.fences[node] = generation
 
     def holds(self, node: str) -> bool:
         return node in self.held
@@ -132,6 +140,12 @@ def test_what_still_shows_its_fault_stays_whatever_passed(world: World) -> None:
     world.now += 10
     world.stand("a0", Health.SICK)
     assert world.step().moved == {}
+    world.quarantines.passed("a0", "quick")
+    world.devices["a0"] = replace(world.devices["a0"], age_s=600.0)  # sick when it was seen last
+    world.now += 10
+    assert world.step().moved == {}
+    world.devices["a0"] = replace(world.devices["a0"], health=Health.UNKNOWN)
+    assert world.step().moved == {}
     del world.devices["a0"]
     assert world.step().moved == {}
 
@@ -151,18 +165,20 @@ def test_a_relapse_in_probation_is_held_for_longer(world: World) -> None:
     assert world.nodes.held.keys() == {"a"}
 
 
-def test_a_node_stays_away_as_long_as_one_of_its_devices_does(world: World) -> None:
+@pytest.mark.parametrize(("first", "then"), [("a0", "a1"), ("a1", "a0")])
+def test_a_node_stays_away_as_long_as_one_of_its_devices_does(world: World, first: str, then: str) -> None:
     for name in ("a0", "a1"):
         world.stand(name, Health.SICK)
     world.step()
     for name in ("a0", "a1"):
         world.stand(name, Health.HEALTHY)
-    world.quarantines.release("a0", reason="", holder="")
+    world.quarantines.release(first, reason="", holder="")
     world.step()
     assert world.nodes.held.keys() == {"a"}
-    world.quarantines.release("a1", reason="", holder="")
+    world.quarantines.release(then, reason="", holder="")
     world.step()
     assert world.nodes.held == {}
+    assert world.quarantines.unsettled() == []
 
 
 def test_what_somebody_else_took_away_is_put_back(world: World) -> None:
