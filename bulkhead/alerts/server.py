@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 PATH = "/alertmanager"
 _MOST_BYTES = 1024 * 1024
+_MOST_DISCARDED = 16 * _MOST_BYTES
 _TIMEOUT_S = 10
 _SHORTEST_TOKEN = 16
 
@@ -57,9 +58,18 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path != PATH:
             self._answer(404, {"error": f"alerts are heard at {PATH}"})
         elif not length.isdigit() or int(length) > _MOST_BYTES:
+            self._discard(min(int(length), _MOST_DISCARDED) if length.isdigit() else 0)
             self._answer(413, {"error": f"give a Content-Length of at most {_MOST_BYTES}"})
         else:
             self._answer(*self._hear(self.rfile.read(int(length))))
+
+    def _discard(self, length: int) -> None:
+        """Read what is refused and throw it away: who still writes would meet a broken pipe in place of the answer."""
+        while length > 0:
+            read = len(self.rfile.read(min(length, 65536)))
+            if not read:
+                return
+            length -= read
 
     def _hear(self, body: bytes) -> tuple[int, dict[str, Any]]:
         try:
