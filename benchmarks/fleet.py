@@ -81,7 +81,7 @@ def pipeline(text: str) -> tuple[Fleet, Snapshot]:
     """
     snapshot = Snapshot("bench", 1_000_000.0)
     read(text, snapshot, Blocks(series))
-    snapshot.covers = frozenset(one.device.node for one in snapshot.readings.values())
+    snapshot.covers = snapshot.shown_nodes
     fleet = Fleet(Policy())
     assessment = fleet.take([snapshot], 1_000_001.0)
     if any(one.health is not Health.HEALTHY for one in assessment.devices.values()):

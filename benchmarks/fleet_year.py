@@ -144,7 +144,7 @@ class Year:
             for happen in events.get(self._hour, ()):
                 happen()
             self._repair()
-            held = [row for row in self._quarantines.open_ones() if row.phase.holds]
+            held = self._quarantines.held()
             involved = {node for node in self._fleets if self._hour >= self._next[node]}
             if involved or held:
                 self._look(involved)
@@ -214,7 +214,7 @@ class Year:
             self._fleets[node].take([self._shown(node, at, healthy=True)], at)
 
     def _repair(self) -> None:
-        held = {row.target: row for row in self._quarantines.open_ones() if row.phase.holds}
+        held = {row.target: row for row in self._quarantines.held()}
         for target, row in held.items():
             gpus = [one for one in self._on[row.node] if target in (one.device.uuid, row.node)]
             for gpu in gpus:
@@ -297,7 +297,7 @@ class Year:
         return snapshot
 
     def _count(self) -> None:
-        rows = [row for row in self._quarantines.open_ones() if row.phase.holds]
+        rows = self._quarantines.held()
         nodes = {row.node for row in rows}
         broken = {one.device.node for one in self._gpus.values() if one.fault}
         self.tally.gpu_hours_lost += GPUS_A_NODE * len(nodes)

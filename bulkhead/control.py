@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from bulkhead import fleets
 from bulkhead.errors import NotFoundError, UnavailableError, UnsupportedError
+from bulkhead.health.quarantine import QuarantineController
+from bulkhead.health.watch import FleetWatch
 from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
@@ -55,6 +58,14 @@ class Control:
     def quarantines(self) -> Quarantines:
         """The quarantines of the ledger."""
         return Quarantines(self.ledger.engine)
+
+    def fleet_watch(self) -> FleetWatch:
+        """A watch of the fleet, which goes on where the last one ended."""
+        return fleets.watch(self.settings, self.quarantines, suspicions=self.ledger.suspected)
+
+    def quarantine_controller(self) -> QuarantineController:
+        """Who keeps the fleet's sick devices away from work."""
+        return fleets.controller(self.settings, self.quarantines)
 
     @cached_property
     def runtime(self) -> LocalRuntime:

@@ -236,6 +236,14 @@ class FleetSettings(BaseModel):
     grace_s: float = Field(600.0, ge=0)
     term_s: float = Field(3600.0, gt=0)
 
+    def budget(self, devices: int) -> int:
+        """How many devices of a model may be in quarantine at once.
+
+        Args:
+            devices: of the model.
+        """
+        return max(1, int(self.budget_share * devices))
+
 
 def _where(data: Any) -> str:
     """Which of the two a service's fields describe."""

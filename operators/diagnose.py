@@ -35,13 +35,29 @@ class _Diagnostic:
         command = ["python", "-m", "gpu_tasks.diagnose", "--level", level]
         return [*command, "--experiment", experiment] if experiment else command
 
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Read how the pod ended, and tell the ledger of what has passed.
+
+        Args:
+            context: of the task.
+            event: of the trigger.
+
+        Returns:
+            The result of its outcome, see ``gpu_tasks.diagnose``.
+
+        Raises:
+            AirflowFailException: something has not passed; the text says what.
+        """
+        result: dict[str, Any] = super().resume(context, event)  # type: ignore[misc]
+        return self._tell(result)
+
     def _tell(self, result: dict[str, Any]) -> dict[str, Any]:
         """Tell the ledger of what has passed, and fail the task otherwise."""
         if not result["passed"]:
             told = "; ".join(f"{device}: {', '.join(wrong)}" for device, wrong in result["wrong"].items())
             raise AirflowFailException(f"the {result['level']} diagnostic of {result['node']} has not passed: {told}")
         quarantines = BulkheadHook(self.bulkhead_conn_id).control().quarantines
-        held = {row.target for row in quarantines.open_ones() if row.phase.holds}
+        held = {row.target for row in quarantines.held()}
         tested = {self.target, *(one["uuid"] for one in result["devices"])}
         for target in sorted(held & tested):
             try:
@@ -97,18 +113,6 @@ class GpuDiagnosticOperator(_Diagnostic, GpuPodOperator):
             pod.spec.tolerations = [*(pod.spec.tolerations or []), *tolerations]
         return pod
 
-    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """See ``GpuPodOperator.resume``; the ledger learns what has passed.
-
-        Args:
-            context: of the task.
-            event: of the trigger.
-
-        Raises:
-            AirflowFailException: something has not passed; the text says what.
-        """
-        return self._tell(super().resume(context, event))
-
 
 class LocalGpuDiagnosticOperator(_Diagnostic, PodOperator):
     """What ``GpuDiagnosticOperator`` does, on the worker's machine.
@@ -126,15 +130,3 @@ class LocalGpuDiagnosticOperator(_Diagnostic, PodOperator):
     def __init__(self, *, level: str = "quick", target: str | None = None, experiment: str = "", **kwargs: Any) -> None:
         super().__init__(command=self._command(level, experiment), **kwargs)
         self.target = target
-
-    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """See ``PodOperator.resume``; the ledger learns what has passed.
-
-        Args:
-            context: of the task.
-            event: of the trigger.
-
-        Raises:
-            AirflowFailException: something has not passed; the text says what.
-        """
-        return self._tell(super().resume(context, event))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator
 
-from bulkhead import fleets
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.quarantine import Step, summary
 from operators.hooks import BulkheadHook
@@ -52,8 +51,7 @@ class FleetHealthOperator(BaseOperator):
             ``devices`` (counts by health), ``quarantined``, ``moved``, ``refused`` and ``failed``.
         """
         control = BulkheadHook(self.bulkhead_conn_id).control()
-        watch = fleets.watch(control.settings, control.quarantines, suspicions=control.ledger.suspected)
-        controller = fleets.controller(control.settings, control.quarantines)
+        watch, controller = control.fleet_watch(), control.quarantine_controller()
         done, assessment = Step(), watch.look()
         for number in range(self.looks):
             if number:

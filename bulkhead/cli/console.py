@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,11 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
 def who() -> str:
     """Who asks, for the record."""
     return f"cli: {getpass.getuser()}"
+
+
+def log_to_console() -> None:
+    """Have a service's log on its standard error, for whatever keeps it running."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
 
 def when_told_to_end(act: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bulkhead import fleets, settings
-from bulkhead.cli.console import app, console, print_table, told, when_told_to_end, who
+from bulkhead.cli.console import app, console, log_to_console, print_table, told, when_told_to_end, who
 from bulkhead.control import Control
 from bulkhead.errors import NotFoundError, UnavailableError
 from bulkhead.health.quarantine import summary
@@ -40,10 +40,9 @@ def fleet(
         if watch:
             _watch(control)
             return
-        memory = None if source else control.quarantines
-        suspicions = None if source else control.ledger.suspected
-        assessment = fleets.watch(control.settings, memory, source or (), suspicions).look()
-        held = [_held_row(one) for one in memory.open_ones()] if memory is not None else []
+        own = fleets.watch(control.settings, None, source) if source else control.fleet_watch()
+        assessment = own.look()
+        held = [] if source else [_held_row(one) for one in control.quarantines.open_ones()]
     shown = [one for one in assessment.devices.values() if everything or as_json or one.health is not Health.HEALTHY]
     devices = [_device_row(one) for one in sorted(shown, key=lambda one: (one.device.node, one.device.uuid))]
     nodes = [_node_row(one) for one in sorted(assessment.nodes.values(), key=lambda one: one.node)]
@@ -109,11 +108,10 @@ def release(
 
 
 def _watch(control: Control) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to_console()
     stop = threading.Event()
     when_told_to_end(stop.set)
-    under_watch = fleets.watch(control.settings, control.quarantines, suspicions=control.ledger.suspected)
-    controller = fleets.controller(control.settings, control.quarantines)
+    under_watch, controller = control.fleet_watch(), control.quarantine_controller()
     while not stop.is_set():
         try:
             assessment = under_watch.look()
@@ -129,7 +127,7 @@ def _show(control: Control) -> str:
     """Have the cluster show what the ledger says, at once."""
     if not control.settings.fleet.nodes:
         return "on paper: the configuration names no cluster (fleet.nodes)"
-    failed = fleets.controller(control.settings, control.quarantines).show().failed
+    failed = control.quarantine_controller().show().failed
     return "; ".join(f"node {node}: {why}" for node, why in failed.items()) or "the cluster shows it"
 
 

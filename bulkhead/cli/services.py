@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +14,7 @@ from bulkhead import settings
 from bulkhead.alerts.alertmanager import Responder
 from bulkhead.alerts.server import PATH as ALERTS_PATH
 from bulkhead.alerts.server import AlertServer
-from bulkhead.cli.console import app, console, print_table, told, when_told_to_end
+from bulkhead.cli.console import app, console, log_to_console, print_table, told, when_told_to_end
 from bulkhead.collector import Collector
 from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
@@ -51,7 +50,7 @@ def reconcile(
     watch: Annotated[bool, typer.Option(help="go on until SIGTERM")] = False,
 ) -> None:
     """Make the world match the ledger: once, or for as long as told."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to_console()
     stop = threading.Event()
     when_told_to_end(stop.set)
     with told():
@@ -104,7 +103,7 @@ def alerts(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
 ) -> None:
     """Hear Alertmanager's alerts, and roll back or isolate what they name; see docs/rollback.md."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to_console()
     with told():
         try:
             token = token_file.read_text(encoding="utf-8").strip()

@@ -39,12 +39,9 @@ def assess(window: Window, policy: Policy, now: float, previous: Verdict | None 
         worst = replace(_FINE, text=text, confidence=1 - 0.2 * len(blind))
     age = max(now - latest.at, 0.0) if latest is not None else 0.0
     job = latest.job if latest is not None else ""
-    if previous is not None and previous.health is worst.health is Health.HEALTHY:
-        since = previous.since
-    elif previous is not None and _lingers(previous, worst, policy, now):
+    if previous is not None and _lingers(previous, worst, policy, now):
         return replace(previous, device=window.device, job=job, age_s=age)
-    else:
-        since = previous.since if previous is not None and previous.health is worst.health else now
+    since = previous.since if previous is not None and previous.health is worst.health else now
     return Verdict(
         window.device,
         worst.health,

@@ -55,15 +55,15 @@ class Fleet:
         self._report(looks)
         return self._judge(looks, now)
 
-    def answer(self, name: str, at: float) -> None:
-        """Forget the evidence against a device, or a node's devices, up to a time.
+    def answer(self, answered: Mapping[str, float]) -> None:
+        """Forget the evidence against devices, or against nodes' devices, up to a time.
 
         Args:
-            name: UUID, or node.
-            at: seconds since 1970.
+            answered: seconds since 1970, by UUID or node.
         """
         for uuid, window in self.windows.items():
-            if name in (uuid, window.device.node):
+            at = max(answered.get(uuid, 0.0), answered.get(window.device.node, 0.0))
+            if at:
                 window.answer(at)
                 verdict = self.verdicts.get(uuid)
                 if verdict is not None and verdict.evidence_at <= at:
@@ -77,7 +77,6 @@ class Fleet:
                 continue
             if window.device.node in covers.get(window.source, ()):
                 window.missing += 1
-                window.missing_since = window.missing_since or now
             if now - window.latest.at > _FORGET_S:
                 del self.windows[uuid]
                 self.verdicts.pop(uuid, None)

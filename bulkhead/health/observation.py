@@ -178,6 +178,11 @@ class Snapshot:
     failed: str | None = None
     covers: frozenset[str] = frozenset()
 
+    @property
+    def shown_nodes(self) -> frozenset[str]:
+        """Nodes of which it shows a device."""
+        return frozenset(reading.device.node for reading in self.readings.values())
+
     def count(self, problem: str) -> None:
         """Note that something was not understood.
 

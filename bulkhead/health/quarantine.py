@@ -98,7 +98,7 @@ class QuarantineController:
         """
         done = done or Step()
         fences = self._quarantines.generations()
-        held = {row.node: row for row in self._quarantines.open_ones() if row.phase.holds}  # the latest is told
+        held = {row.node: row for row in self._quarantines.held()}  # the latest is told
         unsettled = self._quarantines.unsettled()
         for node in sorted({row.node for row in unsettled} | set(held)):
             of_node = [row for row in unsettled if row.node == node]
@@ -113,7 +113,7 @@ class QuarantineController:
 
     def _impose(self, target: Target, verdict: Verdict | NodeVerdict, assessment: Assessment, done: Step) -> None:
         of_model = sum(one.device.model == target.model for one in assessment.devices.values())
-        budget = Budget(max(1, int(self._settings.budget_share * of_model)), _pool_others(target, assessment))
+        budget = Budget(self._settings.budget(of_model), _pool_others(target, assessment))
         try:
             row = self._quarantines.impose(
                 target,

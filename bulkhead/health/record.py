@@ -63,7 +63,6 @@ def _window(window: Window) -> dict[str, Any]:
         "growth": {field: [list(one) for one in grown] for field, grown in window.growth.items()},
         "xids": [asdict(one) for one in window.xids],
         "missing": window.missing,
-        "missing_since": window.missing_since,
     }
 
 
@@ -81,7 +80,6 @@ def _load_window(device: Device, data: Mapping[str, Any]) -> Window:
         growth={Field(name): [(at, amount) for at, amount in grown] for name, grown in data["growth"].items()},
         xids=[XidEvent(**one) for one in data["xids"]],
         missing=data["missing"],
-        missing_since=data["missing_since"],
     )
 
 

@@ -45,8 +45,7 @@ class FleetWatch:
         """
         at = self._clock()
         if self._memory is not None:
-            for target, answered in self._memory.answered().items():
-                self._fleet.answer(target, answered.timestamp())
+            self._fleet.answer({target: at.timestamp() for target, at in self._memory.answered().items()})
         if not self.sources:
             return self._fleet.take([], at)
         with ThreadPoolExecutor(min(_AT_ONCE, len(self.sources))) as pool:

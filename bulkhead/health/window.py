@@ -24,7 +24,6 @@ class Window:
         growth: (time, amount) of each growth of a counter.
         xids: that it reported.
         missing: looks in a row that should have shown it and did not.
-        missing_since: time of the first of these, in seconds since 1970.
     """
 
     device: Device
@@ -34,7 +33,6 @@ class Window:
     growth: dict[Field, list[tuple[float, float]]] = field(default_factory=dict)
     xids: list[XidEvent] = field(default_factory=list)
     missing: int = 0
-    missing_since: float = 0.0
 
     def take(self, reading: Reading, source: str, policy: Policy, told: Iterable[Condition] = ()) -> None:
         """Take a reading in.
@@ -47,7 +45,7 @@ class Window:
         """
         before, same_source = self.latest, source == self.source
         self.device, self.latest, self.source = reading.device, reading, source
-        self.missing, self.missing_since = 0, 0.0
+        self.missing = 0
         now = [*conditions(reading, before, policy), *told]
         if now or self.since:
             self.since = {one: min(self.since.get(one, reading.at), reading.at) for one in now}

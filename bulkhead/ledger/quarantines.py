@@ -72,6 +72,10 @@ class Quarantines(Transactions):
         with self._reading() as session:
             return session.scalars(_open().order_by(Quarantine.id)).all()
 
+    def held(self) -> Sequence[Quarantine]:
+        """Those that keep their target away from work, oldest first."""
+        return [row for row in self.open_ones() if row.phase.holds]
+
     def generations(self) -> dict[str, int]:
         """The fence of each node: the id of its latest quarantine, whatever became of it."""
         query = select(Quarantine.node, func.max(Quarantine.id)).group_by(Quarantine.node)
@@ -261,11 +265,9 @@ class Quarantines(Transactions):
 
     def _new(self, session: Session, target: Target, now: datetime, term_s: float) -> Quarantine:
         since = now - timedelta(days=RELAPSE_DAYS)
-        earlier = select(func.count()).where(Quarantine.target == target.name, Quarantine.opened_at >= since)
-        within = session.scalar(
-            select(func.sum(Quarantine.relapses)).where(Quarantine.target == target.name, Quarantine.opened_at >= since)
-        )
-        relapses = (session.scalar(earlier) or 0) + (within or 0)
+        each = func.count() + func.coalesce(func.sum(Quarantine.relapses), 0)  # a new one is a relapse of the earlier
+        earlier = select(each).where(Quarantine.target == target.name, Quarantine.opened_at >= since)
+        relapses = session.scalar(earlier) or 0
         row = Quarantine(target=target.name, kind=target.kind, node=target.node, model=target.model, pool=target.pool)
         row.opened_at, row.relapses, row.term_s, row.shown = now, relapses, term_s * 2**relapses, None
         session.add(row)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bulkhead.errors import ConflictError, NotFoundError
+from bulkhead.health.verdict import Health
 from bulkhead.ledger.quarantines import Budget, Quarantines, Target
 from bulkhead.ledger.tables import Isolation
 from bulkhead.rungs import Rung
@@ -22,8 +23,6 @@ log = logging.getLogger(__name__)
 
 _FRESH = timedelta(minutes=10)
 """What a watch has left is believed for so long."""
-
-_SICK = "sick"
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,12 @@ class Devices:
         """
         if not placement.nodes:
             return None
-        held = {row.target: row for row in self.quarantines.open_ones() if row.phase.holds}
+        held = {row.target: row for row in self.quarantines.held()}
         for node in sorted(placement.nodes & held.keys()):
             return f"node {node}: {held[node].told}"
         for uuid, device in self._under(placement):
             verdict = device["verdict"] or {}
-            if verdict.get("health") == _SICK:
+            if verdict.get("health") == Health.SICK:
                 return f"{uuid} of {device['device']['node']}: {verdict['text']}"
         return None
 
@@ -68,7 +67,7 @@ class Devices:
             placement: of the pods.
         """
         known = self.quarantines.remembered()
-        for target in self._targets(isolation.rung, placement):
+        for target in self._targets(isolation.rung, placement, known):
             try:
                 self.quarantines.impose(
                     target,
@@ -96,12 +95,11 @@ class Devices:
                 except NotFoundError:  # somebody else was quicker
                     continue
 
-    def _targets(self, rung: Rung, placement: Placement) -> Iterator[Target]:
+    def _targets(self, rung: Rung, placement: Placement, known: Mapping[str, Mapping[str, Any]]) -> Iterator[Target]:
         if rung is Rung.DEVICE:
             for uuid, device in self._under(placement):
                 yield Target(uuid, "device", device["device"]["node"], device["device"]["model"])
             return
-        known = self.quarantines.remembered(placement.nodes)
         for node in sorted(placement.nodes):
             models = _models(known.get(node, {}))
             yield Target(node, "node", node, models[0] if models else "", size=max(len(models), 1))
@@ -117,7 +115,7 @@ class Devices:
     def _budget(self, target: Target, known: Mapping[str, Mapping[str, Any]]) -> Budget:
         of_model = {node: _models(devices).count(target.model) for node, devices in known.items()}
         others = {node for node, count in of_model.items() if count and node != target.node}
-        devices = max(1, int(self.settings.budget_share * sum(of_model.values())))
+        devices = self.settings.budget(sum(of_model.values()))
         return Budget(devices, others if target.model else None)  # nobody watches: nobody knows its neighbours
 
 

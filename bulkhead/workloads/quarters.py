@@ -12,13 +12,12 @@ from kubernetes.client.exceptions import ApiException
 from bulkhead.pods.failure import classify
 from bulkhead.pods.identity import LABEL_PREFIX
 from bulkhead.pods.status import Phase, PodStatus
-from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, REPLICA_SET, Document, Kind, Objects
+from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, POD, REPLICA_SET, Document, Objects
 from bulkhead.workloads.manifests import REVISION, SERVES, name
 
 KEPT_UNTIL = LABEL_PREFIX + "kept-until"
 """Annotation of a pod that is kept: seconds since 1970. A label of the same name finds it."""
 
-_POD = Kind("v1", "Pod", "pods")
 _LOG_LINES = 5000
 _RESTARTS = 2
 
@@ -30,7 +29,7 @@ def pods(objects: Objects, labels: Mapping[str, str]) -> list[Document]:
         objects: of their namespace.
         labels: that they carry.
     """
-    return objects.list(_POD, labels)
+    return objects.list(POD, labels)
 
 
 def deployed(deployment: Mapping[str, Any]) -> PodStatus:
@@ -144,7 +143,7 @@ def let_go(objects: Objects, revision_id: str, until: float) -> None:
         objects.delete(REPLICA_SET, one["metadata"]["name"], None, orphan=True)
     for pod in pods(objects, {**labels, SERVES: revision_id}):
         notes = {"labels": {SERVES: None, KEPT_UNTIL: "set"}, "annotations": {KEPT_UNTIL: str(int(until))}}
-        objects.patch(_POD, pod["metadata"]["name"], {"metadata": notes})
+        objects.patch(POD, pod["metadata"]["name"], {"metadata": notes})
 
 
 def sweep(objects: Objects, now: float) -> None:
@@ -158,4 +157,4 @@ def sweep(objects: Objects, now: float) -> None:
         metadata = pod["metadata"]
         until = (metadata.get("annotations") or {}).get(KEPT_UNTIL, "")
         if until.isdigit() and int(until) <= now and not metadata.get("deletionTimestamp"):
-            objects.delete(_POD, metadata["name"], None)
+            objects.delete(POD, metadata["name"], None)

@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 from airflow.triggers.base import TriggerEvent
 
-from bulkhead import fleets
 from bulkhead.control import Control
 from bulkhead.health.requirement import DeviceRequirement, find
 from bulkhead.health.verdict import Assessment, Health, Verdict
@@ -41,9 +40,9 @@ class _Look:
 
     def __call__(self, control: Control) -> FleetView:
         if self._watch is None:
-            self._watch = fleets.watch(control.settings, control.quarantines, suspicions=control.ledger.suspected)
+            self._watch = control.fleet_watch()
         assessment = self._watch.look()
-        held = [row for row in control.quarantines.open_ones() if row.phase.holds]
+        held = control.quarantines.held()
         return FleetView(assessment, frozenset({*(row.target for row in held), *(row.node for row in held)}))
 
 

@@ -37,7 +37,7 @@ def one(data: bytes) -> None:
     for at, part in ((0.0, text[:half]), (15.0, text[half:])):
         look = Snapshot("dcgm", at)
         read(part, look, blocks)
-        look.covers = frozenset(reading.device.node for reading in look.readings.values())
+        look.covers = look.shown_nodes
         for pci, event in xids(part.splitlines(), at, 0.0):
             look.xids.setdefault(place("n", pci), []).append(event)
         found = fleet.take([look], at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bulkhead.errors import UnavailableError
@@ -201,10 +201,9 @@ class DcgmSource:
         self.name = url
         self._token, self._timeout_s = token, timeout_s
         self._blocks = Blocks(series)
-        self._nodes: Collection[str] = frozenset()
 
     def look(self, at: float) -> Snapshot:
-        """See ``Source.look``. It speaks for the nodes that it spoke of before.
+        """See ``Source.look``. It speaks for the nodes of which it shows a device.
 
         Args:
             at: the time, in seconds since 1970.
@@ -219,8 +218,7 @@ class DcgmSource:
         if not snapshot.readings:
             snapshot.failed = f"{self.name} tells of no device"
             return snapshot
-        self._nodes = frozenset(one.device.node for one in snapshot.readings.values())
-        snapshot.covers = frozenset(self._nodes)
+        snapshot.covers = snapshot.shown_nodes
         return snapshot
 
 

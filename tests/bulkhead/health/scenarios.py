@@ -103,7 +103,7 @@ class Play:
             snapshot.failed = "it does not answer"
             return snapshot
         read("\n".join(self._lines(look)) + "\n", snapshot, self._blocks)
-        snapshot.covers = frozenset(one.device.node for one in snapshot.readings.values())
+        snapshot.covers = snapshot.shown_nodes
         return snapshot
 
     def _lines(self, look: Mapping[str, Any]) -> Iterator[str]:
