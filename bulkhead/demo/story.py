@@ -75,7 +75,7 @@ class Story:
     def hanging(self) -> Release:
         """A release that waits for ever in the middle of its rollout: its deadline rolls it back."""
         before = self._champion()
-        # Twice the time that the first release took to get there: late enough for a busy machine to be in the
+        # Half as long again as the first release took to get there: late enough for a busy machine to be in the
         # middle of the rollout, early enough for an audience.
         deadline_s = int(self._train_to_exposed_s * 1.5) + 12
         conf = {"seed": 3, "min_requests": _NEVER, "deadline_s": deadline_s}
