@@ -1,17 +1,15 @@
-"""Servers in a cluster: a Deployment, a Service and a PodDisruptionBudget a revision."""
+"""Servers in a cluster: a Service, a PodDisruptionBudget and whoever keeps the pods, for each revision."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from kubernetes import client as k8s
 
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.status import PodStatus
 from bulkhead.runtimes.kubernetes.objects import (
-    DEPLOYMENT,
     DISRUPTION_BUDGET,
     NETWORK_POLICY,
     SERVICE,
@@ -19,7 +17,7 @@ from bulkhead.runtimes.kubernetes.objects import (
     Kind,
     Objects,
 )
-from bulkhead.workloads import manifests, quarters
+from bulkhead.workloads import keepers, manifests, quarters
 from bulkhead.workloads.base import Placement, Workload, address
 from bulkhead.workloads.serving import parse_serve
 
@@ -68,7 +66,7 @@ class KubernetesWorkloads:
         Args:
             revision_id: of the revision.
         """
-        return self._find(manifests.name(revision_id))
+        return self._find(manifests.name(revision_id), revision_id)
 
     def placement(self, revision_id: str) -> Placement:
         """See ``Workloads.placement``.
@@ -84,13 +82,13 @@ class KubernetesWorkloads:
         )
 
     def stop(self, revision_id: str, generation: int) -> None:
-        """See ``Workloads.stop``. The Deployment goes last: as long as it is there, the rest is known to be.
+        """See ``Workloads.stop``. Who keeps the pods goes last: as long as it is there, the rest is known to be.
 
         Args:
             revision_id: of the revision.
             generation: the writer's fence.
         """
-        self._stop(manifests.name(revision_id), generation)
+        self._stop(manifests.name(revision_id), revision_id, generation)
 
     def drift(self, revision: Revision, generation: int) -> str | None:
         """See ``Workloads.drift``.
@@ -132,7 +130,7 @@ class KubernetesWorkloads:
         Args:
             candidate: revision on trial.
         """
-        return self._find(manifests.comparer_name(candidate))
+        return self._find(manifests.comparer_name(candidate), None)
 
     def stop_comparer(self, candidate: str, generation: int) -> None:
         """See ``Workloads.stop_comparer``.
@@ -141,7 +139,7 @@ class KubernetesWorkloads:
             candidate: revision that was on trial.
             generation: the writer's fence.
         """
-        self._stop(manifests.comparer_name(candidate), generation)
+        self._stop(manifests.comparer_name(candidate), None, generation)
 
     def cut_off(self, revision_id: str) -> None:
         """See ``Workloads.cut_off``: a NetworkPolicy that allows its pods nothing, if the cluster's network heeds it.
@@ -175,31 +173,31 @@ class KubernetesWorkloads:
         serve = parse_serve(revision.serve)
         return manifests.server(self._objects.namespace, revision, serve, self._env, self._secret_env)
 
-    def _find(self, name: str) -> Workload | None:
-        found = self._objects.read(DEPLOYMENT, name)
-        if found is None or found["metadata"].get("deletionTimestamp"):
+    def _find(self, server: str, revision_id: str | None) -> Workload | None:
+        kept = quarters.kept_by(self._objects, server, revision_id)
+        if kept is None or kept[1]["metadata"].get("deletionTimestamp"):
             return None
-        notes = found["metadata"].get("annotations") or {}
-        host = f"{name}.{self._objects.namespace}.svc"
+        notes = kept[1]["metadata"].get("annotations") or {}
+        port = notes.get(manifests.PORT, "")
+        host = f"{server}.{self._objects.namespace}.svc"
         statistics = notes.get(manifests.STATISTICS_PATH) or None
-        return Workload(_port(found), self._status(found), statistics, host, restarts=True)
+        listens = int(port) if port.isdigit() else self._port(server)
+        return Workload(listens, self._status(*kept), statistics, host, restarts=True)
 
-    def _status(self, deployment: Mapping[str, Any]) -> PodStatus:
-        status = quarters.deployed(deployment)
-        if status.ready or (deployment.get("status") or {}).get("availableReplicas"):
+    def _port(self, server: str) -> int:
+        """Where a server listens, where somebody has taken our note away: by its Service."""
+        ports = (self._objects.read(SERVICE, server) or {"spec": {}})["spec"].get("ports", [])
+        return int(ports[0]["port"]) if ports else 0
+
+    def _status(self, kind: Kind, keeper: Document) -> PodStatus:
+        status = keepers.status(kind, keeper)
+        if status.ready or keepers.answers(kind, keeper):
             return status
-        labels = deployment["spec"]["selector"]["matchLabels"]
-        return quarters.failing(quarters.pods(self._objects, labels)) or status
+        return quarters.failing(quarters.pods(self._objects, keepers.labels(kind, keeper))) or status
 
-    def _stop(self, name: str, generation: int) -> None:
-        for kind in (DISRUPTION_BUDGET, SERVICE, DEPLOYMENT):
-            self._objects.delete(kind, name, generation)
-
-
-def _port(deployment: Document) -> int:
-    """Where a server listens; by its containers, where somebody has taken our note away."""
-    noted = (deployment["metadata"].get("annotations") or {}).get(manifests.PORT, "")
-    if noted.isdigit():
-        return int(noted)
-    ports = [port for one in deployment["spec"]["template"]["spec"]["containers"] for port in one.get("ports", [])]
-    return int(ports[0]["containerPort"]) if ports else 0
+    def _stop(self, server: str, revision_id: str | None, generation: int) -> None:
+        for kind in (DISRUPTION_BUDGET, SERVICE):
+            self._objects.delete(kind, server, generation)
+        kept = quarters.kept_by(self._objects, server, revision_id)
+        if kept is not None:
+            self._objects.delete(kept[0], kept[1]["metadata"]["name"], generation)

@@ -16,31 +16,29 @@ from bulkhead.pods.hardening import Relaxations, harden
 from bulkhead.pods.identity import LABEL_PREFIX, MANAGED
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.runtimes.kubernetes.objects import (
-    DEPLOYMENT,
     DISRUPTION_BUDGET,
     SERVICE,
     Document,
     Kind,
 )
+from bulkhead.workloads import keepers
 from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS
+from bulkhead.workloads.keepers import SERVES, Keeper, Pods
 from bulkhead.workloads.serving import ServeSpec
 
 REVISION = LABEL_PREFIX + "revision"
 """Label of everything that is a revision's, for as long as it exists."""
 
-SERVES = LABEL_PREFIX + "serves"
-"""Label by which a Service and a ReplicaSet know their pods: taking it away makes them let go."""
-
 PORT = LABEL_PREFIX + "port"
 STATISTICS_PATH = LABEL_PREFIX + "statistics"
-"""Annotations of a Deployment: where its server listens, and says what its model answered."""
+"""Annotations of a keeper: where its server listens, and says what its model answered."""
 
 _COMPARER_PORT = 8080
 _GRACE_S = 30
 
 
 def name(revision_id: str) -> str:
-    """Name of a revision's Deployment, Service and PodDisruptionBudget.
+    """Name of a revision's Service and PodDisruptionBudget, and of its Deployment.
 
     Args:
         revision_id: of the revision.
@@ -104,10 +102,17 @@ def server(
         place(pod, _gpus(serve))
     pod = harden(_overlaid(pod, serve), relaxed)
     _watch_over(pod.spec.containers[0], serve)
-    statistics = serve.statistics_path or ("" if serve.command or serve.replicas != 1 else STATISTICS)
-    notes = {PORT: str(port), STATISTICS_PATH: statistics}
+    ours_alone = serve.replicas == 1 and not serve.command and "model" not in (serve.kserve or {})
+    statistics = serve.statistics_path or (STATISTICS if ours_alone else "")
     owner = _Owner(name(revision.id), revision.id, revision.service, revision.id)
-    return _objects(owner, pod, serve.replicas, port, notes, serve.startup_s)
+    pods = Pods(_labels(owner), owner.serves, _plain(pod.spec), serve.replicas)
+    if serve.kserve is not None:
+        keeper = keepers.inference_service(pods, serve.kserve, uri)
+    elif serve.hosts > 1:
+        keeper = keepers.leader_worker_set(pods, serve.hosts, serve.worker_argv(port, uri))
+    else:
+        keeper = keepers.deployment(pods, serve.startup_s)
+    return _objects(owner, keeper, port, {PORT: str(port), STATISTICS_PATH: statistics})
 
 
 def comparer(namespace: str, service: str, candidate: str, sides: list[str]) -> list[tuple[Kind, Document]]:
@@ -137,7 +142,8 @@ def comparer(namespace: str, service: str, candidate: str, sides: list[str]) -> 
     )
     pod.spec.restart_policy = "Always"
     owner = _Owner(comparer_name(candidate), candidate, service, comparer_name(candidate))
-    return _objects(owner, pod, 1, _COMPARER_PORT, {PORT: str(_COMPARER_PORT), STATISTICS_PATH: STATISTICS}, 60)
+    keeper = keepers.deployment(Pods(_labels(owner), owner.serves, _plain(pod.spec), 1), 60)
+    return _objects(owner, keeper, _COMPARER_PORT, {PORT: str(_COMPARER_PORT), STATISTICS_PATH: STATISTICS})
 
 
 def no_network(revision_id: str) -> Document:
@@ -159,26 +165,22 @@ class _Owner(NamedTuple):
     serves: str
 
 
-def _objects(
-    owner: _Owner, pod: k8s.V1Pod, replicas: int | None, port: int, notes: Mapping[str, str], startup_s: int
-) -> list[tuple[Kind, Document]]:
-    labels = {MANAGED: "true", REVISION: owner.revision, LABEL_PREFIX + "service": owner.service}
+def _labels(owner: _Owner) -> dict[str, str]:
+    return {MANAGED: "true", REVISION: owner.revision, LABEL_PREFIX + "service": owner.service}
+
+
+def _objects(owner: _Owner, keeper: Keeper, port: int, notes: Mapping[str, str]) -> list[tuple[Kind, Document]]:
     found_by = {SERVES: owner.serves}
-    metadata = {"name": owner.name, "labels": labels}
-    template = {"metadata": {"labels": {**labels, **found_by}}, "spec": _plain(pod.spec)}
-    spec: Document = {
-        "selector": {"matchLabels": found_by},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-        "progressDeadlineSeconds": startup_s,
-        "revisionHistoryLimit": 1,
-        "template": template,
+    metadata = {"name": owner.name, "labels": _labels(owner)}
+    keeps: Document = {
+        "name": keepers.name_of(keeper.kind, owner.name, owner.revision),
+        "labels": {**_labels(owner), **keeper.labels},
+        "annotations": {**keeper.annotations, **notes},
     }
-    if replicas is not None:
-        spec["replicas"] = replicas
     ports = [{"name": "http", "port": port, "targetPort": port, "protocol": "TCP"}]
     budget = {"maxUnavailable": 1, "selector": {"matchLabels": found_by}}
     return [
-        (DEPLOYMENT, {"metadata": {**metadata, "annotations": dict(notes)}, "spec": spec}),
+        (keeper.kind, {"metadata": keeps, "spec": keeper.spec}),
         (SERVICE, {"metadata": metadata, "spec": {"selector": found_by, "ports": ports}}),
         (DISRUPTION_BUDGET, {"metadata": metadata, "spec": budget}),
     ]

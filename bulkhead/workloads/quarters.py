@@ -12,8 +12,18 @@ from kubernetes.client.exceptions import ApiException
 from bulkhead.pods.failure import classify
 from bulkhead.pods.identity import LABEL_PREFIX
 from bulkhead.pods.status import Phase, PodStatus
-from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, POD, REPLICA_SET, Document, Objects
-from bulkhead.workloads.manifests import REVISION, SERVES, name
+from bulkhead.runtimes.kubernetes.objects import (
+    DEPLOYMENT,
+    POD,
+    REPLICA_SET,
+    STATEFUL_SET,
+    Document,
+    Kind,
+    Objects,
+    UnknownKindError,
+)
+from bulkhead.workloads.keepers import GROUP, KEEPERS, SERVES, described, name_of
+from bulkhead.workloads.manifests import REVISION, name
 
 KEPT_UNTIL = LABEL_PREFIX + "kept-until"
 """Annotation of a pod that is kept: seconds since 1970. A label of the same name finds it."""
@@ -32,29 +42,29 @@ def pods(objects: Objects, labels: Mapping[str, str]) -> list[Document]:
     return objects.list(POD, labels)
 
 
-def deployed(deployment: Mapping[str, Any]) -> PodStatus:
-    """A Deployment's pods taken together.
+def kept_by(objects: Objects, server: str, revision_id: str | None) -> tuple[Kind, Document] | None:
+    """Who keeps a server's pods, whatever kind that is.
 
     Args:
-        deployment: as the API server has it.
-
-    Returns:
-        Ready once the newest spec has all of its pods available.
+        objects: of the namespace.
+        server: name of its Service.
+        revision_id: that it serves; None for a comparer, which has a Deployment.
     """
-    status, wanted = deployment.get("status") or {}, deployment["spec"].get("replicas", 1)
-    seen = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
-    available, updated = status.get("availableReplicas", 0), status.get("updatedReplicas", 0)
-    ready = bool(seen and wanted and available >= wanted and updated >= wanted)
-    message = next((one.get("message", "") for one in status.get("conditions", []) if one["status"] == "False"), "")
-    phase = Phase.RUNNING if status.get("replicas") else Phase.PENDING
-    return PodStatus(phase, ready=ready, message=message)
+    for kind in KEEPERS if revision_id is not None else (DEPLOYMENT,):
+        try:
+            found = objects.read(kind, name_of(kind, server, revision_id))
+        except UnknownKindError:
+            continue  # nobody can have made one
+        if found is not None:
+            return kind, found
+    return None
 
 
 def failing(found: Iterable[Mapping[str, Any]]) -> PodStatus | None:
     """A failure of pods that does not mend by waiting, or None.
 
     Args:
-        found: the pods of a Deployment of which none is available.
+        found: the pods of a server of which none answers.
     """
     for pod in found:
         if pod["metadata"].get("deletionTimestamp"):
@@ -94,9 +104,10 @@ def evidence(core: k8s.CoreV1Api, objects: Objects, revision_id: str) -> dict[st
         Text by file name.
     """
     found = {}
-    deployment = objects.read(DEPLOYMENT, name(revision_id))
-    if deployment is not None:
-        found["deployment.json"] = json.dumps(deployment, indent=1)
+    keeper = kept_by(objects, name(revision_id), revision_id)
+    if keeper is not None:
+        file, text = described(*keeper)
+        found[file] = text
     for pod in pods(objects, {REVISION: revision_id}):
         own = pod["metadata"]["name"]
         found[f"{own}.json"] = json.dumps(pod, indent=1)
@@ -137,13 +148,31 @@ def let_go(objects: Objects, revision_id: str, until: float) -> None:
         revision_id: of the revision.
         until: when they may be deleted, in seconds since 1970.
     """
-    labels = {REVISION: revision_id}
-    objects.delete(DEPLOYMENT, name(revision_id), None, orphan=True)
-    for one in objects.list(REPLICA_SET, {**labels, SERVES: revision_id}):
-        objects.delete(REPLICA_SET, one["metadata"]["name"], None, orphan=True)
-    for pod in pods(objects, {**labels, SERVES: revision_id}):
-        notes = {"labels": {SERVES: None, KEPT_UNTIL: "set"}, "annotations": {KEPT_UNTIL: str(int(until))}}
-        objects.patch(POD, pod["metadata"]["name"], {"metadata": notes})
+    keeper = kept_by(objects, name(revision_id), revision_id)
+    if keeper is not None:
+        objects.delete(keeper[0], keeper[1]["metadata"]["name"], None, orphan=True)
+    # The label tells the revision's own pods from those of whoever compares its answers; a group's workers have none.
+    found = [
+        pod for pod in pods(objects, {REVISION: revision_id}) if _labels(pod).get(SERVES, revision_id) == revision_id
+    ]
+    for kind, own in _inner(revision_id, grouped=any(GROUP in _labels(pod) for pod in found)):
+        for one in objects.list(kind, own):
+            objects.delete(kind, one["metadata"]["name"], None, orphan=True)
+    for pod in found:
+        if KEPT_UNTIL not in _labels(pod):
+            notes = {"labels": {SERVES: None, KEPT_UNTIL: "set"}, "annotations": {KEPT_UNTIL: str(int(until))}}
+            objects.patch(POD, pod["metadata"]["name"], {"metadata": notes})
+
+
+def _inner(revision_id: str, grouped: bool) -> list[tuple[Kind, dict[str, str]]]:
+    """Kinds by which a keeper keeps pods, with labels of what it made, from the outermost to the innermost."""
+    sets = [(STATEFUL_SET, {GROUP: revision_id})] if grouped else []
+    return [(DEPLOYMENT, {SERVES: revision_id}), *sets, (REPLICA_SET, {SERVES: revision_id})]
+
+
+def _labels(pod: Mapping[str, Any]) -> Mapping[str, str]:
+    labels: Mapping[str, str] = pod["metadata"].get("labels") or {}
+    return labels
 
 
 def sweep(objects: Objects, now: float) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from bulkhead.errors import first_invalid
 from bulkhead.pods.spec import SecretRef
+
+_TAKEN = {
+    "canaryTrafficPercent": "not for an InferenceService of one revision: the route in front splits the traffic",
+    "containers": "made from command and pod; change the container main in serve.pod",
+    "labels": "how the pods of a revision are found",
+}
 
 
 class ServeSpec(BaseModel):
@@ -28,6 +34,13 @@ class ServeSpec(BaseModel):
         port: TCP port in a cluster; on one machine a free one is chosen.
         replicas: pods in a cluster; None leaves their number to an autoscaler.
         startup_s: how long a pod may take to load its model, in seconds; in a cluster.
+        hosts: pods of each replica; with more than one, each replica is a group of a LeaderWorkerSet, whose leader runs
+            ``command``. In a cluster that has it.
+        worker_command: argv of a group's other pods, filled in alike; ``command`` by default. Kubernetes fills in
+            ``$(LWS_LEADER_ADDRESS)``, ``$(LWS_GROUP_SIZE)`` and ``$(LWS_WORKER_INDEX)`` in both.
+        kserve: lets KServe run it: part of an InferenceService's ``predictor``, as YAML has it, laid over what is made
+            here; ``{}`` for the same container as without it, ``model`` for a format that a ServingRuntime knows, with
+            ``{model_uri}`` filled in in its ``storageUri``. In a cluster that has it.
         drain_s: how long a pod goes on serving after it was told to end, for routers to notice, in seconds; in a
             cluster.
         pod: part of a ``v1.PodSpec``, as YAML has it, laid over what is made here: node selectors, volumes, a service
@@ -50,6 +63,9 @@ class ServeSpec(BaseModel):
     port: int = Field(8080, ge=1, le=65535)
     replicas: int | None = Field(1, ge=1)
     startup_s: int = Field(600, ge=1)
+    hosts: int = Field(1, ge=1)
+    worker_command: tuple[str, ...] = ()
+    kserve: Mapping[str, Any] | None = None
     drain_s: int = Field(5, ge=0)
     pod: Mapping[str, Any] = Field(default_factory=dict)
     relax: tuple[str, ...] = ()
@@ -59,6 +75,29 @@ class ServeSpec(BaseModel):
     def _text(cls, env: Any) -> Any:
         return {name: str(value) for name, value in env.items()} if isinstance(env, Mapping) else env
 
+    @field_validator("hosts")
+    @classmethod
+    def _served_by_command(cls, hosts: int, info: ValidationInfo) -> int:
+        if hosts > 1 and not info.data.get("command"):
+            raise ValueError("our own server runs on one host; give a command for the leader of several")
+        return hosts
+
+    @field_validator("kserve")
+    @classmethod
+    def _one_way_to_run(cls, kserve: Mapping[str, Any] | None, info: ValidationInfo) -> Mapping[str, Any] | None:
+        if kserve is None:
+            return None
+        if info.data.get("hosts", 1) > 1:
+            raise ValueError("a LeaderWorkerSet runs what has several hosts; give hosts or kserve")
+        if "model" in kserve and info.data.get("command"):
+            raise ValueError("the model's ServingRuntime has a command; give command or kserve.model")
+        for taken, because in _TAKEN.items():
+            if taken in kserve:
+                raise ValueError(f"{taken} is {because}")
+        if info.data.get("replicas") is not None and {"minReplicas", "maxReplicas"} & set(kserve):
+            raise ValueError("serve.replicas gives both; make it null (None) to let an autoscaler choose between two")
+        return kserve
+
     def argv(self, default: list[str], port: int, model_uri: str) -> list[str]:
         """The command of the server.
 
@@ -67,7 +106,16 @@ class ServeSpec(BaseModel):
             port: TCP port.
             model_uri: of the model.
         """
-        return [word.format(port=port, model_uri=model_uri) for word in self.command] or default
+        return _filled(self.command, port, model_uri) or default
+
+    def worker_argv(self, port: int, model_uri: str) -> list[str]:
+        """The command of a group's other pods.
+
+        Args:
+            port: TCP port.
+            model_uri: of the model.
+        """
+        return _filled(self.worker_command or self.command, port, model_uri)
 
     def secrets(self, always: Mapping[str, tuple[str, str]]) -> dict[str, SecretRef]:
         """Variables from secrets.
@@ -76,6 +124,10 @@ class ServeSpec(BaseModel):
             always: those of every server, as (secret, key) by name.
         """
         return {name: SecretRef(*reference) for name, reference in {**always, **self.secret_env}.items()}
+
+
+def _filled(words: Iterable[str], port: int, model_uri: str) -> list[str]:
+    return [word.format(port=port, model_uri=model_uri) for word in words]
 
 
 def parse_serve(data: Mapping[str, Any]) -> ServeSpec:

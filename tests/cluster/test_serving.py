@@ -13,8 +13,9 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.outcome import FailureClass
 from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, NETWORK_POLICY, SERVICE, Objects
+from bulkhead.workloads.keepers import SERVES
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
-from bulkhead.workloads.manifests import SERVES, name
+from bulkhead.workloads.manifests import name
 from tests.fixtures.cluster import IMAGE, default_account
 from tests.rollouts import revision
 from tests.waiting import until

@@ -48,6 +48,7 @@ class Kind(NamedTuple):
 
 
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
 SERVICE = Kind("v1", "Service", "services")
 DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
@@ -55,6 +56,10 @@ NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
 POD = Kind("v1", "Pod", "pods")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
+
+
+class UnknownKindError(RefusedError):
+    """The cluster does not serve this kind of object."""
 
 
 class EditedError(RefusedError):
@@ -81,7 +86,8 @@ class Objects:
 
         Raises:
             UnavailableError: the cluster does not answer.
-            RefusedError: it does not let us, or does not know the kind.
+            UnknownKindError: it does not know the kind.
+            RefusedError: it does not let us.
         """
         try:
             return self._call("GET", self._path(kind, name))
@@ -274,7 +280,8 @@ def _named(asked: str, namespace: str) -> Iterator[None]:
         if failure.failure_class is FailureClass.CLUSTER_UNREACHABLE:
             raise UnavailableError(f"{asked}: {failure.message}") from refused
         if refused.status == 404:
-            raise RefusedError(f"{asked}: the cluster does not serve this kind; install what defines it") from refused
+            told = f"{asked}: the cluster does not serve this kind; install what defines it"
+            raise UnknownKindError(told) from refused
         raise RefusedError(f"{asked}: {failure.message}") from refused
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise UnavailableError(f"{asked}: no answer: {type(error).__name__}: {error}") from error

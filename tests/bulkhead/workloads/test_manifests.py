@@ -6,7 +6,8 @@ import pytest
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.ledger.tables import Revision
-from bulkhead.workloads.manifests import REVISION, SERVES, comparer, no_network, server
+from bulkhead.workloads.keepers import SERVES
+from bulkhead.workloads.manifests import REVISION, comparer, no_network, server
 from bulkhead.workloads.serving import parse_serve
 
 

@@ -3,30 +3,7 @@
 from typing import Any
 
 from bulkhead.pods.outcome import FailureClass
-from bulkhead.pods.status import Phase
-from bulkhead.workloads.quarters import deployed, failing
-
-
-def _deployment(replicas: int = 2, observed: int = 3, **status: Any) -> dict[str, Any]:
-    whole = {"observedGeneration": observed, "replicas": replicas, **status}
-    return {"metadata": {"generation": 3}, "spec": {"replicas": replicas}, "status": whole}
-
-
-def test_it_is_ready_once_all_pods_of_the_newest_spec_are() -> None:
-    assert deployed(_deployment(availableReplicas=2, updatedReplicas=2)).ready
-    assert not deployed(_deployment(availableReplicas=1, updatedReplicas=2)).ready
-    assert not deployed(_deployment(availableReplicas=2, updatedReplicas=1)).ready
-    assert not deployed(_deployment(availableReplicas=2, updatedReplicas=2, observed=2)).ready
-
-
-def test_scaled_to_nothing_is_not_ready() -> None:
-    assert not deployed(_deployment(replicas=0, availableReplicas=0, updatedReplicas=0)).ready
-
-
-def test_what_lacks_is_in_the_clusters_own_words() -> None:
-    lacking = {"type": "Available", "status": "False", "message": "does not have minimum availability"}
-    status = deployed(_deployment(conditions=[lacking]))
-    assert (status.phase, status.message) == (Phase.RUNNING, "does not have minimum availability")
+from bulkhead.workloads.quarters import failing
 
 
 def _pod(container: dict[str, Any], **metadata: Any) -> dict[str, Any]:
