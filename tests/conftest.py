@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.fixtures.gpu_pod",
     "tests.fixtures.cluster",
     "tests.fixtures.gateway",
+    "tests.fixtures.serving",
     "tests.fixtures.prometheus",
 ]
 

@@ -1,59 +1,23 @@
 """Servers of revisions on a real API server, with a kubelet where the cluster has one."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from kubernetes import client as k8s
 
 from bulkhead.errors import FencedError, RefusedError
-from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.outcome import FailureClass
 from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, NETWORK_POLICY, SERVICE, Objects
 from bulkhead.workloads.keepers import SERVES
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
 from bulkhead.workloads.manifests import name
-from tests.fixtures.cluster import IMAGE, default_account
-from tests.rollouts import revision
+from tests.fixtures.serving import Now, served
 from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(180)
-
-SERVE = "mkdir -p /tmp/www && echo ok > /tmp/www/index.html && echo serving && exec httpd -f -p {port} -h /tmp/www"
-
-
-class Now:
-    """A clock that only the test moves."""
-
-    def __init__(self) -> None:
-        self.time = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        return self.time
-
-
-@pytest.fixture
-def now() -> Now:
-    return Now()
-
-
-@pytest.fixture
-def workloads(api: k8s.ApiClient, core: k8s.CoreV1Api, namespace: str, now: Now) -> KubernetesWorkloads:
-    default_account(core, namespace)
-    return KubernetesWorkloads(api, namespace, {"MLFLOW_TRACKING_URI": "http://mlflow"}, {}, keep_s=60, clock=now)
-
-
-def served(url: str, shell: str = SERVE, **more: Any) -> Revision:
-    """A revision whose server is a shell command of the test image."""
-    ledger = Ledger(url)
-    serve = {"command": ["sh", "-c", shell], "ready_path": "/index.html", "drain_s": 1, **more}
-    serve["pod"] = {"securityContext": {"runAsUser": 1000}, **more.get("pod", {})}
-    spec = replace(revision(shell, serve=serve), image=IMAGE)
-    ledger.request_rollout(spec.columns(), {"steps": [100]}, key=spec.id, owner=spec.id, requested_by="a test")
-    return ledger.revision(spec.id)
 
 
 @pytest.fixture

@@ -34,6 +34,12 @@ def test_its_secrets_come_beside_those_of_every_server() -> None:
         ({"ready_path": "ping"}, r"serve\.ready_path = 'ping': "),
         ({"replicas": 0}, r"serve\.replicas = 0: "),
         ({"secret_env": {"A": "b"}}, r"serve\.secret_env\.A"),
+        ({"hosts": 2}, r"serve\.hosts = 2: .*give a command"),
+        ({"hosts": 2, "command": ["a"], "kserve": {}}, r"serve\.kserve = .*give hosts or kserve"),
+        ({"command": ["a"], "kserve": {"model": {}}}, r"serve\.kserve = .*give command or kserve\.model"),
+        ({"kserve": {"canaryTrafficPercent": 10}}, r"canaryTrafficPercent is .*the route in front splits the traffic"),
+        ({"kserve": {"containers": []}}, r"containers is made from command and pod"),
+        ({"kserve": {"minReplicas": 0}}, r"serve\.replicas gives both"),
     ],
 )
 def test_what_is_wrong_is_named_before_anything_is_asked_for(serve: dict, told: str) -> None:  # type: ignore[type-arg]
