@@ -9,6 +9,7 @@ from bulkhead.pods.outcome import Failure, FailureClass
 
 _QUOTA = re.compile(r"exceeded quota|quota exceeded", re.I)
 _POLICY = re.compile(r"violates PodSecurity|admission webhook|denied the request|ValidatingAdmissionPolicy", re.I)
+_MISTYPED = "failed to create typed patch object"  # said with a 500 of a custom resource, yet it never mends by itself
 _ACCESS = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
 )
@@ -36,7 +37,7 @@ def classify_refusal(status: int, body: str, namespace: str) -> Failure:
         return _failure(FailureClass.ADMISSION, "policy", text)
     if status == 404 and _NAMESPACE.search(text):
         return _failure(FailureClass.CONFIG, "namespace", f"{text}: create it, or name another")
-    if status in (400, 404, 409, 413, 422):
+    if status in (400, 404, 409, 413, 422) or _MISTYPED in text:
         return _failure(FailureClass.CONFIG, "invalid", text)
     if status == 401:
         return _failure(FailureClass.CLUSTER_UNREACHABLE, "credentials", f"{text or '401'}: check the connection")

@@ -157,13 +157,15 @@ def status(kind: Kind, keeper: Mapping[str, Any]) -> PodStatus:
     """
     found, metadata = keeper.get("status") or {}, keeper["metadata"]
     conditions = {one["type"]: one for one in found.get("conditions", [])}
-    seen = found.get("observedGeneration", 0) >= metadata.get("generation", 0)
-    if kind == INFERENCE_SERVICE:
+    if kind == INFERENCE_SERVICE:  # its observedGeneration is its Deployment's: no measure of its own
         predictor = conditions.get("PredictorReady", {})
         last = (found.get("modelStatus") or {}).get("lastFailureInfo") or {}
         message = last.get("message") or predictor.get("message", "")
         phase = Phase.RUNNING if conditions else Phase.PENDING
-        return PodStatus(phase, ready=bool(seen and predictor.get("status") == "True"), message=message)
+        return PodStatus(phase, ready=predictor.get("status") == "True", message=message)
+    # LeaderWorkerSet says it in newer versions alone; where it says nothing, what it says of its groups has to do.
+    said = metadata.get("generation", 0) if kind == LEADER_WORKER_SET else 0
+    seen = found.get("observedGeneration", said) >= metadata.get("generation", 0)
     wanted = keeper["spec"].get("replicas", 1)
     up = found.get("readyReplicas" if kind == LEADER_WORKER_SET else "availableReplicas", 0)
     ready = bool(seen and wanted and up >= wanted and found.get("updatedReplicas", 0) >= wanted)

@@ -20,7 +20,6 @@ from bulkhead.runtimes.kubernetes.objects import (
     Document,
     Kind,
     Objects,
-    UnknownKindError,
 )
 from bulkhead.workloads.keepers import GROUP, KEEPERS, SERVES, described, name_of
 from bulkhead.workloads.manifests import REVISION, name
@@ -51,10 +50,9 @@ def kept_by(objects: Objects, server: str, revision_id: str | None) -> tuple[Kin
         revision_id: that it serves; None for a comparer, which has a Deployment.
     """
     for kind in KEEPERS if revision_id is not None else (DEPLOYMENT,):
-        try:
-            found = objects.read(kind, name_of(kind, server, revision_id))
-        except UnknownKindError:
+        if kind != DEPLOYMENT and not objects.serves(kind):
             continue  # nobody can have made one
+        found = objects.read(kind, name_of(kind, server, revision_id))
         if found is not None:
             return kind, found
     return None

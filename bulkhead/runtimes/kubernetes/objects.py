@@ -94,6 +94,19 @@ class Objects:
         except _MissingError:
             return None
 
+    def serves(self, kind: Kind) -> bool:
+        """Whether the cluster knows a kind. Everybody who is known to it may ask; reading needs a permission even of
+        what it does not know.
+
+        Args:
+            kind: of objects, of a named API group.
+        """
+        try:
+            known = self._call("GET", f"/apis/{kind.api_version}")
+        except UnknownKindError:
+            return False
+        return any(one["name"] == kind.plural for one in known["resources"])
+
     def list(self, kind: Kind, labels: Mapping[str, str]) -> list[Document]:
         """The objects that carry some labels.
 

@@ -29,6 +29,7 @@ ACCESS = (
         (404, 'namespaces "ml" not found', "config", "namespace"),
         (422, 'Pod "train" is invalid: spec.containers[0].image: Required value', "config", "invalid"),
         (400, "Pod in version v1 cannot be handled: unknown field", "config", "invalid"),
+        (500, "failed to create typed patch object: .spec.a: expected map, got &{b}", "config", "invalid"),
         (401, "Unauthorized", "cluster_unreachable", "credentials"),
         (429, "too many requests", "cluster_unreachable", "429"),
         (500, "etcdserver: request timed out", "cluster_unreachable", "500"),
