@@ -13,9 +13,10 @@ from typing import Any
 from bulkhead.errors import InvalidInputError
 from bulkhead.settings import PrometheusQueries
 
-_PODS = 'namespace="{namespace}",pod=~"{backend}-.*"'
+# A Deployment's pods are named after the server, those of KServe and of a LeaderWorkerSet after the revision.
+_PODS = 'namespace="{namespace}",pod=~"(serve-)?{revision}-.*"'
 _ISTIO = 'reporter="source",destination_service_namespace="{namespace}",destination_service_name="{backend}"'
-_KNATIVE = 'namespace_name="{namespace}",revision_name="{revision}"'
+_INFER = _PODS + ',path=~"(/v2/models/.*/infer|/invocations)"'
 
 DEFAULTS: Mapping[str, PrometheusQueries] = {
     # gpu_tasks.serve, scraped at /metrics with the labels ``namespace`` and ``pod``.
@@ -31,12 +32,12 @@ DEFAULTS: Mapping[str, PrometheusQueries] = {
         buckets=f"sum by (le) (istio_request_duration_milliseconds_bucket{{{_ISTIO}}})",
         bucket_unit_ms=1,
     ),
-    # Knative, "Service metrics": the queue proxy of KServe's serverless mode.
-    "kserve": PrometheusQueries(
-        requests=f"sum(revision_app_request_count{{{_KNATIVE}}})",
-        failures=f'sum(revision_app_request_count{{{_KNATIVE},response_code_class!="2xx"}})',
-        buckets=f"sum by (le) (revision_app_request_latencies_bucket{{{_KNATIVE}}})",
-        bucket_unit_ms=1,
+    # MLServer, "Metrics": what KServe serves models of MLflow with.
+    "mlserver": PrometheusQueries(
+        requests=f"sum(rest_server_requests_total{{{_INFER}}})",
+        failures=f'sum(rest_server_requests_total{{{_INFER},status_code!~"2.."}})',
+        buckets=f"sum by (le) (rest_server_request_duration_seconds_bucket{{{_INFER}}})",
+        active=f'sum(rest_server_requests_in_progress{{{_PODS},method="POST"}})',
     ),
     # vLLM, "Production Metrics", and its API server's own http_requests_total.
     "vllm": PrometheusQueries(

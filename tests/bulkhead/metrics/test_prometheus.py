@@ -70,20 +70,28 @@ ISTIO = (
     'istio_requests_total{reporter="source",destination_service_namespace="serving",'
     'destination_service_name="serve-digits-1",response_code="%s"} %d\n'
 )
+MLSERVER = (
+    'rest_server_requests_total{namespace="serving",pod="digits-1-predictor-a",app_name="mlserver",method="POST",'
+    'path="%s",status_code="%s"} %d\n'
+)
 SERIES = {
     "istio": (ISTIO % ("200", 90) + ISTIO % ("503", 10), (100, 10, 0)),
-    "kserve": (
-        'revision_app_request_count{namespace_name="serving",revision_name="digits-1",response_code_class="2xx"} 7\n'
-        'revision_app_request_count{namespace_name="serving",revision_name="digits-1",response_code_class="5xx"} 3\n',
-        (10, 3, 0),
+    "mlserver": (  # as MLServer 1.7.1 wrote it
+        MLSERVER % ("/v2/models/{model_name}/infer", "200", 7)
+        + MLSERVER % ("/v2/models/{model_name}/infer", "500", 3)
+        + MLSERVER % ("/v2/models/{model_name}/ready", "200", 50)
+        + 'rest_server_requests_in_progress{namespace="serving",pod="digits-1-predictor-a",method="POST"} 2\n',
+        (10, 3, 2),
     ),
     "vllm": (
         'http_requests_total{namespace="serving",pod="serve-digits-1-a",handler="/v1/completions",status="2xx"} 5\n'
         'http_requests_total{namespace="serving",pod="serve-digits-1-a",handler="/metrics",status="2xx"} 50\n'
         'http_requests_total{namespace="serving",pod="serve-digits-1-b",handler="/v1/completions",status="4xx"} 1\n'
         'vllm:num_requests_running{namespace="serving",pod="serve-digits-1-a"} 2\n'
-        'vllm:num_requests_waiting{namespace="serving",pod="serve-digits-1-a"} 1\n',
-        (6, 1, 3),
+        'vllm:num_requests_waiting{namespace="serving",pod="serve-digits-1-a"} 1\n'
+        'http_requests_total{namespace="serving",pod="digits-1-0",handler="/v1/completions",status="2xx"} 4\n'
+        'http_requests_total{namespace="serving",pod="compare-digits-1-a",handler="/v1/models",status="2xx"} 9\n',
+        (10, 1, 3),
     ),
     "triton": (
         'nv_inference_request_success{namespace="serving",pod="serve-digits-1-a",model="m",version="1"} 8\n'
