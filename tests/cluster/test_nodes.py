@@ -14,6 +14,7 @@ from bulkhead.errors import FencedError
 from bulkhead.health.observation import place
 from bulkhead.health.sources.nodes import NodeSource
 from bulkhead.runtimes.kubernetes.nodes import HOLDER, REASON, TAINT, NodeKeeper
+from tests.fixtures.cluster import default_account
 
 
 @pytest.fixture
@@ -107,6 +108,26 @@ def test_gpu_pods_end_and_others_stay(
     left = {one.metadata.name: one.metadata.deletion_timestamp for one in core.list_namespaced_pod(namespace).items}
     assert left["cpu"] is left["static"] is None
     assert left.get("gpu", "gone") is not None
+
+
+def test_a_pod_that_its_budget_protects_holds_up_no_other(
+    core: k8s.CoreV1Api, keeper: NodeKeeper, paper: str, namespace: str
+) -> None:
+    default_account(core, namespace)
+    for name in ("a", "b"):
+        made = pod(namespace, paper, name, 1)
+        made.metadata.labels = {"app": name}
+        core.create_namespaced_pod(namespace, made)
+        core.patch_namespaced_pod_status(name, namespace, {"status": {"phase": "Running"}})
+    selector = k8s.V1LabelSelector(match_labels={"app": "a"})
+    budget = k8s.V1PodDisruptionBudget(
+        metadata=k8s.V1ObjectMeta(name="a"), spec=k8s.V1PodDisruptionBudgetSpec(min_available=1, selector=selector)
+    )
+    policy = k8s.PolicyV1Api(core.api_client)
+    policy.create_namespaced_pod_disruption_budget(namespace, budget)
+    assert keeper.clear(paper, kill=False) == [f"{namespace}/b"]
+    left = {one.metadata.name: one.metadata.deletion_timestamp for one in core.list_namespaced_pod(namespace).items}
+    assert left["a"] is None and left.get("b", "gone") is not None
 
 
 def test_nodes_are_read_with_their_pool_and_xids_in_events(

@@ -103,24 +103,27 @@ class NodeKeeper:
         Raises:
             UnavailableError: the cluster does not answer.
         """
-        told = []
         try:
-            for pod in self._gpu_pods(node):
-                name, namespace = pod.metadata.name, pod.metadata.namespace
-                if kill:
-                    self._core.delete_namespaced_pod(
-                        name, namespace, grace_period_seconds=0, _request_timeout=_TIMEOUT_S
-                    )
-                else:
-                    body = k8s.V1Eviction(metadata=k8s.V1ObjectMeta(name=name, namespace=namespace))
-                    self._core.create_namespaced_pod_eviction(name, namespace, body, _request_timeout=_TIMEOUT_S)
-                told.append(f"{namespace}/{name}")
+            pods = [(pod.metadata.namespace, pod.metadata.name) for pod in self._gpu_pods(node)]
+            return [f"{namespace}/{name}" for namespace, name in pods if self._end(namespace, name, kill)]
         except ApiException as error:
-            if error.status not in (404, 429):  # gone meanwhile; protected by its budget for now
-                raise UnavailableError(f"pods of node {node}: {error.status} {error.reason}") from error
+            raise UnavailableError(f"pods of node {node}: {error.status} {error.reason}") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnavailableError(f"pods of node {node}: no answer: {error}") from error
-        return told
+
+    def _end(self, namespace: str, name: str, kill: bool) -> bool:
+        """Tell one pod to end; False where it is gone meanwhile, or its budget protects it for now."""
+        try:
+            if kill:
+                self._core.delete_namespaced_pod(name, namespace, grace_period_seconds=0, _request_timeout=_TIMEOUT_S)
+            else:
+                body = k8s.V1Eviction(metadata=k8s.V1ObjectMeta(name=name, namespace=namespace))
+                self._core.create_namespaced_pod_eviction(name, namespace, body, _request_timeout=_TIMEOUT_S)
+        except ApiException as error:
+            if error.status not in (404, 429):
+                raise
+            return False
+        return True
 
     def _gpu_pods(self, node: str) -> Iterator[Any]:
         pods = self._core.list_pod_for_all_namespaces(
