@@ -81,7 +81,8 @@ class MemoryWorkloads:
     """Servers by revision.
 
     Attributes: ready (what a new server is), servers, launched (in order), comparers, edited (what somebody
-    else changed, by revision), cut (off from the network), kept (for inspection).
+    else changed, by revision), cut (off from the network), kept (for inspection), told (where pods say what they
+    answered, by revision).
     """
 
     ready: bool = True
@@ -91,6 +92,7 @@ class MemoryWorkloads:
     edited: dict[str, str] = field(default_factory=dict)
     cut: set[str] = field(default_factory=set)
     kept: list[str] = field(default_factory=list)
+    told: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def drift(self, revision: Revision, generation: int) -> str | None:
         return self.edited.get(revision.id)
@@ -116,6 +118,9 @@ class MemoryWorkloads:
     def find(self, revision_id: str) -> Workload | None:
         status = self.servers.get(revision_id)
         return Workload(1000 + self.launched.index(revision_id), status) if status else None
+
+    def tellers(self, revision_id: str) -> dict[str, str]:
+        return self.told.get(revision_id, {})
 
     def placement(self, revision_id: str) -> Placement:
         if revision_id not in self.servers:

@@ -39,6 +39,7 @@ class Counters:
         slow: cumulative histogram: number of requests that took at most so many milliseconds, by bound.
         active: in flight now.
         answers: what the model answered; None where it should be known and could not be read.
+        by_pod: what pods say that they answered, by the life of each: they come and go, and each begins at zero.
     """
 
     requests: int = 0
@@ -46,6 +47,7 @@ class Counters:
     slow: Mapping[float, int] = field(default_factory=dict)
     active: int = 0
     answers: Answers | None = field(default_factory=Answers)
+    by_pod: Mapping[str, Answers] = field(default_factory=dict)
 
 
 class AnswersDocument(BaseModel):
@@ -70,6 +72,7 @@ class CountersDocument(BaseModel):
     slow: list[tuple[float, NonNegativeInt]] = Field(default_factory=list, max_length=1000)
     active: NonNegativeInt = 0
     answers: AnswersDocument | None = Field(default_factory=AnswersDocument)
+    by_pod: dict[str, AnswersDocument] = Field(default_factory=dict, max_length=10_000)
 
 
 def dump(counters: Counters) -> dict[str, Any]:
@@ -83,7 +86,9 @@ def dump(counters: Counters) -> dict[str, Any]:
     if counters.answers is None:
         document["answers"] = None
     elif counters.answers != Answers():
-        document["answers"] = AnswersDocument.model_validate(vars(counters.answers)).model_dump()
+        document["answers"] = _dumped(counters.answers)
+    if counters.by_pod:
+        document["by_pod"] = {pod: _dumped(answers) for pod, answers in counters.by_pod.items()}
     return document
 
 
@@ -101,5 +106,14 @@ def load(data: Any) -> Counters:
     """
     seen = CountersDocument.model_validate(data)
     slow = dict(sorted(seen.slow))
-    answers = None if seen.answers is None else Answers(**seen.answers.model_dump())
-    return Counters(seen.requests, seen.failures, slow, seen.active, answers)
+    answers = None if seen.answers is None else _loaded(seen.answers)
+    by_pod = {pod: _loaded(document) for pod, document in seen.by_pod.items()}
+    return Counters(seen.requests, seen.failures, slow, seen.active, answers, by_pod)
+
+
+def _dumped(answers: Answers) -> dict[str, Any]:
+    return AnswersDocument.model_validate(vars(answers)).model_dump()
+
+
+def _loaded(document: AnswersDocument) -> Answers:
+    return Answers(**document.model_dump())

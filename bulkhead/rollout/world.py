@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -20,9 +21,12 @@ from bulkhead.rollout.plan import Step
 from bulkhead.rollout.site import Site
 from bulkhead.routers.base import Fence, Mirror, Pin, Split
 from bulkhead.rungs import Rung
-from bulkhead.workloads.base import STATISTICS, Workload, Workloads
+from bulkhead.workloads.base import STATISTICS, Workload
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE = 16
+"""Pods that are asked for their answers at the same time."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ class World:
         known = site.metrics.counters(rollout.service, [name for name in (candidate, stable) if name])
         if step is None:
             return dict(known)
-        return {name: replace(one, answers=_answers(site.workloads, name)) for name, one in known.items()}
+        return {name: _with_answers(one, site.workloads.tellers(name)) for name, one in known.items()}
 
     def truth(self, rollout: Rollout, names: Collection[str]) -> Truth:
         """What was measured of both revisions since the candidate's first request.
@@ -362,16 +366,22 @@ class World:
         return workload.port
 
 
-def _answers(workloads: Workloads, revision_id: str) -> Answers | None:
-    """What a revision's server says of its answers. It may be down or busy: then that alone is unknown."""
-    workload = workloads.find(revision_id)
-    if workload is None or workload.statistics is None:
-        return Answers()
+def _with_answers(known: Counters, tellers: Mapping[str, str]) -> Counters:
+    """With what pods say of their answers. One may be down or busy: then that of all of them is unknown."""
+    if not tellers:
+        return known
     try:
-        return read_counters(workload.url(workload.statistics), "model")["model"].answers
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            told = dict(zip(tellers, pool.map(_answers, tellers.values()), strict=True))
     except UnavailableError as error:
-        log.info("revision %s: %s", revision_id, error)
-        return None
+        log.info("what a model answered is unknown: %s", error)
+        return replace(known, answers=None)
+    return replace(known, by_pod=told)
+
+
+def _answers(url: str) -> Answers:
+    answers = read_counters(url, "model")["model"].answers
+    return Answers() if answers is None else answers
 
 
 def _fence(rollout: Rollout) -> Fence:

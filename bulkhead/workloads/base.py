@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,14 +24,12 @@ class Workload:
     Attributes:
         port: TCP port.
         status: of its pod, or of its pods taken together.
-        statistics: path at which it says what its model answered, or None.
         host: address, or name of its Service.
         restarts: whether somebody else starts its pods again when they end: a Deployment does.
     """
 
     port: int
     status: PodStatus
-    statistics: str | None = None
     host: str = "127.0.0.1"
     restarts: bool = False
 
@@ -76,6 +75,17 @@ class Workloads(Protocol):
 
         Args:
             revision_id: of the revision.
+        """
+
+    def tellers(self, revision_id: str) -> Mapping[str, str]:
+        """Where a revision's pods say what their model answered.
+
+        Args:
+            revision_id: of the revision.
+
+        Returns:
+            URL by the pod's life: one that was restarted counts anew, and is another. None of them where its server
+            says nothing, or has no pod that answers.
         """
 
     def placement(self, revision_id: str) -> Placement:

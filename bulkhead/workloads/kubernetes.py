@@ -68,6 +68,20 @@ class KubernetesWorkloads:
         """
         return self._find(manifests.name(revision_id), revision_id)
 
+    def tellers(self, revision_id: str) -> Mapping[str, str]:
+        """See ``Workloads.tellers``: each pod is asked by its address.
+
+        Args:
+            revision_id: of the revision.
+        """
+        kept = quarters.kept_by(self._objects, manifests.name(revision_id), revision_id)
+        path = ((kept[1]["metadata"].get("annotations") or {}) if kept else {}).get(manifests.STATISTICS_PATH)
+        if kept is None or not path:
+            return {}
+        found = quarters.pods(self._objects, {keepers.SERVES: revision_id})
+        port = self._listens(kept[1], manifests.name(revision_id))
+        return {life: f"http://{address}:{port}{path}" for life, address in quarters.lives(found)}
+
     def placement(self, revision_id: str) -> Placement:
         """See ``Workloads.placement``.
 
@@ -177,15 +191,14 @@ class KubernetesWorkloads:
         kept = quarters.kept_by(self._objects, server, revision_id)
         if kept is None or kept[1]["metadata"].get("deletionTimestamp"):
             return None
-        notes = kept[1]["metadata"].get("annotations") or {}
-        port = notes.get(manifests.PORT, "")
         host = f"{server}.{self._objects.namespace}.svc"
-        statistics = notes.get(manifests.STATISTICS_PATH) or None
-        listens = int(port) if port.isdigit() else self._port(server)
-        return Workload(listens, self._status(*kept), statistics, host, restarts=True)
+        return Workload(self._listens(kept[1], server), self._status(*kept), host, restarts=True)
 
-    def _port(self, server: str) -> int:
-        """Where a server listens, where somebody has taken our note away: by its Service."""
+    def _listens(self, keeper: Document, server: str) -> int:
+        """A server's port; by its Service, where somebody has taken our note away."""
+        noted = (keeper["metadata"].get("annotations") or {}).get(manifests.PORT, "")
+        if noted.isdigit():
+            return int(noted)
         ports = (self._objects.read(SERVICE, server) or {"spec": {}})["spec"].get("ports", [])
         return int(ports[0]["port"]) if ports else 0
 

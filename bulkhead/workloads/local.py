@@ -57,6 +57,16 @@ class LocalWorkloads:
         """
         return self._find({_REVISION: revision_id})
 
+    def tellers(self, revision_id: str) -> Mapping[str, str]:
+        """See ``Workloads.tellers``; a pod of this runtime has one life.
+
+        Args:
+            revision_id: of the revision.
+        """
+        found = self._runtime.list({_REVISION: revision_id})
+        notes = {one.name: one.annotations for one in found if one.annotations.get(_STATISTICS)}
+        return {pod: f"http://127.0.0.1:{told[_PORT]}{told[_STATISTICS]}" for pod, told in notes.items()}
+
     def placement(self, revision_id: str) -> Placement:
         """See ``Workloads.placement``: this machine.
 
@@ -192,8 +202,7 @@ class LocalWorkloads:
     def _find(self, labels: Mapping[str, str]) -> Workload | None:
         for metadata in self._runtime.list(labels):
             status = self._runtime.status(metadata.name, metadata.namespace)
-            notes = metadata.annotations
-            return Workload(int(notes[_PORT]), status, notes.get(_STATISTICS) or None)
+            return Workload(int(metadata.annotations[_PORT]), status)
         return None
 
     def _request(self, revision: Revision, port: int, generation: int) -> PodRequest:

@@ -102,8 +102,8 @@ def server(
         place(pod, _gpus(serve))
     pod = harden(_overlaid(pod, serve), relaxed)
     _watch_over(pod.spec.containers[0], serve)
-    ours_alone = serve.replicas == 1 and not serve.command and "model" not in (serve.kserve or {})
-    statistics = serve.statistics_path or (STATISTICS if ours_alone else "")
+    ours = not serve.command and "model" not in (serve.kserve or {})
+    statistics = serve.statistics_path or (STATISTICS if ours else "")
     owner = _Owner(name(revision.id), revision.id, revision.service, revision.id)
     pods = Pods(_labels(owner), owner.serves, _plain(pod.spec), serve.replicas)
     if serve.kserve is not None:

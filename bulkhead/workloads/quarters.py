@@ -58,6 +58,25 @@ def kept_by(objects: Objects, server: str, revision_id: str | None) -> tuple[Kin
     return None
 
 
+def lives(found: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The pods that answer: the life of each, and its address as part of a URL.
+
+    Args:
+        found: pods of a server; its container is the first.
+    """
+    told = []
+    for pod in found:
+        metadata, status = pod["metadata"], pod.get("status") or {}
+        conditions = {one["type"]: one["status"] for one in status.get("conditions") or []}
+        address = status.get("podIP", "")
+        if address and conditions.get("Ready") == "True" and not metadata.get("deletionTimestamp"):
+            first = pod["spec"]["containers"][0]["name"]
+            counts = {one["name"]: one.get("restartCount", 0) for one in status.get("containerStatuses") or []}
+            life = f"{metadata['name']}/{metadata['uid']}/{counts.get(first, 0)}"
+            told.append((life, f"[{address}]" if ":" in address else address))
+    return told
+
+
 def failing(found: Iterable[Mapping[str, Any]]) -> PodStatus | None:
     """A failure of pods that does not mend by waiting, or None.
 

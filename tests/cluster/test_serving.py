@@ -114,6 +114,18 @@ def test_it_is_ready_when_its_pods_are(server: Revision, workloads: KubernetesWo
 
 
 @pytest.mark.usefixtures("running_nodes")
+def test_every_pod_is_asked_what_it_has_answered(
+    sqlite_url: str, workloads: KubernetesWorkloads, core: k8s.CoreV1Api, objects: Objects
+) -> None:
+    server = served(sqlite_url, replicas=2, statistics_path="/index.html")
+    workloads.launch(server, 1)
+    assert workloads.tellers(server.id) == {}
+    until(lambda: len(workloads.tellers(server.id)) == 2, "both pods to answer", 60)
+    addresses = {pod.status.pod_ip for pod in core.list_namespaced_pod(objects.namespace).items}
+    assert set(workloads.tellers(server.id).values()) == {f"http://{ip}:8080/index.html" for ip in addresses}
+
+
+@pytest.mark.usefixtures("running_nodes")
 def test_a_server_that_ends_again_and_again_has_failed(sqlite_url: str, workloads: KubernetesWorkloads) -> None:
     server = served(sqlite_url, "echo no weights; exit 3")
     workloads.launch(server, 1)

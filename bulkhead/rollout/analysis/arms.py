@@ -47,7 +47,7 @@ def arm(before: Counters, after: Counters, latency_ms: float) -> Arm | None:
     timed = _at(after, math.inf) - _at(before, math.inf)
     above = {edge: timed - (_at(after, edge) - _at(before, edge)) for edge in after.slow if edge < math.inf}
     slow = above.get(min((edge for edge in above if edge >= latency_ms), default=math.inf), 0)
-    answers = _since(before.answers, after.answers)
+    answers = _answered(before, after)
     requests, failures = after.requests - before.requests, after.failures - before.failures
     fell = min(requests, failures, timed, *above.values()) < 0
     return None if fell else Arm(requests, failures, timed, slow, above, answers, after.active)
@@ -117,9 +117,29 @@ def _at(counters: Counters, bound: float) -> int:
     return counters.slow.get(bound, 0)
 
 
-def _since(before: Answers | None, after: Answers | None) -> Answers | None:
-    if before is None or after is None:
+def _answered(before: Counters, after: Counters) -> Answers | None:
+    """In all, and by each pod that is still there; what a pod that came since has answered belongs to the window."""
+    if before.answers is None or after.answers is None:
         return None
+    pods = [_since(before.by_pod.get(pod, Answers()), answers) for pod, answers in after.by_pod.items()]
+    total = _since(before.answers, after.answers)
+    for part in pods:
+        total = _sum(total, part) if total is not None and part is not None else None
+    return total
+
+
+def _sum(one: Answers, other: Answers) -> Answers:
+    names = sorted({*one.categories, *other.categories})
+    return Answers(
+        one.seen + other.seen,
+        one.invalid + other.invalid,
+        {name: one.categories.get(name, 0) + other.categories.get(name, 0) for name in names},
+        one.compared + other.compared,
+        one.agreed + other.agreed,
+    )
+
+
+def _since(before: Answers, after: Answers) -> Answers | None:
     names = {*before.categories, *after.categories}
     found = Answers(
         after.seen - before.seen,

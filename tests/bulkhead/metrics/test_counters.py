@@ -14,6 +14,7 @@ from bulkhead.metrics.counters import Answers, Counters, dump, load
         Counters(10, 2, {250.0: 7, inf: 10}),
         Counters(10, 2, {inf: 10}, answers=Answers(10, 1, {"7": 9}, 4, 3)),
         Counters(10, 2, {inf: 10}, answers=None),
+        Counters(10, 2, {inf: 10}, by_pod={"a/1/0": Answers(10, 1, {"7": 9}), "b/2/1": Answers()}),
     ],
 )
 def test_counters_survive_the_ledger(counters: Counters) -> None:

@@ -1,12 +1,15 @@
+import json
+
 import pytest
 
 from bulkhead.errors import UnavailableError
-from bulkhead.metrics.counters import Counters
+from bulkhead.metrics.counters import Answers, Counters
 from bulkhead.pods.status import Phase, PodStatus
 from bulkhead.rollout.plan import Step
 from bulkhead.rollout.world import World
 from bulkhead.routers.base import Fence, Mirror, Split
 from tests.rollouts import promote, request
+from tests.servers import Backend
 from tests.worlds import Stage
 
 
@@ -22,6 +25,23 @@ def world(stage: Stage) -> World:
 
 def test_a_revision_that_was_never_seen_has_zeros(stage: Stage, world: World) -> None:
     assert world.counters(request(stage.ledger, "a")) == {request(stage.ledger, "a").revision_id: Counters()}
+
+
+def test_every_pod_of_a_revision_is_asked_what_it_has_answered(stage: Stage, world: World) -> None:
+    rollout = request(stage.ledger, "a")
+    pods = [Backend(json.dumps({"model": {"answers": {"seen": seen}}})) for seen in (3, 4)]
+    try:
+        stage.workloads.told[rollout.revision_id] = {
+            f"pod-{index}": f"http://127.0.0.1:{pod.port}/statistics" for index, pod in enumerate(pods)
+        }
+        known = world.counters(rollout, Step(weight=10))[rollout.revision_id]
+        assert known.by_pod == {"pod-0": Answers(3), "pod-1": Answers(4)}
+        assert world.counters(rollout)[rollout.revision_id].by_pod == {}  # nobody judges: nobody is asked
+        pods[1].name = "not JSON"
+        assert world.counters(rollout, Step(weight=10))[rollout.revision_id].answers is None
+    finally:
+        for pod in pods:
+            pod.stop()
 
 
 def test_a_revision_with_traffic_is_not_forgotten(stage: Stage, world: World) -> None:

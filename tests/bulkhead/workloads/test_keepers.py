@@ -120,7 +120,7 @@ def test_an_autoscaler_of_kserve_gets_its_own_bounds() -> None:
     assert (predictor["minReplicas"], predictor["maxReplicas"]) == (2, 9)
 
 
-def test_only_our_own_server_of_one_pod_tells_what_its_model_answers() -> None:
+def test_a_server_of_somebody_elses_is_not_asked_what_its_model_answers() -> None:
     def told(kind: str, **serve: Any) -> str:
         return str(_made(**serve)[kind]["metadata"]["annotations"]["bulkhead.dev/statistics"])
 

@@ -72,9 +72,10 @@ def test_an_autoscaler_gets_the_number_of_pods() -> None:
     assert "replicas" not in _server(replicas=None)["Deployment"]["spec"]
 
 
-def test_only_one_pod_alone_can_say_what_the_model_answered() -> None:
-    notes = [_server(replicas=count)["Deployment"]["metadata"]["annotations"] for count in (1, 2)]
-    assert [one["bulkhead.dev/statistics"] for one in notes] == ["/statistics", ""]
+def test_only_our_own_server_is_known_to_say_what_the_model_answered() -> None:
+    asked: list[dict[str, Any]] = [{"replicas": 2}, {"command": ["vllm"]}, {"command": ["a"], "statistics_path": "/x"}]
+    notes = [_server(**serve)["Deployment"]["metadata"]["annotations"] for serve in asked]
+    assert [one["bulkhead.dev/statistics"] for one in notes] == ["/statistics", "", "/x"]
 
 
 @pytest.mark.parametrize(

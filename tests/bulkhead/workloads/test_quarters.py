@@ -3,7 +3,7 @@
 from typing import Any
 
 from bulkhead.pods.outcome import FailureClass
-from bulkhead.workloads.quarters import failing
+from bulkhead.workloads.quarters import failing, lives
 
 
 def _pod(container: dict[str, Any], **metadata: Any) -> dict[str, Any]:
@@ -42,3 +42,23 @@ def test_an_image_that_is_not_there_has_failed() -> None:
 def test_pods_that_start_are_waited_for() -> None:
     assert failing([]) is None
     assert failing([_pod({"state": {"waiting": {"reason": "ContainerCreating"}}})]) is None
+
+
+def _up(**more: Any) -> dict[str, Any]:
+    metadata = {"name": "digits-1-a", "uid": "u1", **more.pop("metadata", {})}
+    counts = [{"name": "proxy", "restartCount": 7}, {"name": "main", "restartCount": 2}]
+    status = {"podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": counts}
+    spec = {"containers": [{"name": "main"}, {"name": "proxy"}]}
+    return {"metadata": metadata, "spec": spec, "status": {**status, **more}}
+
+
+def test_a_pod_that_was_restarted_has_another_life() -> None:
+    assert lives([_up()]) == [("digits-1-a/u1/2", "10.0.0.7")]
+    again = [{"name": "main", "restartCount": 3}]
+    assert lives([_up(containerStatuses=again, podIP="fd00::7")]) == [("digits-1-a/u1/3", "[fd00::7]")]
+
+
+def test_only_pods_that_answer_are_asked() -> None:
+    unready = [{"type": "Ready", "status": "False"}]
+    ending = {"deletionTimestamp": "2026-11-26T01:00:00Z"}
+    assert lives([_up(conditions=unready), _up(podIP=""), _up(metadata=ending)]) == []

@@ -27,3 +27,18 @@ def test_answers_are_the_difference_category_by_category() -> None:
     after = Counters(answers=Answers(30, 2, {"1": 20, "2": 8}, 9, 7))
     seen = arm(before, after, 250)
     assert seen is not None and seen.answers == Answers(20, 1, {"1": 11, "2": 8}, 5, 3)
+
+
+def test_pods_come_go_and_begin_again_while_their_answers_are_counted() -> None:
+    before = Counters(by_pod={"stays": Answers(10, 1, {"1": 9}), "goes": Answers(50, 0, {"1": 50})})
+    after = Counters(by_pod={"stays": Answers(30, 2, {"1": 20, "2": 8}), "comes": Answers(5, 1, {"2": 4})})
+    seen = arm(before, after, 250)
+    assert seen is not None and seen.answers == Answers(25, 2, {"1": 11, "2": 12})
+    gone = arm(before, Counters(), 250)
+    assert gone is not None and gone.answers == Answers()
+
+
+def test_a_pod_whose_count_fell_makes_all_answers_unknown() -> None:
+    before, after = Counters(by_pod={"a": Answers(10)}), Counters(by_pod={"a": Answers(3), "b": Answers(100)})
+    seen = arm(before, after, 250)
+    assert seen is not None and seen.answers is None
