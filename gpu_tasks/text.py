@@ -1,0 +1,96 @@
+"""Real text that every machine has: the Python standard library's sources and documentation strings, as bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gpu_tasks.entry import ConfigError
+
+_HELD_OUT = 10
+"""One file in so many is for validation, chosen by the hash of its name, so that no other file's place changes that."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A byte-level data set.
+
+    Attributes:
+        train: bytes to train on, uint8.
+        validation: bytes of other files, uint8.
+        data_hash: SHA-256 of all of it with the files' names; the revision's.
+        files: number of files.
+    """
+
+    train: npt.NDArray[np.uint8]
+    validation: npt.NDArray[np.uint8]
+    data_hash: str
+    files: int
+
+    def samples(self, block: int) -> int:
+        """How many blocks the training text has; each starts where the last one ended.
+
+        Args:
+            block: bytes of one, without the byte that follows it.
+
+        Raises:
+            ConfigError: not one.
+        """
+        count = (len(self.train) - 1) // block
+        if count < 1:
+            raise ConfigError(f"block = {block}: the text has {len(self.train)} bytes; give a smaller block")
+        return count
+
+    def blocks(self, indices: npt.NDArray[np.int64], block: int) -> npt.NDArray[np.int64]:
+        """Some samples.
+
+        Args:
+            indices: of the blocks, shape (n,).
+            block: bytes of one.
+
+        Returns:
+            Shape (n, block + 1): what is read, and one byte further on, what is to be told.
+        """
+        places = np.asarray(indices)[:, None] * block + np.arange(block + 1)[None, :]
+        found: npt.NDArray[np.int64] = self.train[places].astype(np.int64)
+        return found
+
+
+def load(folder: Path | None = None, most_bytes: int | None = None) -> Text:
+    """Read a folder's Python sources, in the order of their names.
+
+    Args:
+        folder: with them, at any depth; by default this interpreter's standard library, without what was installed.
+        most_bytes: so much of it at most; None for all.
+
+    Returns:
+        The text.
+
+    Raises:
+        ConfigError: the folder has too little.
+    """
+    root = Path(sysconfig.get_path("stdlib")) if folder is None else folder
+    parts: dict[bool, list[bytes]] = {True: [], False: []}
+    digest, files, size = hashlib.sha256(), 0, 0
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root)
+        if "site-packages" in inside.parts or (most_bytes is not None and size >= most_bytes):
+            continue
+        body = path.read_bytes() if most_bytes is None else path.read_bytes()[: most_bytes - size]
+        name = inside.as_posix().encode()
+        digest.update(len(name).to_bytes(8) + name + len(body).to_bytes(8) + body)
+        parts[_held_out(name)].append(body)
+        files, size = files + 1, size + len(body)
+    train, validation = (np.frombuffer(b"".join(parts[which]), dtype=np.uint8) for which in (False, True))
+    if len(train) < 2 or len(validation) < 2:
+        raise ConfigError(f"{root} has {files} Python files with {size} bytes: give a folder with more text")
+    return Text(train, validation, digest.hexdigest(), files)
+
+
+def _held_out(name: bytes) -> bool:
+    return hashlib.sha256(name).digest()[0] % _HELD_OUT == 0
