@@ -15,6 +15,19 @@ class GateError(Exception):
     """The evaluate gate refused the candidate. The text says why, with the numbers."""
 
 
+class PreemptedError(Exception):
+    """The job was told to end, and has saved what it had. The text says up to which step.
+
+    Args:
+        message: for people.
+        checkpoint: where it can be resumed from; None if it had nothing to save.
+    """
+
+    def __init__(self, message: str, checkpoint: str | None) -> None:
+        super().__init__(message)
+        self.checkpoint = checkpoint
+
+
 class ConfigError(Exception):
     """The job was told something impossible. The text names it and the remedy."""
 
@@ -35,9 +48,13 @@ def run(job: Callable[[], Mapping[str, Any]]) -> None:
             Outcome(result=result).write_first()
     except Exception as error:  # noqa: BLE001 - whatever ended the job is reported; nothing is swallowed
         traceback.print_exc()
-        failed(
+        outcome = failed(
             classify(error), error, evidence=traceback.format_exc()[-1500:], rank=None if rank is None else int(rank)
-        ).write_first()
+        )
+        if isinstance(error, PreemptedError) and outcome.failure is not None:
+            kept = outcome.failure.model_copy(update={"checkpoint": error.checkpoint})
+            outcome = outcome.model_copy(update={"failure": kept})
+        outcome.write_first()
         sys.exit(1)
 
 
@@ -52,6 +69,8 @@ def classify(error: Exception) -> FailureClass:
             return FailureClass.GATE
         case ConfigError():
             return FailureClass.CONFIG
+        case PreemptedError():
+            return FailureClass.PREEMPTED
         case MemoryError():
             return FailureClass.HOST_OOM
     # Compared by name: importing torch to ask for its class would cost every pod without torch two seconds.

@@ -1,8 +1,9 @@
 """A byte-level GPT, from 1 M to 1 B parameters by its configuration.
 
 Sources: the decoder of Radford et al. 2019 (GPT-2) with rotary positions (Su et al. 2021), RMSNorm (Zhang and Sennrich
-2019) and no biases; residual projections start smaller by sqrt(2 * layers), as in GPT-2. FLOPs a token after Kaplan et
-al. 2020 with the attention's part: 6 N + 12 layers * width * block.
+2019), no biases, and a head of its own, which 256 rows make cheap; residual projections start smaller by
+sqrt(2 * layers), as in GPT-2. FLOPs a token after Kaplan et al. 2020 with the attention's part:
+6 N + 12 layers * width * block.
 """
 
 from __future__ import annotations
@@ -70,7 +71,6 @@ class Gpt(nn.Module):
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.width)
         self.head = nn.Linear(config.width, VOCABULARY, bias=False)
-        self.head.weight = self.embedding.weight  # tied
         cosine, sine = _rotations(config.block, config.width // config.heads)
         self.register_buffer("cosine", cosine, persistent=False)
         self.register_buffer("sine", sine, persistent=False)

@@ -88,7 +88,7 @@ def load(folder: Path | None = None, most_bytes: int | None = None) -> Text:
         files, size = files + 1, size + len(body)
     train, validation = (np.frombuffer(b"".join(parts[which]), dtype=np.uint8) for which in (False, True))
     if len(train) < 2 or len(validation) < 2:
-        raise ConfigError(f"{root} has {files} Python files with {size} bytes: give a folder with more text")
+        raise ConfigError(f"{root} has {files} Python files with {size} bytes, too few to hold one out: give more text")
     return Text(train, validation, digest.hexdigest(), files)
 
 

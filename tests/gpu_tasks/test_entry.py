@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
-from gpu_tasks.entry import ConfigError, GateError, classify, run
+from gpu_tasks.entry import ConfigError, GateError, PreemptedError, classify, run
 
 
 class OutOfMemoryError(RuntimeError):
@@ -81,3 +81,15 @@ def test_of_several_that_fail_the_first_counts(left: Path, monkeypatch: pytest.M
     outcome = Outcome.decode(left.read_text())
     assert outcome is not None and outcome.failure is not None
     assert (outcome.failure.message, outcome.failure.rank) == ("rank 3", 3)
+
+
+def test_a_job_that_was_told_to_end_says_where_to_resume(left: Path) -> None:
+    def job() -> dict[str, str]:
+        raise PreemptedError("told to end at step 8", "/checkpoints/step-8")
+
+    with pytest.raises(SystemExit):
+        run(job)
+    outcome = Outcome.decode(left.read_text())
+    assert outcome is not None and outcome.failure is not None
+    assert outcome.failure.failure_class is FailureClass.PREEMPTED
+    assert outcome.failure.checkpoint == "/checkpoints/step-8"

@@ -1,0 +1,120 @@
+"""``python -m gpu_tasks.hang_watch``: ends the ranks of this node when one has no progress, and names it.
+
+It is a process of its own, because what hangs may hold Python's lock, be stopped, or wait in a driver: no thread of it
+would run. Each rank registers a handler with ``faulthandler``, which is C and needs no lock; a signal has it write the
+stacks of all its threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bulkhead.pods.outcome import Failure, FailureClass, Outcome
+from gpu_tasks.heartbeat import Beat, behind, read, stale
+
+STACKS_SIGNAL = signal.SIGUSR1
+"""What has a rank write its stacks."""
+
+_STACKS_S = 2.0
+_EVIDENCE = 1500
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Watch until the job is through or hangs.
+
+    Args:
+        argv: arguments; the process' own by default.
+    """
+    parser = argparse.ArgumentParser(prog="gpu_tasks.hang_watch")
+    parser.add_argument("--folder", type=Path, required=True, help="of the job's progress")
+    parser.add_argument("--limit-s", type=float, required=True, help="so long a phase of a step may last")
+    parser.add_argument("--parent", type=int, required=True, help="process of the rank that started this one")
+    arguments = parser.parse_args(argv)
+    while os.getppid() == arguments.parent:
+        beats = list(read(arguments.folder).values())
+        late = stale(beats, time.time(), arguments.limit_s)
+        if late:
+            _end(arguments.folder, late, arguments.limit_s)
+            return
+        time.sleep(min(1.0, arguments.limit_s / 10))  # its ranks are other processes: their files are looked at
+
+
+def start(folder: Path, rank: int, limit_s: float, *, first_of_node: bool) -> subprocess.Popen[bytes] | None:
+    """Have this rank watched.
+
+    Args:
+        folder: of the job's progress.
+        rank: of this process.
+        limit_s: so long a phase of a step may last, in seconds.
+        first_of_node: whether this rank starts the node's watch.
+
+    Returns:
+        The watch, to be ended with the job; None where another rank has started it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # Kept open for as long as the process lives: the handler writes to its number.
+    faulthandler.register(STACKS_SIGNAL, file=_stacks(folder, rank).open("w"), all_threads=True)
+    if not first_of_node:
+        return None
+    command = [sys.executable, "-m", "gpu_tasks.hang_watch", "--folder", str(folder), "--limit-s", str(limit_s)]
+    return subprocess.Popen([*command, "--parent", str(os.getpid())])
+
+
+def _end(folder: Path, late: list[Beat], limit_s: float) -> None:
+    """Have the stacks written, name who is behind, and end the ranks that are of this node."""
+    culprit = behind(late)[0]
+    here = [beat for beat in read(folder).values() if _is_here(beat)]
+    for beat in here:
+        os.kill(beat.pid, STACKS_SIGNAL)
+    stacks = _written(folder, [beat.rank for beat in here])
+    waiting = ", ".join(str(beat) for beat in late if beat != culprit)
+    message = f"{culprit} has made no progress for {limit_s:g} s" + (f"; waiting: {waiting}" if waiting else "")
+    for rank, text in sorted(stacks.items()):
+        print(f"{message}\nstacks of rank {rank}:\n{text}", file=sys.stderr, flush=True)
+    evidence = stacks.get(culprit.rank, "")[:_EVIDENCE]
+    failure = Failure(failure_class=FailureClass.HUNG, message=message, rank=culprit.rank, evidence=evidence)
+    Outcome(failure=failure).write_first()
+    for beat in here:
+        if _is_here(beat):
+            os.kill(beat.pid, signal.SIGKILL)
+
+
+def _is_here(beat: Beat) -> bool:
+    """Whether a rank's process is of this job and node: it has the same parent as the rank that started this one."""
+    return _parent(beat.pid) in {_parent(os.getppid())} - {None}
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return int(status.rpartition(")")[2].split()[1])
+
+
+def _written(folder: Path, ranks: Iterable[int]) -> dict[int, str]:
+    """The stacks, once nothing is added to them any more; a rank that is stopped writes none."""
+    limit, before = time.monotonic() + _STACKS_S, {-1: ""}
+    while time.monotonic() < limit:
+        found = {rank: _stacks(folder, rank).read_text(encoding="utf-8") for rank in ranks}
+        if found == before and all(found.values()):
+            break
+        before = found
+        time.sleep(0.1)  # they are written by the ranks themselves
+    return {rank: text for rank, text in before.items() if text}
+
+
+def _stacks(folder: Path, rank: int) -> Path:
+    return folder / f"stacks-{rank}.txt"
+
+
+if __name__ == "__main__":
+    main()

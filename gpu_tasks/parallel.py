@@ -1,0 +1,147 @@
+"""A job's ranks: who they are, how a model is shared between them, and what of it a checkpoint holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from gpu_tasks.entry import ConfigError
+
+WAYS = ("ddp", "fsdp2")
+"""Ways to share a model: every rank has all of it, or a part of each weight."""
+
+_OPTIONS = StateDictOptions(flatten_optimizer_state_dict=True)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Who takes part in a training.
+
+    Attributes:
+        rank: of this process.
+        local_rank: of this process among those of its node.
+        count: how many there are.
+        device: that this one works on.
+    """
+
+    rank: int
+    local_rank: int
+    count: int
+    device: torch.device
+
+    def mean(self, *numbers: torch.Tensor | float) -> list[float]:
+        """The mean of some numbers over all ranks.
+
+        Args:
+            numbers: of this rank.
+        """
+        told = torch.stack([torch.as_tensor(one, dtype=torch.float64, device=self.device).detach() for one in numbers])
+        if self.count > 1:
+            dist.all_reduce(told)
+            told /= self.count
+        return told.tolist()
+
+
+@contextmanager
+def ranks() -> Iterator[Ranks]:
+    """Take part in a job: of several ranks where ``torchrun`` has started this process, else alone."""
+    cuda = torch.cuda.is_available()
+    rank, local_rank = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
+    count = int(os.environ.get("WORLD_SIZE", 1))
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    if count > 1:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    try:
+        yield Ranks(rank, local_rank, count, device)
+    finally:
+        if count > 1:
+            dist.destroy_process_group()
+
+
+class Objective(nn.Module):
+    """A model as what is trained: its loss. The root of whatever shares it, so that every call passes through that.
+
+    Args:
+        model: with a method ``loss(batch)``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """The mean loss of a batch.
+
+        Args:
+            batch: of samples, as the model's ``loss`` takes them.
+        """
+        return self.model.loss(batch)
+
+
+def share(objective: Objective, among: Ranks, way: str, bf16: bool) -> nn.Module:
+    """Share a model between ranks. Parameters may be others afterwards: make the optimizer after it.
+
+    Args:
+        objective: to be shared; on its device.
+        among: the ranks.
+        way: one of ``WAYS``.
+        bf16: whether it computes in bfloat16.
+
+    Returns:
+        What is to be called.
+
+    Raises:
+        ConfigError: there is no such way.
+    """
+    if way not in WAYS:
+        raise ConfigError(f"parallel = {way!r}: give one of {', '.join(WAYS)}")
+    if among.count == 1:
+        return objective
+    if way == "ddp":
+        return DistributedDataParallel(objective)
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
+    for block in getattr(objective.model, "blocks", ()):
+        fully_shard(block, mp_policy=policy)
+    fully_shard(objective, mp_policy=policy)
+    return objective
+
+
+def tensors(objective: Objective, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What a checkpoint holds of model and optimizer: their tensors, this rank's shards of those that are shared.
+
+    Args:
+        objective: that is trained.
+        optimizer: of it.
+    """
+    model, optim = get_state_dict(objective, optimizer, options=_OPTIONS)
+    return {"model": model, "optimizer": {name: one for name, one in optim.items() if torch.is_tensor(one)}}
+
+
+def restore(objective: Objective, optimizer: torch.optim.Optimizer, found: Mapping[str, Any]) -> None:
+    """Put back what ``tensors`` has given. The optimizer's numbers that are no tensors are the configuration's.
+
+    Args:
+        objective: that is trained.
+        optimizer: of it.
+        found: filled from a checkpoint.
+    """
+    _, now = get_state_dict(objective, optimizer, options=_OPTIONS)
+    set_state_dict(
+        objective,
+        optimizer,
+        model_state_dict=found["model"],
+        optim_state_dict={**now, **found["optimizer"]},
+        options=_OPTIONS,
+    )

@@ -1,0 +1,176 @@
+"""Metrics to MLflow from a thread of its own: a server that is away neither stalls nor fails the training."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 500
+"""Metrics of one request; MLflow takes at most 1,000."""
+
+_REFUSED = (400, 404, 413, 422)
+"""Of HTTP: no later try would be taken. A login may be mended, an overload passes."""
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
+
+
+class Point(NamedTuple):
+    """One value of a metric.
+
+    Attributes:
+        name: of the metric.
+        value: of it.
+        step: of the training.
+        at_ms: in milliseconds since 1970.
+    """
+
+    name: str
+    value: float
+    step: int
+    at_ms: int
+
+
+class RejectedError(Exception):
+    """The server has understood what it was told, and does not take it: it never will."""
+
+
+class Tracker:
+    """Logs to one MLflow run, in order, as soon as the server lets it.
+
+    Args:
+        send: logs some points; ``to_run`` makes one. Raises ``OSError`` where the server is away, and
+            ``RejectedError`` where it refuses one of them.
+        left: file for what could not be logged by the end, one JSON object a line.
+        most: points that are kept while the server is away; beyond it the oldest are dropped, and counted.
+
+    Attributes:
+        dropped: points that were dropped.
+        rejected: points that the server has refused.
+    """
+
+    def __init__(self, send: Callable[[list[Point]], None], left: Path, most: int = 100_000) -> None:
+        self._send, self._left = send, left
+        self._points: deque[Point] = deque(maxlen=most)
+        self._changed = threading.Condition()
+        self._closing = self._given_up = False
+        self.dropped = self.rejected = 0
+        self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Have metrics logged; comes back at once.
+
+        Args:
+            step: of the training.
+            metrics: values by name.
+        """
+        at_ms = int(time.time() * 1000)
+        with self._changed:
+            for name, value in metrics.items():
+                self.dropped += len(self._points) == self._points.maxlen
+                self._points.append(Point(name, value, step, at_ms))
+            self._changed.notify()
+
+    def close(self, limit_s: float) -> int:
+        """Wait until everything is logged, but not for ever; what is left is written to a file.
+
+        Args:
+            limit_s: so long at most, in seconds.
+
+        Returns:
+            How many points are left.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(limit_s)
+        with self._changed:
+            self._given_up, left = True, list(self._points)
+        if left:
+            with self._left.open("a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps(point._asdict()) + "\n" for point in left)
+            log.error("%d metrics could not be logged in %g s: they are in %s", len(left), limit_s, self._left)
+        if self.dropped:
+            log.error("%d metrics were dropped while MLflow was away", self.dropped)
+        return len(left)
+
+    def _run(self) -> None:
+        wait_s = _FIRST_WAIT_S
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._points or self._closing)
+                some = [self._points[index] for index in range(min(_AT_ONCE, len(self._points)))]
+                dropped = self.dropped
+            if not some or self._given_up:
+                return
+            try:
+                self._deliver(some)
+            except OSError as error:
+                log.warning("MLflow does not take metrics now: %s; trying again in %g s", error, wait_s)
+                wait_s = self._wait(wait_s)
+                continue
+            wait_s = _FIRST_WAIT_S
+            with self._changed:
+                # Those that were dropped meanwhile stood in front of the ones that were sent, or were among them.
+                for _ in range(max(0, len(some) - (self.dropped - dropped))):
+                    self._points.popleft()
+
+    def _deliver(self, some: list[Point]) -> None:
+        """Send points; if some are refused, each by itself, so that one does not take the others with it."""
+        try:
+            self._send(some)
+        except RejectedError as error:
+            if len(some) > 1:
+                for point in some:
+                    self._deliver([point])
+                return
+            self.rejected += 1
+            log.error("MLflow refuses metric %s of step %d: %s", some[0].name, some[0].step, error)
+
+    def _wait(self, wait_s: float) -> float:
+        """Wait before another try, shortly once the training is over; the next wait."""
+        with self._changed:
+            if self._closing:
+                self._changed.wait(_FIRST_WAIT_S)
+                return _FIRST_WAIT_S
+            self._changed.wait_for(lambda: self._closing, wait_s)
+        return min(wait_s * 2, _LONGEST_WAIT_S)
+
+
+def to_run(run_id: str, tracking_uri: str | None = None) -> Callable[[list[Point]], None]:
+    """Logging to an MLflow run.
+
+    Args:
+        run_id: of the run.
+        tracking_uri: of the server; None for mlflow's own.
+
+    Returns:
+        ``send`` of a ``Tracker``.
+    """
+    # MLflow would try again for minutes by itself, and hold up the end of the job for so long.
+    for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")):
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(tracking_uri)
+
+    def send(points: list[Point]) -> None:
+        metrics: list[Any] = [Metric(point.name, point.value, point.at_ms, point.step) for point in points]
+        try:
+            client.log_batch(run_id, metrics=metrics, synchronous=True)
+        except MlflowException as error:
+            refused = error.get_http_status_code() in _REFUSED
+            raise (RejectedError if refused else OSError)(str(error)) from error
+
+    return send

@@ -1,0 +1,119 @@
+"""``python -m gpu_tasks.train_gpt``: train the byte-level GPT on Python's own sources; by ranks under ``torchrun``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gpu_tasks import hang_watch, text
+from gpu_tasks.entry import ConfigError, run
+from gpu_tasks.gpt import SIZES, Gpt
+from gpu_tasks.parallel import WAYS, Ranks, ranks
+from gpu_tasks.schedule import Schedule
+from gpu_tasks.trainer import Built, TrainConfig, Trainer
+
+
+class TextData:
+    """Text as a trainer's data: each sample is a block, and the byte after it.
+
+    Args:
+        source: the text.
+        block: bytes of a sample.
+    """
+
+    def __init__(self, source: text.Text, block: int) -> None:
+        self._source, self._block = source, block
+        self.size, self.data_hash = source.samples(block), source.data_hash
+
+    def batch(self, indices: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Samples, shape (n, block + 1).
+
+        Args:
+            indices: of them, shape (n,).
+        """
+        return torch.from_numpy(self._source.blocks(indices, self._block))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the arguments and train.
+
+    Args:
+        argv: arguments; the process' own by default.
+    """
+    parser = argparse.ArgumentParser(prog="gpu_tasks.train_gpt")
+    parser.add_argument("--size", default="1m", help=f"one of {', '.join(SIZES)}")
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--batch", type=int, default=32, help="samples of a step, of all ranks together")
+    parser.add_argument("--accumulate", type=int, default=1, help="parts that a rank's share is computed in")
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--parallel", choices=WAYS, default="ddp")
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--compile", action="store_true", dest="compiled")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--most-bytes", type=int, help="of the text; all by default")
+    parser.add_argument("--checkpoints", type=Path, required=True, help="folder that all ranks see")
+    parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")
+    parser.add_argument("--progress", type=Path, help="folder for signs of progress")
+    parser.add_argument("--hang-s", type=float, default=600, help="so long a phase of a step may last")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    run(lambda: train(arguments))
+
+
+def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    """Train.
+
+    Args:
+        arguments: of the command line.
+
+    Returns:
+        How it went, as ``gpu_tasks.trainer.Result``, with ``data_hash`` and ``parameters``.
+
+    Raises:
+        ConfigError: an argument is out of range, or a checkpoint belongs to another training.
+    """
+    if arguments.size not in SIZES:
+        raise ConfigError(f"size = {arguments.size!r}: give one of {', '.join(SIZES)}")
+    shape = SIZES[arguments.size]
+    config = TrainConfig(
+        Schedule(arguments.learning_rate, arguments.steps, warmup=min(100, arguments.steps // 10)),
+        batch=arguments.batch,
+        accumulate=arguments.accumulate,
+        parallel=arguments.parallel,
+        bf16=arguments.bf16,
+        compiled=arguments.compiled,
+        seed=arguments.seed,
+        every=arguments.every,
+    )
+    data = TextData(text.load(most_bytes=arguments.most_bytes), shape.block)
+
+    def build(among: Ranks) -> Built:
+        def optimizer(parameters: Any) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(parameters, lr=arguments.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
+
+        return Built(Gpt(shape), optimizer, data, {"gpt": asdict(shape)})
+
+    with ranks() as among:
+        if arguments.progress is not None:
+            first = among.local_rank == 0
+            hang_watch.start(arguments.progress, among.rank, arguments.hang_s, first_of_node=first)
+        trainer = Trainer(config, among, build, arguments.checkpoints, arguments.progress, tell=_print)
+        done = asdict(trainer.run())
+        count = sum(one.numel() for one in trainer.objective.parameters())
+        return {**done, "data_hash": data.data_hash, "parameters": count}
+
+
+def _print(step: int, metrics: Mapping[str, float]) -> None:
+    print(f"step {step}: " + ", ".join(f"{name} {value:.5g}" for name, value in metrics.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

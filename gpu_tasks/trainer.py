@@ -1,0 +1,322 @@
+"""A trainer for models of your own, which survives its hardware.
+
+You give ``build(ranks) -> (model, optimizer, data, identity)``: a module with a method ``loss(batch)``, what makes an
+optimizer of its parameters, data with ``size``, ``data_hash`` and ``batch(indices)``, and what the model is. It brings
+the rest: DDP or FSDP2 under ``torchrun``, bfloat16, compilation, accumulation, a schedule, clipping, guards,
+checkpoints, an exact resume, and an end within the grace period when it is told to end.
+
+Nothing is remembered beside weights and optimizer but the step: order, learning rate and random numbers are functions
+of it. So a resume does the same steps as a training that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from gpu_tasks.checkpoints import Checkpoints
+from gpu_tasks.entry import ConfigError, PreemptedError
+from gpu_tasks.guards import Action, Guard, GuardPolicy
+from gpu_tasks.heartbeat import Heartbeat
+from gpu_tasks.order import Order
+from gpu_tasks.parallel import Objective, Ranks, restore, share, tensors
+from gpu_tasks.schedule import Schedule
+
+log = logging.getLogger(__name__)
+
+_ODD = 0x9E3779B97F4A7C15  # seeds of neighbouring steps and ranks are far apart
+
+Optimizing = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+"""Makes an optimizer of parameters."""
+
+
+class DivergedError(Exception):
+    """The guards have stopped the training. The text says why."""
+
+
+class Data(Protocol):
+    """Samples to train on."""
+
+    size: int
+    data_hash: str
+
+    def batch(self, indices: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Some samples.
+
+        Args:
+            indices: of the samples, shape (n,).
+        """
+
+
+class Built(NamedTuple):
+    """What is trained.
+
+    Attributes:
+        model: with a method ``loss(batch)``, the mean over the batch.
+        optimizer: makes one of its parameters.
+        data: to train on.
+        identity: what the model is; a checkpoint of another one is refused.
+    """
+
+    model: nn.Module
+    optimizer: Optimizing
+    data: Data
+    identity: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes:
+        schedule: learning rates and number of steps.
+        batch: samples of a step, of all ranks together.
+        accumulate: parts that a rank's share of a batch is computed in, for memory.
+        parallel: one of ``gpu_tasks.parallel.WAYS``.
+        bf16: whether to compute in bfloat16.
+        compiled: whether to compile; what does not compile runs as it is, with a warning.
+        clip: largest norm of the gradients.
+        seed: of weights, order and dropout.
+        guards: what is done about bad steps.
+        every: steps between two checkpoints.
+        keep: newest checkpoints that stay.
+        keep_every: those whose step is a multiple of it stay too; 0 for none.
+        log_every: steps between two sets of metrics.
+    """
+
+    schedule: Schedule
+    batch: int = 32
+    accumulate: int = 1
+    parallel: str = "ddp"
+    bf16: bool = False
+    compiled: bool = False
+    clip: float = 1.0
+    seed: int = 0
+    guards: GuardPolicy = field(default_factory=GuardPolicy)
+    every: int = 100
+    keep: int = 3
+    keep_every: int = 0
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "accumulate", "every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: give at least 1")
+        if not self.clip > 0:
+            raise ConfigError(f"clip = {self.clip}: give a number above 0")
+
+
+@dataclass
+class Result:
+    """How a training went.
+
+    Attributes:
+        step: last one.
+        loss: of it.
+        resumed_from: step of the checkpoint that it began with; None for the beginning.
+        steps: that this process has done, with those that were done twice.
+        skipped: steps whose gradients were dropped.
+        rolled_back: how often it has returned to a checkpoint.
+        trained_s: time in steps, in seconds.
+        stalled_s: of that, waiting for checkpoints.
+        checkpoints: saved and failed ones.
+    """
+
+    step: int = 0
+    loss: float = float("nan")
+    resumed_from: int | None = None
+    steps: int = 0
+    skipped: int = 0
+    rolled_back: int = 0
+    trained_s: float = 0.0
+    stalled_s: float = 0.0
+    checkpoints: tuple[int, int] = (0, 0)
+
+
+class Trainer:
+    """One training.
+
+    Args:
+        config: how to train.
+        among: the ranks.
+        build: gives model, optimizer and data.
+        folder: of the checkpoints, which all ranks see.
+        progress: of the signs of progress; None for none.
+        tell: gets step and metrics; on the first rank alone.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        among: Ranks,
+        build: Callable[[Ranks], Built],
+        folder: Path,
+        progress: Path | None = None,
+        tell: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
+    ) -> None:
+        self.config, self.among, self.tell = config, among, tell
+        torch.manual_seed(config.seed)
+        built = build(among)
+        self.data = built.data
+        self.objective = Objective(built.model.to(among.device))
+        self.called = share(self.objective, among, config.parallel, config.bf16)
+        self.optimizer = built.optimizer(self.objective.parameters())
+        self.order, self.guard = Order(built.data.size, config.seed), Guard(config.guards)
+        identity = {**built.identity, "data_hash": built.data.data_hash, "batch": config.batch, "seed": config.seed}
+        self.checkpoints = Checkpoints(folder, identity, config.keep, config.keep_every)
+        self.heart = Heartbeat(progress, among.rank) if progress is not None else None
+        self.result = Result()
+        self._told_to_end = False
+        self.order.shard(0, config.batch, among.rank, among.count * config.accumulate)  # refuses an uneven share
+        if config.compiled:
+            self.called = self._compiled(self.called)
+
+    def run(self) -> Result:
+        """Train from the newest checkpoint that is whole to the last step.
+
+        Raises:
+            ConfigError: the checkpoint is of another model, data set or batch.
+            DivergedError: the guards have stopped it.
+            PreemptedError: SIGTERM came; what was done is saved.
+        """
+        before = signal.signal(signal.SIGTERM, self._end)
+        try:
+            self.result.resumed_from = self._resume()
+            while self.result.step < self.config.schedule.steps:
+                begin = time.monotonic()
+                self._advance(self.result.step + 1)
+                self.result.trained_s += time.monotonic() - begin
+            self.checkpoints.finish()
+            return self.result
+        finally:
+            self.checkpoints.close()
+            counts = self.checkpoints.counts
+            self.result.stalled_s, self.result.checkpoints = counts.stalled_s, (counts.saved, counts.failed)
+            signal.signal(signal.SIGTERM, before)
+            if self.heart is not None:
+                self.heart.close()
+
+    def _advance(self, step: int) -> None:
+        loss = self._gradients(step)
+        norm = self._norm()
+        # One look for all: what one rank knows (a NaN, a SIGTERM), every rank does something about in the same step.
+        mean, largest, ending = self.among.mean(loss, norm, float(self._told_to_end))
+        decision = self.guard.look(step, mean, largest)
+        if decision.reason:
+            log.warning("%s: %s", decision.action, decision.reason)
+        match decision.action:
+            case Action.STOP:
+                raise DivergedError(decision.reason)
+            case Action.ROLL_BACK:
+                self._roll_back()
+                return
+            case Action.SKIP:
+                self.result.skipped += 1
+            case Action.GO_ON:
+                self._update(step)
+        self.optimizer.zero_grad()
+        self.result.step, self.result.loss, self.result.steps = step, mean, self.result.steps + 1
+        if step % self.config.log_every == 0 and self.among.rank == 0:
+            self.tell(step, {"loss": mean, "gradient_norm": largest, "learning_rate": self.config.schedule.rate(step)})
+        last = step == self.config.schedule.steps
+        if step % self.config.every == 0 or last or ending:
+            self._save(step, wait=bool(last or ending))
+        if ending and not last:
+            saved = str(self.checkpoints.folder / f"step-{step:010d}")
+            raise PreemptedError(f"told to end at step {step} of {self.config.schedule.steps}; it is saved", saved)
+
+    def _gradients(self, step: int) -> torch.Tensor:
+        """Forward and backward over this rank's share; the mean loss of it."""
+        config = self.config
+        torch.manual_seed(((config.seed * _ODD + step) * _ODD + self.among.rank) % 2**63)
+        self._beat(step, "data")
+        seen = (step - 1) * config.batch
+        indices = self.order.shard(seen, config.batch, self.among.rank, self.among.count)
+        total = torch.zeros((), device=self.among.device)
+        parts = np.split(indices, config.accumulate)
+        for number, part in enumerate(parts, 1):
+            batch = self.data.batch(part).to(self.among.device, non_blocking=True)
+            self._beat(step, "forward")
+            with self._alone() if number < len(parts) else nullcontext(), self._precision():
+                loss = self.called(batch) / config.accumulate
+                self._beat(step, "backward")
+                loss.backward()
+            total += loss.detach()
+        return total
+
+    def _norm(self) -> torch.Tensor:
+        norm = nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip)
+        return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+
+    def _update(self, step: int) -> None:
+        self._beat(step, "update")
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.schedule.rate(step)
+        self.optimizer.step()
+
+    def _save(self, step: int, *, wait: bool) -> None:
+        self._beat(step, "checkpoint")
+        state = {"step": step, "bad": sorted(self.guard.bad)}
+        self.checkpoints.save(step, tensors(self.objective, self.optimizer), state, wait=wait)
+
+    def _resume(self) -> int | None:
+        manifest = self.checkpoints.newest()
+        if manifest is None:
+            return None
+        found = tensors(self.objective, self.optimizer)
+        self.checkpoints.load(manifest, found)
+        restore(self.objective, self.optimizer, found)
+        self.guard.bad |= set(manifest.state["bad"])
+        self.result.step = manifest.step
+        log.info("resumed from step %d", manifest.step)
+        return manifest.step
+
+    def _roll_back(self) -> None:
+        """To the last checkpoint; where there is none, the weights are as they were before this step."""
+        self.optimizer.zero_grad()
+        self.checkpoints.finish()
+        self.guard.returned()
+        self.result.rolled_back += 1
+        self._resume()
+
+    def _alone(self) -> Any:
+        """Gradients that are not exchanged yet."""
+        no_sync = getattr(self.called, "no_sync", None)
+        return no_sync() if no_sync is not None else nullcontext()
+
+    def _precision(self) -> Any:
+        return torch.autocast(self.among.device.type, torch.bfloat16) if self.config.bf16 else nullcontext()
+
+    def _beat(self, step: int, phase: str) -> None:
+        if self.heart is not None:
+            self.heart.beat(step, phase)
+
+    def _end(self, number: int, frame: object) -> None:
+        self._told_to_end = True
+
+    def _compiled(self, called: nn.Module) -> Any:
+        """Compiled, if the first call compiles."""
+        compiled = torch.compile(called)
+
+        def first(batch: torch.Tensor) -> torch.Tensor:
+            try:
+                found: torch.Tensor = compiled(batch)
+            except Exception as error:  # noqa: BLE001 - the compiler's errors are many; without it the model runs
+                log.warning("not compiled: %s: %s", type(error).__name__, error)
+                self.called = called
+                return called(batch)
+            self.called = compiled
+            return found
+
+        return first

@@ -1,0 +1,87 @@
+"""Guards: a bad step is found and none other, and comes back only to be dropped."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpu_tasks.entry import ConfigError
+from gpu_tasks.guards import Action, Guard, GuardPolicy
+
+
+def _falling(guard: Guard, steps: int, seed: int = 0) -> list[int]:
+    """Losses of a sound training, noise and all; the steps that were not taken."""
+    noise = random.Random(seed)
+    losses = [5.5 * math.exp(-step / 200) + 1 + noise.gauss(0, 0.08) for step in range(steps)]
+    return [step for step, loss in enumerate(losses) if guard.look(step, loss, 1.0).action is not Action.GO_ON]
+
+
+@given(st.integers(0, 10_000))
+def test_no_step_of_a_sound_training_is_dropped(seed: int) -> None:
+    assert _falling(Guard(GuardPolicy()), 400, seed) == []
+
+
+@pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, math.inf)])
+def test_what_is_no_number_goes_back_and_is_dropped_when_it_comes_again(loss: float, norm: float) -> None:
+    guard = Guard(GuardPolicy())
+    found = guard.look(3, loss, norm)
+    assert found.action is Action.ROLL_BACK and "step 3" in found.reason
+    guard.returned()
+    assert guard.look(2, 1.0, 1.0).action is Action.GO_ON
+    again = guard.look(3, loss, norm)
+    assert again.action is Action.SKIP and "bad before" in again.reason
+    assert guard.look(4, 1.0, 1.0).action is Action.GO_ON
+
+
+def test_a_jump_is_dropped_and_does_not_raise_the_bar() -> None:
+    guard = Guard(GuardPolicy())
+    _falling(guard, 100)
+    before = guard.bound()
+    found = guard.look(100, 20.0, 50.0)
+    assert found.action is Action.SKIP and "is over" in found.reason
+    assert guard.bound() == before
+    assert guard.look(101, 4.3, 1.0).action is Action.GO_ON
+
+
+def test_no_jump_is_told_before_enough_is_known() -> None:
+    guard = Guard(GuardPolicy(least=16))
+    for step in range(15):
+        guard.look(step, 1.0, 1.0)
+    assert guard.bound() == math.inf
+    guard.look(15, 1.0, 1.0)
+    assert guard.bound() == 2.0  # losses that do not vary at all: by the factor alone
+
+
+def test_too_many_bad_steps_end_it() -> None:
+    guard = Guard(GuardPolicy(not_finite=Action.SKIP, most=3))
+    actions = [guard.look(step, math.nan, 1.0).action for step in range(4)]
+    assert actions == [Action.SKIP, Action.SKIP, Action.SKIP, Action.STOP]
+
+
+def test_bad_steps_that_are_far_apart_do_not_add_up() -> None:
+    guard = Guard(GuardPolicy(not_finite=Action.SKIP, most=3, window=64))
+    assert {guard.look(step * 30, math.nan, 1.0).action for step in range(20)} == {Action.SKIP}
+
+
+def test_a_jump_may_be_taken_on_request() -> None:
+    guard = Guard(GuardPolicy(spike=Action.GO_ON))
+    _falling(guard, 100)
+    found = guard.look(100, 50.0, 1.0)
+    assert found.action is Action.GO_ON and "a jump" in found.reason
+    assert guard.bad == set()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"sigmas": 0}, r"guards\.sigmas = 0"),
+        ({"most": 0}, r"guards\.most = 0"),
+        ({"least": 65}, r"guards\.least = 65"),
+        ({"not_finite": Action.GO_ON}, r"guards\.not_finite = go_on"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_named(wrong: dict, told: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(ConfigError, match=told):
+        GuardPolicy(**wrong)

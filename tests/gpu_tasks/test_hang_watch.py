@@ -1,0 +1,66 @@
+"""A job that hangs ends as such, with the rank and its stacks, whatever it hangs in."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
+
+PROGRAM = str(Path(__file__).parents[1] / "programs" / "beating.py")
+
+pytestmark = pytest.mark.faults
+
+
+def _run(folder: Path, ranks: int, *arguments: str) -> tuple[int, Outcome | None, str]:
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--max-restarts=0"] if ranks > 1 else []
+    message = folder / "termination-log"
+    command = [sys.executable, *launcher, PROGRAM, str(folder / "progress"), "4", *arguments]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+        env={**os.environ, PATH_VARIABLE: str(message)},
+    )
+    outcome = Outcome.decode(message.read_text()) if message.exists() else None
+    return done.returncode, outcome, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("how", ["python", "lock"])
+def test_the_rank_that_hangs_is_named_with_its_stacks(tmp_path: Path, how: str) -> None:
+    code, outcome, log = _run(tmp_path, 2, "1", how, "3")
+    assert code != 0
+    assert outcome is not None and outcome.failure is not None
+    failure = outcome.failure
+    assert (failure.failure_class, failure.rank) == (FailureClass.HUNG, 1)
+    assert "in forward of step 3 has made no progress for 4 s; waiting: rank 0" in failure.message
+    assert "in hang" in failure.evidence
+    assert "stacks of rank 0" in log and "all_reduce" in log
+
+
+def test_a_rank_that_is_stopped_is_named_without_stacks(tmp_path: Path) -> None:
+    code, outcome, _ = _run(tmp_path, 2, "1", "stop", "2")
+    assert code != 0
+    assert outcome is not None and outcome.failure is not None
+    assert (outcome.failure.failure_class, outcome.failure.rank) == (FailureClass.HUNG, 1)
+    assert outcome.failure.evidence == ""
+
+
+@pytest.mark.parametrize("how", ["python", "lock"])
+def test_a_job_of_one_rank_ends_too(tmp_path: Path, how: str) -> None:
+    code, outcome, _ = _run(tmp_path, 1, "0", how, "2")
+    assert code == -9
+    assert outcome is not None and outcome.failure is not None
+    assert (outcome.failure.failure_class, outcome.failure.rank) == (FailureClass.HUNG, 0)
+    assert "in hang" in outcome.failure.evidence
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_job_that_makes_progress_is_left_alone(tmp_path: Path, ranks: int) -> None:
+    code, outcome, log = _run(tmp_path, ranks, "0", "never", "1")
+    assert (code, outcome) == (0, None)
+    assert log.count("through") == ranks

@@ -1,0 +1,113 @@
+"""The byte GPT trained by real ranks: killed, told to end, gone on with by another number of them."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
+from gpu_tasks.heartbeat import read
+from tests.waiting import until
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+
+
+class Job:
+    """A training as a process, or several under ``torchrun``.
+
+    Args:
+        folder: of everything it leaves.
+        ranks: how many.
+        steps: of the training.
+        more: further arguments.
+    """
+
+    def __init__(self, folder: Path, ranks: int, steps: int, *more: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.message = folder, folder / "termination-log"
+        self.message.unlink(missing_ok=True)
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)] if ranks > 1 else []
+        command = [sys.executable, *launcher, "-m", "gpu_tasks.train_gpt", "--steps", str(steps), "--batch", "4"]
+        command += ["--most-bytes", "1000000", "--every", "4", "--checkpoints", str(folder / "checkpoints")]
+        command += ["--progress", str(folder / "progress"), "--hang-s", "120", *more]
+        environment = {**os.environ, PATH_VARIABLE: str(self.message), "OMP_NUM_THREADS": "1"}
+        self.log = folder / "log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    def end(self) -> Outcome:
+        """Wait for it; what it left."""
+        self.process.wait(300)
+        assert self.message.exists(), self.log.read_text()[-3000:]
+        outcome = Outcome.decode(self.message.read_text())
+        assert outcome is not None
+        return outcome
+
+    def result(self) -> dict[str, Any]:
+        """Wait for it; its result."""
+        outcome = self.end()
+        assert outcome.failure is None, self.log.read_text()[-3000:]
+        return dict(outcome.result)
+
+    def at(self, step: int) -> int:
+        """Wait until a rank works on a step; the process of the last rank."""
+
+        def there() -> int | None:
+            beats = read(self.folder / "progress").values()
+            alive = [beat for beat in beats if Path(f"/proc/{beat.pid}").exists()]
+            return max(alive, key=lambda beat: beat.rank).pid if any(beat.step >= step for beat in alive) else None
+
+        return until(there, f"step {step}", 120)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Two ranks that nothing interrupts."""
+    return Job(tmp_path_factory.mktemp("whole"), 2, 12).result()
+
+
+def test_it_learns(whole: dict[str, Any]) -> None:
+    assert (whole["step"], whole["steps"], whole["resumed_from"]) == (12, 12, None)
+    assert whole["loss"] < 5.3  # ln 256 is 5.55
+    assert whole["checkpoints"] == [3, 0]
+
+
+def test_a_rank_that_is_killed_costs_no_more_than_since_the_checkpoint(tmp_path: Path, whole: dict[str, Any]) -> None:
+    job = Job(tmp_path, 2, 12)
+    os.kill(job.at(6), signal.SIGKILL)
+    assert job.process.wait(120) != 0
+    again = Job(tmp_path, 2, 12).result()
+    assert again["resumed_from"] == 4
+    assert again["loss"] == pytest.approx(whole["loss"], abs=1e-6)
+
+
+def test_told_to_end_it_is_preempted_with_a_checkpoint(tmp_path: Path, whole: dict[str, Any]) -> None:
+    job = Job(tmp_path, 2, 12)
+    job.at(5)
+    job.process.send_signal(signal.SIGTERM)
+    failure = job.end().failure
+    assert failure is not None and failure.failure_class is FailureClass.PREEMPTED
+    assert failure.checkpoint is not None and Path(failure.checkpoint).is_dir()
+    again = Job(tmp_path, 2, 12).result()
+    assert again["resumed_from"] == int(failure.checkpoint[-10:]) >= 5
+    assert again["loss"] == pytest.approx(whole["loss"], abs=1e-6)
+
+
+def test_shards_of_two_ranks_are_gone_on_with_by_one(tmp_path: Path, whole: dict[str, Any]) -> None:
+    first = Job(tmp_path, 2, 8, "--parallel", "fsdp2").result()
+    assert first["step"] == 8
+    shards = list((tmp_path / "checkpoints" / "step-0000000008").glob("*.safetensors"))
+    assert len(shards) == 2
+    again = Job(tmp_path, 1, 12).result()
+    assert again["resumed_from"] == 8
+    assert 0 < again["loss"] < 5.4
+
+
+def test_a_size_that_is_none_is_named(tmp_path: Path) -> None:
+    failure = Job(tmp_path, 1, 4, "--size", "1t").end().failure
+    assert failure is not None and failure.failure_class is FailureClass.CONFIG
+    assert "size = '1t': give one of 1m, 10m, 124m, 1b" in failure.message

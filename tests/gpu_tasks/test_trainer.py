@@ -1,0 +1,254 @@
+"""The trainer: whatever interrupts it, it ends where it would have ended without."""
+
+import math
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gpu_tasks.entry import ConfigError, PreemptedError
+from gpu_tasks.guards import Action, GuardPolicy
+from gpu_tasks.heartbeat import read
+from gpu_tasks.parallel import Ranks
+from gpu_tasks.schedule import Schedule
+from gpu_tasks.trainer import Built, DivergedError, Result, TrainConfig, Trainer
+
+ALONE = Ranks(0, 0, 1, torch.device("cpu"))
+# Squared errors of eight points have heavy tails: what would be a jump of a mean over many is none here.
+CALM = GuardPolicy(spike=Action.GO_ON)
+CONFIG = TrainConfig(Schedule(0.05, steps=20, warmup=2), batch=8, every=5, log_every=1, guards=CALM)
+
+
+class Line(nn.Module):
+    """Fits a line, with dropout, so that random numbers matter too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.drop, self.out = nn.Linear(2, 16), nn.Dropout(0.2), nn.Linear(16, 1)
+
+    def loss(self, batch: torch.Tensor) -> torch.Tensor:
+        told = self.out(self.drop(torch.tanh(self.inner(batch[:, :2]))))
+        return ((told[:, 0] - batch[:, 2]) ** 2).mean()
+
+
+class Points:
+    """Points of a plane; a test may spoil one batch, or do something when one is asked for."""
+
+    size, data_hash = 50, "points-1"
+
+    def __init__(self) -> None:
+        noise = np.random.Generator(np.random.Philox(7))
+        inputs = noise.normal(size=(self.size, 2))
+        self.rows = np.column_stack([inputs, inputs @ [1.0, -2.0] + 0.5]).astype(np.float32)
+        self.asked, self.at = 0, dict[int, Callable[[torch.Tensor], torch.Tensor]]()
+
+    def batch(self, indices: Any) -> torch.Tensor:
+        self.asked += 1
+        found = torch.from_numpy(self.rows[indices])
+        return self.at.get(self.asked, lambda batch: batch)(found)
+
+
+def _trainer(
+    folder: Path, data: Points | None = None, config: TrainConfig = CONFIG, model: str = "line", **more: Any
+) -> Trainer:
+    def build(among: Ranks) -> Built:
+        adam = lambda parameters: torch.optim.AdamW(parameters, lr=1.0)  # noqa: E731 - the schedule gives the rate
+        return Built(Line(), adam, data or Points(), {"model": model})
+
+    return Trainer(config, ALONE, build, folder, **more)
+
+
+def _weights(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([one.detach().flatten() for one in trainer.objective.parameters()])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.Tensor, Result]:
+    """A training that nothing interrupts."""
+    trainer = _trainer(tmp_path_factory.mktemp("whole"))
+    result = trainer.run()
+    return _weights(trainer), result
+
+
+def test_it_learns_and_tells(tmp_path: Path) -> None:
+    told: list[tuple[int, float]] = []
+    config = replace(CONFIG, schedule=Schedule(0.05, steps=120, warmup=2))
+    trainer = _trainer(tmp_path, config=config, tell=lambda step, metrics: told.append((step, metrics["loss"])))
+    result = trainer.run()
+    assert (result.step, result.steps, result.skipped, result.resumed_from) == (120, 120, 0, None)
+    assert [step for step, _ in told] == list(range(1, 121))
+    assert sum(loss for _, loss in told[-10:]) < sum(loss for _, loss in told[:10]) / 3
+    assert result.checkpoints == (24, 0)
+
+
+@pytest.mark.parametrize("first", [1, 5, 7, 13])
+def test_a_training_that_was_killed_ends_bit_by_bit_where_it_would_have(
+    tmp_path: Path, whole: tuple[torch.Tensor, Result], first: int
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def kill(batch: torch.Tensor) -> torch.Tensor:
+        raise KilledError
+
+    data = Points()
+    data.at[first + 1] = kill
+    with pytest.raises(KilledError):
+        _trainer(tmp_path, data).run()
+    again = _trainer(tmp_path)
+    result = again.run()
+    assert result.resumed_from == (first // 5 * 5 or None)
+    assert torch.equal(_weights(again), whole[0])
+    assert result.loss == whole[1].loss
+
+
+def test_told_to_end_it_saves_and_says_up_to_where(tmp_path: Path, whole: tuple[torch.Tensor, Result]) -> None:
+    def tell(batch: torch.Tensor) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return batch
+
+    data, before = Points(), signal.getsignal(signal.SIGTERM)
+    data.at[8] = tell
+    with pytest.raises(PreemptedError, match="told to end at step 8 of 20") as caught:
+        _trainer(tmp_path, data).run()
+    assert caught.value.checkpoint == str(tmp_path / "step-0000000008")
+    assert signal.getsignal(signal.SIGTERM) is before
+    again = _trainer(tmp_path)
+    assert again.run().resumed_from == 8
+    assert torch.equal(_weights(again), whole[0])
+
+
+def test_a_corrupt_newest_checkpoint_costs_steps_and_nothing_else(
+    tmp_path: Path, whole: tuple[torch.Tensor, Result]
+) -> None:
+    _trainer(tmp_path, config=replace(CONFIG, schedule=Schedule(0.05, steps=20, warmup=2))).run()
+    for name in ("step-0000000020", "step-0000000015"):
+        [file] = (tmp_path / name).glob("*.safetensors")
+        file.write_bytes(file.read_bytes()[:-3])
+    again = _trainer(tmp_path)
+    assert again.run().resumed_from == 10
+    assert len(again.checkpoints.refused) == 2
+    assert torch.equal(_weights(again), whole[0])
+
+
+def _spoil(batch: torch.Tensor) -> torch.Tensor:
+    return batch * math.nan
+
+
+def test_a_batch_that_is_no_number_goes_back_and_is_dropped(tmp_path: Path) -> None:
+    data = Points()
+    data.at = {8: _spoil, 11: _spoil}  # step 8, and the same step again after the return to step 5
+    trainer = _trainer(tmp_path, data)
+    result = trainer.run()
+    assert (result.step, result.rolled_back, result.skipped) == (20, 1, 1)
+    assert bool(torch.isfinite(_weights(trainer)).all())
+    assert trainer.guard.bad == {8}
+
+
+def test_it_is_known_after_a_resume_too(tmp_path: Path) -> None:
+    data = Points()
+    data.at = {8: _spoil, 11: _spoil}
+    _trainer(tmp_path, data, replace(CONFIG, schedule=Schedule(0.05, steps=20, warmup=2))).run()
+    assert _trainer(tmp_path).checkpoints.newest().state["bad"] == [8]  # type: ignore[union-attr]
+
+
+def test_without_a_checkpoint_it_goes_on_from_where_it_was(tmp_path: Path) -> None:
+    data = Points()
+    data.at = {2: _spoil, 3: _spoil}
+    result = _trainer(tmp_path, data).run()
+    assert (result.step, result.rolled_back, result.skipped) == (20, 1, 1)
+
+
+def test_guards_may_stop_it(tmp_path: Path) -> None:
+    data = Points()
+    data.at = {8: _spoil}
+    with pytest.raises(DivergedError, match="step 8: loss nan"):
+        _trainer(tmp_path, data, replace(CONFIG, guards=GuardPolicy(not_finite=Action.STOP))).run()
+
+
+def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
+    class Plain(Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = nn.Dropout(0.0)  # random numbers are drawn part by part
+
+    def build(among: Ranks) -> Built:
+        return Built(Plain(), lambda parameters: torch.optim.SGD(parameters, lr=1.0), Points(), {})
+
+    found = []
+    for parts in (1, 4):
+        trainer = Trainer(replace(CONFIG, accumulate=parts), ALONE, build, tmp_path / str(parts))
+        trainer.run()
+        found.append(_weights(trainer))
+    assert torch.allclose(*found, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"model": "another"}, "'model': 'another'"), ({"config": replace(CONFIG, batch=4)}, "'batch': 4")],
+)
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    _trainer(tmp_path).run()
+    with pytest.raises(ConfigError, match=told):
+        _trainer(tmp_path, **change).run()
+
+
+def test_data_that_has_changed_is_refused(tmp_path: Path) -> None:
+    _trainer(tmp_path).run()
+    data = Points()
+    data.data_hash = "points-2"
+    with pytest.raises(ConfigError, match=r"points-1.*points-2"):
+        _trainer(tmp_path, data).run()
+
+
+def test_what_does_not_compile_runs_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, whole: tuple[Any, Result]
+) -> None:
+    def compile_(called: Any) -> Any:
+        def fail(batch: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("no compiler here")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    trainer = _trainer(tmp_path, config=replace(CONFIG, compiled=True))
+    trainer.run()
+    assert "not compiled: RuntimeError: no compiler here" in caplog.text
+    assert torch.equal(_weights(trainer), whole[0])
+
+
+def test_its_progress_can_be_seen(tmp_path: Path) -> None:
+    seen: list[tuple[int, str]] = []
+
+    def look(batch: torch.Tensor) -> torch.Tensor:
+        beat = read(tmp_path / "progress")[0]
+        seen.append((beat.step, beat.phase))
+        return batch
+
+    data = Points()
+    data.at = {3: look}
+    _trainer(tmp_path / "checkpoints", data, progress=tmp_path / "progress").run()
+    assert seen == [(3, "data")]
+    assert read(tmp_path / "progress")[0].phase == "end"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"batch": 0}, "batch = 0"),
+        ({"clip": 0.0}, "clip = 0"),
+        ({"every": 0}, "every = 0"),
+        ({"accumulate": 3}, "global batch = 8: give a multiple of the 3"),
+        ({"parallel": "zero"}, "parallel = 'zero'"),
+    ],
+)
+def test_what_cannot_be_is_named_before_anything_is_trained(tmp_path: Path, wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        _trainer(tmp_path, config=replace(CONFIG, **wrong))
