@@ -23,6 +23,9 @@ from gpu_tasks.heartbeat import Beat, behind, read, stale
 STACKS_SIGNAL = signal.SIGUSR1
 """What has a rank write its stacks."""
 
+_STUCK = ("T", "t", "D")
+"""States of a process that cannot run: stopped, traced, or in the kernel, for instance in a driver (proc(5))."""
+
 _STACKS_S = 2.0
 _EVIDENCE = 1500
 
@@ -68,15 +71,36 @@ def start(folder: Path, rank: int, limit_s: float, *, first_of_node: bool) -> su
     return subprocess.Popen([*command, "--parent", str(os.getpid())])
 
 
+def named(late: list[Beat], limit_s: float, stuck: list[Beat]) -> tuple[Beat, str]:
+    """Who holds up a job, and how that is told.
+
+    Args:
+        late: ranks without progress.
+        limit_s: for so long, in seconds.
+        stuck: those of them whose process cannot run: it is stopped, or waits in the kernel.
+
+    Returns:
+        The rank that is behind the others; of several that are as far, one that cannot run, else the first, and the
+        text says that it is a guess.
+    """
+    last = behind(late)
+    culprit = next((beat for beat in last if beat in stuck), last[0])
+    others = [beat for beat in late if beat != culprit]
+    told = f"{culprit} has made no progress for {limit_s:g} s"
+    if culprit not in stuck and len(last) > 1:
+        told += f"; as far as rank {', '.join(str(beat.rank) for beat in last[1:])}: which of them holds up is a guess"
+    elif others:
+        told += f"; waiting: {', '.join(str(beat) for beat in others)}"
+    return culprit, told
+
+
 def _end(folder: Path, late: list[Beat], limit_s: float) -> None:
     """Have the stacks written, name who is behind, and end the ranks that are of this node."""
-    culprit = behind(late)[0]
+    culprit, message = named(late, limit_s, [beat for beat in late if _is_here(beat) and _state(beat.pid) in _STUCK])
     here = [beat for beat in read(folder).values() if _is_here(beat)]
     for beat in here:
         os.kill(beat.pid, STACKS_SIGNAL)
     stacks = _written(folder, [beat.rank for beat in here])
-    waiting = ", ".join(str(beat) for beat in late if beat != culprit)
-    message = f"{culprit} has made no progress for {limit_s:g} s" + (f"; waiting: {waiting}" if waiting else "")
     for rank, text in sorted(stacks.items()):
         print(f"{message}\nstacks of rank {rank}:\n{text}", file=sys.stderr, flush=True)
     evidence = stacks.get(culprit.rank, "")[:_EVIDENCE]
@@ -93,11 +117,22 @@ def _is_here(beat: Beat) -> bool:
 
 
 def _parent(pid: int) -> int | None:
+    words = _status(pid)
+    return int(words[1]) if words else None
+
+
+def _state(pid: int) -> str | None:
+    words = _status(pid)
+    return words[0] if words else None
+
+
+def _status(pid: int) -> list[str]:
+    """State, parent and so on, as proc(5) has them; nothing of a process that has ended."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
-        return None
-    return int(status.rpartition(")")[2].split()[1])
+        return []
+    return status.rpartition(")")[2].split()
 
 
 def _written(folder: Path, ranks: Iterable[int]) -> dict[int, str]:

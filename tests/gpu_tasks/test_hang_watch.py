@@ -32,7 +32,7 @@ def _run(folder: Path, ranks: int, *arguments: str) -> tuple[int, Outcome | None
 
 @pytest.mark.parametrize("how", ["python", "lock"])
 def test_the_rank_that_hangs_is_named_with_its_stacks(tmp_path: Path, how: str) -> None:
-    code, outcome, log = _run(tmp_path, 2, "1", how, "3")
+    code, outcome, log = _run(tmp_path, 2, "1", how, "3", "forward")
     assert code != 0
     assert outcome is not None and outcome.failure is not None
     failure = outcome.failure
@@ -42,17 +42,26 @@ def test_the_rank_that_hangs_is_named_with_its_stacks(tmp_path: Path, how: str) 
     assert "stacks of rank 0" in log and "all_reduce" in log
 
 
-def test_a_rank_that_is_stopped_is_named_without_stacks(tmp_path: Path) -> None:
-    code, outcome, _ = _run(tmp_path, 2, "1", "stop", "2")
+@pytest.mark.parametrize("phase", ["forward", "backward"])
+def test_a_rank_that_is_stopped_is_named_though_others_are_no_further(tmp_path: Path, phase: str) -> None:
+    code, outcome, _ = _run(tmp_path, 2, "1", "stop", "2", phase)
     assert code != 0
     assert outcome is not None and outcome.failure is not None
     assert (outcome.failure.failure_class, outcome.failure.rank) == (FailureClass.HUNG, 1)
     assert outcome.failure.evidence == ""
 
 
+def test_where_all_are_as_far_it_is_said_that_one_is_a_guess(tmp_path: Path) -> None:
+    _, outcome, log = _run(tmp_path, 2, "1", "python", "2", "backward")
+    assert outcome is not None and outcome.failure is not None
+    assert outcome.failure.failure_class is FailureClass.HUNG
+    assert "as far as rank" in outcome.failure.message and "which of them" in outcome.failure.message
+    assert "in hang" in log  # the stacks tell
+
+
 @pytest.mark.parametrize("how", ["python", "lock"])
 def test_a_job_of_one_rank_ends_too(tmp_path: Path, how: str) -> None:
-    code, outcome, _ = _run(tmp_path, 1, "0", how, "2")
+    code, outcome, _ = _run(tmp_path, 1, "0", how, "2", "forward")
     assert code == -9
     assert outcome is not None and outcome.failure is not None
     assert (outcome.failure.failure_class, outcome.failure.rank) == (FailureClass.HUNG, 0)
@@ -61,6 +70,6 @@ def test_a_job_of_one_rank_ends_too(tmp_path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_job_that_makes_progress_is_left_alone(tmp_path: Path, ranks: int) -> None:
-    code, outcome, log = _run(tmp_path, ranks, "0", "never", "1")
+    code, outcome, log = _run(tmp_path, ranks, "0", "never", "1", "forward")
     assert (code, outcome) == (0, None)
     assert log.count("through") == ranks

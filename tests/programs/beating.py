@@ -1,7 +1,7 @@
 """A rank that makes progress, until it hangs in a way of its own; ``torchrun`` starts several.
 
-Arguments: folder, limit in seconds, the rank that hangs, how (``python``, ``lock``, ``stop``, ``never``), and at which
-step. The others wait for it in a collective, as ranks do.
+Arguments: folder, limit in seconds, the rank that hangs, how (``python``, ``lock``, ``stop``, ``never``), at which
+step, and in which phase. The others wait for it in a collective, as ranks do.
 """
 
 import ctypes
@@ -29,17 +29,17 @@ def hang(how: str) -> None:
 
 
 def main() -> None:
-    folder, limit_s, who, how, when = sys.argv[1:]
+    folder, limit_s, who, how, when, where = sys.argv[1:]
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if ranks > 1:
         dist.init_process_group("gloo")
     heart = Heartbeat(Path(folder), rank)
     hang_watch.start(Path(folder), rank, float(limit_s), first_of_node=rank == 0)
     for step in range(1, 6):
-        heart.beat(step, "forward")
-        if step == int(when) and rank == int(who):
-            hang(how)
-        heart.beat(step, "backward")
+        for phase in ("forward", "backward"):
+            heart.beat(step, phase)
+            if (step, rank, phase) == (int(when), int(who), where):
+                hang(how)
         if ranks > 1:
             dist.all_reduce(torch.ones(1))
     heart.close()
