@@ -47,7 +47,7 @@ class Tracker:
     """Logs to one MLflow run, in order, as soon as the server lets it.
 
     Args:
-        send: logs some points; ``to_run`` makes one. Raises ``OSError`` where the server is away, and
+        send: logs some points, as a ``Run`` does. Raises ``OSError`` where the server is away, and
             ``RejectedError`` where it refuses one of them.
         left: file for what could not be logged by the end, one JSON object a line.
         most: points that are kept while the server is away; beyond it the oldest are dropped, and counted.
@@ -146,31 +146,66 @@ class Tracker:
         return min(wait_s * 2, _LONGEST_WAIT_S)
 
 
-def to_run(run_id: str, tracking_uri: str | None = None) -> Callable[[list[Point]], None]:
-    """Logging to an MLflow run.
+class Run:
+    """A new MLflow run, made when the first metrics are sent: a server that is away then delays nothing. ``send`` of a
+    ``Tracker``.
 
     Args:
-        run_id: of the run.
+        experiment: by name; made where it is missing.
+        params: of the run.
         tracking_uri: of the server; None for mlflow's own.
 
-    Returns:
-        ``send`` of a ``Tracker``.
+    Attributes:
+        run_id: of the run; None until it is made.
     """
-    # MLflow would try again for minutes by itself, and hold up the end of the job for so long.
-    for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")):
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
-    from mlflow.entities import Metric
-    from mlflow.exceptions import MlflowException
 
-    client = MlflowClient(tracking_uri)
+    def __init__(self, experiment: str, params: Mapping[str, Any], tracking_uri: str | None = None) -> None:
+        # MLflow would try again for minutes by itself, and hold up the end of the job for so long.
+        for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")):
+            os.environ.setdefault(name, value)
+        self._experiment, self._params, self._uri = experiment, dict(params), tracking_uri
+        self.run_id: str | None = None
 
-    def send(points: list[Point]) -> None:
-        metrics: list[Any] = [Metric(point.name, point.value, point.at_ms, point.step) for point in points]
+    def __call__(self, points: list[Point]) -> None:
+        """Log some points.
+
+        Args:
+            points: at most 1,000.
+
+        Raises:
+            OSError: the server is away.
+            RejectedError: it refuses one of them.
+        """
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric, Param
+        from mlflow.exceptions import MlflowException
+
+        client = MlflowClient(self._uri)
         try:
-            client.log_batch(run_id, metrics=metrics, synchronous=True)
+            if self.run_id is None:
+                found = client.get_experiment_by_name(self._experiment)
+                where = found.experiment_id if found else client.create_experiment(self._experiment)
+                run_id = client.create_run(where).info.run_id
+                params = [Param(name, str(value)[:500]) for name, value in self._params.items()]
+                client.log_batch(run_id, params=params, synchronous=True)
+                self.run_id = run_id
+            metrics = [Metric(point.name, point.value, point.at_ms, point.step) for point in points]
+            client.log_batch(self.run_id, metrics=metrics, synchronous=True)
         except MlflowException as error:
             refused = error.get_http_status_code() in _REFUSED
             raise (RejectedError if refused else OSError)(str(error)) from error
 
-    return send
+    def finish(self, status: str) -> None:
+        """Say how the run ended, if the server lets it; a training does not fail by that.
+
+        Args:
+            status: ``FINISHED``, ``FAILED`` or ``KILLED``.
+        """
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        if self.run_id is not None:
+            try:
+                MlflowClient(self._uri).set_terminated(self.run_id, status)
+            except MlflowException as error:
+                log.warning("MLflow does not take the end of run %s: %s", self.run_id, error)

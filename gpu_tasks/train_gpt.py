@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ import numpy.typing as npt
 import torch
 
 from gpu_tasks import hang_watch, text
-from gpu_tasks.entry import ConfigError, run
+from gpu_tasks.entry import ConfigError, PreemptedError, run
 from gpu_tasks.gpt import SIZES, Gpt
 from gpu_tasks.parallel import WAYS, Ranks, ranks
 from gpu_tasks.schedule import Schedule
+from gpu_tasks.tracking import Run, Tracker
 from gpu_tasks.trainer import Built, TrainConfig, Trainer
+
+_FLUSH_S = 10.0
+"""So long the end of a training waits for MLflow: well within a pod's grace period."""
 
 
 class TextData:
@@ -61,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--most-bytes", type=int, help="of the text; all by default")
     parser.add_argument("--checkpoints", type=Path, required=True, help="folder that all ranks see")
     parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")
+    parser.add_argument("--experiment", help="MLflow experiment; nothing is logged without one")
     parser.add_argument("--progress", type=Path, help="folder for signs of progress")
     parser.add_argument("--hang-s", type=float, default=600, help="so long a phase of a step may last")
     arguments = parser.parse_args(argv)
@@ -105,10 +111,38 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
         if arguments.progress is not None:
             first = among.local_rank == 0
             hang_watch.start(arguments.progress, among.rank, arguments.hang_s, first_of_node=first)
-        trainer = Trainer(config, among, build, arguments.checkpoints, arguments.progress, tell=_print)
-        done = asdict(trainer.run())
+        params = {name: value for name, value in vars(arguments).items() if value is not None}
+        with _told(arguments, among, {**params, "data_hash": data.data_hash}) as (tell, run_id):
+            trainer = Trainer(config, among, build, arguments.checkpoints, arguments.progress, tell)
+            done = asdict(trainer.run())
         count = sum(one.numel() for one in trainer.objective.parameters())
-        return {**done, "data_hash": data.data_hash, "parameters": count}
+        return {**done, "run_id": run_id(), "data_hash": data.data_hash, "parameters": count}
+
+
+@contextmanager
+def _told(
+    arguments: argparse.Namespace, among: Ranks, params: Mapping[str, Any]
+) -> Iterator[tuple[Callable[[int, Mapping[str, float]], None], Callable[[], str | None]]]:
+    """Who is told of the metrics: people, and MLflow if an experiment is named. And which run that is."""
+    if arguments.experiment is None or among.rank != 0:
+        yield _print, lambda: None
+        return
+    mlflow = Run(arguments.experiment, params)
+    tracker, status = Tracker(mlflow, arguments.checkpoints / "metrics-left.jsonl"), "FAILED"
+
+    def tell(step: int, metrics: Mapping[str, float]) -> None:
+        _print(step, metrics)
+        tracker.log(step, metrics)
+
+    try:
+        yield tell, lambda: mlflow.run_id
+        status = "FINISHED"
+    except PreemptedError:
+        status = "KILLED"
+        raise
+    finally:
+        tracker.close(_FLUSH_S)
+        mlflow.finish(status)
 
 
 def _print(step: int, metrics: Mapping[str, float]) -> None:

@@ -177,7 +177,7 @@ class Trainer:
         self.checkpoints = Checkpoints(folder, identity, config.keep, config.keep_every)
         self.heart = Heartbeat(progress, among.rank) if progress is not None else None
         self.result = Result()
-        self._told_to_end = False
+        self._told_to_end, self._told_at = False, (time.monotonic(), 0)
         self.order.shard(0, config.batch, among.rank, among.count * config.accumulate)  # refuses an uneven share
         if config.compiled:
             self.called = self._compiled(self.called)
@@ -193,6 +193,7 @@ class Trainer:
         before = signal.signal(signal.SIGTERM, self._end)
         try:
             self.result.resumed_from = self._resume()
+            self._told_at = (time.monotonic(), self.result.step)
             while self.result.step < self.config.schedule.steps:
                 begin = time.monotonic()
                 self._advance(self.result.step + 1)
@@ -228,13 +229,19 @@ class Trainer:
         self.optimizer.zero_grad()
         self.result.step, self.result.loss, self.result.steps = step, mean, self.result.steps + 1
         if step % self.config.log_every == 0 and self.among.rank == 0:
-            self.tell(step, {"loss": mean, "gradient_norm": largest, "learning_rate": self.config.schedule.rate(step)})
+            self.tell(step, self._metrics(step, mean, largest))
         last = step == self.config.schedule.steps
         if step % self.config.every == 0 or last or ending:
             self._save(step, wait=bool(last or ending))
         if ending and not last:
             saved = str(self.checkpoints.folder / f"step-{step:010d}")
             raise PreemptedError(f"told to end at step {step} of {self.config.schedule.steps}; it is saved", saved)
+
+    def _metrics(self, step: int, loss: float, norm: float) -> dict[str, float]:
+        since, self._told_at = self._told_at, (time.monotonic(), step)
+        rate = (step - since[1]) * self.config.batch / max(1e-9, self._told_at[0] - since[0])
+        learning = self.config.schedule.rate(step)
+        return {"loss": loss, "gradient_norm": norm, "learning_rate": learning, "samples_per_s": rate}
 
     def _gradients(self, step: int) -> torch.Tensor:
         """Forward and backward over this rank's share; the mean loss of it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from gpu_tasks.tracking import Point, RejectedError, Tracker, to_run
+from gpu_tasks.tracking import Point, RejectedError, Run, Tracker
 from tests.ports import free_port
 
 
@@ -94,17 +94,24 @@ def test_memory_is_bounded_and_what_is_dropped_is_counted(tmp_path: Path) -> Non
 
 
 def test_it_reaches_mlflow(tmp_path: Path, mlflow_uri: str) -> None:
-    client = MlflowClient(mlflow_uri)
-    run = client.create_run(client.create_experiment(f"tracking {tmp_path.name}"))
-    tracker = Tracker(to_run(run.info.run_id, mlflow_uri), tmp_path / "left.jsonl")
+    experiment = f"tracking {tmp_path.name}"
+    run = Run(experiment, {"size": "1m", "steps": 3}, mlflow_uri)
+    assert run.run_id is None
+    tracker = Tracker(run, tmp_path / "left.jsonl")
     for step in range(3):
         tracker.log(step, {"loss": 3.0 - step, "no\nsuch": 1.0})
     assert tracker.close(60) == 0
-    assert tracker.rejected == 3
-    assert [metric.value for metric in client.get_metric_history(run.info.run_id, "loss")] == [3.0, 2.0, 1.0]
+    run.finish("KILLED")
+    assert run.run_id is not None and tracker.rejected == 3
+    client = MlflowClient(mlflow_uri)
+    found = client.get_run(run.run_id)
+    assert (found.data.params, found.info.status) == ({"size": "1m", "steps": "3"}, "KILLED")
+    assert [metric.value for metric in client.get_metric_history(run.run_id, "loss")] == [3.0, 2.0, 1.0]
 
 
 def test_where_nobody_listens_it_is_away_and_not_refused() -> None:
-    send = to_run("none", f"http://127.0.0.1:{free_port()}")
+    run = Run("none", {}, f"http://127.0.0.1:{free_port()}")
     with pytest.raises(OSError, match=r"refused|Max retries"):
-        send([Point("loss", 1.0, 1, 1)])
+        run([Point("loss", 1.0, 1, 1)])
+    run.finish("FINISHED")  # nothing was begun
+    assert run.run_id is None

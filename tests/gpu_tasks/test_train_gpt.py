@@ -1,5 +1,6 @@
 """The byte GPT trained by real ranks: killed, told to end, gone on with by another number of them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
 from gpu_tasks.heartbeat import read
+from tests.ports import free_port
 from tests.waiting import until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
@@ -105,6 +108,25 @@ def test_shards_of_two_ranks_are_gone_on_with_by_one(tmp_path: Path, whole: dict
     again = Job(tmp_path, 1, 12).result()
     assert again["resumed_from"] == 8
     assert 0 < again["loss"] < 5.4
+
+
+def test_its_metrics_are_in_mlflow(tmp_path: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    experiment = f"gpt {tmp_path.name}"
+    result = Job(tmp_path, 1, 10, "--experiment", experiment).result()
+    found = MlflowClient(mlflow_uri).get_run(result["run_id"])
+    assert (found.info.status, found.data.params["steps"]) == ("FINISHED", "10")
+    assert found.data.params["data_hash"] == result["data_hash"]
+    assert found.data.metrics["loss"] == pytest.approx(result["loss"])
+    assert found.data.metrics["samples_per_s"] > 0
+
+
+def test_without_its_server_it_trains_and_keeps_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    result = Job(tmp_path, 1, 10, "--experiment", "gpt").result()
+    assert (result["step"], result["run_id"]) == (10, None)
+    kept = [json.loads(line) for line in (tmp_path / "checkpoints" / "metrics-left.jsonl").read_text().splitlines()]
+    assert {point["name"] for point in kept} == {"loss", "gradient_norm", "learning_rate", "samples_per_s"}
 
 
 def test_a_size_that_is_none_is_named(tmp_path: Path) -> None:
