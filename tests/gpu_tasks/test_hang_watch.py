@@ -17,7 +17,7 @@ pytestmark = pytest.mark.faults
 def _run(folder: Path, ranks: int, *arguments: str) -> tuple[int, Outcome | None, str]:
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--max-restarts=0"] if ranks > 1 else []
     message = folder / "termination-log"
-    command = [sys.executable, *launcher, PROGRAM, str(folder / "progress"), "4", *arguments]
+    command = [sys.executable, *launcher, PROGRAM, str(folder / "progress"), "8", *arguments]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -37,7 +37,7 @@ def test_the_rank_that_hangs_is_named_with_its_stacks(tmp_path: Path, how: str) 
     assert outcome is not None and outcome.failure is not None
     failure = outcome.failure
     assert (failure.failure_class, failure.rank) == (FailureClass.HUNG, 1)
-    assert "in forward of step 3 has made no progress for 4 s; waiting: rank 0" in failure.message
+    assert "in forward of step 3 has made no progress for 8 s; waiting: rank 0" in failure.message
     assert "in hang" in failure.evidence
     assert "stacks of rank 0" in log and "all_reduce" in log
 
