@@ -26,6 +26,9 @@ STACKS_SIGNAL = signal.SIGUSR1
 _STUCK = ("T", "t", "D")
 """States of a process that cannot run: stopped, traced, or in the kernel, for instance in a driver (proc(5))."""
 
+_START = 19
+"""Place of a process' start in its status, in ticks since the machine's (proc(5), ``starttime``)."""
+
 _STACKS_S = 2.0
 _EVIDENCE = 1500
 
@@ -41,8 +44,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit-s", type=float, required=True, help="so long a phase of a step may last")
     parser.add_argument("--parent", type=int, required=True, help="process of the rank that started this one")
     arguments = parser.parse_args(argv)
+    began = _started(arguments.parent)
     while os.getppid() == arguments.parent:
-        beats = list(read(arguments.folder).values())
+        # What is older is of an earlier try in the same folder, which may have had more ranks.
+        beats = [beat for beat in read(arguments.folder).values() if beat.at >= began]
         late = stale(beats, time.time(), arguments.limit_s)
         if late:
             _end(arguments.folder, late, arguments.limit_s)
@@ -119,6 +124,18 @@ def _is_here(beat: Beat) -> bool:
 def _parent(pid: int) -> int | None:
     words = _status(pid)
     return int(words[1]) if words else None
+
+
+def _started(pid: int) -> float:
+    """When a process was started, in seconds since 1970, or a second earlier; now, if it has ended.
+
+    Not when this one was: a rank may have stopped making progress before that.
+    """
+    words = _status(pid)
+    if not words:
+        return time.time()
+    boot = next(line.split()[1] for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+    return int(boot) + int(words[_START]) / os.sysconf("SC_CLK_TCK") - 1
 
 
 def _state(pid: int) -> str | None:

@@ -68,6 +68,14 @@ def test_a_job_of_one_rank_ends_too(tmp_path: Path, how: str) -> None:
     assert "in hang" in outcome.failure.evidence
 
 
+def test_signs_of_an_earlier_try_are_none_of_this_one(tmp_path: Path) -> None:
+    (tmp_path / "progress").mkdir()
+    for rank in (0, 1):  # it had a rank more, and was killed long ago
+        (tmp_path / "progress" / f"rank-{rank}").write_text(f"{2**22 + rank} 3 forward 1000.000\n")
+    code, outcome, log = _run(tmp_path, 1, "0", "never", "1", "forward")
+    assert (code, outcome) == (0, None), log
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_job_that_makes_progress_is_left_alone(tmp_path: Path, ranks: int) -> None:
     code, outcome, log = _run(tmp_path, ranks, "0", "never", "1", "forward")

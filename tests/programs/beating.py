@@ -34,7 +34,9 @@ def main() -> None:
     if ranks > 1:
         dist.init_process_group("gloo")
     heart = Heartbeat(Path(folder), rank)
-    hang_watch.start(Path(folder), rank, float(limit_s), first_of_node=rank == 0)
+    watch = hang_watch.start(Path(folder), rank, float(limit_s), first_of_node=rank == 0)
+    if watch is not None and how == "never":
+        threading.Event().wait(3)  # long enough for the watch to look at what lies in the folder
     for step in range(1, 6):
         for phase in ("forward", "backward"):
             heart.beat(step, phase)
