@@ -168,10 +168,10 @@ class Checkpoints:
         step = self._ranks.agree(chosen)
         if step < 0:
             return None
-        manifest = read_manifest(self._at(step))
+        manifest = read_manifest(self.at(step))
         if dict(manifest.identity) != json.loads(json.dumps(dict(self.identity))):
             raise ConfigError(
-                f"checkpoint {self._at(step)} belongs to {dict(manifest.identity)}, not to {dict(self.identity)}: "
+                f"checkpoint {self.at(step)} belongs to {dict(manifest.identity)}, not to {dict(self.identity)}: "
                 "give another folder, or the configuration that it was written with"
             )
         return manifest
@@ -187,7 +187,7 @@ class Checkpoints:
             ConfigError: they are not.
             RefusedError: it cannot be read.
         """
-        folder = self._at(manifest.step)
+        folder = self.at(manifest.step)
         reader = HuggingFaceStorageReader(str(folder))
         _compare(reader.read_metadata().state_dict_metadata, tensors, folder)
         try:
@@ -195,15 +195,20 @@ class Checkpoints:
         except CheckpointException as error:  # a BaseException, which no job expects
             raise RefusedError(f"checkpoint {folder} cannot be read: {_told(error)}") from error
 
-    def _at(self, step: int) -> Path:
-        return self.folder / f"step-{step:010d}"
+    def at(self, step: int) -> Path:
+        """Where the checkpoint of a step is, once it is saved.
+
+        Args:
+            step: of the training.
+        """
+        return self.folder / _name(step)
 
     def _complete(self, written: Future[Any], folder: Path, manifest: Manifest) -> None:
         """In the background: name what all ranks have written. A save that fails takes nothing with it."""
         try:
             written.result()
             if self._ranks.first:
-                _commit(folder, manifest, self._at(manifest.step))
+                _commit(folder, manifest, self.at(manifest.step))
         # The training goes on with the older ones.
         except (CheckpointException, OSError, RuntimeError) as error:
             self.counts.failed += 1
@@ -264,7 +269,7 @@ def verify(folder: Path) -> Manifest:
             raise RefusedError(f"{name} is not readable: {error}") from error
         if found != wanted:
             raise RefusedError(f"{name} was changed: its SHA-256 is {found[:12]}…, not {wanted[:12]}…")
-    if folder.name != f"step-{manifest.step:010d}":
+    if folder.name != _name(manifest.step):
         raise RefusedError(f"it is of step {manifest.step}")
     return manifest
 
@@ -327,6 +332,10 @@ def _digest(path: Path) -> str:
         while block := stream.read(_BLOCK):
             found.update(block)
     return found.hexdigest()
+
+
+def _name(step: int) -> str:
+    return f"step-{step:010d}"
 
 
 def _named(folder: Path) -> list[str]:

@@ -32,6 +32,22 @@ class ConfigError(Exception):
     """The job was told something impossible. The text names it and the remedy."""
 
 
+def at_least(config: object, prefix: str, **bounds: float) -> None:
+    """Refuse fields of a configuration that are too small.
+
+    Args:
+        config: has them.
+        prefix: of their names, as the author knows them.
+        bounds: smallest value by field.
+
+    Raises:
+        ConfigError: names the first one that is.
+    """
+    for name, least in bounds.items():
+        if getattr(config, name) < least:
+            raise ConfigError(f"{prefix}{name} = {getattr(config, name)}: give at least {least:g}")
+
+
 def run(job: Callable[[], Mapping[str, Any]]) -> None:
     """Run a job, leave its outcome, and exit.
 
@@ -48,13 +64,13 @@ def run(job: Callable[[], Mapping[str, Any]]) -> None:
             Outcome(result=result).write_first()
     except Exception as error:  # noqa: BLE001 - whatever ended the job is reported; nothing is swallowed
         traceback.print_exc()
-        outcome = failed(
-            classify(error), error, evidence=traceback.format_exc()[-1500:], rank=None if rank is None else int(rank)
-        )
-        if isinstance(error, PreemptedError) and outcome.failure is not None:
-            kept = outcome.failure.model_copy(update={"checkpoint": error.checkpoint})
-            outcome = outcome.model_copy(update={"failure": kept})
-        outcome.write_first()
+        failed(
+            classify(error),
+            error,
+            evidence=traceback.format_exc()[-1500:],
+            rank=None if rank is None else int(rank),
+            checkpoint=error.checkpoint if isinstance(error, PreemptedError) else None,
+        ).write_first()
         sys.exit(1)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gpu_tasks.entry import ConfigError
+from gpu_tasks.entry import ConfigError, at_least
 
 VOCABULARY = 256
 """A token is a byte."""
@@ -38,9 +38,7 @@ class GptConfig:
     block: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("layers", "heads", "width", "block"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"gpt.{name} = {getattr(self, name)}: give at least 1")
+        at_least(self, "gpt.", layers=1, heads=1, width=1, block=1)
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ConfigError(f"gpt.width = {self.width}: give an even multiple of the {self.heads} heads")
 

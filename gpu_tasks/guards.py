@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from statistics import median
 
-from gpu_tasks.entry import ConfigError
+from gpu_tasks.entry import ConfigError, at_least
 
 _TO_SIGMA = 1.4826
 
@@ -53,9 +53,7 @@ class GuardPolicy:
     most: int = 5
 
     def __post_init__(self) -> None:
-        for name, least in (("sigmas", 1.0), ("rise", 1.0), ("window", 2), ("least", 2), ("most", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"guards.{name} = {getattr(self, name)}: give at least {least:g}")
+        at_least(self, "guards.", sigmas=1, rise=1, window=2, least=2, most=1)
         if self.least > self.window:
             raise ConfigError(f"guards.least = {self.least}: no more than window = {self.window} are remembered")
         if self.not_finite is Action.GO_ON:

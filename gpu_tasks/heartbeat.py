@@ -54,7 +54,7 @@ class Heartbeat:
 
     def __init__(self, folder: Path, rank: int, clock: Callable[[], float] = time.time) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._rank, self._clock = rank, clock
+        self._clock = clock
         # Never cut: a reader would find it empty for a moment.
         self._file = os.open(folder / f"{_PREFIX}{rank}", os.O_WRONLY | os.O_CREAT, 0o644)
         self.beat(0, "start")

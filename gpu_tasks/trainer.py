@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from gpu_tasks.checkpoints import Checkpoints
-from gpu_tasks.entry import ConfigError, PreemptedError
+from gpu_tasks.entry import ConfigError, PreemptedError, at_least
 from gpu_tasks.guards import Action, Guard, GuardPolicy
 from gpu_tasks.heartbeat import Heartbeat
 from gpu_tasks.order import Order
@@ -110,9 +110,7 @@ class TrainConfig:
     log_every: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("batch", "accumulate", "every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)}: give at least 1")
+        at_least(self, "", batch=1, accumulate=1, every=1, log_every=1)
         if not self.clip > 0:
             raise ConfigError(f"clip = {self.clip}: give a number above 0")
 
@@ -198,7 +196,6 @@ class Trainer:
                 begin = time.monotonic()
                 self._advance(self.result.step + 1)
                 self.result.trained_s += time.monotonic() - begin
-            self.checkpoints.finish()
             return self.result
         finally:
             self.checkpoints.close()
@@ -234,8 +231,8 @@ class Trainer:
         if step % self.config.every == 0 or last or ending:
             self._save(step, wait=bool(last or ending))
         if ending and not last:
-            saved = str(self.checkpoints.folder / f"step-{step:010d}")
-            raise PreemptedError(f"told to end at step {step} of {self.config.schedule.steps}; it is saved", saved)
+            told = f"told to end at step {step} of {self.config.schedule.steps}; it is saved"
+            raise PreemptedError(told, str(self.checkpoints.at(step)))
 
     def _metrics(self, step: int, loss: float, norm: float) -> dict[str, float]:
         since, self._told_at = self._told_at, (time.monotonic(), step)
@@ -274,7 +271,7 @@ class Trainer:
 
     def _save(self, step: int, *, wait: bool) -> None:
         self._beat(step, "checkpoint")
-        state = {"step": step, "bad": sorted(self.guard.bad)}
+        state = {"bad": sorted(self.guard.bad)}
         self.checkpoints.save(step, tensors(self.objective, self.optimizer), state, wait=wait)
 
     def _resume(self) -> int | None:

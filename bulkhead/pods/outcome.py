@@ -161,7 +161,13 @@ class Outcome(BaseModel):
             return None
 
 
-def failed(failure_class: FailureClass, error: BaseException, evidence: str = "", rank: int | None = None) -> Outcome:
+def failed(
+    failure_class: FailureClass,
+    error: BaseException,
+    evidence: str = "",
+    rank: int | None = None,
+    checkpoint: str | None = None,
+) -> Outcome:
     """An outcome that says that an exception ended the job.
 
     Args:
@@ -169,6 +175,7 @@ def failed(failure_class: FailureClass, error: BaseException, evidence: str = ""
         error: the exception; its qualified type and text are kept.
         evidence: free text, such as the end of the traceback.
         rank: of the process, in a distributed job.
+        checkpoint: that can be resumed from.
 
     Returns:
         The outcome.
@@ -181,6 +188,7 @@ def failed(failure_class: FailureClass, error: BaseException, evidence: str = ""
             exception=f"{kind.__module__}.{kind.__qualname__}",
             evidence=evidence,
             rank=rank,
+            checkpoint=checkpoint,
         )
     )
 

@@ -10,7 +10,6 @@ and the route in front of them splits the traffic; KServe then has nothing to ro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -197,16 +196,6 @@ def labels(kind: Kind, keeper: Mapping[str, Any]) -> dict[str, str]:
     if kind == INFERENCE_SERVICE:
         return {SERVES: keeper["spec"]["predictor"]["labels"][SERVES]}
     return dict(keeper["spec"]["selector"]["matchLabels"])
-
-
-def described(kind: Kind, keeper: Mapping[str, Any]) -> tuple[str, str]:
-    """A keeper as a file: its name and its text.
-
-    Args:
-        kind: of the keeper.
-        keeper: as the API server has it.
-    """
-    return f"{kind.kind.lower()}.json", json.dumps(keeper, indent=1)
 
 
 def _counted(field: str, replicas: int | None) -> Document:

@@ -75,7 +75,7 @@ class KubernetesWorkloads:
             revision_id: of the revision.
         """
         kept = quarters.kept_by(self._objects, manifests.name(revision_id), revision_id)
-        path = ((kept[1]["metadata"].get("annotations") or {}) if kept else {}).get(manifests.STATISTICS_PATH)
+        path = _notes(kept[1]).get(manifests.STATISTICS_PATH) if kept is not None else None
         if kept is None or not path:
             return {}
         found = quarters.pods(self._objects, {keepers.SERVES: revision_id})
@@ -196,7 +196,7 @@ class KubernetesWorkloads:
 
     def _listens(self, keeper: Document, server: str) -> int:
         """A server's port; by its Service, where somebody has taken our note away."""
-        noted = (keeper["metadata"].get("annotations") or {}).get(manifests.PORT, "")
+        noted = _notes(keeper).get(manifests.PORT, "")
         if noted.isdigit():
             return int(noted)
         ports = (self._objects.read(SERVICE, server) or {"spec": {}})["spec"].get("ports", [])
@@ -214,3 +214,7 @@ class KubernetesWorkloads:
         kept = quarters.kept_by(self._objects, server, revision_id)
         if kept is not None:
             self._objects.delete(kept[0], kept[1]["metadata"]["name"], generation)
+
+
+def _notes(keeper: Document) -> Mapping[str, str]:
+    return keeper["metadata"].get("annotations") or {}

@@ -21,7 +21,7 @@ from bulkhead.runtimes.kubernetes.objects import (
     Kind,
     Objects,
 )
-from bulkhead.workloads.keepers import GROUP, KEEPERS, SERVES, described, name_of
+from bulkhead.workloads.keepers import GROUP, KEEPERS, SERVES, name_of
 from bulkhead.workloads.manifests import REVISION, name
 
 KEPT_UNTIL = LABEL_PREFIX + "kept-until"
@@ -123,8 +123,7 @@ def evidence(core: k8s.CoreV1Api, objects: Objects, revision_id: str) -> dict[st
     found = {}
     keeper = kept_by(objects, name(revision_id), revision_id)
     if keeper is not None:
-        file, text = described(*keeper)
-        found[file] = text
+        found[f"{keeper[0].kind.lower()}.json"] = json.dumps(keeper[1], indent=1)
     for pod in pods(objects, {REVISION: revision_id}):
         own = pod["metadata"]["name"]
         found[f"{own}.json"] = json.dumps(pod, indent=1)
