@@ -52,15 +52,16 @@ class Progress:
             self.say(f"[dim]… {text}[/dim]")
 
     def wait(
-        self, what: str, look: Callable[[], Found | None], limit_s: float, detail: Callable[[], str] = str
+        self, what: str, look: Callable[[], Found | None], detail: Callable[[], str] = str, limit_s: float = 600
     ) -> Found:
         """Wait until something is there, and say so every few seconds.
 
         Args:
             what: is waited for.
             look: returns it, or None while it is not there.
-            limit_s: after so many seconds it is an error.
             detail: how far it is, for the line.
+            limit_s: after so many seconds it is an error. Generous: what fails ends a process, which is seen at
+                once, and a slow machine needs minutes for what a quick one does in seconds.
 
         Returns:
             What ``look`` found.

@@ -84,9 +84,9 @@ class Stack:
         self.start_mlflow()
         self.start_router()
         self.migrate_airflow()
-        progress.wait("Envoy", self.router_answers, 60)
-        progress.wait("MLflow", self.mlflow_answers, 90)
-        progress.wait("Airflow's database", lambda: self.processes.finished("airflow-migrate"), 120)
+        progress.wait("Envoy", self.router_answers)
+        progress.wait("MLflow", self.mlflow_answers)
+        progress.wait("Airflow's database", lambda: self.processes.finished("airflow-migrate"))
         self.start_airflow()
         self.start_reconciler()
 

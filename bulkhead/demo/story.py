@@ -51,8 +51,8 @@ class Story:
         progress.say("starting MLflow, Envoy and Airflow; preparing Airflow's database")
         stack.bring_up(progress)
         self._baseline()
-        progress.wait("Airflow (scheduler, triggerer, dag-processor, api-server)", stack.airflow.healthy, 120)
-        progress.wait(f"Airflow to know the DAG {DAG_ID}", lambda: stack.airflow.has_dag(DAG_ID), 90)
+        progress.wait("Airflow (scheduler, triggerer, dag-processor, api-server)", stack.airflow.healthy)
+        progress.wait(f"Airflow to know the DAG {DAG_ID}", lambda: stack.airflow.has_dag(DAG_ID))
 
     def good(self) -> Release:
         """A good release: promoted, and the alias moves to it."""
@@ -114,7 +114,6 @@ class Story:
         status = progress.wait(
             "a first model (trained for a few epochs only)",
             lambda: found if (found := runtime.status("baseline")).ended else None,
-            120,
         )
         if status.phase != "Succeeded":
             raise UnavailableError(
@@ -150,7 +149,7 @@ class Story:
         self.stack.airflow.trigger(DAG_ID, run_id, conf)
         owner = f"airflow:{DAG_ID}/{run_id}"
         rollout = self.progress.wait(
-            "train and evaluate", lambda: self._find(owner, run_id), 240, lambda: self._states(run_id)
+            "train and evaluate", lambda: self._find(owner, run_id), lambda: self._states(run_id)
         )
         rollout = self._wait_for(rollout, lambda now: now.exposed_at or now.phase.ended, "the candidate to be ready")
         self._train_to_exposed_s = self._train_to_exposed_s or time.time() - begin
@@ -158,7 +157,7 @@ class Story:
         if rollout.contained_at is not None:
             at_containment(run_id)
         rollout = self._wait_for(rollout, lambda now: now.phase.ended, "the rollout's end")
-        state = self.progress.wait("the run's end", lambda: self._ended(run_id), 60, lambda: self._states(run_id))
+        state = self.progress.wait("the run's end", lambda: self._ended(run_id), lambda: self._states(run_id))
         self._expect(
             (state == "success") == (rollout.phase is Phase.PROMOTED),
             f"the {name} run is {state} though its release was {rollout.phase}",
@@ -204,7 +203,7 @@ class Story:
                 self.progress.say(line)
             return now if done(now) else None
 
-        return self.progress.wait(what, look, 240)
+        return self.progress.wait(what, look)
 
     def _find(self, owner: str, run_id: str) -> Rollout | None:
         for rollout in self.stack.control.ledger.rollouts(SERVICE):

@@ -54,7 +54,7 @@ async def test_every_node_knows_its_place_and_node_0_tells_the_result(
     result = await asyncio.to_thread(operator.resume, with_dag(task), event)
     assert result == {"rank": 0, "world": 6, "master": f"{trigger.name}-0.{trigger.name}"}
     until(lambda: not core.list_namespaced_pod(namespace).items, "the pods' end")
-    until(lambda: not core.list_namespaced_service(namespace).items, "the service's end", 60)
+    until(lambda: not core.list_namespaced_service(namespace).items, "the service's end")
 
 
 async def test_the_rank_that_failed_first_is_the_cause_and_ends_the_others(
@@ -66,7 +66,7 @@ async def test_the_rank_that_failed_first_is_the_cause_and_ends_the_others(
     with pytest.raises(ApplicationFailedError, match=r"node rank 1 of 3 .* failed first") as caught:
         await asyncio.to_thread(operator.resume, with_dag(task), event)
     assert caught.value.failure.rank == 1 and "no such layer" in str(caught.value.failure)
-    until(lambda: not core.list_namespaced_pod(namespace).items, "the end of the others", 60)
+    until(lambda: not core.list_namespaced_pod(namespace).items, "the end of the others")
 
 
 async def test_a_task_that_is_marked_takes_its_job_along(
@@ -76,8 +76,8 @@ async def test_a_task_that_is_marked_takes_its_job_along(
     trigger = await asyncio.to_thread(launch, gang("sleep 120", termination_grace_period=1), context("train"))
     until(lambda: len(core.list_namespaced_pod(namespace).items) == 3, "the pods")
     await trigger.on_kill()
-    until(lambda: not core.list_namespaced_pod(namespace).items, "the pods' end", 60)
-    until(lambda: not k8s.BatchV1Api(core.api_client).list_namespaced_job(namespace).items, "the job's end", 60)
+    until(lambda: not core.list_namespaced_pod(namespace).items, "the pods' end")
+    until(lambda: not k8s.BatchV1Api(core.api_client).list_namespaced_job(namespace).items, "the job's end")
 
 
 async def test_a_queued_job_has_no_pod_until_it_is_admitted(
@@ -113,8 +113,8 @@ def test_the_collector_ends_a_job_that_nobody_waits_for(
     assert collector.strays() == []
     control.launches.end_run("airflow:release/run", "its DAG run has ended")
     assert [one.what for one in collector.collect()] == ["told to end"]
-    until(lambda: not core.list_namespaced_pod(namespace).items, "the pods' end", 60)
-    until(lambda: [one.what for one in collector.collect()] in ([], ["gone"]), "the job's end", 60)
+    until(lambda: not core.list_namespaced_pod(namespace).items, "the pods' end")
+    until(lambda: [one.what for one in collector.collect()] in ([], ["gone"]), "the job's end")
 
 
 def test_as_a_jobset_where_the_cluster_has_it(core: k8s.CoreV1Api, namespace: str, gang: Job, context: Context) -> None:

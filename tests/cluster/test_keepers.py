@@ -109,7 +109,7 @@ def test_a_group_serves_by_its_leader_and_is_let_go_whole(
         pytest.skip("NOT TESTED WITH LeaderWorkerSet: the cluster of KUBECONFIG does not serve it")
     server = served(sqlite_url, **GROUPED)
     workloads.launch(server, 1)
-    until(lambda: (found := workloads.find(server.id)) and found.status.ready, "the group to be ready", 120)
+    until(lambda: (found := workloads.find(server.id)) and found.status.ready, "the group to be ready")
     assert len(workloads.placement(server.id).pods) == 2
 
     def pods(label: str) -> list[Any]:
@@ -141,7 +141,7 @@ def test_what_kserve_keeps_is_let_go_too(
     server = served(sqlite_url, kserve={})
     workloads.launch(server, 1)
     _play_kserve(api, objects, server.id)
-    until(lambda: (found := workloads.find(server.id)) and found.status.ready, "the predictor to be ready", 120)
+    until(lambda: (found := workloads.find(server.id)) and found.status.ready, "the predictor to be ready")
     [pod] = core.list_namespaced_pod(objects.namespace).items
     assert "inferenceservice.json" in workloads.evidence(server.id)
     workloads.let_go(server.id)
@@ -187,7 +187,7 @@ def _play_kserve(api: k8s.ApiClient, objects: Objects, revision_id: str) -> None
         deployment = apps.read_namespaced_deployment(metadata["name"], objects.namespace)
         return bool(deployment.status.available_replicas)
 
-    until(up, "the predictor's pod", 60)
+    until(up, "the predictor's pod")
     generation = found["metadata"]["generation"]
     status = {
         "observedGeneration": generation,

@@ -62,7 +62,7 @@ class Stage:
         document = plan.model_dump(mode="json")
         return self.ledger.request_rollout(columns, document, key=name, owner=name, requested_by="a test")
 
-    def reach(self, rollout: Rollout, phase: Phase, failures: int = 0, limit_s: float = 90) -> Rollout:
+    def reach(self, rollout: Rollout, phase: Phase, failures: int = 0) -> Rollout:
         """Reconcile until a rollout is in a phase, while its revision answers requests."""
 
         def reached() -> Rollout | None:
@@ -71,7 +71,7 @@ class Stage:
             now = self.ledger.rollout(rollout.id)
             return now if now.phase is phase else None
 
-        return until(reached, str(phase), limit_s)
+        return until(reached, str(phase))
 
     def stable(self, name: str) -> Rollout:
         return self.reach(self.ask(name, RETURN), Phase.PROMOTED)
@@ -170,5 +170,5 @@ def test_one_of_two_acts_and_the_other_takes_over(stage: Stage) -> None:
         second.run_once()
         return stage.ledger.rollout(new.id).phase is Phase.PROMOTED
 
-    until(promoted, "the other to go on", 60)
+    until(promoted, "the other to go on")
     assert stage.weights == {new.revision_id: 100}

@@ -110,7 +110,7 @@ def test_nobody_reaches_what_is_cut_off(server: Revision, workloads: KubernetesW
 @pytest.mark.usefixtures("running_nodes")
 def test_it_is_ready_when_its_pods_are(server: Revision, workloads: KubernetesWorkloads) -> None:
     workloads.launch(server, 1)
-    until(lambda: (found := workloads.find(server.id)) and found.status.ready, "the server to be ready", 60)
+    until(lambda: (found := workloads.find(server.id)) and found.status.ready, "the server to be ready")
 
 
 @pytest.mark.usefixtures("running_nodes")
@@ -120,7 +120,7 @@ def test_every_pod_is_asked_what_it_has_answered(
     server = served(sqlite_url, replicas=2, statistics_path="/index.html")
     workloads.launch(server, 1)
     assert workloads.tellers(server.id) == {}
-    until(lambda: len(workloads.tellers(server.id)) == 2, "both pods to answer", 60)
+    until(lambda: len(workloads.tellers(server.id)) == 2, "both pods to answer")
     addresses = {pod.status.pod_ip for pod in core.list_namespaced_pod(objects.namespace).items}
     assert set(workloads.tellers(server.id).values()) == {f"http://{ip}:8080/index.html" for ip in addresses}
 
@@ -134,7 +134,7 @@ def test_a_server_that_ends_again_and_again_has_failed(sqlite_url: str, workload
         found = workloads.find(server.id)
         return found.status.failure if found and found.status.ended else None
 
-    failure = until(failed, "the failure", 120)
+    failure = until(failed, "the failure")
     assert failure.failure_class is FailureClass.APPLICATION
     assert "3" in failure.message
 
@@ -144,7 +144,7 @@ def test_pods_that_are_let_go_stay_for_inspection_until_their_time(
     server: Revision, workloads: KubernetesWorkloads, objects: Objects, core: k8s.CoreV1Api, now: Now
 ) -> None:
     workloads.launch(server, 1)
-    until(lambda: (found := workloads.find(server.id)) and found.status.ready, "the server to be ready", 60)
+    until(lambda: (found := workloads.find(server.id)) and found.status.ready, "the server to be ready")
     found = workloads.evidence(server.id)
     [log] = [text for file, text in found.items() if file.endswith(".main.log")]
     assert log == "serving\n"
@@ -157,7 +157,7 @@ def test_pods_that_are_let_go_stay_for_inspection_until_their_time(
     def orphan() -> bool:
         return core.read_namespaced_pod(pod.metadata.name, objects.namespace).metadata.owner_references is None
 
-    until(orphan, "nobody to own the pod", 30)
+    until(orphan, "nobody to own the pod")
     [kept] = core.list_namespaced_pod(objects.namespace).items
     assert (kept.metadata.uid, kept.status.phase) == (pod.metadata.uid, "Running")
     assert SERVES not in kept.metadata.labels
@@ -166,4 +166,4 @@ def test_pods_that_are_let_go_stay_for_inspection_until_their_time(
     assert core.read_namespaced_pod(pod.metadata.name, objects.namespace).metadata.deletion_timestamp is None
     now.time += timedelta(seconds=61)
     workloads.sweep()
-    until(lambda: core.list_namespaced_pod(objects.namespace).items == [], "the pod's end", 60)
+    until(lambda: core.list_namespaced_pod(objects.namespace).items == [], "the pod's end")

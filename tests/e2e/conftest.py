@@ -73,13 +73,13 @@ class Kept:
 
     def deferred(self, dag_id: str, run_id: str, task_id: str) -> None:
         """Trigger a run and wait until its task is deferred."""
-        until(lambda: self.airflow.has_dag(dag_id), f"DAG {dag_id}", 60)
+        until(lambda: self.airflow.has_dag(dag_id), f"DAG {dag_id}")
         self.airflow.trigger(dag_id, run_id, {})
         self.task(dag_id, run_id, task_id, "deferred")
 
-    def task(self, dag_id: str, run_id: str, task_id: str, state: str, limit_s: float = 60) -> None:
+    def task(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
         """Wait for a state of a task."""
-        until(lambda: self.airflow.task_states(dag_id, run_id)[task_id] == state, f"{task_id} to be {state}", limit_s)
+        until(lambda: self.airflow.task_states(dag_id, run_id)[task_id] == state, f"{task_id} to be {state}")
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
@@ -168,7 +168,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
     log = base / "output"
     try:
         with log.open("wb") as output:
-            code = subprocess.run(command, stdout=output, stderr=output, timeout=420, check=False).returncode
+            demo = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            code: object = demo.wait(1200)
+        except subprocess.TimeoutExpired as error:
+            code = error
+            demo.kill()
         text = log.read_text()
         assert code == 0, text
         password = (folder / "home" / "pods" / "secrets" / "mlflow" / "password").read_text()

@@ -25,7 +25,7 @@ def _exposed(kept: Kept, run_id: str) -> Rollout:
         active = [one for one in _rollouts(kept, run_id) if one.phase is Phase.ANALYSING]
         return active[0] if active else None
 
-    return until(look, "the rollout to have traffic", 60)
+    return until(look, "the rollout to have traffic")
 
 
 def _back(kept: Kept, rollout: Rollout) -> Rollout:
@@ -33,7 +33,7 @@ def _back(kept: Kept, rollout: Rollout) -> Rollout:
         now = kept.control.ledger.rollout(rollout.id)
         return now if now.phase is Phase.ROLLED_BACK else None
 
-    done = until(look, "the rollout to be rolled back", 60)
+    done = until(look, "the rollout to be rolled back")
     stable = kept.control.ledger.service("digits").stable_revision
     assert kept.control.site("digits").router.read("digits")[1].weights[stable] >= 90
     return done
@@ -53,28 +53,28 @@ def test_a_task_marked_failed_takes_its_pod_down(kept: Kept) -> None:
     (pod,) = _pods(kept, "sleeper", "marked", "sleep")
     assert not kept.control.runtime.status(pod).ended
     _patch(kept, "sleeper/dagRuns/marked/taskInstances/sleep", {"new_state": "failed"})
-    until(lambda: kept.control.runtime.status(pod).ended, "the pod to end", 60)
+    until(lambda: kept.control.runtime.status(pod).ended, "the pod to end")
 
 
 def test_a_cleared_task_takes_its_pod_down_and_runs_a_new_one(kept: Kept) -> None:
     kept.deferred("sleeper", "cleared", "sleep")
     (first,) = _pods(kept, "sleeper", "cleared", "sleep")
     _clear(kept, "sleeper", "cleared", "sleep")
-    until(lambda: len(_pods(kept, "sleeper", "cleared", "sleep")) == 2, "the new pod", 60)
-    until(lambda: kept.control.runtime.status(first).ended, "the old pod to end", 60)
+    until(lambda: len(_pods(kept, "sleeper", "cleared", "sleep")) == 2, "the new pod")
+    until(lambda: kept.control.runtime.status(first).ended, "the old pod to end")
     kept.task("sleeper", "cleared", "sleep", "deferred")
     (second,) = set(_pods(kept, "sleeper", "cleared", "sleep")) - {first}
     assert not kept.control.runtime.status(second).ended
     _patch(kept, "sleeper/dagRuns/cleared", {"state": "failed"})
-    until(lambda: kept.control.runtime.status(second).ended, "the new pod to end with its run", 60)
+    until(lambda: kept.control.runtime.status(second).ended, "the new pod to end with its run")
 
 
 def test_a_triggerer_that_is_killed_loses_no_pod_and_runs_none_twice(kept: Kept) -> None:
     kept.deferred("counter", "killed", "count")
     (pod,) = _pods(kept, "counter", "killed", "count")
     with kept.without("triggerer"):
-        until(lambda: kept.control.runtime.status(pod).ended, "the pod to end without anybody watching", 60)
-    kept.task("counter", "killed", "count", "success", 120)
+        until(lambda: kept.control.runtime.status(pod).ended, "the pod to end without anybody watching")
+    kept.task("counter", "killed", "count", "success")
     assert _pods(kept, "counter", "killed", "count") == [pod]
     assert kept.control.runtime.read_log(pod).count("counted once") == 1
 
@@ -91,7 +91,7 @@ def test_a_deploy_task_cleared_in_the_middle_is_rolled_back_and_released_again(k
     first = _exposed(kept, "deploy-cleared")
     _clear(kept, "release_again", "deploy-cleared", "deploy")
     _back(kept, first)
-    until(lambda: len(_rollouts(kept, "deploy-cleared")) == 2, "the new rollout", 90)
+    until(lambda: len(_rollouts(kept, "deploy-cleared")) == 2, "the new rollout")
     second = _exposed(kept, "deploy-cleared")
     assert second.id != first.id
     _patch(kept, "release_again/dagRuns/deploy-cleared", {"state": "failed"})
@@ -102,7 +102,7 @@ def test_a_version_that_does_not_exist_fails_the_task_with_its_name(kept: Kept) 
     before = kept.control.site("digits").router.read("digits")[1].weights
     until(lambda: kept.airflow.has_dag("release_again"), "the DAG")
     kept.airflow.trigger("release_again", "no-version", {"model_version": "77"})
-    kept.task("release_again", "no-version", "deploy", "failed", 90)
+    kept.task("release_again", "no-version", "deploy", "failed")
     assert "MLflow knows no version 77 of model 'digits'" in kept.airflow.log(
         "release_again", "no-version", "deploy"
     ).replace("\\", "")

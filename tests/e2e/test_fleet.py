@@ -40,22 +40,22 @@ def exporter(kept: Kept) -> Iterator[Backend]:
 def test_devices_are_waited_for_tested_watched_and_quarantined(kept: Kept, exporter: Backend) -> None:
     kept.deferred("fleet_waits", "one", "devices")
     exporter.name = exposition(a0=0, a1=0, b0=0, b1=0)
-    kept.task("fleet_waits", "one", "devices", "success", 120)
+    kept.task("fleet_waits", "one", "devices", "success")
     kept.task("fleet_waits", "one", "diagnose", "success", 180)
     log = kept.airflow.log("fleet_waits", "one", "devices")
     assert "there are 4 on 2 nodes" in log
 
     kept.deferred("fleet_gives_up", "one", "devices")
-    kept.task("fleet_gives_up", "one", "devices", "skipped", 120)
+    kept.task("fleet_gives_up", "one", "devices", "skipped")
 
     # The schedule's own DAG, by hand: one sick device is told of, and quarantined within the budget.
-    until(lambda: kept.airflow.has_dag("bulkhead_fleet_health"), "the DAG", 60)
+    until(lambda: kept.airflow.has_dag("bulkhead_fleet_health"), "the DAG")
     kept.airflow.call("PATCH", "/api/v2/dags/bulkhead_fleet_health", {"is_paused": False})
     kept.airflow.trigger("bulkhead_fleet_health", "first", {})
-    kept.task("bulkhead_fleet_health", "first", "look", "success", 120)
+    kept.task("bulkhead_fleet_health", "first", "look", "success")
     exporter.name = exposition(a0=95, a1=0, b0=0, b1=0)
     kept.airflow.trigger("bulkhead_fleet_health", "second", {})
-    kept.task("bulkhead_fleet_health", "second", "look", "success", 120)
+    kept.task("bulkhead_fleet_health", "second", "look", "success")
     kept.airflow.call("PATCH", "/api/v2/dags/bulkhead_fleet_health", {"is_paused": True})
     (held,) = kept.control.quarantines.open_ones()
     assert (held.target, held.action, held.shown) == ("GPU-a0", "reset", "held")
@@ -66,7 +66,7 @@ def test_devices_are_waited_for_tested_watched_and_quarantined(kept: Kept, expor
         runs = kept.airflow.call("GET", "/api/v2/dags/fleet_fault/dagRuns")["dag_runs"]
         return any(one["state"] == "success" for one in runs)
 
-    until(told, "the run that the fault starts", 120)
+    until(told, "the run that the fault starts")
     (run, *_) = kept.airflow.call("GET", "/api/v2/dags/fleet_fault/dagRuns")["dag_runs"]
     path = f"/api/v2/dags/fleet_fault/dagRuns/{run['dag_run_id']}/taskInstances/tell/xcomEntries/return_value"
     found = kept.airflow.call("GET", path)["value"]

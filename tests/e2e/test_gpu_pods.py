@@ -16,8 +16,8 @@ def _patch(kept: Kept, path: str, body: dict[str, object]) -> None:
     kept.airflow.call("PATCH", f"/api/v2/dags/{path}", body)
 
 
-def _gone(pods: Pods, run_id: str, limit_s: float = 60) -> None:
-    until(lambda: not pods(run_id), f"the pods of {run_id} to be gone", limit_s)
+def _gone(pods: Pods, run_id: str) -> None:
+    until(lambda: not pods(run_id), f"the pods of {run_id} to be gone")
 
 
 def _xcom(kept: Kept, dag_id: str, run_id: str, task_id: str) -> Any:
@@ -27,9 +27,9 @@ def _xcom(kept: Kept, dag_id: str, run_id: str, task_id: str) -> Any:
 
 def test_its_log_is_there_while_it_runs_and_its_result_at_the_end(kept: Kept, pods: Pods) -> None:
     kept.deferred("gpu_counter", "log", "count")
-    until(lambda: "a line" in kept.airflow.log("gpu_counter", "log", "count"), "its log", 30)
+    until(lambda: "a line" in kept.airflow.log("gpu_counter", "log", "count"), "its log")
     assert kept.airflow.task_states("gpu_counter", "log")["count"] == "deferred"
-    kept.task("gpu_counter", "log", "count", "success", 90)
+    kept.task("gpu_counter", "log", "count", "success")
     assert _xcom(kept, "gpu_counter", "log", "count") == {"answer": 42}
     _gone(pods, "log")
 
@@ -52,7 +52,7 @@ def test_a_cleared_task_never_has_two_pods(kept: Kept, pods: Pods) -> None:
         assert len(now) <= 1
         return [name for name in now if name != first]
 
-    until(another, "the new pod", 90)
+    until(another, "the new pod")
     kept.task("gpu_sleeper", "cleared", "sleep", "deferred")
     _patch(kept, "gpu_sleeper/dagRuns/cleared", {"state": "failed"})
     _gone(pods, "cleared")
@@ -60,7 +60,7 @@ def test_a_cleared_task_never_has_two_pods(kept: Kept, pods: Pods) -> None:
 
 def test_a_run_that_times_out_takes_its_pod_down(kept: Kept, pods: Pods) -> None:
     kept.deferred("gpu_late", "late", "sleep")
-    until(lambda: kept.airflow.run("gpu_late", "late")["state"] == "failed", "the timeout", 60)
+    until(lambda: kept.airflow.run("gpu_late", "late")["state"] == "failed", "the timeout")
     _gone(pods, "late")
 
 
@@ -75,9 +75,9 @@ def test_a_pod_that_ends_while_no_triggerer_runs_is_used(kept: Kept, pods: Pods)
     kept.deferred("gpu_counter", "unwatched", "count")
     (pod,) = pods("unwatched")
     with kept.without("triggerer"):
-        until(lambda: pods.ended(pod), "the pod to end without anybody watching", 60)
+        until(lambda: pods.ended(pod), "the pod to end without anybody watching")
         assert pods("unwatched") == [pod]
-    kept.task("gpu_counter", "unwatched", "count", "success", 120)
+    kept.task("gpu_counter", "unwatched", "count", "success")
     assert _xcom(kept, "gpu_counter", "unwatched", "count") == {"answer": 42}
     _gone(pods, "unwatched")
 
@@ -87,7 +87,7 @@ def test_a_scheduler_that_is_killed_loses_no_pod(kept: Kept, pods: Pods) -> None
     (pod,) = pods("scheduled")
     with kept.without("scheduler"):
         assert pods("scheduled") == [pod]
-    kept.task("gpu_counter", "scheduled", "count", "success", 120)
+    kept.task("gpu_counter", "scheduled", "count", "success")
 
 
 def test_what_every_callback_missed_the_collector_finds(kept: Kept, pods: Pods) -> None:
@@ -100,7 +100,7 @@ def test_what_every_callback_missed_the_collector_finds(kept: Kept, pods: Pods) 
         assert len(pods("missed")) == 1
         assert [launch.pod for launch in kept.control.launches.wanted()] == pods("missed")
         _patch(kept, "bulkhead_collect", {"is_paused": False})
-        _gone(pods, "missed", 120)
+        _gone(pods, "missed")
         _patch(kept, "bulkhead_collect", {"is_paused": True})
     assert kept.control.launches.wanted() == []
 

@@ -18,7 +18,7 @@ def test_an_interrupted_demo_stops_everything_it_started(number: signal.Signals,
     with log.open("wb") as output:
         demo = subprocess.Popen([BULKHEAD, "demo", "--folder", str(folder)], stdout=output, stderr=output)
     try:
-        until(lambda: "a first model" in log.read_text(), "Airflow and a training pod to run", 120)
+        until(lambda: "a first model" in log.read_text(), "Airflow and a training pod to run")
         assert len(left_running(folder)) > 5
         demo.send_signal(number)
         assert demo.wait(60) == 130

@@ -20,7 +20,7 @@ def test_the_command_line_rolls_a_release_back_while_airflow_is_dead(kept: Kept)
     def exposed() -> bool:
         return any(one.phase is Phase.ANALYSING for one in kept.control.ledger.active_rollouts())
 
-    until(exposed, "the rollout to have traffic", 60)
+    until(exposed, "the rollout to have traffic")
     for component in ("scheduler", "triggerer", "dag-processor", "api-server"):
         pids = kept.components(component)
         assert pids, f"no {component}"

@@ -56,7 +56,7 @@ def test_it_serves_and_ends_well_when_told(mlflow_uri: str, model_uri: str, runt
         assert not status.ended, runtime.read_log("serve")
         return status.ready
 
-    until(ready, "the scoring server", 60)
+    until(ready, "the scoring server")
     image = digits.load().test_images[0].tolist()
     assert _ask(port, {"inputs": [image]})["predictions"][0] in range(10)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/statistics", timeout=20) as answer:

@@ -64,7 +64,7 @@ class Job:
             alive = [beat for beat in beats if Path(f"/proc/{beat.pid}").exists()]
             return max(alive, key=lambda beat: beat.rank).pid if any(beat.step >= step for beat in alive) else None
 
-        return until(there, f"step {step}", 120)
+        return until(there, f"step {step}")
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def test_stopping_ends_what_ignores_sigterm_and_what_it_started(
 def test_one_that_ends_badly_is_named_with_its_last_words(processes: Processes) -> None:
     processes.start("broken", [sys.executable, "-c", "print('no port'); raise SystemExit(3)"], {})
     with pytest.raises(UnavailableError, match=r"(?s)broken ended with exit code 3; see .*broken\.log:\nno port"):
-        until(processes.check, "the end to be noticed", 10)
+        until(processes.check, "the end to be noticed")
 
 
 def test_one_that_was_to_end(processes: Processes) -> None:

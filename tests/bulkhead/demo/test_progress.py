@@ -21,14 +21,14 @@ def _progress(said: io.StringIO) -> Progress:
 
 def test_it_says_what_it_waits_for_again_and_again(said: io.StringIO) -> None:
     looks = iter([None] * 30 + ["found"])
-    assert _progress(said).wait("the server", lambda: next(looks), 10, lambda: "(halfway)") == "found"
+    assert _progress(said).wait("the server", lambda: next(looks), lambda: "(halfway)") == "found"
     lines = [line for line in said.getvalue().splitlines() if "… the server" in line]
     assert len(lines) >= 2 and "s so far (halfway)" in lines[0]
 
 
 def test_what_does_not_come_is_an_error(said: io.StringIO) -> None:
     with pytest.raises(UnavailableError, match=r"the server: not there after 0\.1 s"):
-        _progress(said).wait("the server", lambda: None, 0.1)
+        _progress(said).wait("the server", lambda: None, limit_s=0.1)
 
 
 def test_what_must_run_is_checked_meanwhile(said: io.StringIO) -> None:
@@ -36,4 +36,4 @@ def test_what_must_run_is_checked_meanwhile(said: io.StringIO) -> None:
         raise UnavailableError("Envoy has ended")
 
     with pytest.raises(UnavailableError, match="Envoy has ended"):
-        Progress(Console(file=said), check).wait("the server", lambda: None, 10)
+        Progress(Console(file=said), check).wait("the server", lambda: None)

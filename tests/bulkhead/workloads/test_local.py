@@ -127,7 +127,7 @@ def test_who_compares_runs_beside_the_two_and_is_found_by_its_candidate(
         assert found is None or not found.status.ended, runtime.read_log(f"compare-{candidate.id}")
         return found if found and found.status.ready else None
 
-    comparer = until(ready, "whoever compares", 30)
+    comparer = until(ready, "whoever compares")
     workloads.launch_comparer("digits", candidate.id, stable.id, 3)
     assert workloads.find_comparer(candidate.id) == comparer
     post(comparer.port, "/invocations", b"{}")
