@@ -17,7 +17,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import secrets
 import shutil
 import time
@@ -33,13 +32,13 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
+from bulkhead.pods.training import CHECKPOINT
 from gpu_tasks.entry import ConfigError
 
 MANIFEST = "manifest.json"
 """File of a checkpoint that says what it is and what belongs to it."""
 
 _FORMAT = 1
-_NAME = re.compile(r"step-(\d{10})")
 _SAVING = ".saving-"
 _BLOCK = 1 << 20
 
@@ -339,7 +338,7 @@ def _name(step: int) -> str:
 
 
 def _named(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    return [path.name for path in folder.iterdir() if CHECKPOINT.fullmatch(path.name)]
 
 
 def _compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bulkhead.pods.outcome import FailureClass, Outcome, failed
+from bulkhead.pods.training import last_checkpoint
 
 
 class GateError(Exception):
@@ -69,7 +70,7 @@ def run(job: Callable[[], Mapping[str, Any]]) -> None:
             error,
             evidence=traceback.format_exc()[-1500:],
             rank=None if rank is None else int(rank),
-            checkpoint=error.checkpoint if isinstance(error, PreemptedError) else None,
+            checkpoint=error.checkpoint if isinstance(error, PreemptedError) else last_checkpoint(),
         ).write_first()
         sys.exit(1)
 

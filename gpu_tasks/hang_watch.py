@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
+from bulkhead.pods.training import last_checkpoint
 from gpu_tasks.heartbeat import Beat, behind, read, stale
 
 STACKS_SIGNAL = signal.SIGUSR1
@@ -109,7 +110,13 @@ def _end(folder: Path, late: list[Beat], limit_s: float) -> None:
     for rank, text in sorted(stacks.items()):
         print(f"{message}\nstacks of rank {rank}:\n{text}", file=sys.stderr, flush=True)
     evidence = stacks.get(culprit.rank, "")[:_EVIDENCE]
-    failure = Failure(failure_class=FailureClass.HUNG, message=message, rank=culprit.rank, evidence=evidence)
+    failure = Failure(
+        failure_class=FailureClass.HUNG,
+        message=message,
+        rank=culprit.rank,
+        evidence=evidence,
+        checkpoint=last_checkpoint(),
+    )
     Outcome(failure=failure).write_first()
     for beat in here:
         if _is_here(beat):

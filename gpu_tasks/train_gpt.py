@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, told_folder
 from gpu_tasks import hang_watch, text
 from gpu_tasks.entry import ConfigError, PreemptedError, run
 from gpu_tasks.gpt import SIZES, Gpt
@@ -64,10 +65,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--compile", action="store_true", dest="compiled")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most-bytes", type=int, help="of the text; all by default")
-    parser.add_argument("--checkpoints", type=Path, required=True, help="folder that all ranks see")
+    parser.add_argument("--checkpoints", type=Path, default=told_folder(CHECKPOINTS_VARIABLE), help="all ranks see it")
     parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")
     parser.add_argument("--experiment", help="MLflow experiment; nothing is logged without one")
-    parser.add_argument("--progress", type=Path, help="folder for signs of progress")
+    parser.add_argument("--progress", type=Path, default=told_folder(PROGRESS_VARIABLE), help="for signs of progress")
     parser.add_argument("--hang-s", type=float, default=600, help="so long a phase of a step may last")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -86,6 +87,8 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
     Raises:
         ConfigError: an argument is out of range, or a checkpoint belongs to another training.
     """
+    if arguments.checkpoints is None:
+        raise ConfigError(f"checkpoints = None: give --checkpoints, or {CHECKPOINTS_VARIABLE} as operators do")
     if arguments.size not in SIZES:
         raise ConfigError(f"size = {arguments.size!r}: give one of {', '.join(SIZES)}")
     shape = SIZES[arguments.size]

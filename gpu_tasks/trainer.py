@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from bulkhead.pods.training import last_checkpoint
 from gpu_tasks.checkpoints import Checkpoints
 from gpu_tasks.entry import ConfigError, PreemptedError, at_least
 from gpu_tasks.guards import Action, Guard, GuardPolicy
@@ -231,8 +232,9 @@ class Trainer:
         if step % self.config.every == 0 or last or ending:
             self._save(step, wait=bool(last or ending))
         if ending and not last:
-            told = f"told to end at step {step} of {self.config.schedule.steps}; it is saved"
-            raise PreemptedError(told, str(self.checkpoints.at(step)))
+            saved = last_checkpoint(str(self.checkpoints.folder))  # an older one, if this save has failed
+            kept = f"saved as {Path(saved).name}" if saved else "nothing is saved"
+            raise PreemptedError(f"told to end at step {step} of {self.config.schedule.steps}; {kept}", saved)
 
     def _metrics(self, step: int, loss: float, norm: float) -> dict[str, float]:
         since, self._told_at = self._told_at, (time.monotonic(), step)

@@ -21,6 +21,7 @@ from operators.gpu_pod import GpuPodOperator
 from operators.identity import identity
 from operators.launches import settle
 from operators.retry import fill_in
+from operators.training import launcher
 from operators.triggers.kubernetes_gang import KubernetesGangTrigger
 from operators.triggers.pod_logs import started
 
@@ -42,6 +43,8 @@ class DistributedTrainOperator(GpuPodOperator):
         processes_per_node: by default one a GPU, at least one.
         backend: ``job``, or ``jobset`` where the cluster has JobSet.
         master_port: at which rank 0 waits for the others.
+        restarts: on one node: how often ranks that are killed or hang are begun anew within a try, by
+            ``gpu_tasks.launch`` in place of ``torchrun``; the image must have it.
         kwargs: of ``GpuPodOperator``; ``gpus`` are those of each node. With ``kueue_queue`` the job is suspended until
             Kueue admits all of its pods at once.
 
@@ -56,14 +59,15 @@ class DistributedTrainOperator(GpuPodOperator):
         processes_per_node: int | None = None,
         backend: str = "job",
         master_port: int = 29500,
+        restarts: int = 0,
         **kwargs: Any,
     ) -> None:
         if backend not in _BACKENDS:
             raise InvalidInputError("backend", backend, f"give one of {', '.join(_BACKENDS)}")
-        fill_in(kwargs, "cmds", list(TORCHRUN))
+        gang = Gang(nodes, processes_per_node or max(1, int(kwargs.get("gpus", 1))), master_port)
+        fill_in(kwargs, "cmds", list(launcher(gang, restarts) if restarts else TORCHRUN))
         super().__init__(**kwargs)
-        self.kind = _BACKENDS[backend]
-        self.gang = Gang(nodes, processes_per_node or max(1, self.gpu_request.count), master_port)
+        self.kind, self.gang = _BACKENDS[backend], gang
 
     def _earlier(self, wanted: k8s.V1Pod, context: Context) -> dict[str, Any] | None:
         if context["ti"].try_number <= 1:

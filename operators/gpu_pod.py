@@ -31,6 +31,7 @@ from bulkhead.pods.status import Phase, parse
 from bulkhead.runtimes.kubernetes import pods
 from bulkhead.runtimes.kubernetes.access import patient
 from bulkhead.runtimes.kubernetes.logs import Position, read_rest
+from operators import training
 from operators.clusters import access_of
 from operators.healthy import HealthyFirst
 from operators.hooks import BulkheadHook
@@ -79,6 +80,9 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         kueue_queue: Kueue's local queue.
         require_digest: whether an image without a digest is an error; else it is a warning.
         relax: what the pod may do beyond the ``restricted`` Pod Security level.
+        checkpoint: folder for the checkpoints of all tasks, on a volume that you mount there; each task instance has
+            its own below it, which the pod finds in ``BULKHEAD_CHECKPOINTS``; templated. None for none.
+        resume: ``auto``: every try goes on from the newest checkpoint, also after a clear; ``never``: from zero.
         stream_logs: whether the logs of all containers go to the task's log while they run; without it, or beyond
             256 pods at once, they are read at the end. ``get_logs=False`` turns off both.
         bulkhead_conn_id: connection of type ``bulkhead``: the ledger, which knows every pod.
@@ -90,6 +94,8 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
 
     kind = "Pod"
     """What is created."""
+
+    template_fields: Sequence[str] = (*KubernetesPodOperator.template_fields, "checkpoint")
 
     def __init__(
         self,
@@ -105,6 +111,8 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         kueue_queue: str | None = None,
         require_digest: bool = False,
         relax: Relaxations | None = None,
+        checkpoint: str | None = None,
+        resume: str = "auto",
         stream_logs: bool = True,
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
         **kwargs: Any,
@@ -135,6 +143,8 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         )
         self.kueue_queue, self.require_digest, self.relax = kueue_queue, require_digest, relax or Relaxations()
         self.stream_logs = stream_logs and self.get_logs
+        training.check(resume)
+        self.checkpoint, self.resume_mode = checkpoint, resume
 
     @cached_property
     def client(self) -> k8s.CoreV1Api:
@@ -161,11 +171,13 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         pod.metadata.labels[MANAGED] = "true"
         if self.kueue_queue:
             pod.metadata.labels[QUEUE] = self.kueue_queue
+        told = {PATH_VARIABLE: container.termination_message_path or TERMINATION_LOG}
         if context:
             task = identity(context)
             pod.metadata.name = task.pod_name(context["ti"].try_number, pod.metadata.name)
             pod.metadata.labels.update(task.labels())
-        told = {PATH_VARIABLE: container.termination_message_path or TERMINATION_LOG}
+            training.check_kept(self.checkpoint, training.mounts(pod))
+            told |= training.told(self.checkpoint, self.resume_mode, task, pod.metadata.name)
         if changed.resume_from:
             told[RESUME_VARIABLE] = changed.resume_from
         container.env = [*(container.env or []), *(k8s.V1EnvVar(name=name, value=told[name]) for name in told)]

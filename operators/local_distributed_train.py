@@ -21,6 +21,7 @@ from operators.hooks import LocalRuntimeHook
 from operators.identity import identity
 from operators.launches import end, record, settle
 from operators.pod import PodOperator, access
+from operators.training import launcher
 from operators.triggers.local_gang import LocalGangTrigger, documents, end_nodes, node_names
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class LocalDistributedTrainOperator(PodOperator):
         nodes: pods.
         processes_per_node: by default one a GPU, at least one.
         torchrun: whether ``torchrun`` starts the program; else ``command`` is run as it is.
+        restarts: on one node: how often ranks that are killed or hang are begun anew within a try, by
+            ``gpu_tasks.launch`` in place of ``torchrun``.
         kwargs: of ``PodOperator``; ``gpus``, ``cpu`` and ``memory`` are those of each node.
 
     Raises:
@@ -50,10 +53,15 @@ class LocalDistributedTrainOperator(PodOperator):
         nodes: int,
         processes_per_node: int | None = None,
         torchrun: bool = True,
+        restarts: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(command=[*(TORCHRUN if torchrun else ()), *command], **kwargs)
+        super().__init__(command=command, **kwargs)
         self.nodes, self.gang = nodes, Gang(nodes, processes_per_node or max(1, self.gpus))
+        if restarts:
+            self.command = [*launcher(self.gang, restarts), *command]
+        elif torchrun:
+            self.command = [*TORCHRUN, *command]
 
     def launch(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Launch all nodes, or find them, and defer.
@@ -114,7 +122,10 @@ class LocalDistributedTrainOperator(PodOperator):
 
     def _launch(self, runtime: LocalRuntime, name: str, context: Context) -> None:
         environment = replace(self.gang, port=free_port()).environment("127.0.0.1")
-        request = self._request(name, context)
+        try:
+            request = self._request(name, context)
+        except InvalidInputError as wrong:
+            raise AirflowFailException(str(wrong)) from wrong
         for before in record(self.bulkhead_conn_id, context, access(runtime), "default", name, kind=_KIND):
             end(self.bulkhead_conn_id, before)
         try:

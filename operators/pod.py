@@ -15,6 +15,7 @@ from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, scale
 from bulkhead.pods.status import Phase
 from bulkhead.runtimes.local.runtime import LocalRuntime
+from operators import training
 from operators.healthy import HealthyFirst
 from operators.hooks import BulkheadHook, LocalRuntimeHook
 from operators.identity import identity
@@ -45,6 +46,12 @@ class PodOperator(HealthyFirst):
         cpu: CPU limit as a Kubernetes quantity.
         memory: memory limit as a Kubernetes quantity.
         env: plain variables; templated.
+        checkpoint: folder for the checkpoints of all tasks, as the pod sees it; each task instance has its own below
+            it, which the pod finds in ``BULKHEAD_CHECKPOINTS``; templated. None for none.
+        resume: ``auto``: every try goes on from the newest checkpoint of its task instance, also after a clear;
+            ``never``: each begins from zero.
+        claims: PersistentVolumeClaims by the path at which they are mounted; where none is, one that all tasks share
+            is mounted at ``checkpoint``.
         deadline: longest time that the pod may run.
         local_conn_id: connection of type ``bulkhead_local``.
         bulkhead_conn_id: connection of type ``bulkhead``: gives the pod MLflow's address and, by reference,
@@ -52,7 +59,7 @@ class PodOperator(HealthyFirst):
         kwargs: of ``HealthyFirst`` and ``BaseOperator``.
     """
 
-    template_fields: Sequence[str] = ("command", "env")
+    template_fields: Sequence[str] = ("command", "env", "checkpoint")
 
     def __init__(
         self,
@@ -63,6 +70,9 @@ class PodOperator(HealthyFirst):
         cpu: str | None = None,
         memory: str | None = None,
         env: Mapping[str, str] | None = None,
+        checkpoint: str | None = None,
+        resume: str = "auto",
+        claims: Mapping[str, str] | None = None,
         deadline: timedelta = timedelta(hours=24),
         local_conn_id: str = LocalRuntimeHook.default_conn_name,
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
@@ -73,6 +83,8 @@ class PodOperator(HealthyFirst):
         extend_retries(self)
         self.command, self.image, self.gpus, self.cpu, self.memory = command, image, gpus, cpu, memory
         self.env = dict(env or {})
+        training.check(resume)
+        self.checkpoint, self.resume_mode, self.claims = checkpoint, resume, dict(claims or {})
         self.deadline = deadline
         self.local_conn_id = local_conn_id
         self._launched: tuple[LocalRuntime, str] | None = None
@@ -155,7 +167,11 @@ class PodOperator(HealthyFirst):
     def _request(self, name: str, context: Context) -> PodRequest:
         control = BulkheadHook(self.bulkhead_conn_id).control()
         changed = changes_for(self, context)
-        resume = {RESUME_VARIABLE: changed.resume_from} if changed.resume_from else {}
+        told = training.told(self.checkpoint, self.resume_mode, identity(context), name)
+        if changed.resume_from:
+            told[RESUME_VARIABLE] = changed.resume_from
+        claims = self.claims or ({self.checkpoint: training.CLAIM} if self.checkpoint else {})
+        training.check_kept(self.checkpoint, dict.fromkeys(claims, True))
         secrets = control.site.local_credentials()
         return PodRequest(
             name=name,
@@ -164,9 +180,10 @@ class PodOperator(HealthyFirst):
             gpus=self.gpus,
             cpu=self.cpu,
             memory=scale(self.memory, changed.memory_factor),
-            env={**resume, "MLFLOW_TRACKING_URI": control.settings.mlflow_tracking_uri, **self.env},
+            env={**told, "MLFLOW_TRACKING_URI": control.settings.mlflow_tracking_uri, **self.env},
             secret_env={variable: SecretRef(*reference) for variable, reference in secrets.items()},
             labels=identity(context).labels(),
+            claims=claims,
             deadline_s=int(self.deadline.total_seconds()),
         )
 

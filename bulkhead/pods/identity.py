@@ -54,6 +54,11 @@ class TaskIdentity:
         """Idempotency key: the same over retries, another after a clear."""
         return f"{self.instance}#{self.episode}"
 
+    @property
+    def folder(self) -> str:
+        """A relative path of its own for what is to outlive its pods: readable, and the same whatever its episode."""
+        return f"{_label(self.dag_id)}/{_label(self.run_id)}/{_label(self.task_id)}-{_digest(self.instance)}"
+
     def earlier(self, key: str) -> bool:
         """Whether a key is of this task instance before it was cleared.
 

@@ -67,7 +67,7 @@ RULES: Mapping[tuple[C, str], Rule] = {
     (C.NODE_LOST, ""): _ELSEWHERE,
     (C.EVICTED, ""): _ELSEWHERE,
     (C.EVICTED, "disk-limit"): _FAIL,
-    (C.PREEMPTED, ""): Rule(Action.RETRY, delay_s=15),
+    (C.PREEMPTED, ""): Rule(Action.RETRY, delay_s=1),
     (C.IMAGE, ""): Rule(Action.WAIT, delay_s=30),
     (C.IMAGE, "not-found"): _FAIL,
     (C.IMAGE, "auth"): _FAIL,

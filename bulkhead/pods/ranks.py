@@ -8,7 +8,6 @@ counts.
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +15,9 @@ from typing import Any
 from bulkhead.pods.distributed import INDEX
 from bulkhead.pods.failure import classify
 from bulkhead.pods.outcome import Failure, FailureClass
+from bulkhead.pods.reasons import is_victim
 from bulkhead.pods.status import Phase, parse
 
-_VICTIM = re.compile(
-    r"connection (closed|reset) by peer|broken pipe|ncclRemoteError|remote process exited|"
-    r"ncclSystemError.*socket|DistNetworkError|DistStoreError|recvValue failed|"
-    r"client socket has (timed out|failed)|watchdog got stuck|SignalException|terminated by signal|"
-    r"signal 15|\bSIGTERM\b",
-    re.I,
-)
 _TOLD_TO_END = 143
 """Exit code of a process that SIGTERM ended."""
 
@@ -115,9 +108,7 @@ def rank(pod: Mapping[str, Any]) -> int:
 def _is_victim(pod: Mapping[str, Any], failure: Failure) -> bool:
     if failure.failure_class is FailureClass.CANCELLED or parse(pod["status"]).exit_code == _TOLD_TO_END:
         return True
-    if failure.failure_class is not FailureClass.APPLICATION:
-        return False
-    return bool(_VICTIM.search(f"{failure.exception} {failure.message} {failure.evidence}"))
+    return is_victim(failure)
 
 
 def _ended_at(pod: Mapping[str, Any]) -> str:

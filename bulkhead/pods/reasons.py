@@ -64,6 +64,14 @@ _APPLICATION_CUDA = re.compile(
 )
 _GPU_OOM = re.compile(r"(CUDA|HIP|GPU|NCCL).{0,20}out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.I)
 
+_VICTIM = re.compile(
+    r"connection (closed|reset) by peer|broken pipe|ncclRemoteError|remote process exited|"
+    r"ncclSystemError.*socket|DistNetworkError|DistStoreError|recvValue failed|"
+    r"client socket has (timed out|failed)|watchdog got stuck|SignalException|terminated by signal|"
+    r"signal 15|\bSIGTERM\b",
+    re.I,
+)
+
 _EXIT_CODES = {
     126: (_C.CONFIG, "not-executable", "the command cannot be executed"),
     127: (_C.CONFIG, "bad-command", "the command was not found"),
@@ -182,6 +190,17 @@ def device(text: str) -> tuple[FailureClass, str] | None:
         if int(match[1]) not in _APPLICATION_XIDS:
             return _C.DEVICE_FAULT, f"xid-{match[1]}"
     return (_C.APPLICATION, "cuda") if _APPLICATION_CUDA.search(text) else None
+
+
+def is_victim(failure: Failure) -> bool:
+    """Whether a rank says only that it has lost another one.
+
+    Args:
+        failure: that it left.
+    """
+    if failure.failure_class is not _C.APPLICATION:
+        return False
+    return bool(_VICTIM.search(f"{failure.exception} {failure.message} {failure.evidence}"))
 
 
 def waiting(container: str, state: Mapping[str, Any]) -> Failure | None:

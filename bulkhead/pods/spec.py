@@ -55,6 +55,7 @@ class PodRequest:
         labels: further labels.
         annotations: further annotations.
         scratch: paths at which an emptyDir is mounted, besides ``/tmp``.
+        claims: PersistentVolumeClaims by the path at which they are mounted.
         deadline_s: ``activeDeadlineSeconds``; None only for a pod that serves.
         grace_s: seconds between SIGTERM and SIGKILL.
         ready_path: HTTP path of the readiness probe, or None for a job.
@@ -73,6 +74,7 @@ class PodRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     scratch: Sequence[str] = ()
+    claims: Mapping[str, str] = field(default_factory=dict)
     deadline_s: int | None = DAY_S
     grace_s: int = 30
     ready_path: str | None = None
@@ -105,6 +107,7 @@ def build(request: PodRequest, relaxed: Relaxations = _NOTHING) -> k8s.V1Pod:
         termination_message_policy="FallbackToLogsOnError",
         readiness_probe=_readiness(request),
         ports=[k8s.V1ContainerPort(container_port=request.port)] if request.port else None,
+        volume_mounts=[k8s.V1VolumeMount(name=f"claim-{n}", mount_path=path) for n, path in enumerate(request.claims)],
     )
     pod = k8s.V1Pod(
         api_version="v1",
@@ -120,6 +123,7 @@ def build(request: PodRequest, relaxed: Relaxations = _NOTHING) -> k8s.V1Pod:
             restart_policy="Never",
             active_deadline_seconds=request.deadline_s,
             termination_grace_period_seconds=request.grace_s,
+            volumes=[_claimed(number, claim) for number, claim in enumerate(request.claims.values())],
         ),
     )
     return harden(pod, replace(relaxed, no_deadline=request.deadline_s is None), ("/tmp", *request.scratch))
@@ -163,9 +167,13 @@ def _check(request: PodRequest) -> None:
         raise InvalidInputError("pod.grace_s", request.grace_s, "give 0 or more seconds")
     if (request.ready_path is None) != (request.port is None):
         raise InvalidInputError("pod.ready_path", request.ready_path, "give both port and ready_path, or neither")
-    for index, path in enumerate(request.scratch):
-        if not path.startswith("/"):
-            raise InvalidInputError(f"pod.scratch[{index}]", path, "give an absolute path")
+    for field_name, paths in (("scratch", request.scratch), ("claims", request.claims)):
+        for index, path in enumerate(paths):
+            if not path.startswith("/"):
+                raise InvalidInputError(f"pod.{field_name}[{index}]", path, "give an absolute path")
+    for path, claim in request.claims.items():
+        if not _DNS_LABEL.match(claim):
+            raise InvalidInputError(f"pod.claims[{path}]", claim, "use lower-case letters, digits and '-'")
     for name in ("cpu", "memory"):
         value = getattr(request, name)
         try:
@@ -201,6 +209,11 @@ def _resources(request: PodRequest) -> k8s.V1ResourceRequirements:
     if request.gpus:
         limits[GPU_RESOURCE] = str(request.gpus)
     return k8s.V1ResourceRequirements(limits=limits, requests=dict(limits))
+
+
+def _claimed(number: int, claim: str) -> k8s.V1Volume:
+    source = k8s.V1PersistentVolumeClaimVolumeSource(claim_name=claim)
+    return k8s.V1Volume(name=f"claim-{number}", persistent_volume_claim=source)
 
 
 def _readiness(request: PodRequest) -> k8s.V1Probe | None:

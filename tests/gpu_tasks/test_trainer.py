@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from gpu_tasks.heartbeat import read
 from gpu_tasks.parallel import Ranks
 from gpu_tasks.schedule import Schedule
 from gpu_tasks.trainer import Built, DivergedError, Result, TrainConfig, Trainer
+from tests.waiting import until
 
 ALONE = Ranks(0, 0, 1, torch.device("cpu"))
 # Squared errors of eight points have heavy tails: what would be a jump of a mean over many is none here.
@@ -123,6 +125,25 @@ def test_told_to_end_it_saves_and_says_up_to_where(tmp_path: Path, whole: tuple[
     again = _trainer(tmp_path)
     assert again.run().resumed_from == 8
     assert torch.equal(_weights(again), whole[0])
+
+
+def test_told_to_end_while_nothing_can_be_saved_it_names_the_checkpoint_before(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def tell(batch: torch.Tensor) -> torch.Tensor:
+        until((tmp_path / "step-0000000005").is_dir, "the save before")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # as a full disk: no file grows beyond that
+        os.kill(os.getpid(), signal.SIGTERM)
+        return batch
+
+    data = Points()
+    data.at[8] = tell
+    try:
+        with pytest.raises(PreemptedError, match="told to end at step 8 of 20; saved as step-0000000005") as caught:
+            _trainer(tmp_path, data).run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.checkpoint == str(tmp_path / "step-0000000005")
 
 
 def test_a_corrupt_newest_checkpoint_costs_steps_and_nothing_else(

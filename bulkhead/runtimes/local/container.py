@@ -46,7 +46,7 @@ def start(
         StartError: a secret, the working directory or the program is missing.
     """
     spec = pod["spec"]["containers"][0]
-    paths = _paths(spec, files)
+    paths = _paths(pod["spec"], files)
     environment = {**_base_environment(files), **extra_env}
     for variable in spec.get("env") or []:
         environment[variable["name"]] = _map(_value(variable, files, environment), paths)
@@ -121,10 +121,13 @@ def _base_environment(files: PodFiles) -> dict[str, str]:
     }
 
 
-def _paths(spec: Mapping[str, Any], files: PodFiles) -> dict[str, str]:
+def _paths(pod: Mapping[str, Any], files: PodFiles) -> dict[str, str]:
+    spec = pod["containers"][0]
+    claims = {one["name"]: one.get("persistentVolumeClaim", {}).get("claimName") for one in pod.get("volumes") or []}
     paths = {spec.get("terminationMessagePath") or "/dev/termination-log": str(files.termination_log)}
     for mount in spec.get("volumeMounts") or []:
-        folder = files.folder / "volumes" / mount["name"]
+        claim = claims.get(mount["name"])
+        folder = files.layout.claims / claim if claim else files.folder / "volumes" / mount["name"]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         paths[mount["mountPath"].rstrip("/")] = str(folder)
     return paths

@@ -2,6 +2,7 @@
 
 ``pods/<namespace>.<name>/`` holds one pod: ``pod.json`` (as submitted), ``log``, ``termination-log``,
 ``volumes/``, ``supervisor.lock`` (held for as long as its supervisor lives) and ``supervisor.log``.
+``claims/<name>/`` is what a PersistentVolumeClaim means here: it is made when a pod first names it, and stays.
 ``status/<namespace>.<name>.json`` holds its status; that folder is what one shared watch looks at.
 """
 
@@ -43,6 +44,11 @@ class Layout:
     def gpus(self) -> Path:
         """One lock file a GPU."""
         return self.root / "gpus"
+
+    @property
+    def claims(self) -> Path:
+        """One folder a PersistentVolumeClaim."""
+        return self.root / "claims"
 
     @property
     def secrets(self) -> Path:

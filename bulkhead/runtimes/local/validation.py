@@ -54,9 +54,12 @@ def check(pod: Mapping[str, Any]) -> None:
     if spec.get("restartPolicy") != "Never":
         _refuse("spec.restartPolicy", spec.get("restartPolicy"), "set 'Never': who restarts a pod is its owner")
     for index, volume in enumerate(spec.get("volumes") or []):
-        if "emptyDir" not in volume:
-            kind = sorted(set(volume) - {"name"})
-            _refuse(f"spec.volumes[{index}]", kind, "the local runtime offers emptyDir only")
+        kind = sorted(set(volume) - {"name"})
+        if kind not in (["emptyDir"], ["persistentVolumeClaim"]):
+            _refuse(f"spec.volumes[{index}]", kind, "the local runtime offers emptyDir and persistentVolumeClaim")
+        claim = volume.get("persistentVolumeClaim", {}).get("claimName", "")
+        if "/" in claim or claim.startswith("."):
+            _refuse(f"spec.volumes[{index}].claimName", claim, "give a name, not a path")
     _check_container(spec["containers"][0])
 
 
@@ -79,7 +82,7 @@ def _check_container(container: Mapping[str, Any]) -> None:
             _refuse(f"{where}.resources.{kind}", name, f"the local runtime offers {sorted(_RESOURCES)}")
     for index, mount in enumerate(container.get("volumeMounts") or []):
         for key in sorted(set(mount) - {"name", "mountPath"}):
-            _refuse(f"{where}.volumeMounts[{index}].{key}", mount[key], "mount the whole emptyDir, read-write")
+            _refuse(f"{where}.volumeMounts[{index}].{key}", mount[key], "mount the whole volume, read-write")
 
 
 def _refuse(field: str, value: Any, remedy: str) -> None:

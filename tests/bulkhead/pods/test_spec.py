@@ -39,6 +39,15 @@ def test_the_read_only_root_has_somewhere_to_write() -> None:
     assert all(volume.empty_dir is not None for volume in pod.spec.volumes)
 
 
+def test_claims_are_mounted_where_the_author_says() -> None:
+    pod = build(replace(JOB, claims={"/data": "team", "/models": "models"}))
+    claims = {
+        one.name: one.persistent_volume_claim.claim_name for one in pod.spec.volumes if one.persistent_volume_claim
+    }
+    mounted = {one.mount_path: claims[one.name] for one in pod.spec.containers[0].volume_mounts if one.name in claims}
+    assert mounted == {"/data": "team", "/models": "models"}
+
+
 def test_the_container_is_told_where_its_termination_message_goes() -> None:
     container = build(JOB).spec.containers[0]
     told = {variable.name: variable.value for variable in container.env}
@@ -89,6 +98,8 @@ def test_it_serialises_as_a_pod() -> None:
         ("pod.memory", {"memory": "-1Gi"}),
         ("pod.memory", {"memory": "2GB"}),
         ("pod.scratch[0]", {"scratch": ["cache"]}),
+        ("pod.claims[0]", {"claims": {"data": "team"}}),
+        ("pod.claims[/data]", {"claims": {"/data": "../team"}}),
         ("pod.env", {"env": {"A": "1"}, "secret_env": {"A": SecretRef("s", "k")}}),
     ],
 )

@@ -76,6 +76,16 @@ def test_empty_dirs_are_writable_private_and_mapped(run_pod: Run, runtime: Local
     assert (runtime.layout.pods / "default.job" / "volumes" / "scratch-0" / "cache").read_text() == "x"
 
 
+def test_a_claim_outlives_its_pods_and_is_one_folder_for_all(run_pod: Run, runtime: LocalRuntime) -> None:
+    code = "import os; p = os.environ['KEPT']; print('before:', os.path.exists(p)); open(p, 'w').write('x')"
+    for name, before in (("first", False), ("second", True)):
+        status = run_pod(python(code), name=name, env={"KEPT": "/data/kept"}, claims={"/data": "team"})
+        assert status.phase is Phase.SUCCEEDED
+        assert f"before: {before}" in runtime.read_log(name)
+        runtime.delete(name, reason="its end")
+    assert (runtime.layout.claims / "team" / "kept").read_text() == "x"
+
+
 def test_the_working_directory_is_kept(runtime: LocalRuntime) -> None:
     pod = build(PodRequest(name="job", image="none", command=python("import os; print('in', os.getcwd())")))
     pod.spec.containers[0].working_dir = "/usr"

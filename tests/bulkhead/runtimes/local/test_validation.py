@@ -28,6 +28,10 @@ def test_what_the_builder_makes_is_supported() -> None:
         ("pod.spec.containers", lambda spec: spec["containers"].append({"name": "sidecar"})),
         ("pod.spec.restartPolicy", lambda spec: spec.update(restartPolicy="Always")),
         ("pod.spec.volumes[0]", lambda spec: spec.update(volumes=[{"name": "data", "hostPath": {"path": "/"}}])),
+        (
+            "pod.spec.volumes[0].claimName",
+            lambda spec: spec.update(volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "../other"}}]),
+        ),
         ("pod.spec.containers[0].lifecycle", lambda spec: spec["containers"][0].update(lifecycle={"preStop": {}})),
         ("pod.spec.containers[0].command", lambda spec: spec["containers"][0].update(command=None)),
         (

@@ -1,0 +1,99 @@
+"""Where a training keeps its checkpoints, so that a retry goes on and does not begin from zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from kubernetes import client as k8s
+
+from bulkhead.errors import InvalidInputError
+from bulkhead.pods.distributed import Gang
+from bulkhead.pods.identity import TaskIdentity
+from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE
+
+CLAIM = "checkpoints"
+"""The claim that the local runtime mounts at ``checkpoint`` where the author names none."""
+
+_AUTO, _NEVER = "auto", "never"
+
+
+def check(resume: str) -> None:
+    """Refuse what says neither that a try resumes nor that it does not.
+
+    Args:
+        resume: see ``told``.
+
+    Raises:
+        InvalidInputError: it is neither.
+    """
+    if resume not in (_AUTO, _NEVER):
+        raise InvalidInputError("resume", resume, f"give {_AUTO!r} (go on from the newest checkpoint) or {_NEVER!r}")
+
+
+def told(checkpoint: str | None, resume: str, task: TaskIdentity, pod: str) -> dict[str, str]:
+    """What a training's pod is told by its environment.
+
+    Args:
+        checkpoint: folder for the checkpoints of all tasks, as the pod sees it; None for none.
+        resume: ``auto``: every try of a task instance, also after a clear, has the same folder below ``checkpoint``,
+            and goes on from what it finds there; ``never``: each try has one of its own.
+        task: the task instance.
+        pod: name of the try's pod.
+
+    Returns:
+        Variables: the task instance's own folders, for checkpoints and for signs of progress.
+
+    Raises:
+        InvalidInputError: the folder is no absolute path.
+    """
+    if checkpoint is None:
+        return {}
+    if not checkpoint.startswith("/"):
+        raise InvalidInputError("checkpoint", checkpoint, "give an absolute path, on a volume that outlives the pod")
+    own = f"{checkpoint.rstrip('/')}/{task.folder}" + (f"/{pod}" if resume == _NEVER else "")
+    return {CHECKPOINTS_VARIABLE: own, PROGRESS_VARIABLE: f"{own}/progress"}
+
+
+def check_kept(checkpoint: str | None, mounts: Mapping[str, bool]) -> None:
+    """Refuse a folder for checkpoints that ends with its pod.
+
+    Args:
+        checkpoint: see ``told``.
+        mounts: whether what is mounted outlives the pod, by path.
+
+    Raises:
+        InvalidInputError: nothing is mounted there, or nothing that stays.
+    """
+    if checkpoint is None:
+        return
+    below = [path for path in mounts if f"{checkpoint}/".startswith(f"{path.rstrip('/')}/")]
+    if not below or not mounts[max(below, key=len)]:
+        remedy = "mount a volume that outlives the pod there (volumes, volume_mounts): its checkpoints end with it"
+        raise InvalidInputError("checkpoint", checkpoint, remedy)
+
+
+def mounts(pod: k8s.V1Pod) -> dict[str, bool]:
+    """What is mounted in a pod's first container: by path, whether it outlives the pod.
+
+    Args:
+        pod: it.
+    """
+    passing = {one.name for one in pod.spec.volumes or [] if one.empty_dir is not None or one.ephemeral is not None}
+    return {one.mount_path: one.name not in passing for one in pod.spec.containers[0].volume_mounts or []}
+
+
+def launcher(gang: Gang, restarts: int) -> Sequence[str]:
+    """The command that starts a node's ranks and begins them anew in place, to be followed by the program.
+
+    Args:
+        gang: the job's size.
+        restarts: so often at most.
+
+    Raises:
+        InvalidInputError: the job has several nodes, or the number is negative.
+    """
+    if restarts < 0:
+        raise InvalidInputError("restarts", restarts, "give 0 or more")
+    if gang.nodes > 1:
+        raise InvalidInputError("restarts", restarts, "give 0: ranks on several nodes are begun anew by the next try")
+    return ("python", "-m", "gpu_tasks.launch", f"--processes={gang.processes}", f"--restarts={restarts}")
