@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST ?= -q
 
-.PHONY: help demo demo-stop test lint unit nightly bench-launch bench-analysis bench-rollback bench-fleet bench-fleet-year lock clean
+.PHONY: help demo demo-stop test lint unit nightly bench-launch bench-analysis bench-rollback bench-goodput bench-fleet bench-fleet-year lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -43,6 +43,9 @@ bench-analysis: $(STAMP) ## false rollbacks and bad requests served, against oth
 
 bench-rollback: $(STAMP) ## how long clients get bad answers, with parts of Airflow killed (about 90 minutes)
 	@$(BIN)/python -m benchmarks.rollback | tail -n 1
+
+bench-goodput: $(STAMP) ## training time over paid time under faults, against plain retries and torchrun (about 25 minutes)
+	@$(BIN)/python -m benchmarks.goodput | tail -n 1
 
 bench-fleet: $(STAMP) ## judging 10,000 GPUs in one scrape, against prometheus_client's parser (about 3 minutes)
 	@$(BIN)/python -m benchmarks.fleet | tail -n 1

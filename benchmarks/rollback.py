@@ -81,9 +81,9 @@ class Bench:
         spec = RevisionSpec(SERVICE, SERVICE, "models:/digits/1", "image", serve, model_version="1")
         asked = stack.control.release(spec, RETURN, key="first", owner="bench", requested_by="bench")
         wait, ledger = self.progress.wait, stack.control.ledger
-        wait("the first revision", lambda: ledger.rollout(asked.id).phase is Phase.PROMOTED or None, 120)
-        wait("Airflow", stack.airflow.healthy, 180)
-        wait("the DAG", lambda: stack.airflow.has_dag(DAG_ID), 120)
+        wait("the first revision", lambda: ledger.rollout(asked.id).phase is Phase.PROMOTED or None)
+        wait("Airflow", stack.airflow.healthy)
+        wait("the DAG", lambda: stack.airflow.has_dag(DAG_ID))
         self.traffic.start()
 
     def stop(self) -> None:
@@ -101,16 +101,16 @@ class Bench:
         stack, ledger, wait = self.stack, self.stack.control.ledger, self.progress.wait
         self._number += 1
         run_id = f"run{self._number}"
-        wait("a DAG run", lambda: self._trigger(run_id), 60)
-        rollout = wait("the release at 10 %", self._standing, 120)
-        wait("the deploy task", lambda: self._deferred(run_id), 60)
+        wait("a DAG run", lambda: self._trigger(run_id))
+        rollout = wait("the release at 10 %", self._standing)
+        wait("the deploy task", lambda: self._deferred(run_id))
         time.sleep(random.uniform(0, 2))  # the random moment
         begin = time.time()
         workload = stack.control.site(SERVICE).workloads.find(rollout.revision_id)
         assert workload is not None
         urllib.request.urlopen(urllib.request.Request(workload.url("/turn"), b"", method="POST"), timeout=5).close()
         kill(self)
-        ended = wait("the rollback", lambda: _ended(ledger.rollout(rollout.id)), 120)
+        ended = wait("the rollback", lambda: _ended(ledger.rollout(rollout.id)))
         self.traffic.check()
         answers = self.traffic.between(begin - 1, time.time())
         bad = sorted(one.at + one.latency_s for one in answers if one.revision == rollout.revision_id and not one.ok)
@@ -182,7 +182,7 @@ def _revive(bench: Bench) -> None:
             stack.start_reconciler(name)
     dead = [name for name in AIRFLOW if not stack.processes.members(f"airflow-{name}")]
     stack.start_airflow(dead)
-    bench.progress.wait("Airflow to come back", stack.airflow.healthy, 180)
+    bench.progress.wait("Airflow to come back", stack.airflow.healthy)
 
 
 SCENARIOS: dict[str, tuple[Deed, Deed]] = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -13,6 +15,7 @@ from bulkhead.errors import UnavailableError
 Found = TypeVar("Found")
 
 _BEAT_S = 5.0
+_LATE_S = 2.0
 _LOOK_S = 0.2
 
 
@@ -70,11 +73,31 @@ class Progress:
             UnavailableError: it did not come in time.
         """
         began = time.monotonic()
-        while (found := look()) is None:
-            self._check()
-            now = time.monotonic()
-            if now - began > limit_s:
-                raise UnavailableError(f"{what}: not there after {limit_s:g} s {detail()}")
-            self.beat(f"{what}, {now - began:.0f} s so far {detail()}")
-            time.sleep(_LOOK_S)  # between two looks at other processes
+        with self._heard(what, began):
+            while (found := look()) is None:
+                self._check()
+                now = time.monotonic()
+                if now - began > limit_s:
+                    raise UnavailableError(f"{what}: not there after {limit_s:g} s {detail()}")
+                if now - self._beat >= _BEAT_S:
+                    self.beat(f"{what}, {now - began:.0f} s so far {detail()}")
+                time.sleep(_LOOK_S)  # between two looks at other processes
         return found
+
+    @contextmanager
+    def _heard(self, what: str, began: float) -> Iterator[None]:
+        """Be heard also while a look at a busy process takes long."""
+        over = threading.Event()
+
+        def speak() -> None:
+            while not over.wait(_LOOK_S):
+                if time.monotonic() - self._beat >= _BEAT_S + _LATE_S:
+                    self.beat(f"{what}, {time.monotonic() - began:.0f} s so far")
+
+        speaker = threading.Thread(target=speak, name="progress", daemon=True)
+        speaker.start()
+        try:
+            yield
+        finally:
+            over.set()
+            speaker.join()

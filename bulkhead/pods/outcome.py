@@ -77,6 +77,7 @@ class Outcome(BaseModel):
         version: schema version; readers ignore fields that they do not know.
         result: a small JSON object: references (MLflow run, model URI) and headline numbers.
         failure: set if and only if the container failed.
+        attempt: which start of the container's ranks left it, where they are begun anew in place; None for the first.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -84,6 +85,7 @@ class Outcome(BaseModel):
     version: Literal[1] = 1
     result: Mapping[str, Any] = Field(default_factory=dict)
     failure: Failure | None = None
+    attempt: int | None = None
 
     def encode(self) -> str:
         """Serialise to at most ``MAX_BYTES`` bytes of UTF-8 JSON, shortening free text where it must.
@@ -123,6 +125,8 @@ class Outcome(BaseModel):
     def write_first(self, path: str | Path | None = None) -> bool:
         """Write, unless an outcome with a failure is there: of several processes of a container the first counts.
 
+        A failure of an earlier attempt (``torchrun`` counts them in ``TORCHELASTIC_RESTART_COUNT``) does not.
+
         Args:
             path: see ``write``.
 
@@ -133,14 +137,15 @@ class Outcome(BaseModel):
             OSError: if the file cannot be written.
         """
         target = Path(path or os.environ.get(PATH_VARIABLE, "/dev/termination-log"))
+        own = self.model_copy(update={"attempt": int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) or None})
         with target.open("a+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             there = self.decode(file.read())
-            if there is not None and there.failure is not None:
+            if there is not None and there.failure is not None and (there.attempt or 0) >= (own.attempt or 0):
                 return False
             file.truncate(0)
-            file.write(self.encode())
+            file.write(own.encode())
         return True
 
     @classmethod

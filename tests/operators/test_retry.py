@@ -23,7 +23,7 @@ def _evaluate(context: Any, named: FailureClass, kind: str = "", node: str = "gp
 def test_a_preempted_pod_is_tried_again_without_the_users_retries(control: Control, context: Context) -> None:
     task = context("train", retries=3)
     decision = _evaluate(task, FailureClass.PREEMPTED)
-    assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, timedelta(seconds=15))
+    assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, timedelta(seconds=1))
     assert decision.reason == "preempted: retry here, 1 of 3 infrastructure retries"
 
 

@@ -6,12 +6,14 @@ from rich.console import Console
 from bulkhead.demo import progress as module
 from bulkhead.demo.progress import Progress
 from bulkhead.errors import UnavailableError
+from tests.waiting import until
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     monkeypatch.setattr(module, "_BEAT_S", 0.05)
     monkeypatch.setattr(module, "_LOOK_S", 0.01)
+    monkeypatch.setattr(module, "_LATE_S", 0.01)
     return io.StringIO()
 
 
@@ -24,6 +26,14 @@ def test_it_says_what_it_waits_for_again_and_again(said: io.StringIO) -> None:
     assert _progress(said).wait("the server", lambda: next(looks), lambda: "(halfway)") == "found"
     lines = [line for line in said.getvalue().splitlines() if "… the server" in line]
     assert len(lines) >= 2 and "s so far (halfway)" in lines[0]
+
+
+def test_it_is_heard_while_a_look_takes_long(said: io.StringIO) -> None:
+    def look() -> bool:
+        until(lambda: "… the server" in said.getvalue(), "a word")
+        return True
+
+    assert _progress(said).wait("the server", look)
 
 
 def test_what_does_not_come_is_an_error(said: io.StringIO) -> None:

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -67,3 +68,15 @@ def test_an_exception_keeps_its_type_and_text() -> None:
 def test_an_exception_without_text_is_named() -> None:
     outcome = failed(FailureClass.HOST_OOM, MemoryError())
     assert outcome.failure is not None and outcome.failure.message == "MemoryError"
+
+
+def test_a_failure_of_an_earlier_attempt_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = Failure(failure_class=FailureClass.APPLICATION, message="killed")
+    assert Outcome(failure=failure).write_first(tmp_path / "message")
+    assert not Outcome(result={"loss": 1.0}).write_first(tmp_path / "message")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert Outcome(failure=failure).write_first(tmp_path / "message")
+    assert not Outcome(result={"loss": 1.0}).write_first(tmp_path / "message")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "2")
+    assert Outcome(result={"loss": 1.0}).write_first(tmp_path / "message")
+    assert Outcome.decode((tmp_path / "message").read_text()) == Outcome(result={"loss": 1.0}, attempt=2)

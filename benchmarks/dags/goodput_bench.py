@@ -1,0 +1,29 @@
+"""What ``benchmarks.goodput`` runs: one training of the byte-level GPT, by two ranks on CPUs."""
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param
+
+from operators.local_distributed_train import LocalDistributedTrainOperator
+
+WORDS = 7
+"""Of ``benchmarks.goodput.arguments``, which says what is trained."""
+
+arguments = [f"{{{{ params.arguments[{number}] }}}}" for number in range(WORDS)]
+
+with DAG(
+    "goodput_bench",
+    schedule=None,
+    is_paused_upon_creation=False,
+    params={"arguments": Param([""] * WORDS, type="array", minItems=WORDS, maxItems=WORDS)},
+):
+    LocalDistributedTrainOperator(
+        task_id="train",
+        nodes=1,
+        processes_per_node=2,
+        gpus=0,
+        restarts=4,
+        checkpoint="/checkpoints",
+        command=["--preload=mlflow", "-m", "gpu_tasks.train_gpt", *arguments],
+        deadline=timedelta(hours=1),
+    )
