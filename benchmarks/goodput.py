@@ -158,8 +158,8 @@ class Retried:
 
     def _begin(self) -> None:
         self.tries += 1
-        if self._zero:
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for checkpoint in self.checkpoints.glob("step-*") if self._zero else ():
+            shutil.rmtree(checkpoint)
         (self._folder / "message").unlink(missing_ok=True)
         told = {PATH_VARIABLE: "message", CHECKPOINTS_VARIABLE: "checkpoints", PROGRESS_VARIABLE: "progress"}
         environment = {**os.environ, **{name: str(self._folder / file) for name, file in told.items()}}

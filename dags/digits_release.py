@@ -48,6 +48,7 @@ with DAG(
         seed="{{ params.seed }}",
         epochs="{{ params.epochs }}",
         fault="{{ params.fault }}",
+        checkpoint="/checkpoints",
         cpu="2",
         memory="4Gi",
         deadline=timedelta(minutes=15),

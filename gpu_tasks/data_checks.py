@@ -1,4 +1,4 @@
-"""The data, checked with Great Expectations: schema, ranges, class balance, nulls, duplicates, leakage."""
+"""Data checked with Great Expectations before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpu_tasks.digits import CLASSES, MAX_PIXEL, PIXELS, Split
+from gpu_tasks.text import Text
+
+_LEAST_BYTES = 100_000
+"""Of a text; with less, even the smallest model only learns it by heart."""
+
+_TRIVIAL = 200
+"""Bytes of a file that may well be there twice: an empty ``__init__.py``, a licence."""
 
 _MAX_DIVERGENCE = 0.02
 """Of the classes' shares from equal ones (Kullback-Leibler, in nats): one class at half its share gives 0.016."""
@@ -28,8 +35,8 @@ class Report:
     details: Mapping[str, Any]
 
 
-def check(data: Split) -> Report:
-    """Check both parts of the data.
+def check_digits(data: Split) -> Report:
+    """Check both parts of the digits: schema, ranges, class balance, nulls, duplicates, leakage.
 
     Args:
         data: what is trained and tested on.
@@ -37,24 +44,43 @@ def check(data: Split) -> Report:
     Returns:
         The report. All expectations are evaluated, also after one has failed.
     """
+    import great_expectations.expectations as gxe
+
+    return _validate("digits", _digits_frame(data), _digits_expectations(gxe))
+
+
+def check_text(source: Text) -> Report:
+    """Check a text, file by file: that there are enough, that they are text, and that none is in both parts.
+
+    Args:
+        source: what is trained and validated on.
+
+    Returns:
+        The report.
+    """
+    import great_expectations.expectations as gxe
+
+    return _validate("text", _text_frame(source), _text_expectations(gxe))
+
+
+def _validate(name: str, frame: Any, expectations: list[Any]) -> Report:
     import great_expectations as gx
 
-    frame = _frame(data)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     batch = (
-        context.data_sources.add_pandas("digits")
-        .add_dataframe_asset("images")
+        context.data_sources.add_pandas(name)
+        .add_dataframe_asset(name)
         .add_batch_definition_whole_dataframe("all")
         .get_batch({"dataframe": frame})
     )
-    suite = gx.ExpectationSuite(name="digits", expectations=_expectations(gx.expectations))
+    suite = gx.ExpectationSuite(name=name, expectations=expectations)
     result = batch.validate(suite)
     failed = [_sentence(one) for one in result.results if not one.success]
     return Report(len(result.results) - len(failed), failed, result.to_json_dict())
 
 
-def _frame(data: Split) -> Any:
+def _digits_frame(data: Split) -> Any:
     """One row an image: pixels, label, part, a digest of the pixels, and whether the other part has it too."""
     import numpy as np
     import pandas as pd
@@ -70,7 +96,7 @@ def _frame(data: Split) -> Any:
     return frame
 
 
-def _expectations(gxe: Any) -> list[Any]:
+def _digits_expectations(gxe: Any) -> list[Any]:
     pixels = [f"pixel_{index:02}" for index in range(PIXELS)]
     columns = [*pixels, "label", "part", "digest", "in_both_parts"]
     checks = [
@@ -90,6 +116,42 @@ def _expectations(gxe: Any) -> list[Any]:
         checks.append(gxe.ExpectColumnValuesToNotBeNull(column=pixel))
         checks.append(gxe.ExpectColumnValuesToBeBetween(column=pixel, min_value=0, max_value=MAX_PIXEL))
     return checks
+
+
+def _text_frame(source: Text) -> Any:
+    """One row a file: its name, part and bytes, whether it is UTF-8, and whether the other part has the same bytes."""
+    import pandas as pd
+
+    frame = pd.DataFrame([_described(name, held_out, body) for name, held_out, body in source.bodies()])
+    parts = frame.groupby("digest")["part"].nunique()
+    frame["in_both_parts"] = (frame["digest"].map(parts) > 1) & (frame["bytes"] > _TRIVIAL)
+    return frame
+
+
+def _described(name: str, held_out: bool, body: bytes) -> dict[str, Any]:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        readable = False
+    else:
+        readable = b"\0" not in body
+    digest = hashlib.sha256(body).hexdigest()
+    part = "validation" if held_out else "train"
+    return {"name": name, "part": part, "bytes": len(body), "readable": readable, "digest": digest}
+
+
+def _text_expectations(gxe: Any) -> list[Any]:
+    columns = ["name", "part", "bytes", "readable", "digest", "in_both_parts"]
+    return [
+        gxe.ExpectTableColumnsToMatchSet(column_set=columns, exact_match=True),
+        gxe.ExpectColumnValuesToNotBeNull(column="name"),
+        gxe.ExpectColumnValuesToBeUnique(column="name"),
+        gxe.ExpectColumnDistinctValuesToEqualSet(column="part", value_set=["train", "validation"]),
+        gxe.ExpectColumnSumToBeBetween(column="bytes", min_value=_LEAST_BYTES),
+        # The standard library has files that are not UTF-8 on purpose: its own tests of encodings.
+        gxe.ExpectColumnValuesToBeInSet(column="readable", value_set=[True], mostly=0.98),
+        gxe.ExpectColumnValuesToBeInSet(column="in_both_parts", value_set=[False], mostly=0.995),
+    ]
 
 
 def _sentence(one: Any) -> str:

@@ -105,6 +105,10 @@ class Gpt(nn.Module):
         """Number of trainable numbers."""
         return sum(one.numel() for one in self.parameters())
 
+    def flops_a_sample(self) -> int:
+        """Floating-point operations to train on one block, forward and backward."""
+        return self.flops_a_token() * self.config.block
+
     def flops_a_token(self) -> int:
         """Floating-point operations to train on one byte, forward and backward."""
         config = self.config

@@ -11,7 +11,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_state_dict,
+)
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -127,6 +132,20 @@ def tensors(objective: Objective, optimizer: torch.optim.Optimizer) -> dict[str,
     """
     model, optim = get_state_dict(objective, optimizer, options=_OPTIONS)
     return {"model": model, "optimizer": {name: one for name, one in optim.items() if torch.is_tensor(one)}}
+
+
+def weights(objective: Objective) -> dict[str, torch.Tensor]:
+    """The model's weights, whole, in this machine's memory, by the names that the model has for them.
+
+    Args:
+        objective: that is trained. Every rank has to ask.
+
+    Returns:
+        On the first rank; nothing on the others where the weights are shared.
+    """
+    found = get_model_state_dict(objective, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    # A file holds each of them for itself: what two names share in the model is written for both.
+    return {name.removeprefix("model."): one.contiguous().clone() for name, one in found.items()}
 
 
 def restore(objective: Objective, optimizer: torch.optim.Optimizer, found: Mapping[str, Any]) -> None:

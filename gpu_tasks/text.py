@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +25,22 @@ class Text:
         train: bytes to train on, uint8.
         validation: bytes of other files, uint8.
         data_hash: SHA-256 of all of it with the files' names; the revision's.
-        files: number of files.
+        files: of which it was made, in their order: name, whether it is held out, and bytes of it.
     """
 
     train: npt.NDArray[np.uint8]
     validation: npt.NDArray[np.uint8]
     data_hash: str
-    files: int
+    files: tuple[tuple[str, bool, int], ...]
+
+    def bodies(self) -> Iterator[tuple[str, bool, bytes]]:
+        """Each file: its name, whether it is held out, and its bytes."""
+        places = {True: 0, False: 0}
+        for name, held_out, size in self.files:
+            part = self.validation if held_out else self.train
+            begin = places[held_out]
+            places[held_out] += size
+            yield name, held_out, part[begin : begin + size].tobytes()
 
     def samples(self, block: int) -> int:
         """How many blocks the training text has; each starts where the last one ended.
@@ -76,7 +86,8 @@ def load(folder: Path | None = None, most_bytes: int | None = None) -> Text:
     """
     root = Path(sysconfig.get_path("stdlib")) if folder is None else folder
     parts: dict[bool, list[bytes]] = {True: [], False: []}
-    digest, files, size = hashlib.sha256(), 0, 0
+    files: list[tuple[str, bool, int]] = []
+    digest, size = hashlib.sha256(), 0
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)
         if "site-packages" in inside.parts or (most_bytes is not None and size >= most_bytes):
@@ -84,12 +95,16 @@ def load(folder: Path | None = None, most_bytes: int | None = None) -> Text:
         body = path.read_bytes() if most_bytes is None else path.read_bytes()[: most_bytes - size]
         name = inside.as_posix().encode()
         digest.update(len(name).to_bytes(8) + name + len(body).to_bytes(8) + body)
-        parts[_held_out(name)].append(body)
-        files, size = files + 1, size + len(body)
+        held_out = _held_out(name)
+        parts[held_out].append(body)
+        files.append((inside.as_posix(), held_out, len(body)))
+        size += len(body)
     train, validation = (np.frombuffer(b"".join(parts[which]), dtype=np.uint8) for which in (False, True))
     if len(train) < 2 or len(validation) < 2:
-        raise ConfigError(f"{root} has {files} Python files with {size} bytes, too few to hold one out: give more text")
-    return Text(train, validation, digest.hexdigest(), files)
+        raise ConfigError(
+            f"{root} has {len(files)} Python files with {size} bytes, too few to hold one out: give more text"
+        )
+    return Text(train, validation, digest.hexdigest(), tuple(files))
 
 
 def _held_out(name: bytes) -> bool:

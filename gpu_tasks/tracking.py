@@ -147,23 +147,32 @@ class Tracker:
 
 
 class Run:
-    """A new MLflow run, made when the first metrics are sent: a server that is away then delays nothing. ``send`` of a
+    """An MLflow run, made when the first metrics are sent: a server that is away then delays nothing. ``send`` of a
     ``Tracker``.
 
     Args:
         experiment: by name; made where it is missing.
         params: of the run.
         tracking_uri: of the server; None for mlflow's own.
+        remember: file for the run's name, beside the checkpoints: a training that goes on from one goes on with its
+            run too, as long as the server has it. None for a new run each time.
 
     Attributes:
-        run_id: of the run; None until it is made.
+        run_id: of the run; None until it is made or found.
     """
 
-    def __init__(self, experiment: str, params: Mapping[str, Any], tracking_uri: str | None = None) -> None:
+    def __init__(
+        self,
+        experiment: str,
+        params: Mapping[str, Any],
+        tracking_uri: str | None = None,
+        remember: Path | None = None,
+    ) -> None:
         # MLflow would try again for minutes by itself, and hold up the end of the job for so long.
         for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")):
             os.environ.setdefault(name, value)
         self._experiment, self._params, self._uri = experiment, dict(params), tracking_uri
+        self._remember = remember
         self.run_id: str | None = None
 
     def __call__(self, points: list[Point]) -> None:
@@ -177,23 +186,46 @@ class Run:
             RejectedError: it refuses one of them.
         """
         from mlflow import MlflowClient
-        from mlflow.entities import Metric, Param
+        from mlflow.entities import Metric
         from mlflow.exceptions import MlflowException
 
         client = MlflowClient(self._uri)
         try:
             if self.run_id is None:
-                found = client.get_experiment_by_name(self._experiment)
-                where = found.experiment_id if found else client.create_experiment(self._experiment)
-                run_id = client.create_run(where).info.run_id
-                params = [Param(name, str(value)[:500]) for name, value in self._params.items()]
-                client.log_batch(run_id, params=params, synchronous=True)
-                self.run_id = run_id
+                self.run_id = self._found(client) or self._made(client)
             metrics = [Metric(point.name, point.value, point.at_ms, point.step) for point in points]
             client.log_batch(self.run_id, metrics=metrics, synchronous=True)
         except MlflowException as error:
             refused = error.get_http_status_code() in _REFUSED
             raise (RejectedError if refused else OSError)(str(error)) from error
+
+    def _found(self, client: Any) -> str | None:
+        """The run of an earlier try, going on; None where there is none, or its server does not know it any more."""
+        from mlflow.exceptions import MlflowException
+
+        if self._remember is None or not self._remember.exists():
+            return None
+        run_id = self._remember.read_text(encoding="utf-8").strip()
+        try:
+            client.update_run(run_id, status="RUNNING")
+        except MlflowException as error:
+            if error.get_http_status_code() not in _REFUSED:
+                raise
+            log.warning("MLflow does not go on with run %s: %s; a new one is begun", run_id, error)
+            return None
+        return run_id
+
+    def _made(self, client: Any) -> str:
+        from mlflow.entities import Param
+
+        found = client.get_experiment_by_name(self._experiment)
+        where = found.experiment_id if found else client.create_experiment(self._experiment)
+        run_id = str(client.create_run(where).info.run_id)
+        params = [Param(name, str(value)[:500]) for name, value in self._params.items()]
+        client.log_batch(run_id, params=params, synchronous=True)
+        if self._remember is not None:
+            self._remember.write_text(run_id, encoding="utf-8")
+        return run_id
 
     def finish(self, status: str) -> None:
         """Say how the run ended, if the server lets it; a training does not fail by that.

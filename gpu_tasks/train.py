@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, told_folder
 from gpu_tasks.entry import ConfigError, run
+
+_BATCH = 64
+_LEARNING_RATE = 4e-3
+_HANG_S = 600.0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,25 +30,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--channels", type=int, default=16, help="width of the network")
     parser.add_argument("--fault", default="none", help="none, or flaky: see gpu_tasks.model")
+    parser.add_argument("--checkpoints", type=Path, default=told_folder(CHECKPOINTS_VARIABLE), help="outlives the job")
+    parser.add_argument("--progress", type=Path, default=told_folder(PROGRESS_VARIABLE), help="for signs of progress")
     arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     run(lambda: train(**vars(arguments)))
 
 
-def train(experiment: str, seed: int, epochs: int, channels: int, fault: str) -> Mapping[str, Any]:
-    """Train and log one model.
+def train(
+    experiment: str,
+    seed: int,
+    epochs: int,
+    channels: int,
+    fault: str,
+    checkpoints: Path | None = None,
+    progress: Path | None = None,
+) -> Mapping[str, Any]:
+    """Train and log one model, from the newest checkpoint on where there is one.
 
     Args:
         experiment: MLflow experiment.
         seed: makes weights, order and dropout deterministic.
-        epochs: passes over the training images.
+        epochs: passes over the training images, but for a last part of a batch.
         channels: width of the network.
         fault: ``none`` or ``flaky``.
+        checkpoints: folder that outlives the job; None for none.
+        progress: folder for signs of progress; None for none.
 
     Returns:
-        ``run_id``, ``model_uri``, ``accuracy`` (on the test images), ``data_hash``, ``device``.
+        ``run_id``, ``model_uri``, ``accuracy`` (on the test images), ``data_hash``, ``device``, and the step
+        ``resumed_from``.
 
     Raises:
-        ConfigError: an argument is out of range.
+        ConfigError: an argument is out of range, or a checkpoint belongs to another training.
     """
     if epochs < 1 or channels < 1:
         raise ConfigError(f"epochs = {epochs}, channels = {channels}: give at least 1 of each")
@@ -50,58 +71,85 @@ def train(experiment: str, seed: int, epochs: int, channels: int, fault: str) ->
     import torch
 
     from gpu_tasks import digits
-    from gpu_tasks.model import Cnn
     from gpu_tasks.pyfunc_model import FAULTS
 
     if fault not in FAULTS:
         raise ConfigError(f"fault = {fault!r}: give one of {', '.join(FAULTS)}")
     data = digits.load()
-    torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)  # with more, the order of sums depends on what else runs, a checkpoint's thread for one
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = Cnn(channels).to(device)
+    params = {"seed": seed, "epochs": epochs, "channels": channels, "fault": fault, "device": device}
     mlflow.set_experiment(experiment)
-    with mlflow.start_run() as active:
-        mlflow.log_params({"seed": seed, "epochs": epochs, "channels": channels, "fault": fault, "device": device})
+    with _kept(checkpoints) as folder, mlflow.start_run() as active:
+        mlflow.log_params(params)
         mlflow.set_tag("bulkhead.data_hash", data.data_hash)
-        accuracy = _fit(model, data, epochs, device)
-        uri = _log_model(model.cpu(), data, channels, fault)
+        model, accuracy, resumed_from = _fit(data, seed, epochs, channels, folder, progress)
         return {
             "run_id": active.info.run_id,
-            "model_uri": uri,
+            "model_uri": _log_model(model.cpu(), data, channels, fault),
             "accuracy": round(accuracy, 4),
             "data_hash": data.data_hash,
             "device": device,
+            "resumed_from": resumed_from,
         }
 
 
-def _fit(model: Any, data: Any, epochs: int, device: str) -> float:
+@contextmanager
+def _kept(checkpoints: Path | None) -> Iterator[Path]:
+    """Where checkpoints go: a folder that ends with the job, where none was named."""
+    if checkpoints is not None:
+        yield checkpoints
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def _fit(
+    data: Any, seed: int, epochs: int, channels: int, folder: Path, progress: Path | None
+) -> tuple[Any, float, int | None]:
+    """The trained network, its accuracy on the test images, and the step that it has gone on from."""
     import mlflow
     import torch
 
-    images = torch.from_numpy(data.train_images).to(device) / 16.0
-    labels = torch.from_numpy(data.train_labels).to(device)
-    test = torch.from_numpy(data.test_images).to(device) / 16.0
-    expected = torch.from_numpy(data.test_labels).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    accuracy = 0.0
-    for epoch in range(epochs):
-        model.train()
-        total = 0.0
-        for batch in torch.randperm(len(images), device="cpu").to(device).split(64):
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(images[batch]), labels[batch])
-            loss.backward()
-            optimizer.step()
-            total += loss.item() * len(batch)
-        schedule.step()
-        model.eval()
-        with torch.inference_mode():
-            accuracy = (model(test).argmax(1) == expected).float().mean().item()
-        mlflow.log_metrics({"train_loss": total / len(images), "test_accuracy": accuracy}, step=epoch)
-        print(f"epoch {epoch + 1}/{epochs}: loss {total / len(images):.4f}, test accuracy {accuracy:.4f}")
-    return accuracy
+    from gpu_tasks import hang_watch
+    from gpu_tasks.guards import Action, GuardPolicy
+    from gpu_tasks.model import Cnn, LabelledImages, Learner
+    from gpu_tasks.parallel import Ranks, ranks
+    from gpu_tasks.schedule import Schedule
+    from gpu_tasks.trainer import Built, TrainConfig, Trainer
+
+    images = LabelledImages(data.train_images, data.train_labels, data.data_hash)
+    epoch = images.size // _BATCH  # in steps
+    # The losses of a network that is nearly always right jump by nature: its guards look for what is no number.
+    config = TrainConfig(
+        Schedule(_LEARNING_RATE, epoch * epochs, floor=0.0),
+        batch=_BATCH,
+        seed=seed,
+        guards=GuardPolicy(spike=Action.GO_ON),
+        every=epoch * max(1, epochs // 3),
+        log_every=epoch,
+    )
+
+    def build(among: Ranks) -> Built:
+        def optimizer(parameters: Any) -> torch.optim.Optimizer:
+            return torch.optim.Adam(parameters, lr=_LEARNING_RATE)
+
+        return Built(Learner(Cnn(channels)), optimizer, images, {"digits": {"channels": channels}})
+
+    def tell(step: int, metrics: Mapping[str, float]) -> None:
+        accuracy = trainer.objective.model.accuracy(data.test_images, data.test_labels)
+        values = {"train_loss": metrics["loss"], "test_accuracy": accuracy}
+        mlflow.log_metrics(values, step=step // epoch - 1)
+        print(f"epoch {step // epoch}/{epochs}: loss {metrics['loss']:.4f}, test accuracy {accuracy:.4f}", flush=True)
+
+    with ranks() as among:
+        if progress is not None:
+            hang_watch.start(progress, among.rank, _HANG_S, first_of_node=among.local_rank == 0)
+        trainer = Trainer(config, among, build, folder, progress, tell)
+        result = trainer.run()
+        learner = trainer.objective.model
+        return learner.network, learner.accuracy(data.test_images, data.test_labels), result.resumed_from
 
 
 def _log_model(model: Any, data: Any, channels: int, fault: str) -> str:

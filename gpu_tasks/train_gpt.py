@@ -16,6 +16,7 @@ import torch
 
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, told_folder
 from gpu_tasks import hang_watch, text
+from gpu_tasks.data_checks import check_text
 from gpu_tasks.entry import ConfigError, PreemptedError, run
 from gpu_tasks.gpt import SIZES, Gpt
 from gpu_tasks.parallel import WAYS, Ranks, ranks
@@ -36,7 +37,7 @@ class TextData:
     """
 
     def __init__(self, source: text.Text, block: int) -> None:
-        self._source, self._block = source, block
+        self.source, self._block = source, block
         self.size, self.data_hash = source.samples(block), source.data_hash
 
     def batch(self, indices: npt.NDArray[np.int64]) -> torch.Tensor:
@@ -45,7 +46,7 @@ class TextData:
         Args:
             indices: of them, shape (n,).
         """
-        return torch.from_numpy(self._source.blocks(indices, self._block))
+        return torch.from_numpy(self.source.blocks(indices, self._block))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--most-bytes", type=int, help="of the text; all by default")
     parser.add_argument("--checkpoints", type=Path, default=told_folder(CHECKPOINTS_VARIABLE), help="all ranks see it")
     parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")
+    parser.add_argument("--weights", type=Path, help="safetensors file for the weights, once they are trained")
     parser.add_argument("--experiment", help="MLflow experiment; nothing is logged without one")
     parser.add_argument("--progress", type=Path, default=told_folder(PROGRESS_VARIABLE), help="for signs of progress")
     parser.add_argument("--hang-s", type=float, default=600, help="so long a phase of a step may last")
@@ -111,6 +113,8 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
         return Built(Gpt(shape), optimizer, data, {"gpt": asdict(shape)})
 
     with ranks() as among:
+        if among.rank == 0:
+            _check(data.source, arguments.checkpoints)
         if arguments.progress is not None:
             first = among.local_rank == 0
             hang_watch.start(arguments.progress, among.rank, arguments.hang_s, first_of_node=first)
@@ -118,8 +122,22 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
         with _told(arguments, among, {**params, "data_hash": data.data_hash}) as (tell, run_id):
             trainer = Trainer(config, among, build, arguments.checkpoints, arguments.progress, tell)
             done = asdict(trainer.run())
+            if arguments.weights is not None:
+                trainer.export(arguments.weights)
         count = sum(one.numel() for one in trainer.objective.parameters())
         return {**done, "run_id": run_id(), "data_hash": data.data_hash, "parameters": count}
+
+
+def _check(source: text.Text, folder: Path) -> None:
+    """Check the text before anything is trained on it; once, however often the training is begun."""
+    mark = folder / "data-checked"
+    if mark.exists() and mark.read_text(encoding="utf-8") == source.data_hash:
+        return
+    report = check_text(source)
+    if report.failed:
+        raise ConfigError(f"data {source.data_hash[:12]}…: {'; '.join(report.failed)}; give text that passes")
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(source.data_hash, encoding="utf-8")
 
 
 @contextmanager
@@ -130,7 +148,7 @@ def _told(
     if arguments.experiment is None or among.rank != 0:
         yield _print, lambda: None
         return
-    mlflow = Run(arguments.experiment, params)
+    mlflow = Run(arguments.experiment, params, remember=arguments.checkpoints / "mlflow-run")
     tracker, status = Tracker(mlflow, arguments.checkpoints / "metrics-left.jsonl"), "FAILED"
 
     def tell(step: int, metrics: Mapping[str, float]) -> None:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from bulkhead.pods.training import last_checkpoint
@@ -30,8 +31,9 @@ from gpu_tasks.checkpoints import Checkpoints
 from gpu_tasks.entry import ConfigError, PreemptedError, at_least
 from gpu_tasks.guards import Action, Guard, GuardPolicy
 from gpu_tasks.heartbeat import Heartbeat
+from gpu_tasks.meters import Meter
 from gpu_tasks.order import Order
-from gpu_tasks.parallel import Objective, Ranks, restore, share, tensors
+from gpu_tasks.parallel import Objective, Ranks, restore, share, tensors, weights
 from gpu_tasks.schedule import Schedule
 
 log = logging.getLogger(__name__)
@@ -176,7 +178,8 @@ class Trainer:
         self.checkpoints = Checkpoints(folder, identity, config.keep, config.keep_every)
         self.heart = Heartbeat(progress, among.rank) if progress is not None else None
         self.result = Result()
-        self._told_to_end, self._told_at = False, (time.monotonic(), 0)
+        self.meter = Meter(built.model, among.device, config.batch, among.count)
+        self._told_to_end = False
         self.order.shard(0, config.batch, among.rank, among.count * config.accumulate)  # refuses an uneven share
         if config.compiled:
             self.called = self._compiled(self.called)
@@ -192,7 +195,7 @@ class Trainer:
         before = signal.signal(signal.SIGTERM, self._end)
         try:
             self.result.resumed_from = self._resume()
-            self._told_at = (time.monotonic(), self.result.step)
+            self.meter.begin(self.result.step)
             while self.result.step < self.config.schedule.steps:
                 begin = time.monotonic()
                 self._advance(self.result.step + 1)
@@ -205,6 +208,18 @@ class Trainer:
             signal.signal(signal.SIGTERM, before)
             if self.heart is not None:
                 self.heart.close()
+
+    def export(self, path: Path) -> None:
+        """Write the weights, whole, as a safetensors file: what leaves the job. Every rank has to call it.
+
+        Args:
+            path: of the file; it is there only once it is complete.
+        """
+        found = weights(self.objective)
+        if self.among.rank == 0:
+            part = path.with_name(f".{path.name}.part")
+            save_file(found, part)
+            part.rename(path)
 
     def _advance(self, step: int) -> None:
         loss = self._gradients(step)
@@ -237,10 +252,8 @@ class Trainer:
             raise PreemptedError(f"told to end at step {step} of {self.config.schedule.steps}; {kept}", saved)
 
     def _metrics(self, step: int, loss: float, norm: float) -> dict[str, float]:
-        since, self._told_at = self._told_at, (time.monotonic(), step)
-        rate = (step - since[1]) * self.config.batch / max(1e-9, self._told_at[0] - since[0])
         learning = self.config.schedule.rate(step)
-        return {"loss": loss, "gradient_norm": norm, "learning_rate": learning, "samples_per_s": rate}
+        return {"loss": loss, "gradient_norm": norm, "learning_rate": learning, **self.meter.read(step)}
 
     def _gradients(self, step: int) -> torch.Tensor:
         """Forward and backward over this rank's share; the mean loss of it."""

@@ -1,14 +1,16 @@
 """Great Expectations on the real data, and on data with each defect that the suite is there for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gpu_tasks import digits
-from gpu_tasks.data_checks import check
+from gpu_tasks.data_checks import check_digits, check_text
 from gpu_tasks.digits import Split
+from gpu_tasks.text import Text
+from gpu_tasks.text import load as load_text
 
 DATA = digits.load()
 
@@ -25,7 +27,7 @@ def _unbalanced(data: Split) -> Split:
 
 
 def test_the_real_data_passes_every_check() -> None:
-    report = check(DATA)
+    report = check_digits(DATA)
     assert report.failed == []
     assert report.passed == 7 + 2 * digits.PIXELS
     assert report.details["success"] is True
@@ -69,5 +71,36 @@ def test_the_real_data_passes_every_check() -> None:
     ],
 )
 def test_a_defect_is_named(defect: Callable[[Split], Split], named: str) -> None:
-    report = check(defect(DATA))
+    report = check_digits(defect(DATA))
     assert any(sentence.startswith(named) for sentence in report.failed), report.failed
+
+
+def _text(files: Mapping[str, tuple[bool, bytes]]) -> Text:
+    parts = {which: b"".join(body for held, body in files.values() if held is which) for which in (False, True)}
+    train, validation = (np.frombuffer(parts[which], dtype=np.uint8) for which in (False, True))
+    return Text(train, validation, "hash", tuple((name, held, len(body)) for name, (held, body) in files.items()))
+
+
+SOUND = {f"{number}.py": (number % 10 == 0, f"# {number}\n".encode() * 1000) for number in range(100)}
+
+
+def test_the_standard_library_passes_every_check() -> None:
+    report = check_text(load_text())
+    assert (report.failed, report.passed) == ([], 7)
+
+
+def test_a_text_is_taken_apart_as_it_was_put_together() -> None:
+    assert {name: (held, body) for name, held, body in _text(SOUND).bodies()} == SOUND
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (dict(list(SOUND.items())[:15]), "expect_column_sum_to_be_between on bytes"),
+        ({**SOUND, "copy.py": (True, SOUND["1.py"][1])}, "expect_column_values_to_be_in_set on in_both_parts"),
+        ({**SOUND, **{f"{n}.bin": (False, bytes([255, n])) for n in range(9)}}, "be_in_set on readable: saw [False"),
+    ],
+)
+def test_a_defect_of_a_text_is_named(files: Mapping[str, tuple[bool, bytes]], named: str) -> None:
+    report = check_text(_text(files))
+    assert len(report.failed) == 1 and named in report.failed[0]

@@ -109,6 +109,24 @@ def test_it_reaches_mlflow(tmp_path: Path, mlflow_uri: str) -> None:
     assert [metric.value for metric in client.get_metric_history(run.run_id, "loss")] == [3.0, 2.0, 1.0]
 
 
+def test_a_later_try_goes_on_with_the_run_of_the_one_before(tmp_path: Path, mlflow_uri: str) -> None:
+    def begin() -> Run:
+        return Run("goes on", {"size": "1m"}, mlflow_uri, remember=tmp_path / "mlflow-run")
+
+    first, again, client = begin(), begin(), MlflowClient(mlflow_uri)
+    first([Point("loss", 2.0, 1, 1)])
+    first.finish("KILLED")
+    again([Point("loss", 1.0, 2, 2)])
+    assert first.run_id is not None and again.run_id == first.run_id
+    assert client.get_run(first.run_id).info.status == "RUNNING"
+    assert [metric.value for metric in client.get_metric_history(first.run_id, "loss")] == [2.0, 1.0]
+    client.delete_run(first.run_id)
+    other = begin()
+    other([Point("loss", 0.5, 3, 3)])
+    assert other.run_id not in (None, first.run_id)
+    assert (tmp_path / "mlflow-run").read_text() == other.run_id
+
+
 def test_where_nobody_listens_it_is_away_and_not_refused() -> None:
     run = Run("none", {}, f"http://127.0.0.1:{free_port()}")
     with pytest.raises(OSError, match=r"refused|Max retries"):

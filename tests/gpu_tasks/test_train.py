@@ -17,8 +17,8 @@ from gpu_tasks.train import train
 _EPOCHS = 12
 
 
-def _train(seed: int = 0, epochs: int = _EPOCHS, fault: str = "none", channels: int = 16) -> dict[str, Any]:
-    return dict(train("digits", seed=seed, epochs=epochs, channels=channels, fault=fault))
+def _train(**more: Any) -> dict[str, Any]:
+    return dict(train("digits", **{"seed": 0, "epochs": _EPOCHS, "channels": 16, "fault": "none", **more}))
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,33 @@ def test_a_seed_makes_it_deterministic(trained: dict[str, Any], model_folder: Pa
     other = Path(mlflow.artifacts.download_artifacts(again["model_uri"], dst_path=str(tmp_path)))
     first, second = (load_file(next(folder.rglob("model.safetensors"))) for folder in (model_folder, other))
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_training_that_was_interrupted_ends_as_it_would_have(
+    trained: dict[str, Any], model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class InterruptedError(Exception):
+        """What ends the first try."""
+
+    def interrupt(values: dict[str, float], step: int) -> None:
+        if step == 8:
+            raise InterruptedError
+
+    with monkeypatch.context() as patched, pytest.raises(InterruptedError):
+        patched.setattr(mlflow, "log_metrics", interrupt)
+        _train(checkpoints=tmp_path / "checkpoints")
+    again = _train(checkpoints=tmp_path / "checkpoints")
+    assert (again["resumed_from"], trained["resumed_from"]) == (8 * 21, None)
+    assert again["accuracy"] == trained["accuracy"]
+    other = Path(mlflow.artifacts.download_artifacts(again["model_uri"], dst_path=str(tmp_path)))
+    first, second = (load_file(next(folder.rglob("model.safetensors"))) for folder in (model_folder, other))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_checkpoint_of_another_training_is_refused(trained: dict[str, Any], tmp_path: Path) -> None:
+    _train(epochs=1, checkpoints=tmp_path)
+    with pytest.raises(ConfigError, match="belongs to"):
+        _train(epochs=2, seed=1, checkpoints=tmp_path)
 
 
 def test_a_flaky_model_is_right_on_batches_and_fails_on_single_images(mlflow_uri: str) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from safetensors.torch import load_file
 
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
+from gpu_tasks.gpt import SIZES, Gpt
 from gpu_tasks.heartbeat import read
 from tests.ports import free_port
 from tests.waiting import until
@@ -88,6 +90,16 @@ def test_a_rank_that_is_killed_costs_no_more_than_since_the_checkpoint(tmp_path:
     assert again["loss"] == pytest.approx(whole["loss"], abs=1e-6)
 
 
+def test_weights_that_leave_the_job_are_whole_however_they_were_shared(tmp_path: Path) -> None:
+    shared = ("--parallel", "fsdp2", "--weights", str(tmp_path / "weights.safetensors"))
+    Job(tmp_path / "job", 2, 2, *shared).result()
+    found = load_file(tmp_path / "weights.safetensors")
+    model = Gpt(SIZES["1m"])
+    assert {name: one.shape for name, one in found.items()} == {n: one.shape for n, one in model.state_dict().items()}
+    model.load_state_dict(found)
+    assert [path.name for path in tmp_path.glob("*.safetensors*")] == ["weights.safetensors"]
+
+
 def test_told_to_end_it_is_preempted_with_a_checkpoint(tmp_path: Path, whole: dict[str, Any]) -> None:
     job = Job(tmp_path, 2, 12)
     job.at(5)
@@ -126,7 +138,20 @@ def test_without_its_server_it_trains_and_keeps_its_metrics(tmp_path: Path, monk
     result = Job(tmp_path, 1, 10, "--experiment", "gpt").result()
     assert (result["step"], result["run_id"]) == (10, None)
     kept = [json.loads(line) for line in (tmp_path / "checkpoints" / "metrics-left.jsonl").read_text().splitlines()]
-    assert {point["name"] for point in kept} == {"loss", "gradient_norm", "learning_rate", "samples_per_s"}
+    speed = {"samples_per_s", "flops_per_s", "memory_bytes"}
+    assert {point["name"] for point in kept} == {"loss", "gradient_norm", "learning_rate"} | speed
+
+
+def test_too_little_text_is_refused_before_it_trains(tmp_path: Path) -> None:
+    failure = Job(tmp_path, 1, 4, "--most-bytes", "90000").end().failure
+    assert failure is not None and failure.failure_class is FailureClass.CONFIG
+    assert "expect_column_sum_to_be_between on bytes" in failure.message
+    assert not list((tmp_path / "checkpoints").glob("step-*"))
+
+
+def test_without_a_folder_for_its_checkpoints_it_says_who_names_one(tmp_path: Path) -> None:
+    failure = Job(tmp_path, 1, 4, "--checkpoints", "").end().failure
+    assert failure is not None and "give --checkpoints, or BULKHEAD_CHECKPOINTS" in failure.message
 
 
 def test_a_size_that_is_none_is_named(tmp_path: Path) -> None:
