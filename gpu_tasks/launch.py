@@ -187,9 +187,12 @@ class Launcher:
     def _fork(self, rank: int, shared: Mapping[str, str]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
+        # A SIGTERM that comes before the rank has its own handler waits: this one's would swallow it there.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid == 0:
             self._be(rank, shared)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return pid
 
     def _be(self, rank: int, shared: Mapping[str, str]) -> NoReturn:
@@ -197,11 +200,14 @@ class Launcher:
         code = 1
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             os.environ.update(shared, RANK=str(rank), LOCAL_RANK=str(rank))
             self._program()
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            if isinstance(end.code, str):
+                print(end.code, file=sys.stderr)
         except BaseException:  # noqa: BLE001 - nothing may leave here: this process would go on as a second launcher
             traceback.print_exc()
         finally:

@@ -64,10 +64,14 @@ class DistributedTrainOperator(GpuPodOperator):
     ) -> None:
         if backend not in _BACKENDS:
             raise InvalidInputError("backend", backend, f"give one of {', '.join(_BACKENDS)}")
-        gang = Gang(nodes, processes_per_node or max(1, int(kwargs.get("gpus", 1))), master_port)
-        fill_in(kwargs, "cmds", list(launcher(gang, restarts) if restarts else TORCHRUN))
+        fill_in(kwargs, "cmds", list(TORCHRUN))
         super().__init__(**kwargs)
-        self.kind, self.gang = _BACKENDS[backend], gang
+        self.kind = _BACKENDS[backend]
+        self.gang = Gang(nodes, processes_per_node or max(1, self.gpu_request.count), master_port)
+        if restarts:
+            if self.cmds != list(TORCHRUN):
+                raise InvalidInputError("restarts", restarts, "leave cmds out: who begins ranks anew has to start them")
+            self.cmds = list(launcher(self.gang, restarts))
 
     def _earlier(self, wanted: k8s.V1Pod, context: Context) -> dict[str, Any] | None:
         if context["ti"].try_number <= 1:

@@ -58,6 +58,8 @@ class LocalDistributedTrainOperator(PodOperator):
     ) -> None:
         super().__init__(command=command, **kwargs)
         self.nodes, self.gang = nodes, Gang(nodes, processes_per_node or max(1, self.gpus))
+        if restarts and not torchrun:
+            raise InvalidInputError("restarts", restarts, "leave torchrun=False out: who begins ranks anew starts them")
         if restarts:
             self.command = [*launcher(self.gang, restarts), *command]
         elif torchrun:

@@ -6,6 +6,7 @@ from typing import Any
 
 import kmock
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 from kubernetes import client as k8s
 
@@ -132,6 +133,19 @@ def test_ranks_of_one_node_are_begun_anew_in_place_where_that_is_asked_for() -> 
     assert local.command == [*start, "-m", "own"]
     remote = DistributedTrainOperator(task_id="t", image="i", nodes=1, gpus=2, restarts=3, arguments=["-m", "own"])
     assert remote.cmds == start
+
+
+def test_a_node_has_as_many_ranks_as_gpus_also_by_default_args() -> None:
+    with DAG("train", default_args={"gpus": 4}):
+        train = DistributedTrainOperator(task_id="t", image="i", nodes=1, restarts=1, arguments=["own.py"])
+    assert (train.gang.processes, train.cmds[3]) == (4, "--processes=4")
+
+
+def test_who_begins_ranks_anew_has_to_start_them() -> None:
+    with pytest.raises(InvalidInputError, match=r"restarts = 1: leave cmds out"):
+        DistributedTrainOperator(task_id="t", image="i", nodes=1, restarts=1, cmds=["own"])
+    with pytest.raises(InvalidInputError, match=r"restarts = 1: leave torchrun=False out"):
+        LocalDistributedTrainOperator(task_id="t", command=["own"], nodes=1, restarts=1, torchrun=False)
 
 
 @pytest.mark.parametrize(("nodes", "restarts"), [(2, 1), (1, -1)])

@@ -57,8 +57,8 @@ def check(pod: Mapping[str, Any]) -> None:
         kind = sorted(set(volume) - {"name"})
         if kind not in (["emptyDir"], ["persistentVolumeClaim"]):
             _refuse(f"spec.volumes[{index}]", kind, "the local runtime offers emptyDir and persistentVolumeClaim")
-        claim = volume.get("persistentVolumeClaim", {}).get("claimName", "")
-        if "/" in claim or claim.startswith("."):
+        claim = volume.get("persistentVolumeClaim", {"claimName": "none"}).get("claimName", "")
+        if not claim or "/" in claim or claim.startswith("."):
             _refuse(f"spec.volumes[{index}].claimName", claim, "give a name, not a path")
     _check_container(spec["containers"][0])
 

@@ -32,6 +32,10 @@ def test_what_the_builder_makes_is_supported() -> None:
             "pod.spec.volumes[0].claimName",
             lambda spec: spec.update(volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "../other"}}]),
         ),
+        (
+            "pod.spec.volumes[0].claimName",
+            lambda spec: spec.update(volumes=[{"name": "data", "persistentVolumeClaim": {}}]),
+        ),
         ("pod.spec.containers[0].lifecycle", lambda spec: spec["containers"][0].update(lifecycle={"preStop": {}})),
         ("pod.spec.containers[0].command", lambda spec: spec["containers"][0].update(command=None)),
         (
