@@ -62,7 +62,7 @@ def test_the_device_that_is_large_enough_is_allocated(
         results = [one.status.allocation.devices.results for one in found if one.status and one.status.allocation]
         return [device.device for result in results for device in result]
 
-    assert until(allocated, "the allocation", 60) == ["gpu-80"]
+    assert until(allocated, "the allocation") == ["gpu-80"]
 
 
 async def test_more_devices_than_there_are_is_named(

@@ -41,7 +41,7 @@ def test_devices_are_waited_for_tested_watched_and_quarantined(kept: Kept, expor
     kept.deferred("fleet_waits", "one", "devices")
     exporter.name = exposition(a0=0, a1=0, b0=0, b1=0)
     kept.task("fleet_waits", "one", "devices", "success")
-    kept.task("fleet_waits", "one", "diagnose", "success", 180)
+    kept.task("fleet_waits", "one", "diagnose", "success")
     log = kept.airflow.log("fleet_waits", "one", "devices")
     assert "there are 4 on 2 nodes" in log
 

@@ -251,7 +251,7 @@ def test_a_writer_that_is_killed_leaves_only_whole_ones(tmp_path: Path) -> None:
         command = [sys.executable, PROGRAM, str(tmp_path), "forever", "20000"]
         writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         before = set(_names(tmp_path)) if tmp_path.exists() else set()
-        until(lambda before=before: len(set(_names(tmp_path)) - before) > 2, "new checkpoints", 60)  # type: ignore[misc]
+        until(lambda before=before: len(set(_names(tmp_path)) - before) > 2, "new checkpoints")  # type: ignore[misc]
         writer.send_signal(signal.SIGKILL)
         writer.wait()
         named = [name for name in _names(tmp_path) if name.startswith("step-")]
