@@ -1,5 +1,6 @@
 """The byte GPT trained by real ranks: killed, told to end, gone on with by another number of them."""
 
+import argparse
 import json
 import os
 import signal
@@ -13,8 +14,10 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
+from gpu_tasks.entry import ConfigError
 from gpu_tasks.gpt import SIZES, Gpt
 from gpu_tasks.heartbeat import read
+from gpu_tasks.train_gpt import train
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -149,9 +152,9 @@ def test_too_little_text_is_refused_before_it_trains(tmp_path: Path) -> None:
     assert not list((tmp_path / "checkpoints").glob("step-*"))
 
 
-def test_without_a_folder_for_its_checkpoints_it_says_who_names_one(tmp_path: Path) -> None:
-    failure = Job(tmp_path, 1, 4, "--checkpoints", "").end().failure
-    assert failure is not None and "give --checkpoints, or BULKHEAD_CHECKPOINTS" in failure.message
+def test_without_a_folder_for_its_checkpoints_it_says_who_names_one() -> None:
+    with pytest.raises(ConfigError, match="give --checkpoints, or BULKHEAD_CHECKPOINTS"):
+        train(argparse.Namespace(checkpoints=None))
 
 
 def test_a_size_that_is_none_is_named(tmp_path: Path) -> None:
