@@ -32,7 +32,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
-from bulkhead.pods.training import CHECKPOINT
+from bulkhead.pods.training import CHECKPOINT, last_checkpoint
 from gpu_tasks.entry import ConfigError
 
 MANIFEST = "manifest.json"
@@ -201,6 +201,15 @@ class Checkpoints:
             step: of the training.
         """
         return self.folder / _name(step)
+
+    def last(self) -> Path | None:
+        """The checkpoint of the latest step, as the first rank sees it: the others may be ahead of its renaming.
+
+        Every rank has to ask.
+        """
+        found = last_checkpoint(str(self.folder)) if self._ranks.first else None
+        step = self._ranks.agree(int(Path(found).name.removeprefix("step-")) if found else -1)
+        return self.at(step) if step >= 0 else None
 
     def _complete(self, written: Future[Any], folder: Path, manifest: Manifest) -> None:
         """In the background: name what all ranks have written. A save that fails takes nothing with it."""

@@ -26,7 +26,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bulkhead.pods.training import last_checkpoint
 from gpu_tasks.checkpoints import Checkpoints
 from gpu_tasks.entry import ConfigError, PreemptedError, at_least
 from gpu_tasks.guards import Action, Guard, GuardPolicy
@@ -247,9 +246,11 @@ class Trainer:
         if step % self.config.every == 0 or last or ending:
             self._save(step, wait=bool(last or ending))
         if ending and not last:
-            saved = last_checkpoint(str(self.checkpoints.folder))  # an older one, if this save has failed
-            kept = f"saved as {Path(saved).name}" if saved else "nothing is saved"
-            raise PreemptedError(f"told to end at step {step} of {self.config.schedule.steps}; {kept}", saved)
+            saved = self.checkpoints.last()  # an older one, if this save has failed
+            kept = f"saved as {saved.name}" if saved else "nothing is saved"
+            raise PreemptedError(
+                f"told to end at step {step} of {self.config.schedule.steps}; {kept}", str(saved) if saved else None
+            )
 
     def _metrics(self, step: int, loss: float, norm: float) -> dict[str, float]:
         learning = self.config.schedule.rate(step)
