@@ -248,9 +248,8 @@ class Trainer:
         if ending and not last:
             saved = self.checkpoints.last()  # an older one, if this save has failed
             kept = f"saved as {saved.name}" if saved else "nothing is saved"
-            raise PreemptedError(
-                f"told to end at step {step} of {self.config.schedule.steps}; {kept}", str(saved) if saved else None
-            )
+            told = f"told to end at step {step} of {self.config.schedule.steps}; {kept}"
+            raise PreemptedError(told, str(saved) if saved else None)
 
     def _metrics(self, step: int, loss: float, norm: float) -> dict[str, float]:
         learning = self.config.schedule.rate(step)
