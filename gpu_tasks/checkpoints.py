@@ -32,7 +32,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
-from bulkhead.pods.training import CHECKPOINT, last_checkpoint
+from bulkhead.pods.training import CHECKPOINT
 from gpu_tasks.entry import ConfigError
 
 MANIFEST = "manifest.json"
@@ -207,8 +207,8 @@ class Checkpoints:
 
         Every rank has to ask.
         """
-        found = last_checkpoint(str(self.folder)) if self._ranks.first else None
-        step = self._ranks.agree(int(Path(found).name.removeprefix("step-")) if found else -1)
+        names = _named(self.folder) if self._ranks.first else []
+        step = self._ranks.agree(max((int(name.removeprefix("step-")) for name in names), default=-1))
         return self.at(step) if step >= 0 else None
 
     def _complete(self, written: Future[Any], folder: Path, manifest: Manifest) -> None:

@@ -91,9 +91,13 @@ def _digits_frame(data: Split) -> Any:
     frame["label"] = np.concatenate([data.train_labels, data.test_labels])
     frame["part"] = ["train"] * len(data.train_images) + ["test"] * len(data.test_images)
     frame["digest"] = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
-    parts = frame.groupby("digest")["part"].nunique()
-    frame["in_both_parts"] = frame["digest"].map(parts) > 1
+    frame["in_both_parts"] = _in_both_parts(frame)
     return frame
+
+
+def _in_both_parts(frame: Any) -> Any:
+    """By row, whether both parts have what is in it, as its digest tells."""
+    return frame["digest"].map(frame.groupby("digest")["part"].nunique()) > 1
 
 
 def _digits_expectations(gxe: Any) -> list[Any]:
@@ -123,8 +127,7 @@ def _text_frame(source: Text) -> Any:
     import pandas as pd
 
     frame = pd.DataFrame([_described(name, held_out, body) for name, held_out, body in source.bodies()])
-    parts = frame.groupby("digest")["part"].nunique()
-    frame["in_both_parts"] = (frame["digest"].map(parts) > 1) & (frame["bytes"] > _TRIVIAL)
+    frame["in_both_parts"] = _in_both_parts(frame) & (frame["bytes"] > _TRIVIAL)
     return frame
 
 

@@ -26,7 +26,6 @@ from typing import Any, NoReturn
 
 from bulkhead.pods import reasons
 from bulkhead.pods.outcome import PATH_VARIABLE, Failure, FailureClass, Outcome
-from bulkhead.pods.reasons import is_victim
 from bulkhead.pods.training import last_checkpoint
 from gpu_tasks.entry import ConfigError, at_least, run
 
@@ -155,7 +154,7 @@ class Launcher:
         said = self._said()
         failure = said.failure if said is not None else None
         caused_by_us = failure is not None and failure.failure_class is FailureClass.PREEMPTED and not self._told_to_end
-        if failure is not None and not caused_by_us and not is_victim(failure):
+        if failure is not None and not caused_by_us and not reasons.is_victim(failure):
             return failure
         silent = [rank for rank, code in failed.items() if code < 0 and code != -signal.SIGTERM]
         first = next(iter(silent or failed))  # in the order of their ends

@@ -10,16 +10,26 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
+from bulkhead.pods.training import CHECKPOINTS_VARIABLE
 from gpu_tasks.entry import PreemptedError, run
+from tests.waiting import until
+
+PATIENT = ("victim", "wait", "deaf")
+"""Deeds that begin with waiting for the end of the other rank."""
 
 
 def job() -> Mapping[str, Any]:
     rank, attempt = os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]
     print(f"rank {rank} of {os.environ['WORLD_SIZE']}, attempt {attempt}, process {os.getpid()}", flush=True)
-    match json.loads(sys.argv[1]).get(f"{attempt}/{rank}"):
+    plan = json.loads(sys.argv[1])
+    deed = plan.get(f"{attempt}/{rank}")
+    if deed not in PATIENT and any(plan.get(f"{attempt}/{other}") in PATIENT for other in "01"):
+        until(ready().exists, "the other rank to wait")  # else it would be ended before it can say anything
+    match deed:
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "segfault":
@@ -37,15 +47,21 @@ def job() -> Mapping[str, Any]:
             raise PreemptedError("told to end at step 3", "/checkpoints/step-0000000003")
         case "deaf":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            print("deaf", flush=True)
+            ready().touch()
             signal.sigwait({signal.SIGUSR1})
     return {"attempt": int(attempt), "imported": "colorsys" in sys.modules}
+
+
+def ready() -> Path:
+    """File that says that a rank waits."""
+    return Path(os.environ[CHECKPOINTS_VARIABLE]) / "ready"
 
 
 def wait() -> None:
     """Until told to end."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     print("waiting", flush=True)
+    ready().touch()
     signal.sigwait({signal.SIGTERM})
 
 
