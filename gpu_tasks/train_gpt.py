@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--compile", action="store_true", dest="compiled")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--text", type=Path, help="folder of Python sources; by default the standard library")
     parser.add_argument("--most-bytes", type=int, help="of the text; all by default")
     parser.add_argument("--checkpoints", type=Path, default=told_folder(CHECKPOINTS_VARIABLE), help="all ranks see it")
     parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")
@@ -104,7 +105,7 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
         seed=arguments.seed,
         every=arguments.every,
     )
-    data = TextData(text.load(most_bytes=arguments.most_bytes), shape.block)
+    data = TextData(text.load(arguments.text, arguments.most_bytes), shape.block)
 
     def build(among: Ranks) -> Built:
         def optimizer(parameters: Any) -> torch.optim.Optimizer:

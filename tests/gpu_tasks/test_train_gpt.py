@@ -146,7 +146,9 @@ def test_without_its_server_it_trains_and_keeps_its_metrics(tmp_path: Path, monk
 
 
 def test_too_little_text_is_refused_before_it_trains(tmp_path: Path) -> None:
-    failure = Job(tmp_path, 1, 4, "--most-bytes", "90000").end().failure
+    for index in range(40):
+        (tmp_path / f"module_{index:02}.py").write_text(f"# {index}\n" * 10)
+    failure = Job(tmp_path, 1, 4, "--text", str(tmp_path)).end().failure
     assert failure is not None and failure.failure_class is FailureClass.CONFIG
     assert "expect_column_sum_to_be_between on bytes" in failure.message
     assert not list((tmp_path / "checkpoints").glob("step-*"))
