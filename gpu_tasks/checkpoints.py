@@ -4,25 +4,24 @@ Tensors go through ``torch.distributed.checkpoint`` into safetensors files, ever
 that reading one never unpickles anything: who may write to the store cannot run code in the job. (DCP's own format
 keeps its metadata, and what is no tensor, as pickles.)
 
-A checkpoint is a folder ``step-N``. It is written under another name, every file of it is flushed to the disk, the
-manifest with their checksums comes last, and only then does it get its name. So one that has its name is whole, unless
-the disk loses or changes it later, which the checksums tell.
+A checkpoint is a folder ``step-N`` of a store (``gpu_tasks.stores``). The manifest with the checksums of its files
+comes last, and only with it does it get its name. So one that has its name is whole, unless the store loses or changes
+it later, which the checksums tell.
 
 Source: ``torch.distributed.checkpoint.hf_storage`` of torch 2.13 for the files and the resharding.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import secrets
-import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,40 +31,11 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
-from bulkhead.pods.training import CHECKPOINT
-from gpu_tasks.entry import ConfigError
-
-MANIFEST = "manifest.json"
-"""File of a checkpoint that says what it is and what belongs to it."""
-
-_FORMAT = 1
-_SAVING = ".saving-"
-_BLOCK = 1 << 20
+from gpu_tasks.errors import ConfigError
+from gpu_tasks.stores.base import Manifest, RefusedError, Save, name_of, step_of
+from gpu_tasks.stores.find import store
 
 log = logging.getLogger(__name__)
-
-
-class RefusedError(Exception):
-    """A checkpoint that is not whole, or not what it says. The text says why."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a checkpoint says of itself.
-
-    Attributes:
-        step: training step after which it was taken.
-        identity: what the tensors belong to, for instance the model's configuration; compared on resuming.
-        state: everything of the training that is no tensor: JSON values by name.
-        files: SHA-256 by file name.
-        format: of the folder; another one is refused.
-    """
-
-    step: int
-    identity: Mapping[str, Any]
-    state: Mapping[str, Any]
-    files: Mapping[str, str]
-    format: int = _FORMAT
 
 
 @dataclass
@@ -85,10 +55,10 @@ class Counts:
 
 @dataclass
 class Checkpoints:
-    """A training's checkpoints in a folder that all of its ranks see. Every method is called by all of them alike.
+    """A training's checkpoints in a store that all of its ranks see. Every method is called by all of them alike.
 
     Attributes:
-        folder: of the checkpoints; made where it is missing.
+        where: path of a directory, or a URL (``gpu_tasks.stores``); made where it is missing.
         identity: what the tensors belong to; JSON values by name.
         keep: so many of the newest stay.
         keep_every: those whose step is a multiple of it stay too; 0 for none.
@@ -96,7 +66,7 @@ class Checkpoints:
         refused: checkpoints that ``newest`` has passed over, with the reason, in words.
     """
 
-    folder: Path
+    where: str | Path
     identity: Mapping[str, Any]
     keep: int = 3
     keep_every: int = 0
@@ -106,13 +76,12 @@ class Checkpoints:
     def __post_init__(self) -> None:
         if self.keep < 1 or self.keep_every < 0:
             raise ConfigError(f"keep = {self.keep}, keep_every = {self.keep_every}: keep at least 1, every 0 or more")
-        self._ranks = _Ranks()
+        self._store, self._ranks = store(self.where), _Ranks()
         self._pool = ThreadPoolExecutor(1, "checkpoints")
         self._saving: Future[None] | None = None
-        if self._ranks.first:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for left in self.folder.glob(f"{_SAVING}*"):
-                shutil.rmtree(left)  # of a job that ended in the middle of a save
+        self._begun = 0
+        with self._ranks.together():
+            self._store.clear(first=self._ranks.first, first_here=self._ranks.first_here)
         self._session = self._ranks.agree(secrets.randbits(62))
 
     def save(self, step: int, tensors: Mapping[str, Any], state: Mapping[str, Any], *, wait: bool = False) -> None:
@@ -126,13 +95,14 @@ class Checkpoints:
         """
         begin = time.monotonic()
         self.finish()
-        folder = self.folder / f"{_SAVING}{self._session:x}-{step}"
         manifest = Manifest(step, self.identity, state, {})
         json.dumps(asdict(manifest))  # what JSON cannot hold is refused before anything is written
-        writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+        self._begun += 1
+        save = self._store.begin(step, f"{self._session:x}-{self._begun}", self._ranks.number)
+        writer = HuggingFaceStorageWriter(str(save.folder), save_distributed=True)
         written = dcp.async_save(dict(tensors), storage_writer=writer, process_group=self._ranks.group)
         assert isinstance(written, Future)
-        self._saving = self._pool.submit(self._complete, written, folder, manifest)
+        self._saving = self._pool.submit(self._complete, written, save, manifest)
         if wait:
             self.finish()
         self.counts.stalled_s += time.monotonic() - begin
@@ -153,22 +123,21 @@ class Checkpoints:
 
         Raises:
             ConfigError: it belongs to something else than ``identity`` says.
+            OSError: the store cannot be read.
         """
+        self.finish()
         self.refused.clear()
         chosen = -1
-        if self._ranks.first:
-            for name in sorted(_named(self.folder), reverse=True):
-                try:
-                    chosen = verify(self.folder / name).step
-                    break
-                except RefusedError as error:
-                    self.refused.append(f"{name}: {error}")
-                    log.warning("checkpoint %s is refused: %s", name, error)
+        with self._ranks.together():
+            if self._ranks.first:
+                chosen = self._newest_whole()
         step = self._ranks.agree(chosen)
         if step < 0:
             return None
-        manifest = read_manifest(self.at(step))
+        with self._ranks.together():
+            manifest = self._store.manifest(name_of(step))
         if dict(manifest.identity) != json.loads(json.dumps(dict(self.identity))):
+            self._release(manifest)
             raise ConfigError(
                 f"checkpoint {self.at(step)} belongs to {dict(manifest.identity)}, not to {dict(self.identity)}: "
                 "give another folder, or the configuration that it was written with"
@@ -185,57 +154,85 @@ class Checkpoints:
         Raises:
             ConfigError: they are not.
             RefusedError: it cannot be read.
+            OSError: the store cannot be read.
         """
-        folder = self.at(manifest.step)
-        reader = HuggingFaceStorageReader(str(folder))
-        _compare(reader.read_metadata().state_dict_metadata, tensors, folder)
+        self.finish()
+        with self._ranks.together():
+            if self._ranks.first_here:
+                self._store.fetch(manifest)
         try:
+            reader = HuggingFaceStorageReader(str(self._store.folder(manifest)))
+            with self._ranks.together():
+                _compare(reader.read_metadata().state_dict_metadata, tensors, self.at(manifest.step))
             dcp.load(dict(tensors), storage_reader=reader, process_group=self._ranks.group)
         except CheckpointException as error:  # a BaseException, which no job expects
-            raise RefusedError(f"checkpoint {folder} cannot be read: {_told(error)}") from error
+            raise RefusedError(f"checkpoint {self.at(manifest.step)} cannot be read: {_told(error)}") from error
+        finally:
+            self._release(manifest)
 
-    def at(self, step: int) -> Path:
-        """Where the checkpoint of a step is, once it is saved.
+    def at(self, step: int) -> str:
+        """Where the checkpoint of a step is, once it is saved: its path or URL.
 
         Args:
             step: of the training.
         """
-        return self.folder / _name(step)
+        return self._store.at(name_of(step))
 
-    def last(self) -> Path | None:
-        """The checkpoint of the latest step, as the first rank sees it: the others may be ahead of its renaming.
+    def last(self) -> int | None:
+        """The latest step of which there is a checkpoint, as the first rank sees it: the others may be ahead of it."""
+        self.finish()
+        step = -1
+        with self._ranks.together():
+            if self._ranks.first:
+                step = max((step_of(name) or 0 for name in self._store.names()), default=-1)
+        step = self._ranks.agree(step)
+        return step if step >= 0 else None
 
-        Every rank has to ask.
-        """
-        names = _named(self.folder) if self._ranks.first else []
-        step = self._ranks.agree(max((int(name.removeprefix("step-")) for name in names), default=-1))
-        return self.at(step) if step >= 0 else None
+    def _newest_whole(self) -> int:
+        """Its step; -1 where none is."""
+        for name in reversed(self._store.names()):
+            try:
+                return self._store.verify(name).step
+            except RefusedError as error:
+                self.refused.append(f"{name}: {error}")
+                log.warning("checkpoint %s is refused: %s", name, error)
+        return -1
 
-    def _complete(self, written: Future[Any], folder: Path, manifest: Manifest) -> None:
+    def _release(self, manifest: Manifest) -> None:
+        if self._ranks.first_here:
+            self._store.release(manifest)
+
+    def _complete(self, written: Future[Any], save: Save, manifest: Manifest) -> None:
         """In the background: name what all ranks have written. A save that fails takes nothing with it."""
         try:
             written.result()
-            if self._ranks.first:
-                _commit(folder, manifest, self.at(manifest.step))
+            files: dict[str, str] = {}
+            with self._ranks.together(files):
+                files |= save.put()
+            with self._ranks.together():
+                if self._ranks.first:
+                    save.commit(replace(manifest, files=dict(sorted(files.items()))))
+            self.counts.saved += 1
         # The training goes on with the older ones.
         except (CheckpointException, OSError, RuntimeError) as error:
             self.counts.failed += 1
             log.error("checkpoint of step %d was not saved: %s", manifest.step, _told(error))
+        else:
             if self._ranks.first:
-                shutil.rmtree(folder, ignore_errors=True)
-            return
-        self.counts.saved += 1
-        if self._ranks.first:
-            self._prune()
+                self._prune()
+        finally:
+            save.drop()
 
     def _prune(self) -> None:
-        names = sorted(_named(self.folder))
-        for name in names[: -self.keep]:
-            if not self.keep_every or int(name.removeprefix("step-")) % self.keep_every:
-                aside = self.folder / f"{_SAVING}{self._session:x}-{name}"  # a name is only for what is whole
+        try:
+            many = self._store.names()[: -self.keep]
+        except OSError as error:
+            log.warning("checkpoints cannot be listed, to see which are too many: %s", error)
+            return
+        for name in many:
+            if not self.keep_every or (step_of(name) or 0) % self.keep_every:
                 try:
-                    (self.folder / name).rename(aside)
-                    shutil.rmtree(aside)
+                    self._store.delete(name)
                 except OSError as error:
                     log.warning("checkpoint %s is one too many and cannot be deleted: %s", name, error)
 
@@ -246,7 +243,9 @@ class _Ranks:
     def __init__(self) -> None:
         # Their own: what is saved in the background must not come between the training's collectives.
         self.group = dist.new_group(backend="gloo") if dist.is_initialized() else None
-        self.first = self.group is None or dist.get_rank() == 0
+        self.number = 0 if self.group is None else dist.get_rank()
+        self.first = self.number == 0
+        self.first_here = self.group is None or os.environ.get("LOCAL_RANK", "0") == "0"
 
     def agree(self, number: int) -> int:
         """The first rank's number."""
@@ -256,66 +255,32 @@ class _Ranks:
         dist.broadcast(told, 0, group=self.group)
         return int(told.item())
 
+    @contextmanager
+    def together(self, shared: dict[str, str] | None = None) -> Iterator[None]:
+        """What every rank does, or some for the others: all go on when all are done. If one fails, so do all.
 
-def verify(folder: Path) -> Manifest:
-    """Check a checkpoint file by file.
-
-    Args:
-        folder: of it.
-
-    Raises:
-        RefusedError: it is not whole.
-    """
-    manifest = read_manifest(folder)
-    there = {path.name for path in folder.iterdir()} - {MANIFEST}
-    if there != set(manifest.files):
-        raise RefusedError(f"its files are {sorted(there)}, those of its manifest {sorted(manifest.files)}")
-    for name, wanted in sorted(manifest.files.items()):
+        Args:
+            shared: what each has found; afterwards what all have.
+        """
+        mine: Exception | None = None
         try:
-            found = _digest(folder / name)
-        except OSError as error:
-            raise RefusedError(f"{name} is not readable: {error}") from error
-        if found != wanted:
-            raise RefusedError(f"{name} was changed: its SHA-256 is {found[:12]}…, not {wanted[:12]}…")
-    if folder.name != _name(manifest.step):
-        raise RefusedError(f"it is of step {manifest.step}")
-    return manifest
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """What a checkpoint says of itself.
-
-    Args:
-        folder: of it.
-
-    Raises:
-        RefusedError: it says nothing, or not in this form.
-    """
-    try:
-        data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        manifest = Manifest(**data)
-    except (OSError, ValueError, TypeError) as error:
-        raise RefusedError(f"{MANIFEST} is not readable: {type(error).__name__}: {error}") from error
-    if manifest.format != _FORMAT:
-        raise RefusedError(f"its format is {manifest.format}, known is {_FORMAT}")
-    return manifest
-
-
-def _commit(folder: Path, manifest: Manifest, name: Path) -> None:
-    files = {path.name: _digest(path) for path in sorted(folder.iterdir())}
-    whole = Manifest(manifest.step, manifest.identity, manifest.state, files)
-    with (folder / MANIFEST).open("x", encoding="utf-8") as stream:
-        json.dump(asdict(whole), stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    _flush(folder)
-    aside = folder.with_name(f"{folder.name}-replaced")
-    if name.exists():  # of an earlier try, which went back behind this step
-        name.rename(aside)
-    folder.rename(name)
-    _flush(name.parent)
-    if aside.exists():
-        shutil.rmtree(aside)
+            yield
+        except Exception as error:
+            if self.group is None:
+                raise
+            mine = error
+        if self.group is None:
+            return
+        told: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(told, (mine and repr(mine), shared), group=self.group)
+        if mine is not None:
+            raise mine
+        failed = [f"rank {rank}: {what}" for rank, (what, _) in enumerate(told) if what is not None]
+        if failed:
+            raise OSError(", ".join(failed))
+        if shared is not None:
+            for _, found in told:
+                shared |= found
 
 
 def _told(error: BaseException) -> str:
@@ -325,32 +290,7 @@ def _told(error: BaseException) -> str:
     return repr(error)
 
 
-def _flush(folder: Path) -> None:
-    """Have a folder's entries on the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _digest(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
-
-
-def _name(step: int) -> str:
-    return f"step-{step:010d}"
-
-
-def _named(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if CHECKPOINT.fullmatch(path.name)]
-
-
-def _compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> None:
+def _compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
     """Refuse another model's tensors by name and shape."""
     theirs = {name: tuple(one.size) for name, one in stored.items()}
     ours = {name: tuple(one.shape) for name, one in _flat(wanted).items()}
@@ -358,7 +298,7 @@ def _compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path)
     if differ:
         first = differ[0]
         raise ConfigError(
-            f"checkpoint {folder} is of another model: {len(differ)} tensors differ, the first is {first}: "
+            f"checkpoint {where} is of another model: {len(differ)} tensors differ, the first is {first}: "
             f"{theirs.get(first, 'not there')} in the checkpoint, {ours.get(first, 'not there')} in the model"
         )
 

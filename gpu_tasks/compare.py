@@ -19,7 +19,8 @@ from queue import Full, Queue
 from typing import Any
 
 from gpu_tasks import predictions
-from gpu_tasks.entry import ConfigError, run
+from gpu_tasks.entry import run
+from gpu_tasks.errors import ConfigError
 from gpu_tasks.serve import LOOPBACK, Application, bind, respond
 from gpu_tasks.traffic import NO_ANSWER, Traffic
 

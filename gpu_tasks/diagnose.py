@@ -9,7 +9,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpu_tasks.entry import ConfigError, run
+from gpu_tasks.entry import run
+from gpu_tasks.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch

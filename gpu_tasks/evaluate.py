@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpu_tasks.entry import GateError, run
+from gpu_tasks.entry import run
+from gpu_tasks.errors import GateError
 
 ISOLATED_TAG = "bulkhead.isolated"
 """Tag of a model that is isolated, and why; ``bulkhead.registries.mlflow`` writes it."""

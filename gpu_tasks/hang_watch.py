@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
-from bulkhead.pods.training import last_checkpoint
 from gpu_tasks.heartbeat import Beat, behind, read, stale
+from gpu_tasks.stores.find import last_checkpoint
 
 STACKS_SIGNAL = signal.SIGUSR1
 """What has a rank write its stacks."""

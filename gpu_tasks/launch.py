@@ -26,8 +26,9 @@ from typing import Any, NoReturn
 
 from bulkhead.pods import reasons
 from bulkhead.pods.outcome import PATH_VARIABLE, Failure, FailureClass, Outcome
-from bulkhead.pods.training import last_checkpoint
-from gpu_tasks.entry import ConfigError, at_least, run
+from gpu_tasks.entry import at_least, run
+from gpu_tasks.errors import ConfigError
+from gpu_tasks.stores.find import last_checkpoint
 
 log = logging.getLogger(__name__)
 

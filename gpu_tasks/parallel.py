@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from gpu_tasks.entry import ConfigError
+from gpu_tasks.errors import ConfigError
 
 WAYS = ("ddp", "fsdp2")
 """Ways to share a model: every rank has all of it, or a part of each weight."""

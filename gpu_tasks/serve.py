@@ -10,7 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from gpu_tasks.entry import ConfigError, run
+from gpu_tasks.entry import run
+from gpu_tasks.errors import ConfigError
 from gpu_tasks.predictions import Tally, read
 from gpu_tasks.traffic import NO_ANSWER, Traffic
 

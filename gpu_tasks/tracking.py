@@ -9,8 +9,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from gpu_tasks.stores.base import Store
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,12 @@ _AT_ONCE = 500
 
 _REFUSED = (400, 404, 413, 422)
 """Of HTTP: no later try would be taken. A login may be mended, an overload passes."""
+
+LEFT = "metrics-left.jsonl"
+"""Beside the checkpoints: metrics that could not be logged by the end, one JSON object a line."""
+
+RUN = "mlflow-run"
+"""Beside the checkpoints: the name of their training's run."""
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
 
@@ -49,7 +56,7 @@ class Tracker:
     Args:
         send: logs some points, as a ``Run`` does. Raises ``OSError`` where the server is away, and
             ``RejectedError`` where it refuses one of them.
-        left: file for what could not be logged by the end, one JSON object a line.
+        left: store that gets what could not be logged by the end, as ``LEFT``.
         most: points that are kept while the server is away; beyond it the oldest are dropped, and counted.
 
     Attributes:
@@ -57,7 +64,7 @@ class Tracker:
         rejected: points that the server has refused.
     """
 
-    def __init__(self, send: Callable[[list[Point]], None], left: Path, most: int = 100_000) -> None:
+    def __init__(self, send: Callable[[list[Point]], None], left: Store, most: int = 100_000) -> None:
         self._send, self._left = send, left
         self._points: deque[Point] = deque(maxlen=most)
         self._changed = threading.Condition()
@@ -81,7 +88,7 @@ class Tracker:
             self._changed.notify()
 
     def close(self, limit_s: float) -> int:
-        """Wait until everything is logged, but not for ever; what is left is written to a file.
+        """Wait until everything is logged, but not for ever; what is left is written to the store.
 
         Args:
             limit_s: so long at most, in seconds.
@@ -96,12 +103,19 @@ class Tracker:
         with self._changed:
             self._given_up, left = True, list(self._points)
         if left:
-            with self._left.open("a", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(point._asdict()) + "\n" for point in left)
-            log.error("%d metrics could not be logged in %g s: they are in %s", len(left), limit_s, self._left)
+            self._keep(left, limit_s)
         if self.dropped:
             log.error("%d metrics were dropped while MLflow was away", self.dropped)
         return len(left)
+
+    def _keep(self, left: list[Point], limit_s: float) -> None:
+        lines = "".join(json.dumps(point._asdict()) + "\n" for point in left)
+        try:
+            self._left.write_note(LEFT, (self._left.read_note(LEFT) or "") + lines)
+        except OSError as error:  # the training is done all the same
+            log.error("%d metrics could not be logged in %g s, nor kept: %s", len(left), limit_s, error)
+            return
+        log.error("%d metrics could not be logged in %g s: they are in %s", len(left), limit_s, self._left.at(LEFT))
 
     def _run(self) -> None:
         wait_s = _FIRST_WAIT_S
@@ -154,8 +168,8 @@ class Run:
         experiment: by name; made where it is missing.
         params: of the run.
         tracking_uri: of the server; None for mlflow's own.
-        remember: file for the run's name, beside the checkpoints: a training that goes on from one goes on with its
-            run too, as long as the server has it. None for a new run each time.
+        remember: store of the checkpoints, that keeps the run's name as ``RUN``: a training that goes on from one goes
+            on with its run too, as long as the server has it. None for a new run each time.
 
     Attributes:
         run_id: of the run; None until it is made or found.
@@ -166,7 +180,7 @@ class Run:
         experiment: str,
         params: Mapping[str, Any],
         tracking_uri: str | None = None,
-        remember: Path | None = None,
+        remember: Store | None = None,
     ) -> None:
         # MLflow would try again for minutes by itself, and hold up the end of the job for so long.
         for name, value in (("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"), ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")):
@@ -203,9 +217,9 @@ class Run:
         """The run of an earlier try, going on; None where there is none, or its server does not know it any more."""
         from mlflow.exceptions import MlflowException
 
-        if self._remember is None or not self._remember.exists():
+        run_id = self._remember.read_note(RUN) if self._remember is not None else None
+        if not run_id:
             return None
-        run_id = self._remember.read_text(encoding="utf-8").strip()
         try:
             client.update_run(run_id, status="RUNNING")
         except MlflowException as error:
@@ -224,7 +238,7 @@ class Run:
         params = [Param(name, str(value)[:500]) for name, value in self._params.items()]
         client.log_batch(run_id, params=params, synchronous=True)
         if self._remember is not None:
-            self._remember.write_text(run_id, encoding="utf-8")
+            self._remember.write_note(RUN, run_id)
         return run_id
 
     def finish(self, status: str) -> None:

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, told_folder
-from gpu_tasks.entry import ConfigError, run
+from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, told
+from gpu_tasks.entry import run
+from gpu_tasks.errors import ConfigError
 
 _BATCH = 64
 _LEARNING_RATE = 4e-3
@@ -30,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--channels", type=int, default=16, help="width of the network")
     parser.add_argument("--fault", default="none", help="none, or flaky: see gpu_tasks.model")
-    parser.add_argument("--checkpoints", type=Path, default=told_folder(CHECKPOINTS_VARIABLE), help="outlives the job")
-    parser.add_argument("--progress", type=Path, default=told_folder(PROGRESS_VARIABLE), help="for signs of progress")
+    parser.add_argument("--checkpoints", default=told(CHECKPOINTS_VARIABLE), help="folder or URL that outlives the job")
+    parser.add_argument("--progress", type=Path, default=told(PROGRESS_VARIABLE), help="for signs of progress")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     run(lambda: train(**vars(arguments)))
@@ -43,7 +44,7 @@ def train(
     epochs: int,
     channels: int,
     fault: str,
-    checkpoints: Path | None = None,
+    checkpoints: str | Path | None = None,
     progress: Path | None = None,
 ) -> Mapping[str, Any]:
     """Train and log one model, from the newest checkpoint on where there is one.
@@ -54,7 +55,7 @@ def train(
         epochs: passes over the training images, but for a last part of a batch.
         channels: width of the network.
         fault: ``none`` or ``flaky``.
-        checkpoints: folder that outlives the job; None for none.
+        checkpoints: folder or URL that outlives the job; None for none.
         progress: folder for signs of progress; None for none.
 
     Returns:
@@ -96,7 +97,7 @@ def train(
 
 
 @contextmanager
-def _kept(checkpoints: Path | None) -> Iterator[Path]:
+def _kept(checkpoints: str | Path | None) -> Iterator[str | Path]:
     """Where checkpoints go: a folder that ends with the job, where none was named."""
     if checkpoints is not None:
         yield checkpoints
@@ -106,7 +107,7 @@ def _kept(checkpoints: Path | None) -> Iterator[Path]:
 
 
 def _fit(
-    data: Any, seed: int, epochs: int, channels: int, folder: Path, progress: Path | None
+    data: Any, seed: int, epochs: int, channels: int, folder: str | Path, progress: Path | None
 ) -> tuple[Any, float, int | None]:
     """The trained network, its accuracy on the test images, and the step that it has gone on from."""
     import mlflow

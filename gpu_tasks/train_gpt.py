@@ -14,15 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, told_folder
+from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, told
 from gpu_tasks import hang_watch, text
 from gpu_tasks.data_checks import check_text
-from gpu_tasks.entry import ConfigError, PreemptedError, run
+from gpu_tasks.entry import run
+from gpu_tasks.errors import ConfigError, PreemptedError
 from gpu_tasks.gpt import SIZES, Gpt
 from gpu_tasks.parallel import WAYS, Ranks, ranks
 from gpu_tasks.schedule import Schedule
+from gpu_tasks.stores.base import Store
+from gpu_tasks.stores.find import store
 from gpu_tasks.tracking import Run, Tracker
 from gpu_tasks.trainer import Built, TrainConfig, Trainer
+
+_CHECKED = "data-checked"
+"""Beside the checkpoints: hash of the text that has passed its checks."""
 
 _FLUSH_S = 10.0
 """So long the end of a training waits for MLflow: well within a pod's grace period."""
@@ -67,11 +73,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--text", type=Path, help="folder of Python sources; by default the standard library")
     parser.add_argument("--most-bytes", type=int, help="of the text; all by default")
-    parser.add_argument("--checkpoints", type=Path, default=told_folder(CHECKPOINTS_VARIABLE), help="all ranks see it")
+    parser.add_argument("--checkpoints", default=told(CHECKPOINTS_VARIABLE), help="folder or URL; all ranks see it")
     parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")
     parser.add_argument("--weights", type=Path, help="safetensors file for the weights, once they are trained")
     parser.add_argument("--experiment", help="MLflow experiment; nothing is logged without one")
-    parser.add_argument("--progress", type=Path, default=told_folder(PROGRESS_VARIABLE), help="for signs of progress")
+    parser.add_argument("--progress", type=Path, default=told(PROGRESS_VARIABLE), help="for signs of progress")
     parser.add_argument("--hang-s", type=float, default=600, help="so long a phase of a step may last")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -115,7 +121,7 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
     with ranks() as among:
         if among.rank == 0:
-            _check(data.source, arguments.checkpoints)
+            _check(data.source, store(arguments.checkpoints))
         if arguments.progress is not None:
             first = among.local_rank == 0
             hang_watch.start(arguments.progress, among.rank, arguments.hang_s, first_of_node=first)
@@ -129,16 +135,14 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
         return {**done, "run_id": run_id(), "data_hash": data.data_hash, "parameters": count}
 
 
-def _check(source: text.Text, folder: Path) -> None:
+def _check(source: text.Text, kept: Store) -> None:
     """Check the text before anything is trained on it; once, however often the training is begun."""
-    mark = folder / "data-checked"
-    if mark.exists() and mark.read_text(encoding="utf-8") == source.data_hash:
+    if kept.read_note(_CHECKED) == source.data_hash:
         return
     report = check_text(source)
     if report.failed:
         raise ConfigError(f"data {source.data_hash[:12]}…: {'; '.join(report.failed)}; give text that passes")
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(source.data_hash, encoding="utf-8")
+    kept.write_note(_CHECKED, source.data_hash)
 
 
 @contextmanager
@@ -149,8 +153,9 @@ def _told(
     if arguments.experiment is None or among.rank != 0:
         yield _print, lambda: None
         return
-    mlflow = Run(arguments.experiment, params, remember=arguments.checkpoints / "mlflow-run")
-    tracker, status = Tracker(mlflow, arguments.checkpoints / "metrics-left.jsonl"), "FAILED"
+    kept = store(arguments.checkpoints)
+    mlflow = Run(arguments.experiment, params, remember=kept)
+    tracker, status = Tracker(mlflow, kept), "FAILED"
 
     def tell(step: int, metrics: Mapping[str, float]) -> None:
         _print(step, metrics)

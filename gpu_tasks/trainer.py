@@ -27,13 +27,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gpu_tasks.checkpoints import Checkpoints
-from gpu_tasks.entry import ConfigError, PreemptedError, at_least
+from gpu_tasks.entry import at_least
+from gpu_tasks.errors import ConfigError, PreemptedError
 from gpu_tasks.guards import Action, Guard, GuardPolicy
 from gpu_tasks.heartbeat import Heartbeat
 from gpu_tasks.meters import Meter
 from gpu_tasks.order import Order
 from gpu_tasks.parallel import Objective, Ranks, restore, share, tensors, weights
 from gpu_tasks.schedule import Schedule
+from gpu_tasks.stores.base import name_of
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +153,7 @@ class Trainer:
         config: how to train.
         among: the ranks.
         build: gives model, optimizer and data.
-        folder: of the checkpoints, which all ranks see.
+        where: path or URL of the checkpoints, which all ranks see.
         progress: of the signs of progress; None for none.
         tell: gets step and metrics; on the first rank alone.
     """
@@ -161,7 +163,7 @@ class Trainer:
         config: TrainConfig,
         among: Ranks,
         build: Callable[[Ranks], Built],
-        folder: Path,
+        where: str | Path,
         progress: Path | None = None,
         tell: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
     ) -> None:
@@ -174,7 +176,7 @@ class Trainer:
         self.optimizer = built.optimizer(self.objective.parameters())
         self.order, self.guard = Order(built.data.size, config.seed), Guard(config.guards)
         identity = {**built.identity, "data_hash": built.data.data_hash, "batch": config.batch, "seed": config.seed}
-        self.checkpoints = Checkpoints(folder, identity, config.keep, config.keep_every)
+        self.checkpoints = Checkpoints(where, identity, config.keep, config.keep_every)
         self.heart = Heartbeat(progress, among.rank) if progress is not None else None
         self.result = Result()
         self.meter = Meter(built.model, among.device, config.batch, among.count)
@@ -247,9 +249,9 @@ class Trainer:
             self._save(step, wait=bool(last or ending))
         if ending and not last:
             saved = self.checkpoints.last()  # an older one, if this save has failed
-            kept = f"saved as {saved.name}" if saved else "nothing is saved"
-            told = f"told to end at step {step} of {self.config.schedule.steps}; {kept}"
-            raise PreemptedError(told, str(saved) if saved else None)
+            at = None if saved is None else self.checkpoints.at(saved)
+            kept = "nothing is saved" if saved is None else f"saved as {name_of(saved)}"
+            raise PreemptedError(f"told to end at step {step} of {self.config.schedule.steps}; {kept}", at)
 
     def _metrics(self, step: int, loss: float, norm: float) -> dict[str, float]:
         learning = self.config.schedule.rate(step)

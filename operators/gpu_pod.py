@@ -80,8 +80,9 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         kueue_queue: Kueue's local queue.
         require_digest: whether an image without a digest is an error; else it is a warning.
         relax: what the pod may do beyond the ``restricted`` Pod Security level.
-        checkpoint: folder for the checkpoints of all tasks, on a volume that you mount there; each task instance has
-            its own below it, which the pod finds in ``BULKHEAD_CHECKPOINTS``; templated. None for none.
+        checkpoint: place for the checkpoints of all tasks: a folder on a volume that you mount there, or a URL that
+            fsspec knows in the pod (``s3://bucket/folder``); each task instance has its own below it, which the pod
+            finds in ``BULKHEAD_CHECKPOINTS``; templated. None for none.
         resume: ``auto``: every try goes on from the newest checkpoint, also after a clear; ``never``: from zero.
         stream_logs: whether the logs of all containers go to the task's log while they run; without it, or beyond
             256 pods at once, they are read at the end. ``get_logs=False`` turns off both.

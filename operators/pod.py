@@ -46,8 +46,9 @@ class PodOperator(HealthyFirst):
         cpu: CPU limit as a Kubernetes quantity.
         memory: memory limit as a Kubernetes quantity.
         env: plain variables; templated.
-        checkpoint: folder for the checkpoints of all tasks, as the pod sees it; each task instance has its own below
-            it, which the pod finds in ``BULKHEAD_CHECKPOINTS``; templated. None for none.
+        checkpoint: place for the checkpoints of all tasks, as the pod sees it: a folder, or a URL that fsspec knows
+            (``s3://bucket/folder``); each task instance has its own below it, which the pod finds in
+            ``BULKHEAD_CHECKPOINTS``; templated. None for none.
         resume: ``auto``: every try goes on from the newest checkpoint of its task instance, also after a clear;
             ``never``: each begins from zero.
         claims: PersistentVolumeClaims by the path at which they are mounted; where none is, one that all tasks share
@@ -170,7 +171,7 @@ class PodOperator(HealthyFirst):
         told = training.told(self.checkpoint, self.resume_mode, identity(context), name)
         if changed.resume_from:
             told[RESUME_VARIABLE] = changed.resume_from
-        claims = self.claims or ({self.checkpoint: training.CLAIM} if self.checkpoint else {})
+        claims = self.claims or training.claims(self.checkpoint)
         training.check_kept(self.checkpoint, dict.fromkeys(claims, True))
         secrets = control.site.local_credentials()
         return PodRequest(

@@ -11,6 +11,12 @@ from bulkhead.pods.distributed import Gang
 from bulkhead.pods.identity import TaskIdentity
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE
 
+_PROGRESS = "/tmp/bulkhead-progress"
+"""Where ranks leave signs of progress whose checkpoints are behind a URL."""
+
+_GONE_WITH_POD = ("memory", "file", "local")
+"""Protocols of what ends with the pod, or of what is to be given as a path."""
+
 CLAIM = "checkpoints"
 """The claim that the local runtime mounts at ``checkpoint`` where the author names none."""
 
@@ -34,7 +40,8 @@ def told(checkpoint: str | None, resume: str, task: TaskIdentity, pod: str) -> d
     """What a training's pod is told by its environment.
 
     Args:
-        checkpoint: folder for the checkpoints of all tasks, as the pod sees it; None for none.
+        checkpoint: where the checkpoints of all tasks are, as the pod sees it: a folder, or a URL that fsspec knows
+            (``s3://bucket/folder``); None for none.
         resume: ``auto``: every try of a task instance, also after a clear, has the same folder below ``checkpoint``,
             and goes on from what it finds there; ``never``: each try has one of its own.
         task: the task instance.
@@ -44,14 +51,51 @@ def told(checkpoint: str | None, resume: str, task: TaskIdentity, pod: str) -> d
         Variables: the task instance's own folders, for checkpoints and for signs of progress.
 
     Raises:
-        InvalidInputError: the folder is no absolute path.
+        InvalidInputError: it is neither an absolute path nor a URL of something that outlives the pod.
     """
     if checkpoint is None:
         return {}
-    if not checkpoint.startswith("/"):
-        raise InvalidInputError("checkpoint", checkpoint, "give an absolute path, on a volume that outlives the pod")
+    _check_place(checkpoint)
     own = f"{checkpoint.rstrip('/')}/{task.folder}" + (f"/{pod}" if resume == _NEVER else "")
-    return {CHECKPOINTS_VARIABLE: own, PROGRESS_VARIABLE: f"{own}/progress"}
+    return {CHECKPOINTS_VARIABLE: own, PROGRESS_VARIABLE: _PROGRESS if is_url(checkpoint) else f"{own}/progress"}
+
+
+def is_url(checkpoint: str) -> bool:
+    """Whether checkpoints are reached by the network, and not on a volume.
+
+    Args:
+        checkpoint: see ``told``.
+    """
+    return "://" in checkpoint
+
+
+def _check_place(checkpoint: str) -> None:
+    if not is_url(checkpoint):
+        if not checkpoint.startswith("/"):
+            remedy = "give an absolute path on a volume that outlives the pod, or a URL such as s3://bucket/folder"
+            raise InvalidInputError("checkpoint", checkpoint, remedy)
+        return
+    protocol, _, rest = checkpoint.partition("://")
+    if protocol in _GONE_WITH_POD:
+        raise InvalidInputError("checkpoint", checkpoint, "give the path itself, on a volume that outlives the pod")
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    if at and ":" in user:  # it would stand in the pod, for whoever may read pods
+        shown = f"{protocol}://{user.partition(':')[0]}:***@…"
+        raise InvalidInputError(
+            "checkpoint", shown, "leave the password out; give it by a secret, or a service account"
+        )
+
+
+def claims(checkpoint: str | None) -> dict[str, str]:
+    """What the local runtime mounts for checkpoints where the author says nothing.
+
+    Args:
+        checkpoint: see ``told``.
+
+    Returns:
+        Claims by path.
+    """
+    return {checkpoint: CLAIM} if checkpoint is not None and not is_url(checkpoint) else {}
 
 
 def check_kept(checkpoint: str | None, mounts: Mapping[str, bool]) -> None:
@@ -64,7 +108,7 @@ def check_kept(checkpoint: str | None, mounts: Mapping[str, bool]) -> None:
     Raises:
         InvalidInputError: nothing is mounted there, or nothing that stays.
     """
-    if checkpoint is None:
+    if checkpoint is None or is_url(checkpoint):
         return
     below = [path for path in mounts if f"{checkpoint}/".startswith(f"{path.rstrip('/')}/")]
     if not below or not mounts[max(below, key=len)]:

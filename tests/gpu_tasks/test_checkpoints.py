@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from gpu_tasks.checkpoints import MANIFEST, Checkpoints, RefusedError, read_manifest, verify
-from gpu_tasks.entry import ConfigError
+from gpu_tasks.checkpoints import Checkpoints
+from gpu_tasks.errors import ConfigError
+from gpu_tasks.stores.base import MANIFEST
+from gpu_tasks.stores.directory import Directory
+from gpu_tasks.stores.find import store
 from tests.waiting import until
 
 PROGRAM = str(Path(__file__).parents[1] / "programs" / "checkpointing.py")
@@ -24,8 +27,8 @@ def _tensors(value: float = 1.0) -> dict[str, Any]:
     return {"model": {"weight": torch.full((4, 3), value)}, "optim": {"step": torch.tensor(value)}}
 
 
-def _saved(folder: Path, *steps: int, **more: Any) -> Checkpoints:
-    checkpoints = Checkpoints(folder, IDENTITY, **more)
+def _saved(where: Path | str, *steps: int, **more: Any) -> Checkpoints:
+    checkpoints = Checkpoints(where, IDENTITY, **more)
     for step in steps:
         checkpoints.save(step, _tensors(step), {"lr": step / 10, "data": {"epoch": 1}})
     checkpoints.finish()
@@ -36,9 +39,11 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_was_saved_comes_back_bit_by_bit(tmp_path: Path) -> None:
-    _saved(tmp_path, 7).close()
-    checkpoints, found = Checkpoints(tmp_path, IDENTITY), _tensors(0)
+@pytest.mark.parametrize("protocol", ["", "file://", "memory://"])
+def test_what_was_saved_comes_back_bit_by_bit(tmp_path: Path, protocol: str) -> None:
+    where = f"{protocol}{tmp_path}/kept"
+    _saved(where, 7).close()
+    checkpoints, found = Checkpoints(where, IDENTITY), _tensors(0)
     manifest = checkpoints.newest()
     assert manifest is not None
     assert (manifest.step, manifest.state) == (7, {"lr": 0.7, "data": {"epoch": 1}})
@@ -220,42 +225,51 @@ def test_a_save_that_fails_is_counted_and_the_older_one_survives(
     assert (checkpoints.counts.saved, checkpoints.counts.failed) == (1, 1)
     assert _names(tmp_path) == ["step-0000000001"]
     checkpoints.save(3, _tensors(3), {}, wait=True)
-    assert verify(tmp_path / "step-0000000003").step == 3
+    assert Directory(tmp_path).verify("step-0000000003").step == 3
 
 
-def test_a_folder_without_a_manifest_is_none(tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match="not readable: FileNotFoundError"):
-        read_manifest(tmp_path)
-
-
-def _run(folder: Path, what: str, ranks: int, rows: int = 7) -> dict[str, Any]:
+def _run(where: str, what: str, ranks: int, rows: int = 7) -> dict[str, Any]:
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-    command = [sys.executable, *launcher, PROGRAM, str(folder), what, str(rows)]
+    command = [sys.executable, *launcher, PROGRAM, where, what, str(rows)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told
 
 
-@pytest.mark.parametrize(("write", "read"), [(2, 1), (1, 2), (2, 3)])
-def test_another_number_of_ranks_reads_it(tmp_path: Path, write: int, read: int) -> None:
-    told = _run(tmp_path, "save", write)
+@pytest.mark.parametrize(("write", "read", "protocol"), [(2, 1, ""), (1, 2, ""), (2, 3, "file://")])
+def test_another_number_of_ranks_reads_it(tmp_path: Path, write: int, read: int, protocol: str) -> None:
+    where = f"{protocol}{tmp_path}"
+    told = _run(where, "save", write)
     assert (told["saved"], told["failed"]) == (1, 0)
-    assert len(verify(tmp_path / "step-0000000004").files) == write
-    assert _run(tmp_path, "load", read) == {"step": 4, "state": {"lr": 0.5}, "right": True}
+    assert len(store(where).verify("step-0000000004").files) == write
+    assert _run(where, "load", read) == {"step": 4, "state": {"lr": 0.5}, "right": True}
 
 
 @pytest.mark.faults
-def test_a_writer_that_is_killed_leaves_only_whole_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["", "file://"])
+def test_a_writer_that_is_killed_leaves_only_whole_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    where, temporary = f"{protocol}{tmp_path}/kept", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))  # of the writers
+    kept = store(where)
     for _ in range(3):
-        command = [sys.executable, PROGRAM, str(tmp_path), "forever", "20000"]
+        command = [sys.executable, PROGRAM, where, "forever", "20000"]
         writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        before = set(_names(tmp_path)) if tmp_path.exists() else set()
-        until(lambda before=before: len(set(_names(tmp_path)) - before) > 2, "new checkpoints")  # type: ignore[misc]
+        before = set(kept.names())
+        until(lambda before=before: len(set(kept.names()) - before) > 1, "new checkpoints")  # type: ignore[misc]
         writer.send_signal(signal.SIGKILL)
         writer.wait()
-        named = [name for name in _names(tmp_path) if name.startswith("step-")]
-        assert named and all(verify(tmp_path / name) for name in named)
-    reader = Checkpoints(tmp_path, {"rows": 20000})
-    assert reader.newest() is not None and not reader.refused
-    assert not [name for name in _names(tmp_path) if name.startswith(".saving-")]
+        named = kept.names()
+        assert named
+        for name in named:
+            kept.release(kept.verify(name))
+    reader = Checkpoints(where, {"rows": 20000})
+    manifest = reader.newest()
+    assert manifest is not None and not reader.refused
+    kept.release(manifest)
+    files = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    assert not [path for path in files if ".saving-" in str(path)]
+    assert len(files) == sum(1 + len(kept.manifest(name).files) for name in kept.names())

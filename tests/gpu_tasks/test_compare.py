@@ -8,7 +8,7 @@ import pytest
 
 from bulkhead.metrics.counters import Counters, load
 from gpu_tasks.compare import Comparer, Request, application, serve
-from gpu_tasks.entry import ConfigError
+from gpu_tasks.errors import ConfigError
 from tests.ports import free_port
 from tests.servers import Backend
 

@@ -11,7 +11,7 @@ from bulkhead.pods.outcome import PATH_VARIABLE
 from gpu_tasks import diagnose as module
 from gpu_tasks.diagnose import _judged, against_peers, diagnose
 from gpu_tasks.diagnostics.checks import Check, Size
-from gpu_tasks.entry import ConfigError
+from gpu_tasks.errors import ConfigError
 
 
 @pytest.fixture

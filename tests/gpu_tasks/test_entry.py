@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
-from gpu_tasks.entry import ConfigError, GateError, PreemptedError, classify, run
+from gpu_tasks.entry import classify, run
+from gpu_tasks.errors import ConfigError, GateError, PreemptedError
 
 
 class OutOfMemoryError(RuntimeError):
@@ -32,7 +33,7 @@ def test_a_job_that_fails_leaves_why_and_exits_with_1(left: Path, capsys: pytest
     assert outcome is not None and outcome.failure is not None
     assert outcome.failure.failure_class is FailureClass.GATE
     assert outcome.failure.message == "accuracy 0.5 is under 0.97"
-    assert outcome.failure.exception == "gpu_tasks.entry.GateError"
+    assert outcome.failure.exception == "gpu_tasks.errors.GateError"
     assert "Traceback" in outcome.failure.evidence and "Traceback" in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bulkhead.registries.mlflow import MlflowRegistry
 from gpu_tasks import digits
-from gpu_tasks.entry import GateError
+from gpu_tasks.errors import GateError
 from gpu_tasks.evaluate import evaluate, non_inferiority
 from gpu_tasks.train import train
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gpu_tasks.entry import ConfigError
+from gpu_tasks.errors import ConfigError
 from gpu_tasks.gpt import SIZES, Gpt, GptConfig
 
 TINY = GptConfig(layers=2, heads=2, width=16, block=12)

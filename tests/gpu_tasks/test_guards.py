@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_tasks.entry import ConfigError
+from gpu_tasks.errors import ConfigError
 from gpu_tasks.guards import Action, Guard, GuardPolicy
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpu_tasks import text
-from gpu_tasks.entry import ConfigError
+from gpu_tasks.errors import ConfigError
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from gpu_tasks.tracking import Point, RejectedError, Run, Tracker
+from gpu_tasks.stores.directory import Directory
+from gpu_tasks.tracking import LEFT, Point, RejectedError, Run, Tracker
 from tests.ports import free_port
 
 
@@ -31,19 +32,19 @@ class Server:
 
 def test_everything_arrives_in_order(tmp_path: Path) -> None:
     server = Server()
-    tracker = Tracker(server, tmp_path / "left.jsonl")
+    tracker = Tracker(server, Directory(tmp_path))
     for step in range(2000):
         tracker.log(step, {"loss": step / 2})
     assert tracker.close(30) == 0
     assert [point.step for point in server.points] == list(range(2000))
     assert server.points[3].value == 1.5
-    assert not (tmp_path / "left.jsonl").exists()
+    assert not (tmp_path / LEFT).exists()
 
 
 def test_a_server_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
     server = Server()
     server.answers.clear()
-    tracker = Tracker(server, tmp_path / "left.jsonl")
+    tracker = Tracker(server, Directory(tmp_path))
     for step in range(1000):  # would never come back if one of them waited
         tracker.log(step, {"loss": 1.0, "norm": 2.0})
     assert server.asked.wait(30)
@@ -55,7 +56,7 @@ def test_a_server_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
 
 def test_nothing_is_lost_while_the_server_is_away(tmp_path: Path) -> None:
     server = Server(up=False)
-    tracker = Tracker(server, tmp_path / "left.jsonl")
+    tracker = Tracker(server, Directory(tmp_path))
     for step in range(10):
         tracker.log(step, {"loss": 1.0})
     assert server.asked.wait(30)
@@ -66,7 +67,7 @@ def test_nothing_is_lost_while_the_server_is_away(tmp_path: Path) -> None:
 
 def test_a_metric_that_is_refused_takes_no_other_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     server = Server()
-    tracker = Tracker(server, tmp_path / "left.jsonl")
+    tracker = Tracker(server, Directory(tmp_path))
     tracker.log(1, {"loss": 1.0, "no:such": 2.0, "norm": 3.0})
     assert tracker.close(30) == 0
     assert [point.name for point in server.points] == ["loss", "norm"]
@@ -74,17 +75,17 @@ def test_a_metric_that_is_refused_takes_no_other_with_it(tmp_path: Path, caplog:
 
 
 def test_what_cannot_be_logged_by_the_end_is_in_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    tracker = Tracker(Server(up=False), tmp_path / "left.jsonl")
+    tracker = Tracker(Server(up=False), Directory(tmp_path))
     tracker.log(7, {"loss": 1.5})
     assert tracker.close(0.2) == 1
-    [line] = (tmp_path / "left.jsonl").read_text().splitlines()
+    [line] = (tmp_path / LEFT).read_text().splitlines()
     assert (json.loads(line)["name"], json.loads(line)["value"], json.loads(line)["step"]) == ("loss", 1.5, 7)
     assert "could not be logged" in caplog.text
 
 
 def test_memory_is_bounded_and_what_is_dropped_is_counted(tmp_path: Path) -> None:
     server = Server(up=False)
-    tracker = Tracker(server, tmp_path / "left.jsonl", most=10)
+    tracker = Tracker(server, Directory(tmp_path), most=10)
     for step in range(25):
         tracker.log(step, {"loss": 1.0})
     assert tracker.dropped == 15
@@ -97,7 +98,7 @@ def test_it_reaches_mlflow(tmp_path: Path, mlflow_uri: str) -> None:
     experiment = f"tracking {tmp_path.name}"
     run = Run(experiment, {"size": "1m", "steps": 3}, mlflow_uri)
     assert run.run_id is None
-    tracker = Tracker(run, tmp_path / "left.jsonl")
+    tracker = Tracker(run, Directory(tmp_path))
     for step in range(3):
         tracker.log(step, {"loss": 3.0 - step, "no\nsuch": 1.0})
     assert tracker.close(60) == 0
@@ -111,7 +112,7 @@ def test_it_reaches_mlflow(tmp_path: Path, mlflow_uri: str) -> None:
 
 def test_a_later_try_goes_on_with_the_run_of_the_one_before(tmp_path: Path, mlflow_uri: str) -> None:
     def begin() -> Run:
-        return Run("goes on", {"size": "1m"}, mlflow_uri, remember=tmp_path / "mlflow-run")
+        return Run("goes on", {"size": "1m"}, mlflow_uri, remember=Directory(tmp_path))
 
     first, again, client = begin(), begin(), MlflowClient(mlflow_uri)
     first([Point("loss", 2.0, 1, 1)])

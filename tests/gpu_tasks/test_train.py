@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from gpu_tasks import digits
-from gpu_tasks.entry import ConfigError
+from gpu_tasks.errors import ConfigError
 from gpu_tasks.train import train
 
 _EPOCHS = 12

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
-from gpu_tasks.entry import ConfigError
+from gpu_tasks.errors import ConfigError
 from gpu_tasks.gpt import SIZES, Gpt
 from gpu_tasks.heartbeat import read
 from gpu_tasks.train_gpt import train
@@ -103,14 +103,15 @@ def test_weights_that_leave_the_job_are_whole_however_they_were_shared(tmp_path:
     assert [path.name for path in tmp_path.glob("*.safetensors*")] == ["weights.safetensors"]
 
 
-def test_told_to_end_it_is_preempted_with_a_checkpoint(tmp_path: Path, whole: dict[str, Any]) -> None:
-    job = Job(tmp_path, 2, 12)
+def test_told_to_end_it_is_preempted_with_a_checkpoint_behind_a_url(tmp_path: Path, whole: dict[str, Any]) -> None:
+    kept = ("--checkpoints", f"file://{tmp_path}/kept")
+    job = Job(tmp_path, 2, 12, *kept)
     job.at(5)
     job.process.send_signal(signal.SIGTERM)
     failure = job.end().failure
     assert failure is not None and failure.failure_class is FailureClass.PREEMPTED
-    assert failure.checkpoint is not None and Path(failure.checkpoint).is_dir()
-    again = Job(tmp_path, 2, 12).result()
+    assert failure.checkpoint is not None and Path(failure.checkpoint.removeprefix("file://")).is_dir()
+    again = Job(tmp_path, 2, 12, *kept).result()
     assert again["resumed_from"] == int(failure.checkpoint[-10:]) >= 5
     assert again["loss"] == pytest.approx(whole["loss"], abs=1e-6)
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from gpu_tasks.entry import ConfigError, PreemptedError
+from gpu_tasks.errors import ConfigError, PreemptedError
 from gpu_tasks.guards import Action, GuardPolicy
 from gpu_tasks.heartbeat import read
 from gpu_tasks.parallel import Ranks

@@ -102,6 +102,48 @@ def test_what_ends_with_the_pod_is_no_place_for_checkpoints(volume: k8s.V1Volume
         training.check_kept(path, mounts)
 
 
+def test_behind_a_url_nothing_is_mounted_and_progress_stays_in_the_pod(control: Control, context: Context) -> None:
+    operator = TrainOperator(task_id="train", experiment="digits", checkpoint="s3://team/checkpoints/")
+    request = operator._request("train-1", context("train"))
+    assert request.claims == {}
+    assert request.env[CHECKPOINTS_VARIABLE].startswith("s3://team/checkpoints/release/run/train-")
+    assert request.env[PROGRESS_VARIABLE] == "/tmp/bulkhead-progress"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("file:///checkpoints", "give the path itself"),
+        ("memory://checkpoints", "give the path itself"),
+        ("ftp://me:secret@host/checkpoints", "'ftp://me:***@…': leave the password out"),
+    ],
+)
+def test_a_url_that_would_not_stay_or_tells_a_password_fails_at_once(
+    control: Control, context: Context, url: str, told: str
+) -> None:
+    asked = PodOperator(task_id="train", command=["true"], checkpoint=url)
+    with pytest.raises(AirflowFailException) as refused:
+        asked.execute(context("train"))
+    assert told in str(refused.value) and "secret@" not in str(refused.value)
+    assert list(control.runtime.list({})) == []
+
+
+def test_a_containers_name_before_the_host_is_no_password() -> None:
+    told = training.told("abfs://data@account.dfs.core.windows.net/c", "auto", TaskIdentity("d", "r", "t"), "pod")
+    assert told[CHECKPOINTS_VARIABLE].startswith("abfs://data@account.dfs.core.windows.net/c/d/r/t-")
+
+
+async def test_a_gpu_pod_needs_no_volume_for_checkpoints_behind_a_url(
+    cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context
+) -> None:
+    await launch(operator(checkpoint="s3://team/checkpoints"), context("train"))
+    [pod] = pods_of(cluster).values()
+    told = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
+    assert told[CHECKPOINTS_VARIABLE].startswith("s3://team/checkpoints/release/run/train-")
+    mounted = [mount["mountPath"] for mount in pod["spec"]["containers"][0]["volumeMounts"]]
+    assert any(told[PROGRESS_VARIABLE].startswith(f"{path}/") for path in mounted)
+
+
 async def test_a_gpu_pod_is_told_too(
     cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context
 ) -> None:

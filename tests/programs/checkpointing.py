@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from itertools import count
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -27,10 +26,10 @@ def tensors(rows: int, fill: bool) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def main() -> None:
-    folder, what, rows = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    where, what, rows = sys.argv[1], sys.argv[2], int(sys.argv[3])
     if "RANK" in os.environ:
         dist.init_process_group("gloo")
-    checkpoints = Checkpoints(folder, {"rows": rows}, keep=2)
+    checkpoints = Checkpoints(where, {"rows": rows}, keep=2)
     if what == "forever":
         print("saving", flush=True)
         for step in count(1):

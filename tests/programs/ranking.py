@@ -15,7 +15,8 @@ from typing import Any
 
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE
-from gpu_tasks.entry import PreemptedError, run
+from gpu_tasks.entry import run
+from gpu_tasks.errors import PreemptedError
 from tests.waiting import until
 
 PATIENT = ("victim", "wait", "deaf")

@@ -1,0 +1,242 @@
+"""Checkpoints behind a URL, by fsspec: object stores, which rename nothing but write an object whole or not at all.
+
+Each rank uploads its own files into a part of the checkpoint that no other save has; the manifest comes last, and with
+it the checkpoint is there. A save that replaces one has another part, so that the older one is whole until the very
+moment that the manifest names the new one.
+
+What is read is copied to this machine first, since tensors are read at random places, and checked on the way: that
+takes room for one checkpoint in the directory for temporary files, and one rank of each machine does it for all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from gpu_tasks.errors import ConfigError
+from gpu_tasks.stores.base import MANIFEST, Manifest, RefusedError, Save, Store, check, digest, name_of, parse, step_of
+
+_LOCAL = ("file", "local")
+
+log = logging.getLogger(__name__)
+
+
+class Objects(Store):
+    """A folder of an object store, or of anything else that fsspec has a file system for.
+
+    Args:
+        url: of it, for instance ``s3://bucket/folder``; credentials come from where its library looks for them.
+
+    Raises:
+        ConfigError: nothing is known by that name, or its library is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        protocol = url.partition("://")[0]
+        try:
+            self._fs, root = fsspec.core.url_to_fs(url, **({"auto_mkdir": True} if protocol in _LOCAL else {}))
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"checkpoints = {url!r}: {error}; install its library, or name another store") from error
+        self.where, self._root = url, root.rstrip("/")
+        name = hashlib.sha256(url.encode()).hexdigest()[:16]
+        self._here = Path(tempfile.gettempdir()) / f"bulkhead-{os.getuid()}-{name}"
+
+    def clear(self, *, first: bool, first_here: bool) -> None:
+        """See ``Store``."""
+        if first_here:
+            self._own_folder()
+            for left in self._here.iterdir():
+                shutil.rmtree(left)
+        if first:
+            with _reached(self.where):
+                for name, paths in self._by_name().items():
+                    stay = self._kept(name, paths)
+                    for path in paths - stay:
+                        self._fs.rm_file(path)
+
+    def begin(self, step: int, attempt: str, rank: int) -> Save:
+        """See ``Store``."""
+        return _Uploaded(self, name_of(step), attempt, self._here / f"save-{attempt}-{rank}")
+
+    def names(self) -> list[str]:
+        """See ``Store``."""
+        with _reached(self.where):
+            found = self._by_name()
+        return sorted(name for name, paths in found.items() if self.path(name, MANIFEST) in paths)
+
+    def manifest(self, name: str) -> Manifest:
+        """See ``Store``."""
+        try:
+            with _reached(self.where):
+                text = self._fs.cat_file(self.path(name, MANIFEST))
+        except FileNotFoundError as error:
+            raise RefusedError(f"{MANIFEST} is not readable: {type(error).__name__}: {error}") from error
+        return parse(text, name)
+
+    def verify(self, name: str) -> Manifest:
+        """See ``Store``; what was fetched for it stays until it is released, for ``fetch``."""
+        manifest = self.manifest(name)
+        self.fetch(manifest)
+        return manifest
+
+    def fetch(self, manifest: Manifest) -> None:
+        """See ``Store``."""
+        folder = self.folder(manifest)
+        if (folder / MANIFEST).exists():  # by ``verify``
+            return
+        self._own_folder()
+        folder.mkdir()
+        try:
+            for name in manifest.files:
+                with _reached(self.where):
+                    self._fs.get_file(self.path(name_of(manifest.step), manifest.part, name), str(folder / name))
+            check(folder, manifest)
+        except FileNotFoundError as error:
+            self.release(manifest)
+            raise RefusedError(f"a file of it is not there: {error}") from error
+        except (OSError, RefusedError):
+            self.release(manifest)
+            raise
+        (folder / MANIFEST).touch()
+
+    def folder(self, manifest: Manifest) -> Path:
+        """See ``Store``."""
+        return self._here / f"read-{name_of(manifest.step)}-{manifest.part}"
+
+    def release(self, manifest: Manifest) -> None:
+        """See ``Store``."""
+        shutil.rmtree(self.folder(manifest), ignore_errors=True)
+
+    def delete(self, name: str) -> None:
+        """See ``Store``."""
+        with _reached(self.where):
+            self._fs.rm_file(self.path(name, MANIFEST))
+            self._fs.rm(self.path(name), recursive=True)
+
+    def read_note(self, name: str) -> str | None:
+        """See ``Store``."""
+        try:
+            with _reached(self.where):
+                return str(self._fs.cat_file(self.path(name)).decode())
+        except FileNotFoundError:
+            return None
+
+    def write_note(self, name: str, text: str) -> None:
+        """See ``Store``."""
+        with _reached(self.where):
+            self._fs.makedirs(self._root, exist_ok=True)
+            self._fs.pipe_file(self.path(name), text.encode())
+
+    def upload(self, file: Path, *names: str) -> None:
+        """Put a file into the store.
+
+        Args:
+            file: on this machine.
+            names: of it and the folders in which it is, below this store's own.
+
+        Raises:
+            OSError: it does not get there.
+        """
+        with _reached(self.where):
+            self._fs.put_file(str(file), self.path(*names))
+
+    def publish(self, manifest: Manifest) -> None:
+        """Make a checkpoint be there, instead of the one of the same step.
+
+        Args:
+            manifest: of it.
+
+        Raises:
+            OSError: the manifest does not get there.
+        """
+        name = name_of(manifest.step)
+        with _reached(self.where):
+            self._fs.pipe_file(self.path(name, MANIFEST), json.dumps(asdict(manifest)).encode())
+        try:
+            with _reached(self.where):
+                paths = self._by_name().get(name, set())
+                for path in paths - self._of(manifest):
+                    self._fs.rm_file(path)
+        except OSError as error:  # the new one is there all the same
+            log.warning("what checkpoint %s has replaced cannot be deleted: %s", name, error)
+
+    def path(self, *names: str) -> str:
+        """As the file system calls it.
+
+        Args:
+            names: of folders and, last, a file, below this store's own folder.
+        """
+        return "/".join([self._root, *(name for name in names if name)])
+
+    def _own_folder(self) -> None:
+        """What lies there is read as if it came from the store: nobody else may have made it."""
+        self._here.mkdir(mode=0o700, exist_ok=True)
+        if self._here.is_symlink() or self._here.stat().st_uid != os.getuid():
+            raise ConfigError(f"{self._here} belongs to somebody else; set TMPDIR to a folder of your own")
+
+    def _by_name(self) -> dict[str, set[str]]:
+        """All files of all checkpoints, whole or not."""
+        self._fs.invalidate_cache()  # other processes write to it
+        found: dict[str, set[str]] = {}
+        for path in self._fs.find(self._root):
+            name = path.removeprefix(self._root).lstrip("/").partition("/")[0]
+            if step_of(name) is not None:
+                found.setdefault(name, set()).add(path)
+        return found
+
+    def _kept(self, name: str, paths: set[str]) -> set[str]:
+        """Of a checkpoint's files, those that belong to it; all, where its manifest does not say which."""
+        if self.path(name, MANIFEST) not in paths:
+            return set()
+        try:
+            return self._of(self.manifest(name))
+        except RefusedError:
+            return paths
+
+    def _of(self, manifest: Manifest) -> set[str]:
+        name = name_of(manifest.step)
+        return {self.path(name, MANIFEST), *(self.path(name, manifest.part, file) for file in manifest.files)}
+
+
+class _Uploaded(Save):
+    """A checkpoint of which each rank writes its files on its own machine, and uploads them."""
+
+    def __init__(self, store: Objects, name: str, attempt: str, folder: Path) -> None:
+        self.folder, self._store, self._name, self._attempt = folder, store, name, attempt
+
+    def put(self) -> dict[str, str]:
+        """See ``Save``."""
+        found = {path.name: digest(path) for path in sorted(self.folder.glob("*"))}
+        for name in found:
+            self._store.upload(self.folder / name, self._name, self._attempt, name)
+        return found
+
+    def commit(self, manifest: Manifest) -> None:
+        """See ``Save``."""
+        self._store.publish(replace(manifest, part=self._attempt))
+
+    def drop(self) -> None:
+        """See ``Save``."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def _reached(where: str) -> Iterator[Any]:
+    """The errors of a file system, whatever its library calls them."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # each library has its own, of no common class; nothing is swallowed
+        raise OSError(f"{where}: {type(error).__name__}: {error}") from error
