@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bulkhead.pods.outcome import FailureClass, Outcome, failed
+from gpu_tasks import device_faults
 from gpu_tasks.errors import ConfigError, GateError, PreemptedError
 from gpu_tasks.stores.find import last_checkpoint
 
@@ -39,19 +40,23 @@ def run(job: Callable[[], Mapping[str, Any]]) -> None:
         job: returns the small JSON object that becomes the outcome's result.
     """
     rank = os.environ.get("RANK")
+    devices = device_faults.listen()
     try:
         result = job()
         if rank in (None, "0"):
             Outcome(result=result).write_first()
     except Exception as error:  # noqa: BLE001 - whatever ended the job is reported; nothing is swallowed
         traceback.print_exc()
-        failed(
+        outcome = failed(
             classify(error),
             error,
             evidence=traceback.format_exc()[-1500:],
             rank=None if rank is None else int(rank),
             checkpoint=error.checkpoint if isinstance(error, PreemptedError) else last_checkpoint(),
-        ).write_first()
+        )
+        assert outcome.failure is not None
+        failure = device_faults.named(outcome.failure, devices, device_faults.own_gpu())
+        Outcome(failure=failure).write_first()
         sys.exit(1)
 
 

@@ -17,7 +17,9 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
+from gpu_tasks import device_faults, flight_recorder
 from gpu_tasks.heartbeat import Beat, behind, read, stale
 from gpu_tasks.stores.find import last_checkpoint
 
@@ -45,13 +47,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit-s", type=float, required=True, help="so long a phase of a step may last")
     parser.add_argument("--parent", type=int, required=True, help="process of the rank that started this one")
     arguments = parser.parse_args(argv)
-    began = _started(arguments.parent)
+    began, devices = _started(arguments.parent), device_faults.listen()
     while os.getppid() == arguments.parent:
         # What is older is of an earlier try in the same folder, which may have had more ranks.
         beats = [beat for beat in read(arguments.folder).values() if beat.at >= began]
         late = stale(beats, time.time(), arguments.limit_s)
         if late:
-            _end(arguments.folder, late, arguments.limit_s)
+            _end(arguments.folder, late, arguments.limit_s, devices)
             return
         time.sleep(min(1.0, arguments.limit_s / 10))  # its ranks are other processes: their files are looked at
 
@@ -100,8 +102,8 @@ def named(late: list[Beat], limit_s: float, stuck: list[Beat]) -> tuple[Beat, st
     return culprit, told
 
 
-def _end(folder: Path, late: list[Beat], limit_s: float) -> None:
-    """Have the stacks written, name who is behind, and end the ranks that are of this node."""
+def _end(folder: Path, late: list[Beat], limit_s: float, devices: NvmlSource | None) -> None:
+    """Have the stacks written, and what NCCL did, name who is behind, and end the ranks that are of this node."""
     culprit, message = named(late, limit_s, [beat for beat in late if _is_here(beat) and _state(beat.pid) in _STUCK])
     here = [beat for beat in read(folder).values() if _is_here(beat)]
     for beat in here:
@@ -109,6 +111,10 @@ def _end(folder: Path, late: list[Beat], limit_s: float) -> None:
     stacks = _written(folder, [beat.rank for beat in here])
     for rank, text in sorted(stacks.items()):
         print(f"{message}\nstacks of rank {rank}:\n{text}", file=sys.stderr, flush=True)
+    launcher = _parent(os.getppid())
+    recorded = flight_recorder.dump(folder, launcher, [beat.rank for beat in here]) if launcher is not None else {}
+    for rank, path in sorted(recorded.items()):
+        print(f"what NCCL of rank {rank} did: {path} (torchfrtrace reads it)", file=sys.stderr, flush=True)
     evidence = stacks.get(culprit.rank, "")[:_EVIDENCE]
     failure = Failure(
         failure_class=FailureClass.HUNG,
@@ -117,7 +123,7 @@ def _end(folder: Path, late: list[Beat], limit_s: float) -> None:
         evidence=evidence,
         checkpoint=last_checkpoint(),
     )
-    Outcome(failure=failure).write_first()
+    Outcome(failure=device_faults.named(failure, devices, None)).write_first()
     for beat in here:
         if _is_here(beat):
             os.kill(beat.pid, signal.SIGKILL)

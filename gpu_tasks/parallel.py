@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from gpu_tasks import flight_recorder
 from gpu_tasks.errors import ConfigError
 
 WAYS = ("ddp", "fsdp2")
@@ -58,8 +60,12 @@ class Ranks:
 
 
 @contextmanager
-def ranks() -> Iterator[Ranks]:
-    """Take part in a job: of several ranks where ``torchrun`` has started this process, else alone."""
+def ranks(progress: Path | None = None) -> Iterator[Ranks]:
+    """Take part in a job: of several ranks where ``torchrun`` has started this process, else alone.
+
+    Args:
+        progress: folder of the job's signs of progress, where NCCL leaves what it did if the job hangs; None for none.
+    """
     cuda = torch.cuda.is_available()
     rank, local_rank = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
     count = int(os.environ.get("WORLD_SIZE", 1))
@@ -67,6 +73,8 @@ def ranks() -> Iterator[Ranks]:
     if cuda:
         torch.cuda.set_device(device)
     if count > 1:
+        if cuda and progress is not None:
+            flight_recorder.prepare(progress)
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:
         yield Ranks(rank, local_rank, count, device)

@@ -144,7 +144,7 @@ def _fit(
         mlflow.log_metrics(values, step=step // epoch - 1)
         print(f"epoch {step // epoch}/{epochs}: loss {metrics['loss']:.4f}, test accuracy {accuracy:.4f}", flush=True)
 
-    with ranks() as among:
+    with ranks(progress) as among:
         if progress is not None:
             hang_watch.start(progress, among.rank, _HANG_S, first_of_node=among.local_rank == 0)
         trainer = Trainer(config, among, build, folder, progress, tell)

@@ -119,7 +119,7 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
         return Built(Gpt(shape), optimizer, data, {"gpt": asdict(shape)})
 
-    with ranks() as among:
+    with ranks(arguments.progress) as among:
         if among.rank == 0:
             _check(data.source, store(arguments.checkpoints))
         if arguments.progress is not None:

@@ -57,6 +57,7 @@ class Failure(BaseModel):
         evidence: free text (the end of a traceback, a kernel line); shortened first.
         rank: the rank that failed, in a distributed job.
         checkpoint: reference of the last checkpoint to resume from.
+        device: UUID of the GPU that failed, where that is known.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -68,6 +69,7 @@ class Failure(BaseModel):
     evidence: str = ""
     rank: int | None = None
     checkpoint: str | None = None
+    device: str | None = None
 
 
 class Outcome(BaseModel):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from pathlib import Path
 
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, told
+from gpu_tasks.patience import within
 from gpu_tasks.stores.base import Store
 from gpu_tasks.stores.directory import Directory
 
 _PATIENCE_S = 5.0
 """So long the end of a job waits for the answer; what is asked is evidence only."""
-
-log = logging.getLogger(__name__)
 
 
 def store(where: str | Path) -> Store:
@@ -45,18 +42,9 @@ def last_checkpoint(where: str | None = None, limit_s: float = _PATIENCE_S) -> s
     named = where or told(CHECKPOINTS_VARIABLE)
     if named is None:
         return None
-    found: list[str] = []
 
-    def look() -> None:
-        try:
-            kept = store(named)
-            found.extend(kept.at(name) for name in kept.names()[-1:])
-        except Exception as error:  # noqa: BLE001 - the job ends by something else, which has to be told
-            log.warning("checkpoints in %s cannot be listed: %s: %s", named, type(error).__name__, error)
+    def last() -> str | None:
+        kept = store(named)
+        return next((kept.at(name) for name in reversed(kept.names())), None)
 
-    asked = threading.Thread(target=look, name="last-checkpoint", daemon=True)
-    asked.start()
-    asked.join(limit_s)
-    if asked.is_alive():
-        log.warning("checkpoints in %s cannot be listed within %g s", named, limit_s)
-    return found[0] if found else None
+    return within(limit_s, last, f"the last checkpoint in {named}")

@@ -25,6 +25,7 @@ from typing import Any
 import fsspec
 
 from gpu_tasks.errors import ConfigError
+from gpu_tasks.own_folder import own_folder
 from gpu_tasks.stores.base import MANIFEST, Manifest, RefusedError, Save, Store, check, digest, name_of, parse, step_of
 
 _LOCAL = ("file", "local")
@@ -55,8 +56,7 @@ class Objects(Store):
     def clear(self, *, first: bool, first_here: bool) -> None:
         """See ``Store``."""
         if first_here:
-            self._own_folder()
-            for left in self._here.iterdir():
+            for left in own_folder(self._here).iterdir():
                 shutil.rmtree(left)
         if first:
             with _reached(self.where):
@@ -95,7 +95,7 @@ class Objects(Store):
         folder = self.folder(manifest)
         if (folder / MANIFEST).exists():  # by ``verify``
             return
-        self._own_folder()
+        own_folder(self._here)  # what lies there is read as if it came from the store
         folder.mkdir()
         try:
             for name in manifest.files:
@@ -178,12 +178,6 @@ class Objects(Store):
             names: of folders and, last, a file, below this store's own folder.
         """
         return "/".join([self._root, *(name for name in names if name)])
-
-    def _own_folder(self) -> None:
-        """What lies there is read as if it came from the store: nobody else may have made it."""
-        self._here.mkdir(mode=0o700, exist_ok=True)
-        if self._here.is_symlink() or self._here.stat().st_uid != os.getuid():
-            raise ConfigError(f"{self._here} belongs to somebody else; set TMPDIR to a folder of your own")
 
     def _by_name(self) -> dict[str, set[str]]:
         """All files of all checkpoints, whole or not."""

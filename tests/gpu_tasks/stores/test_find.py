@@ -41,19 +41,16 @@ def test_where_there_is_none_there_is_none(tmp_path: Path, monkeypatch: pytest.M
     assert last_checkpoint(str(tmp_path)) is None
 
 
-def test_a_store_that_does_not_answer_holds_nobody_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_store_that_does_not_answer_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answered = threading.Event()
-    monkeypatch.setattr(Directory, "names", lambda self: answered.wait() and [])
+    monkeypatch.setattr(Directory, "names", lambda self: answered.wait() and ["step-0000000001"])
     assert last_checkpoint(str(tmp_path), limit_s=0.05) is None
     answered.set()
-    assert "cannot be listed within 0.05 s" in caplog.text
 
 
 def test_a_store_that_cannot_be_read_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert last_checkpoint("gopher://somewhere") is None
-    assert "checkpoints in gopher://somewhere cannot be listed: ConfigError" in caplog.text
+    assert "the last checkpoint in gopher://somewhere is not known: ConfigError" in caplog.text
 
 
 @pytest.mark.parametrize(("url", "told"), [("gopher://x", "Protocol not known"), ("s3://x", "s3fs")])

@@ -3,72 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import pynvml
 import pytest
 
 from bulkhead.health.observation import Field
 from bulkhead.health.sources.nvml import NvmlSource
-
-FIELDS = {
-    "nvmlDeviceGetName": b"NVIDIA H100",
-    "nvmlDeviceGetPciInfo": SimpleNamespace(busId=b"00000000:3B:00.0"),
-    "nvmlDeviceGetClockInfo": 1980,
-    "nvmlDeviceGetTemperature": 51,
-    "nvmlDeviceGetPowerUsage": 650_000,
-    "nvmlDeviceGetTotalEnergyConsumption": 10**9,
-    "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=99, memory=40),
-    "nvmlDeviceGetMemoryInfo": SimpleNamespace(used=2**30, free=2**31),
-    "nvmlDeviceGetPcieReplayCounter": 3,
-    "nvmlDeviceGetCurrPcieLinkWidth": 16,
-    "nvmlDeviceGetMaxPcieLinkWidth": 16,
-    "nvmlDeviceGetTotalEccErrors": 0,
-    "nvmlDeviceGetCurrentClocksEventReasons": 4,
-    "nvmlDeviceGetRemappedRows": (1, 2, 0, 0),
-    "nvmlDeviceGetFieldValues": [SimpleNamespace(nvmlReturn=0, value=SimpleNamespace(uiVal=2))],
-}
-
-
-class Library:
-    """Two GPUs. A function named in ``broken`` fails with its code."""
-
-    def __init__(self) -> None:
-        self.broken: dict[str, int] = {}
-        self.lost: set[int] = set()
-        self.events: list[SimpleNamespace] = []
-        self.listening = 0
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(pynvml, name)  # what the real library lacks cannot be played
-        if not name.startswith("nvml") or name == "nvmlEventTypeXidCriticalError":
-            return real
-
-        def play(*arguments: Any) -> Any:
-            if name in self.broken:
-                raise pynvml.NVMLError(self.broken[name])
-            return self._play(name, arguments)
-
-        return play
-
-    def _play(self, name: str, arguments: tuple[Any, ...]) -> Any:
-        if name == "nvmlDeviceGetCount":
-            return 2
-        if name == "nvmlDeviceGetHandleByIndex":
-            if arguments[0] in self.lost:
-                raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
-            return arguments[0]
-        if name == "nvmlDeviceGetUUID":
-            return f"GPU-{arguments[0]}"
-        if name == "nvmlDeviceRegisterEvents":
-            self.listening += 1
-        if name == "nvmlEventSetCreate":
-            return "the set"
-        if name == "nvmlEventSetWait_v2":
-            if not self.events:
-                raise pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT)
-            return self.events.pop()
-        return FIELDS.get(name)
+from tests.fixtures.nvml import Library
 
 
 @pytest.fixture

@@ -1,0 +1,95 @@
+"""Which GPU failed a job, as its driver tells: Xids from NVML, while the job still knows what it had the GPU do."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+
+from bulkhead.health.sources.nvml import NvmlSource
+from bulkhead.health.xids import Blame, Fault, faults
+from bulkhead.pods import reasons
+from bulkhead.pods.outcome import Failure, FailureClass
+from gpu_tasks.patience import within
+
+_MAY_BE = (FailureClass.APPLICATION, FailureClass.HUNG)
+"""How a program sees that its device has failed: an exception, or a call that does not come back."""
+
+_PATIENCE_S = 5.0
+"""The driver of a GPU that has fallen off may not answer."""
+
+_HARDWARE = (Blame.DEVICE, Blame.LINK, Blame.UNKNOWN)
+
+
+def listen() -> NvmlSource | None:
+    """Have the driver remember Xids from now on, for ``named``; None where there is no GPU, or nobody to ask."""
+    try:
+        source = NvmlSource()
+    except ImportError:
+        return None
+    if source.look(time.time()).failed:
+        source.close()
+        return None
+    return source
+
+
+def own_gpu() -> str | None:
+    """UUID of the GPU that this process computes on, as NVML has it; None where it uses none, or cannot tell."""
+    torch = sys.modules.get("torch")  # a program that has not imported it has no device
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    try:
+        return f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+    except RuntimeError:  # after some faults CUDA answers nothing any more
+        return None
+
+
+def named(failure: Failure, source: NvmlSource | None, own: str | None) -> Failure:
+    """A failure with the device that has caused it, if one has.
+
+    An Xid whose fault is the device's, or that nobody knows, decides; one that is the program's own (31: it went out of
+    bounds) does not. Without Xids the error's text decides, as it does outside of the pod.
+
+    Args:
+        failure: as the program saw it.
+        source: of ``listen``; it has listened since before the failure.
+        own: UUID of the process' own GPU; None if that is not known: then any that the process can see may be it.
+            Another one is named only where this process says no more than that it has lost a peer.
+
+    Returns:
+        The same, or one of the class ``device_fault`` with its kind (``xid-79``) and the device's UUID.
+    """
+    if failure.failure_class not in _MAY_BE:
+        return failure
+    told = _told(source)
+    mine = {own: told[own]} if own in told else {}
+    found = mine if mine or (own is not None and not reasons.is_victim(failure)) else told
+    if found:
+        uuid, fault = min(found.items(), key=lambda one: one[1].at)
+        numbers = ", ".join(str(number) for number in (fault.xid.number, *fault.others))
+        device = f"{uuid} has reported Xid {numbers} ({fault.xid.description}); to be done: {fault.action}"
+        message = f"{failure.message.rstrip()}; {device}"
+        return _fault(failure, f"xid-{fault.xid.number}", uuid, message)
+    said = reasons.device(f"{failure.message}\n{failure.evidence}")
+    if said is not None and said[0] is FailureClass.DEVICE_FAULT:
+        where = f" (on {own})" if own is not None else ""
+        return _fault(failure, said[1], own, f"{failure.message.rstrip()}{where}")
+    return failure
+
+
+def _told(source: NvmlSource | None) -> Mapping[str, Fault]:
+    """The first hardware fault of each GPU since ``listen``."""
+    if source is None:
+        return {}
+    snapshot = within(_PATIENCE_S, lambda: source.look(time.time()), "what the driver says of the GPUs")
+    found: dict[str, Fault] = {}
+    for uuid, events in (snapshot.xids if snapshot is not None else {}).items():
+        own = [fault for fault in faults(events) if fault.xid.blame in _HARDWARE]
+        if own:
+            found[uuid] = own[0]
+    return found
+
+
+def _fault(failure: Failure, kind: str, device: str | None, message: str) -> Failure:
+    named = {"failure_class": FailureClass.DEVICE_FAULT, "kind": kind, "device": device, "message": message}
+    return failure.model_copy(update=named)

@@ -1,0 +1,26 @@
+"""Folders among the temporary files whose names can be guessed, so that several processes find them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gpu_tasks.errors import ConfigError
+
+
+def own_folder(path: Path) -> Path:
+    """A folder that nobody else can write to; made where it is missing.
+
+    Args:
+        path: of it.
+
+    Returns:
+        The same.
+
+    Raises:
+        ConfigError: somebody else has made it, who could give us what is not ours.
+    """
+    path.mkdir(mode=0o700, exist_ok=True)
+    if path.is_symlink() or path.stat().st_uid != os.getuid():
+        raise ConfigError(f"{path} belongs to somebody else; set TMPDIR to a folder of your own")
+    return path
