@@ -5,6 +5,7 @@ import pytest
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
 from gpu_tasks.entry import classify, run
 from gpu_tasks.errors import ConfigError, GateError, PreemptedError
+from tests.fixtures.nvml import Library
 
 
 class OutOfMemoryError(RuntimeError):
@@ -35,6 +36,22 @@ def test_a_job_that_fails_leaves_why_and_exits_with_1(left: Path, capsys: pytest
     assert outcome.failure.message == "accuracy 0.5 is under 0.97"
     assert outcome.failure.exception == "gpu_tasks.errors.GateError"
     assert "Traceback" in outcome.failure.evidence and "Traceback" in capsys.readouterr().err
+
+
+def test_a_gpu_that_fails_while_the_job_runs_is_named(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library()
+    monkeypatch.setattr("bulkhead.health.sources.nvml.import_module", lambda name: library)
+
+    def job() -> dict[str, str]:
+        library.lost = {1}
+        raise RuntimeError("CUDA error: unknown error")
+
+    with pytest.raises(SystemExit):
+        run(job)
+    outcome = Outcome.decode(left.read_text())
+    assert outcome is not None and outcome.failure is not None
+    failure = outcome.failure
+    assert (failure.failure_class, failure.kind, failure.device) == (FailureClass.DEVICE_FAULT, "xid-79", "GPU-1")
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def test_each_rank_that_listens_leaves_what_it_did(
 ) -> None:
     for rank in (0, 3):
         ranks(rank)
+    (tmp_path / "progress" / "nccl-1").write_text("of an earlier try")
     found = flight_recorder.dump(tmp_path / "progress", os.getpid(), [0, 1, 3], patience_s=60)
     assert found == {rank: tmp_path / "progress" / f"nccl-{rank}" for rank in (0, 3)}
     assert {path.read_text() for path in found.values()} == {"2000"}
