@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST ?= -q
 
-.PHONY: help demo demo-stop test lint unit nightly bench-launch bench-analysis bench-rollback bench-goodput bench-fleet bench-fleet-year lock clean
+.PHONY: help demo demo-stop test lint unit nightly bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -46,6 +46,9 @@ bench-rollback: $(STAMP) ## how long clients get bad answers, with parts of Airf
 
 bench-goodput: $(STAMP) ## training time over paid time under faults, against plain retries and torchrun (about 25 minutes)
 	@$(BIN)/python -m benchmarks.goodput | tail -n 1
+
+bench-gpt: $(STAMP) ## what the trainer costs, against a bare loop of the same model (about 10 minutes on two CPUs)
+	@$(BIN)/python -m benchmarks.gpt | tail -n 1
 
 bench-fleet: $(STAMP) ## judging 10,000 GPUs in one scrape, against prometheus_client's parser (about 3 minutes)
 	@$(BIN)/python -m benchmarks.fleet | tail -n 1

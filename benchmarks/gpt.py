@@ -1,0 +1,157 @@
+"""``python -m benchmarks.gpt``: what the trainer costs, against a bare loop of the same model in the same run.
+
+Both train the byte-level GPT on all of this machine's first GPU, or on its CPUs. The trainer has everything on: guards,
+checkpoints in the background, MLflow, signs of progress and the hang watch. Both print every tenth step; the time
+between two of these lines is taken here, for both, once they have compiled and warmed up. Then the trainer is ended by
+SIGKILL in the middle, and goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bulkhead.pods.outcome import PATH_VARIABLE, Outcome
+from gpu_tasks.gpt import SIZES, Gpt
+from gpu_tasks.meters import peak
+
+BARS = {"ratio": 0.97}
+_STEP = re.compile(r"^step (\d+): ")
+_LEAST_STEPS = 60
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        seen: time in seconds by step, of the lines that it printed.
+        result: that it left; empty for a loop that leaves none.
+    """
+
+    seen: dict[int, float]
+    result: dict[str, Any]
+
+    def steps_per_s(self, after: int) -> float:
+        """How fast it was.
+
+        Args:
+            after: the first step that counts.
+        """
+        first, last = min(step for step in self.seen if step >= after), max(self.seen)
+        return (last - first) / (self.seen[last] - self.seen[first])
+
+
+def run(folder: Path, program: str, arguments: Sequence[str], kill_at: int | None = None) -> Run:
+    """Run one training to its end.
+
+    Args:
+        folder: for its outcome.
+        program: module.
+        arguments: of it.
+        kill_at: end it by SIGKILL once it has printed that step; None for not.
+
+    Raises:
+        RuntimeError: it failed, and not because it was killed.
+    """
+    message = folder / "outcome"
+    message.write_text("")
+    environment = {**os.environ, PATH_VARIABLE: str(message), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    command = [sys.executable, "-m", program, *arguments]
+    seen: dict[int, float] = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            found = _STEP.match(line)
+            if found:
+                seen[int(found[1])] = time.monotonic()
+                if kill_at is not None and int(found[1]) >= kill_at:
+                    process.send_signal(signal.SIGKILL)
+                    break
+    wanted = 0 if kill_at is None else -signal.SIGKILL
+    if process.returncode != wanted:
+        raise RuntimeError(f"{program} ended with {process.returncode}, not {wanted}: {message.read_text()}")
+    outcome = Outcome.decode(message.read_text())
+    return Run(seen, dict(outcome.result) if outcome is not None else {})
+
+
+def main() -> None:
+    """Measure, and print one line of JSON."""
+    cuda = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(prog="benchmarks.gpt")
+    parser.add_argument("--size", default="124m" if cuda else "1m", choices=SIZES)
+    parser.add_argument("--batch", type=int, default=32 if cuda else 8)
+    parser.add_argument("--steps", type=int, default=300 if cuda else 200)
+    parser.add_argument("--every", type=int, default=50, help="steps between two checkpoints")
+    parser.add_argument("--rounds", type=int, default=2, help="of each; the best counts, as noise only slows")
+    arguments = parser.parse_args()
+    if arguments.steps < _LEAST_STEPS:
+        parser.error(f"--steps {arguments.steps}: give at least {_LEAST_STEPS}, the first third is for warming up")
+    print(json.dumps(_measured(arguments, cuda)))
+
+
+def _measured(arguments: argparse.Namespace, cuda: bool) -> dict[str, Any]:
+    warm = arguments.steps // 3
+    shared = [f"--{name}={getattr(arguments, name)}" for name in ("size", "batch", "steps")]
+    shared += ["--bf16", "--compile"] if cuda else []
+    speeds: dict[str, list[float]] = {"bare": [], "trainer": []}
+    with tempfile.TemporaryDirectory(prefix="bench-gpt-") as name:
+        for number in range(arguments.rounds):
+            folder = Path(name) / str(number)
+            folder.mkdir()
+            speeds["bare"].append(run(folder, "benchmarks.bare_gpt", shared).steps_per_s(warm))
+            whole = run(folder, "gpu_tasks.train_gpt", [*shared, *_everything(folder, arguments.every)])
+            speeds["trainer"].append(whole.steps_per_s(warm))
+            _say(f"round {number + 1}: bare {speeds['bare'][-1]:.3f}, trainer {speeds['trainer'][-1]:.3f} steps/s")
+        folder = Path(name) / "killed"
+        folder.mkdir()
+        everything = [*shared, *_everything(folder, arguments.every)]
+        run(folder, "gpu_tasks.train_gpt", everything, kill_at=arguments.steps // 2)
+        begin = time.monotonic()
+        again = run(folder, "gpu_tasks.train_gpt", everything)
+    sample = Gpt(SIZES[arguments.size]).flops_a_sample()
+    bare, trainer = (max(speeds[which]) * arguments.batch for which in ("bare", "trainer"))
+    most = peak(torch.cuda.get_device_name()) if cuda else None
+    block, result = SIZES[arguments.size].block, whole.result
+    ratio = trainer / bare
+    return {
+        "metric": "gpt",
+        "device": torch.cuda.get_device_name() if cuda else f"{os.cpu_count()} CPUs",
+        "size": arguments.size,
+        "tokens_per_s": round(trainer * block),
+        "bare_tokens_per_s": round(bare * block),
+        "ratio": round(ratio, 4),
+        "mfu": round(trainer * sample / most, 4) if most else None,
+        "stall": round(result["stalled_s"] / result["trained_s"], 5),
+        "resumed_from": again.result["resumed_from"],
+        "resume_s": round(min(again.seen.values()) - begin, 1),
+        "loss_apart": abs(again.result["loss"] - result["loss"]),
+        "bars": BARS,
+        "held": ratio >= BARS["ratio"],
+    }
+
+
+def _everything(folder: Path, every: int) -> list[str]:
+    told = {"checkpoints": folder / "checkpoints", "progress": folder / "progress", "every": every, "experiment": "gpt"}
+    return [f"--{name}={value}" for name, value in told.items()]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
