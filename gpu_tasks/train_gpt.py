@@ -27,7 +27,7 @@ from gpu_tasks.stores.find import store
 from gpu_tasks.tracking import Run, Tracker
 from gpu_tasks.trainer import Built, TrainConfig, Trainer
 
-_CHECKED = "data-checked"
+CHECKED = "data-checked"
 """Beside the checkpoints: hash of the text that has passed its checks."""
 
 _FLUSH_S = 10.0
@@ -137,12 +137,12 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
 def _check(source: text.Text, kept: Store) -> None:
     """Check the text before anything is trained on it; once, however often the training is begun."""
-    if kept.read_note(_CHECKED) == source.data_hash:
+    if kept.read_note(CHECKED) == source.data_hash:
         return
     report = check_text(source)
     if report.failed:
         raise ConfigError(f"data {source.data_hash[:12]}…: {'; '.join(report.failed)}; give text that passes")
-    kept.write_note(_CHECKED, source.data_hash)
+    kept.write_note(CHECKED, source.data_hash)
 
 
 @contextmanager

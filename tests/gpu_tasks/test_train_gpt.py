@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
+from gpu_tasks import text
 from gpu_tasks.errors import ConfigError
 from gpu_tasks.gpt import SIZES, Gpt
 from gpu_tasks.heartbeat import read
-from gpu_tasks.train_gpt import train
+from gpu_tasks.stores.directory import Directory
+from gpu_tasks.train_gpt import CHECKED, train
 from tests.ports import free_port
 from tests.waiting import until
+
+_BYTES = 1_000_000
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
@@ -32,15 +37,18 @@ class Job:
         ranks: how many.
         steps: of the training.
         more: further arguments.
+        checked: whether an earlier try has checked the text, which takes many seconds.
     """
 
-    def __init__(self, folder: Path, ranks: int, steps: int, *more: str) -> None:
+    def __init__(self, folder: Path, ranks: int, steps: int, *more: str, checked: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        if checked:
+            Directory(folder / "checkpoints").write_note(CHECKED, _data_hash())
         self.folder, self.message = folder, folder / "termination-log"
         self.message.unlink(missing_ok=True)
         launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)] if ranks > 1 else []
         command = [sys.executable, *launcher, "-m", "gpu_tasks.train_gpt", "--steps", str(steps), "--batch", "4"]
-        command += ["--most-bytes", "1000000", "--every", "4", "--checkpoints", str(folder / "checkpoints")]
+        command += ["--most-bytes", str(_BYTES), "--every", "4", "--checkpoints", str(folder / "checkpoints")]
         command += ["--progress", str(folder / "progress"), "--hang-s", "120", *more]
         environment = {**os.environ, PATH_VARIABLE: str(self.message), "OMP_NUM_THREADS": "1"}
         self.log = folder / "log"
@@ -72,10 +80,15 @@ class Job:
         return until(there, f"step {step}")
 
 
+@cache
+def _data_hash() -> str:
+    return text.load(most_bytes=_BYTES).data_hash
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Two ranks that nothing interrupts."""
-    return Job(tmp_path_factory.mktemp("whole"), 2, 12).result()
+    return Job(tmp_path_factory.mktemp("whole"), 2, 12, checked=False).result()
 
 
 def test_it_learns(whole: dict[str, Any]) -> None:
