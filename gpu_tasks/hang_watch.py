@@ -20,7 +20,7 @@ from pathlib import Path
 from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
 from gpu_tasks import device_faults, flight_recorder
-from gpu_tasks.heartbeat import Beat, behind, read, stale
+from gpu_tasks.heartbeat import Beat, behind, forget, read, stale
 from gpu_tasks.stores.find import last_checkpoint
 
 STACKS_SIGNAL = signal.SIGUSR1
@@ -71,6 +71,7 @@ def start(folder: Path, rank: int, limit_s: float, *, first_of_node: bool) -> su
         The watch, to be ended with the job; None where another rank has started it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    forget(folder, rank)
     # Kept open for as long as the process lives: the handler writes to its number.
     faulthandler.register(STACKS_SIGNAL, file=_stacks(folder, rank).open("w"), all_threads=True)
     if not first_of_node:

@@ -75,6 +75,19 @@ class Heartbeat:
         os.close(self._file)
 
 
+def forget(folder: Path, rank: int) -> None:
+    """Take back a rank's last sign, if another process has left it: ranks are begun anew within a moment, and what the
+    one before said would be taken for this one's, who is slow to begin.
+
+    Args:
+        folder: of the job's progress.
+        rank: of this process.
+    """
+    left = read(folder).get(rank)
+    if left is not None and left.pid != os.getpid():
+        (folder / f"{_PREFIX}{rank}").unlink(missing_ok=True)
+
+
 def read(folder: Path) -> dict[int, Beat]:
     """The last sign of each rank.
 

@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
+from gpu_tasks import hang_watch
+from gpu_tasks.heartbeat import Heartbeat, read
 
 PROGRAM = str(Path(__file__).parents[1] / "programs" / "beating.py")
 
@@ -74,6 +77,19 @@ def test_signs_of_an_earlier_try_are_none_of_this_one(tmp_path: Path) -> None:
         (tmp_path / "progress" / f"rank-{rank}").write_text(f"{2**22 + rank} 3 forward 1000.000\n")
     code, outcome, log = _run(tmp_path, 1, "0", "never", "1", "forward")
     assert (code, outcome) == (0, None), log
+
+
+def test_a_rank_that_begins_anew_takes_back_what_the_one_before_it_has_just_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faulthandler.register", lambda *_, **__: None)  # pytest's process keeps its own
+    for rank in (0, 1):  # of ranks that were killed a moment ago: too young to be told from this attempt's by time
+        (tmp_path / f"rank-{rank}").write_text(f"{2**22 + rank} 21 forward {time.time():.3f}\n")
+    hang_watch.start(tmp_path, 1, 60, first_of_node=False)
+    assert list(read(tmp_path)) == [0]
+    Heartbeat(tmp_path, 0)
+    hang_watch.start(tmp_path, 0, 60, first_of_node=False)
+    assert [beat.pid for beat in read(tmp_path).values()] == [os.getpid()]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
