@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,10 +89,10 @@ def load(folder: Path | None = None, most_bytes: int | None = None) -> Text:
     parts: dict[bool, list[bytes]] = {True: [], False: []}
     files: list[tuple[str, bool, int]] = []
     digest, size = hashlib.sha256(), 0
-    for path in sorted(root.rglob("*.py")):
+    for path in _sources(root):
+        if most_bytes is not None and size >= most_bytes:
+            break
         inside = path.relative_to(root)
-        if "site-packages" in inside.parts or (most_bytes is not None and size >= most_bytes):
-            continue
         body = path.read_bytes() if most_bytes is None else path.read_bytes()[: most_bytes - size]
         name = inside.as_posix().encode()
         digest.update(len(name).to_bytes(8) + name + len(body).to_bytes(8) + body)
@@ -105,6 +106,15 @@ def load(folder: Path | None = None, most_bytes: int | None = None) -> Text:
             f"{root} has {len(files)} Python files with {size} bytes, too few to hold one out: give more text"
         )
     return Text(train, validation, digest.hexdigest(), tuple(files))
+
+
+def _sources(root: Path) -> list[Path]:
+    """Python files, sorted, without looking into what was installed: that is most of them."""
+    found: list[Path] = []
+    for folder, inside, files in os.walk(root):
+        inside[:] = [name for name in inside if name != "site-packages"]
+        found += [Path(folder, name) for name in files if name.endswith(".py")]
+    return sorted(found)
 
 
 def _held_out(name: bytes) -> bool:

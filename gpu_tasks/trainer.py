@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch._dynamo  # by every optimizer when it is made: here it is imported before the launcher forks the ranks
 from safetensors.torch import save_file
 from torch import nn
 
