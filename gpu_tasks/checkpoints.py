@@ -184,7 +184,8 @@ class Checkpoints:
         step = -1
         with self._ranks.together():
             if self._ranks.first:
-                step = max((step_of(name) or 0 for name in self._store.names()), default=-1)
+                name = self._store.last()
+                step = -1 if name is None else step_of(name) or 0
         step = self._ranks.agree(step)
         return step if step >= 0 else None
 

@@ -100,7 +100,7 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
         raise ConfigError(f"checkpoints = None: give --checkpoints, or {CHECKPOINTS_VARIABLE} as operators do")
     if arguments.size not in SIZES:
         raise ConfigError(f"size = {arguments.size!r}: give one of {', '.join(SIZES)}")
-    shape = SIZES[arguments.size]
+    kept, shape = store(arguments.checkpoints), SIZES[arguments.size]
     config = TrainConfig(
         Schedule(arguments.learning_rate, arguments.steps, warmup=min(100, arguments.steps // 10)),
         batch=arguments.batch,
@@ -121,12 +121,12 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
     with ranks(arguments.progress) as among:
         if among.rank == 0:
-            _check(data.source, store(arguments.checkpoints))
+            _check(data.source, kept)
         if arguments.progress is not None:
             first = among.local_rank == 0
             hang_watch.start(arguments.progress, among.rank, arguments.hang_s, first_of_node=first)
         params = {name: value for name, value in vars(arguments).items() if value is not None}
-        with _told(arguments, among, {**params, "data_hash": data.data_hash}) as (tell, run_id):
+        with _told(arguments.experiment, kept, among, {**params, "data_hash": data.data_hash}) as (tell, run_id):
             trainer = Trainer(config, among, build, arguments.checkpoints, arguments.progress, tell)
             done = asdict(trainer.run())
             if arguments.weights is not None:
@@ -147,14 +147,13 @@ def _check(source: text.Text, kept: Store) -> None:
 
 @contextmanager
 def _told(
-    arguments: argparse.Namespace, among: Ranks, params: Mapping[str, Any]
+    experiment: str | None, kept: Store, among: Ranks, params: Mapping[str, Any]
 ) -> Iterator[tuple[Callable[[int, Mapping[str, float]], None], Callable[[], str | None]]]:
     """Who is told of the metrics: people, and MLflow if an experiment is named. And which run that is."""
-    if arguments.experiment is None or among.rank != 0:
+    if experiment is None or among.rank != 0:
         yield _print, lambda: None
         return
-    kept = store(arguments.checkpoints)
-    mlflow = Run(arguments.experiment, params, remember=kept)
+    mlflow = Run(experiment, params, remember=kept)
     tracker, status = Tracker(mlflow, kept), "FAILED"
 
     def tell(step: int, metrics: Mapping[str, float]) -> None:

@@ -9,7 +9,7 @@ from kubernetes import client as k8s
 from bulkhead.errors import InvalidInputError
 from bulkhead.pods.distributed import Gang
 from bulkhead.pods.identity import TaskIdentity
-from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE
+from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, is_url
 
 _PROGRESS = "/tmp/bulkhead-progress"
 """Where ranks leave signs of progress whose checkpoints are behind a URL."""
@@ -58,15 +58,6 @@ def told(checkpoint: str | None, resume: str, task: TaskIdentity, pod: str) -> d
     _check_place(checkpoint)
     own = f"{checkpoint.rstrip('/')}/{task.folder}" + (f"/{pod}" if resume == _NEVER else "")
     return {CHECKPOINTS_VARIABLE: own, PROGRESS_VARIABLE: _PROGRESS if is_url(checkpoint) else f"{own}/progress"}
-
-
-def is_url(checkpoint: str) -> bool:
-    """Whether checkpoints are reached by the network, and not on a volume.
-
-    Args:
-        checkpoint: see ``told``.
-    """
-    return "://" in checkpoint
 
 
 def _check_place(checkpoint: str) -> None:

@@ -22,3 +22,12 @@ def told(variable: str) -> str | None:
         variable: one of this module's.
     """
     return os.environ.get(variable) or None
+
+
+def is_url(checkpoints: str) -> bool:
+    """Whether checkpoints are reached by the network, and not on a volume.
+
+    Args:
+        checkpoints: path or URL of them.
+    """
+    return "://" in checkpoints

@@ -213,6 +213,14 @@ class Store(ABC):
             OSError: the store cannot be written to.
         """
 
+    def last(self) -> str | None:
+        """The checkpoint of the latest step, whole or not; None where there is none.
+
+        Raises:
+            OSError: the store cannot be read.
+        """
+        return next(reversed(self.names()), None)
+
     def at(self, name: str) -> str:
         """Path or URL of a checkpoint.
 

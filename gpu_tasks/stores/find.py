@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bulkhead.pods.training import CHECKPOINTS_VARIABLE, told
+from bulkhead.pods.training import CHECKPOINTS_VARIABLE, is_url, told
 from gpu_tasks.patience import within
 from gpu_tasks.stores.base import Store
 from gpu_tasks.stores.directory import Directory
@@ -22,7 +22,7 @@ def store(where: str | Path) -> Store:
     Raises:
         ConfigError: it does not.
     """
-    if "://" not in str(where):
+    if not is_url(str(where)):
         return Directory(Path(where))
     from gpu_tasks.stores.objects import Objects  # fsspec, which pods that keep a directory need not have
 
@@ -45,6 +45,7 @@ def last_checkpoint(where: str | None = None, limit_s: float = _PATIENCE_S) -> s
 
     def last() -> str | None:
         kept = store(named)
-        return next((kept.at(name) for name in reversed(kept.names())), None)
+        name = kept.last()
+        return kept.at(name) if name is not None else None
 
     return within(limit_s, last, f"the last checkpoint in {named}")

@@ -165,8 +165,7 @@ class Objects(Store):
             self._fs.pipe_file(self.path(name, MANIFEST), json.dumps(asdict(manifest)).encode())
         try:
             with _reached(self.where):
-                paths = self._by_name().get(name, set())
-                for path in paths - self._of(manifest):
+                for path in set(self._fs.find(self.path(name))) - self._of(manifest):
                     self._fs.rm_file(path)
         except OSError as error:  # the new one is there all the same
             log.warning("what checkpoint %s has replaced cannot be deleted: %s", name, error)
