@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ def open_engine(url: str) -> Engine:
         InvalidInputError: the URL is neither.
         UnavailableError: the database does not answer, or the file is no sound database.
     """
-    engine = _create(url)
+    engine = engine_of(url)
     shown = engine.url.render_as_string(hide_password=True)
     try:
         if engine.dialect.name == "sqlite":
@@ -50,7 +52,19 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
-def _create(url: str) -> Engine:
+def engine_of(url: str) -> Engine:
+    """An engine for a ledger as it is: nothing is connected, checked or migrated yet.
+
+    Args:
+        url: as of :func:`open_engine`.
+
+    Returns:
+        An engine whose connections to SQLite are in WAL mode and sync each commit.
+
+    Raises:
+        InvalidInputError: the URL is neither.
+        UnavailableError: the folder of the file cannot be made.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -77,13 +91,22 @@ def _create(url: str) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_immediate, not by the driver
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        f"busy_timeout={_BUSY_TIMEOUT_S * 1000}",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        _switch_to_wal(connection)
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    # Two that switch a new file at once each wait for the other's read lock; SQLite sees that as a deadlock and
+    # fails one at once, whatever its busy timeout is. The folder's lock lets one switch and the others find it done.
+    ((_, _, file),) = connection.execute("PRAGMA database_list").fetchall()
+    folder = os.open(Path(file).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        connection.execute("PRAGMA journal_mode=WAL")
+    finally:
+        os.close(folder)
 
 
 def _begin_immediate(connection: Any) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from sqlalchemy import JSON, column, select, table
 
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.ledger import migrations
-from bulkhead.ledger.engine import open_engine
+from bulkhead.ledger.engine import engine_of, open_engine
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Base
 from bulkhead.rollout.plan import parse_plan
@@ -67,6 +69,21 @@ def test_sqlite_is_in_wal_mode_and_syncs_each_commit(sqlite_url: str) -> None:
     with open_engine(sqlite_url).connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_of_many_that_switch_a_new_file_to_wal_at_once_none_fails(tmp_path: Path) -> None:
+    # Without the folder's lock one connection in seventy failed at once with "database is locked".
+    together = threading.Barrier(8)
+
+    def connect(path: Path) -> str:
+        engine = engine_of(f"sqlite:///{path}")
+        together.wait(timeout=30)
+        with engine.connect() as connection:
+            return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(50):
+            assert set(pool.map(connect, [tmp_path / f"{number}.db"] * 8)) == {"wal"}
 
 
 @pytest.mark.parametrize("url", ["", "not a url", "mysql://h/d", "sqlite://"])
