@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 
 from gpu_tasks.own_folder import own_folder
+from gpu_tasks.patience import settled
 
 _ENTRIES = "2000"
 """Collectives that each rank remembers."""
@@ -56,14 +56,11 @@ def dump(folder: Path, launcher: int, ranks: Iterable[int], patience_s: float = 
     for path in wanted.values():
         path.unlink(missing_ok=True)  # of an earlier try in the same folder
     asked = {rank: path for rank, path in wanted.items() if _ask(_pipes(launcher) / f"{rank}.pipe")}
-    limit, before = time.monotonic() + patience_s, {-1: -1}
-    while asked and time.monotonic() < limit:
-        sizes = {rank: path.stat().st_size for rank, path in asked.items() if path.exists()}
-        if sizes == before and len(sizes) == len(asked) and all(sizes.values()):
-            break
-        before = sizes
-        time.sleep(0.2)  # other processes write them
-    return {rank: path for rank, path in asked.items() if path.exists() and path.stat().st_size}
+
+    def sizes() -> dict[int, int]:
+        return {rank: size for rank, path in asked.items() if path.exists() and (size := path.stat().st_size)}
+
+    return {rank: asked[rank] for rank in settled(sizes, len(asked), patience_s)} if asked else {}
 
 
 def _ask(pipe: Path) -> bool:

@@ -14,13 +14,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
 from gpu_tasks import device_faults, flight_recorder
 from gpu_tasks.heartbeat import Beat, behind, forget, read, stale
+from gpu_tasks.patience import settled
 from gpu_tasks.stores.find import last_checkpoint
 
 STACKS_SIGNAL = signal.SIGUSR1
@@ -109,7 +110,7 @@ def _end(folder: Path, late: list[Beat], limit_s: float, devices: NvmlSource | N
     here = [beat for beat in read(folder).values() if _is_here(beat)]
     for beat in here:
         os.kill(beat.pid, STACKS_SIGNAL)
-    stacks = _written(folder, [beat.rank for beat in here])
+    stacks = _written(folder, here)
     for rank, text in sorted(stacks.items()):
         print(f"{message}\nstacks of rank {rank}:\n{text}", file=sys.stderr, flush=True)
     launcher = _parent(os.getppid())
@@ -166,16 +167,14 @@ def _status(pid: int) -> list[str]:
     return status.rpartition(")")[2].split()
 
 
-def _written(folder: Path, ranks: Iterable[int]) -> dict[int, str]:
-    """The stacks, once nothing is added to them any more; a rank that is stopped writes none."""
-    limit, before = time.monotonic() + _STACKS_S, {-1: ""}
-    while time.monotonic() < limit:
-        found = {rank: _stacks(folder, rank).read_text(encoding="utf-8") for rank in ranks}
-        if found == before and all(found.values()):
-            break
-        before = found
-        time.sleep(0.1)  # they are written by the ranks themselves
-    return {rank: text for rank, text in before.items() if text}
+def _written(folder: Path, beats: Sequence[Beat]) -> Mapping[int, str]:
+    """The stacks, once nothing is added to them any more; one that cannot run is not waited for."""
+
+    def stacks() -> dict[int, str]:
+        found = {beat.rank: _stacks(folder, beat.rank).read_text(encoding="utf-8") for beat in beats}
+        return {rank: text for rank, text in found.items() if text}
+
+    return settled(stacks, sum(_state(beat.pid) not in _STUCK for beat in beats), _STACKS_S)
 
 
 def _stacks(folder: Path, rank: int) -> Path:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
+
+_LOOK_S = 0.1
 
 
 def within(limit_s: float, ask: Callable[[], Answer], what: str) -> Answer | None:
@@ -37,3 +40,23 @@ def within(limit_s: float, ask: Callable[[], Answer], what: str) -> Answer | Non
     if asked.is_alive():
         log.warning("%s is not known within %g s", what, limit_s)
     return found[0] if found else None
+
+
+def settled(look: Callable[[], Mapping[int, Answer]], wanted: int, limit_s: float) -> Mapping[int, Answer]:
+    """What other processes write, each its own, once nothing is added to it any more.
+
+    Args:
+        look: finds what has been written so far, by rank; nothing of a rank that has not begun.
+        wanted: ranks that are expected to write; more may.
+        limit_s: so long at most, in seconds.
+
+    Returns:
+        What was found last; of fewer ranks than wanted, or not to its end, where the time was over.
+    """
+    limit, before = time.monotonic() + limit_s, None
+    while (found := look()) != before or len(found) < wanted:
+        if time.monotonic() >= limit:
+            break
+        before = found
+        time.sleep(_LOOK_S)  # between two looks at files of other processes
+    return found

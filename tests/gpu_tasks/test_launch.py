@@ -68,7 +68,7 @@ def launched(folder: Path, plan: dict[str, str], *more: str, program: str = PROG
 
 def test_ranks_that_succeed_leave_the_result_of_the_first(tmp_path: Path) -> None:
     with launched(tmp_path, {}) as job:
-        assert job.end() == Outcome(result={"attempt": 0, "imported": False})
+        assert job.end() == Outcome(result={"attempt": 0, "imported": False, "collects": True})
         assert (job.process.returncode, job.attempts()) == (0, {"0"})
 
 
@@ -79,7 +79,7 @@ def test_what_is_preloaded_is_imported_before_the_ranks_are_forked(tmp_path: Pat
 
 def test_a_rank_that_is_killed_is_begun_anew_with_all_others(tmp_path: Path) -> None:
     with launched(tmp_path, {"0/1": "kill", "0/0": "victim"}) as job:
-        assert job.end().result == {"attempt": 1, "imported": False}
+        assert job.end().result == {"attempt": 1, "imported": False, "collects": True}
         assert (job.process.returncode, job.attempts()) == (0, {"0", "1"})
 
 

@@ -1,10 +1,11 @@
 """What may not answer holds nobody up."""
 
+import itertools
 import threading
 
 import pytest
 
-from gpu_tasks.patience import within
+from gpu_tasks.patience import settled, within
 
 
 def test_an_answer_is_given() -> None:
@@ -24,3 +25,22 @@ def test_an_error_is_no_answer_and_is_logged(caplog: pytest.LogCaptureFixture) -
 
     assert within(60, away, "the place") is None
     assert "the place is not known: OSError: gone" in caplog.text
+
+
+def test_what_others_write_is_waited_for_until_nothing_is_added() -> None:
+    looks = iter([{}, {0: "a"}, {0: "ab", 1: "x"}, {0: "abc", 1: "x"}, {0: "abc", 1: "x"}, {0: "too late"}])
+    assert settled(lambda: next(looks), 2, 60) == {0: "abc", 1: "x"}
+
+
+@pytest.mark.parametrize("found", [{}, {0: "a"}])
+def test_what_one_does_not_write_is_waited_for_only_so_long(found: dict[int, str]) -> None:
+    assert settled(lambda: found, 2, 0.05) == found
+
+
+def test_what_is_always_added_to_is_waited_for_only_so_long() -> None:
+    sizes = itertools.count()
+    assert settled(lambda: {0: next(sizes)}, 1, 0.25)[0] >= 1
+
+
+def test_where_nobody_is_expected_to_write_what_is_there_will_do() -> None:
+    assert settled(lambda: {1: "x"}, 0, 60) == {1: "x"}

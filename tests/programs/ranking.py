@@ -5,6 +5,7 @@ watch does; ``victim`` and ``wait`` wait until they are told to end, and say tha
 ``deaf`` does not end then. What is not named succeeds at once. Every rank prints who it is.
 """
 
+import gc
 import json
 import os
 import signal
@@ -50,7 +51,11 @@ def job() -> Mapping[str, Any]:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             ready().touch()
             signal.sigwait({signal.SIGUSR1})
-    return {"attempt": int(attempt), "imported": "colorsys" in sys.modules}
+    return {
+        "attempt": int(attempt),
+        "imported": "colorsys" in sys.modules,
+        "collects": gc.isenabled() and gc.get_freeze_count() > 0,
+    }
 
 
 def ready() -> Path:
