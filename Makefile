@@ -44,7 +44,7 @@ bench-analysis: $(STAMP) ## false rollbacks and bad requests served, against oth
 bench-rollback: $(STAMP) ## how long clients get bad answers, with parts of Airflow killed (about 90 minutes)
 	@$(BIN)/python -m benchmarks.rollback | tail -n 1
 
-bench-goodput: $(STAMP) ## training time over paid time under faults, against plain retries and torchrun (about 25 minutes)
+bench-goodput: $(STAMP) ## training time over paid time under faults, against plain retries and torchrun (about 30 minutes)
 	@$(BIN)/python -m benchmarks.goodput | tail -n 1
 
 bench-gpt: $(STAMP) ## what the trainer costs, against a bare loop of the same model (about 10 minutes on two CPUs)

@@ -1,9 +1,10 @@
 """``python -m benchmarks.goodput``: how much of the paid time is training, under a fixed schedule of faults.
 
-Two ranks on CPUs train the byte-level GPT by a DAG, in a real Airflow, on the local runtime: once without a fault, and
-once with all of them. The same job, under the same faults, by those whom it is measured against: plain retries from
-zero, and ``torchrun --max-restarts`` with the same checkpoints. These two have no scheduler to wait for: they are begun
-anew at once. Neither would notice a hang before gloo's half hour; for them it is ended after ``PATIENCE_S``.
+Two ranks on CPUs train the byte-level GPT by a DAG, in a real Airflow, on the local runtime: with all of the faults,
+and before and after that without any. The mean of these two is how long it takes: a machine's speed may be another
+every minute. The same job, under the same faults, by those whom it is measured against: plain retries from zero, and
+``torchrun --max-restarts`` with the same checkpoints. These two have no scheduler to wait for: they are begun anew at
+once. Neither would notice a hang before gloo's half hour; for them it is ended after ``PATIENCE_S``.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ from bulkhead.pods.outcome import PATH_VARIABLE, Outcome
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE
 
 DAG_ID = "goodput_bench"
-HANG_S = 6.0
+HANG_S = 5.0
 """So long a phase of a step may last, for the operator's run."""
 
 PATIENCE_S = 30.0
 """After so long a hang is ended by this benchmark, for those that do not notice."""
 
 BARS = {"goodput": 0.90, "against_plain": 1.3, "loss": 1e-3, "detect_s": 2.0, "stall": 0.02}
+FAULT_FREE = ("before", "after")
+"""Runs without a fault, by the operator."""
+
 _LOOK_S = 0.05
 
 # The second has torchrun's ranks not share its store: with torch 2.13 and gloo, ranks that are begun anew after a
@@ -244,20 +248,29 @@ class Bench:
         return Faults(self._ideal_s, PATIENCE_S, self.stack.processes.members("mlflow"))
 
 
+def ideal_s(runs: dict[str, Run]) -> float:
+    """How long the training takes without a fault, in seconds: the mean of those before and after the one with them.
+
+    Args:
+        runs: by name.
+    """
+    return sum(runs[name].wall_s for name in FAULT_FREE) / len(FAULT_FREE)
+
+
 def held(runs: dict[str, Run]) -> dict[str, bool]:
     """Which bars hold.
 
     Args:
         runs: by name.
     """
-    ideal, ours = runs["fault_free"], runs["bulkhead"]
+    ours, ideal = runs["bulkhead"], [runs[name] for name in FAULT_FREE]
     assert ours.detect_s is not None
     return {
-        "goodput": ideal.wall_s / ours.wall_s >= BARS["goodput"],
+        "goodput": ideal_s(runs) / ours.wall_s >= BARS["goodput"],
         "against_plain": runs["plain"].wall_s / ours.wall_s >= BARS["against_plain"],
-        "loss": ideal.step == ours.step and abs(ideal.loss - ours.loss) <= BARS["loss"],
+        "loss": all(one.step == ours.step and abs(one.loss - ours.loss) <= BARS["loss"] for one in ideal),
         "detect_s": ours.detect_s < BARS["detect_s"],
-        "stall": ideal.stalled_s / ideal.trained_s < BARS["stall"],
+        "stall": sum(one.stalled_s for one in ideal) / sum(one.trained_s for one in ideal) < BARS["stall"],
     }
 
 
@@ -272,21 +285,21 @@ def main() -> None:
         try:
             bench.start()
             runs = {
-                "fault_free": bench.dag_run("fault-free", faults=False),
+                "before": bench.dag_run("before", faults=False),
                 "bulkhead": bench.dag_run("faults", faults=True),
+                "after": bench.dag_run("after", faults=False),
                 "torchrun": bench.retried("torchrun", 10, zero=False),
                 "plain": bench.retried("plain", 0, zero=True),
             }
         finally:
             bench.stack.stop(lambda _: None)
-    ideal_s = runs["fault_free"].wall_s
     print(
         json.dumps(
             {
                 "metric": "goodput",
                 "steps": bench.steps,
                 "every": bench.every,
-                "goodput": {name: round(ideal_s / run.wall_s, 3) for name, run in runs.items()},
+                "goodput": {name: round(ideal_s(runs) / run.wall_s, 3) for name, run in runs.items()},
                 "runs": {name: asdict(run) for name, run in runs.items()},
                 "held": held(runs),
             }
