@@ -99,7 +99,11 @@ def read(folder: Path) -> dict[int, Beat]:
     """
     found = {}
     for path in folder.glob(f"{_PREFIX}*"):
-        rank, words = path.name.removeprefix(_PREFIX), path.read_text(encoding="utf-8").split()
+        try:
+            words = path.read_text(encoding="utf-8").split()
+        except FileNotFoundError:
+            continue  # a rank that is begun anew has taken it back since the folder was listed
+        rank = path.name.removeprefix(_PREFIX)
         if rank.isdigit() and len(words) == 4 and words[2] in PHASES:
             found[int(rank)] = Beat(int(rank), int(words[0]), int(words[1]), words[2], float(words[3]))
     return found

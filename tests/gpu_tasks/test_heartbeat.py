@@ -56,3 +56,9 @@ def test_nobody_is_behind_whoever_is_named(places: list[tuple[int, str]]) -> Non
     beats = [Beat(rank, 1, step, phase, 0.0) for rank, (step, phase) in enumerate(places)]
     named = behind(beats)
     assert named and all(named[0].place <= beat.place for beat in beats)
+
+
+def test_a_sign_that_is_taken_back_while_it_is_looked_for_is_none(tmp_path: Path) -> None:
+    Heartbeat(tmp_path, 0)
+    (tmp_path / "rank-1").symlink_to(tmp_path / "taken-back")  # named by the folder, and gone when it is opened
+    assert list(read(tmp_path)) == [0]
