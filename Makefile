@@ -44,7 +44,7 @@ bench-analysis: $(STAMP) ## false rollbacks and bad requests served, against oth
 bench-rollback: $(STAMP) ## how long clients get bad answers, with parts of Airflow killed (about 90 minutes)
 	@$(BIN)/python -m benchmarks.rollback | tail -n 1
 
-bench-goodput: $(STAMP) ## training time over paid time under faults, against plain retries and torchrun (about 30 minutes)
+bench-goodput: $(STAMP) ## training time over paid time under faults, against plain retries and torchrun (about 25 minutes)
 	@$(BIN)/python -m benchmarks.goodput | tail -n 1
 
 bench-gpt: $(STAMP) ## what the trainer costs, against a bare loop of the same model (about 10 minutes on two CPUs)
@@ -53,7 +53,7 @@ bench-gpt: $(STAMP) ## what the trainer costs, against a bare loop of the same m
 bench-fleet: $(STAMP) ## judging 10,000 GPUs in one scrape, against prometheus_client's parser (about 3 minutes)
 	@$(BIN)/python -m benchmarks.fleet | tail -n 1
 
-bench-fleet-year: $(STAMP) ## a simulated year of 2,000 GPUs: what is contained, and what that costs (about 30 minutes)
+bench-fleet-year: $(STAMP) ## a simulated year of 2,000 GPUs: what is contained, and what that costs (about 25 minutes)
 	@$(BIN)/python -m benchmarks.fleet_year | tail -n 1
 
 lock: $(STAMP) ## write requirements.lock anew, from pyproject.toml
