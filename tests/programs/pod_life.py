@@ -65,14 +65,14 @@ def _context(try_number: int) -> Any:
 
 def _watch(effects: Effects) -> None:
     """Each ledger that is opened from here on is watched, and everything else at once."""
-    original = ledger_engine._create
+    original = ledger_engine.engine_of
 
     def create(url: str) -> Any:
         made = original(url)
         effects.watch_engine(made)
         return made
 
-    ledger_engine._create = create
+    ledger_engine.engine_of = create
     effects.watch_process()
 
 
