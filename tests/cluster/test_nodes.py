@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+import yaml
 from kubernetes import client as k8s
+from kubernetes import config
+from kubernetes.client.exceptions import ApiException
 
 from bulkhead.errors import FencedError
 from bulkhead.health.observation import place
 from bulkhead.health.sources.nodes import NodeSource
 from bulkhead.runtimes.kubernetes.nodes import HOLDER, REASON, TAINT, NodeKeeper
 from tests.fixtures.cluster import default_account
+from tests.waiting import until
+
+DEVICES = Path(__file__).parents[2] / "docs" / "devices.md"
 
 
 @pytest.fixture
@@ -31,6 +39,27 @@ def paper(core: k8s.CoreV1Api) -> Iterator[str]:
 @pytest.fixture
 def keeper(api: k8s.ApiClient) -> NodeKeeper:
     return NodeKeeper(api)
+
+
+@pytest.fixture
+def documented(core: k8s.CoreV1Api, namespace: str, powerless: str) -> Iterator[k8s.ApiClient]:
+    """A client that may do what docs/devices.md grants to those who watch a fleet, and no more."""
+    (block,) = re.findall(r"```yaml\n(apiVersion: rbac.*?)```", DEVICES.read_text(), re.DOTALL)
+    role, name = yaml.safe_load(block), f"fleet-{uuid.uuid4().hex[:8]}"
+    rbac, client = k8s.RbacAuthorizationV1Api(core.api_client), config.new_client_from_config(powerless)
+    rbac.create_cluster_role({**role, "metadata": {"name": name}})
+    subject = {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
+    granted = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
+    rbac.create_cluster_role_binding({"metadata": {"name": name}, "roleRef": granted, "subjects": [subject]})
+
+    def there() -> bool:
+        wish = {"spec": {"resourceAttributes": {"resource": "nodes", "verb": "patch"}}}
+        return bool(k8s.AuthorizationV1Api(client).create_self_subject_access_review(wish).status.allowed)
+
+    until(there, "what was granted")
+    yield client
+    rbac.delete_cluster_role_binding(name)
+    rbac.delete_cluster_role(name)
 
 
 def keys(core: k8s.CoreV1Api, name: str) -> set[str]:
@@ -108,6 +137,22 @@ def test_gpu_pods_end_and_others_stay(
     left = {one.metadata.name: one.metadata.deletion_timestamp for one in core.list_namespaced_pod(namespace).items}
     assert left["cpu"] is left["static"] is None
     assert left.get("gpu", "gone") is not None
+
+
+def test_what_the_documentation_grants_is_enough(
+    core: k8s.CoreV1Api, documented: k8s.ApiClient, paper: str, namespace: str
+) -> None:
+    keeper = NodeKeeper(documented)
+    assert paper in NodeSource(documented).look(time.time()).nodes
+    assert keeper.hold(paper, 1, "GPU-1: Xid 79", "a test")
+    assert keeper.holds(paper)
+    for name, kill in (("evicted", False), ("killed", True)):
+        core.create_namespaced_pod(namespace, pod(namespace, paper, name, 1))
+        assert keeper.clear(paper, kill=kill) == [f"{namespace}/{name}"]
+    keeper.let_go(paper, 1)
+    assert keys(core, paper) == {"dedicated"}
+    with pytest.raises(ApiException, match="Forbidden"):
+        k8s.CoreV1Api(documented).list_secret_for_all_namespaces()
 
 
 def test_a_pod_that_its_budget_protects_holds_up_no_other(
