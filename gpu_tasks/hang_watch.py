@@ -87,7 +87,7 @@ def named(late: list[Beat], limit_s: float, stuck: list[Beat]) -> tuple[Beat, st
     Args:
         late: ranks without progress.
         limit_s: for so long, in seconds.
-        stuck: those of them whose process cannot run: it is stopped, or waits in the kernel.
+        stuck: ranks whose process cannot run: it is stopped, or waits in the kernel.
 
     Returns:
         The rank that is behind the others; of several that are as far, one that cannot run, else the first, and the
@@ -106,11 +106,12 @@ def named(late: list[Beat], limit_s: float, stuck: list[Beat]) -> tuple[Beat, st
 
 def _end(folder: Path, late: list[Beat], limit_s: float, devices: NvmlSource | None) -> None:
     """Have the stacks written, and what NCCL did, name who is behind, and end the ranks that are of this node."""
-    culprit, message = named(late, limit_s, [beat for beat in late if _is_here(beat) and _state(beat.pid) in _STUCK])
     here = [beat for beat in read(folder).values() if _is_here(beat)]
+    stuck = [beat for beat in here if _state(beat.pid) in _STUCK]
+    culprit, message = named(late, limit_s, stuck)
     for beat in here:
         os.kill(beat.pid, STACKS_SIGNAL)
-    stacks = _written(folder, here)
+    stacks = _written(folder, here, stuck)
     for rank, text in sorted(stacks.items()):
         print(f"{message}\nstacks of rank {rank}:\n{text}", file=sys.stderr, flush=True)
     launcher = _parent(os.getppid())
@@ -167,14 +168,14 @@ def _status(pid: int) -> list[str]:
     return status.rpartition(")")[2].split()
 
 
-def _written(folder: Path, beats: Sequence[Beat]) -> Mapping[int, str]:
-    """The stacks, once nothing is added to them any more; one that cannot run is not waited for."""
+def _written(folder: Path, beats: Sequence[Beat], stuck: Sequence[Beat]) -> Mapping[int, str]:
+    """The stacks, once nothing is added to them any more; those of ranks that cannot run are not waited for."""
 
     def stacks() -> dict[int, str]:
         found = {beat.rank: _stacks(folder, beat.rank).read_text(encoding="utf-8") for beat in beats}
         return {rank: text for rank, text in found.items() if text}
 
-    return settled(stacks, sum(_state(beat.pid) not in _STUCK for beat in beats), _STACKS_S)
+    return settled(stacks, len(beats) - len(stuck), _STACKS_S)
 
 
 def _stacks(folder: Path, rank: int) -> Path:
