@@ -183,7 +183,7 @@ class Control:
         found = self.ledger.request_rollback(key=key, reason=reason, requested_by=requested_by, service=service)
         rollout = found.rollout
         if rollout is None:
-            rollout = self._return(service, key, requested_by)
+            rollout = self._return(service, key, reason, requested_by)
         self.nudge()
         return rollout
 
@@ -212,7 +212,7 @@ class Control:
             return found
         if self.ledger.service(service).stable_revision != revision_id:
             return None
-        rollout = self._return(service, key, requested_by)
+        rollout = self._return(service, key, reason, requested_by)
         self.nudge()
         return rollout
 
@@ -235,7 +235,9 @@ class Control:
         self.nudge()
         return rollout
 
-    def approve(self, rollout_id: int, *, key: str, requested_by: str, reason: str = "") -> Rollout:
+    def approve(
+        self, rollout_id: int, *, key: str, requested_by: str, reason: str = "", step: int | None = None
+    ) -> Rollout:
         """Let a rollout that waits for a person go on.
 
         Args:
@@ -243,15 +245,16 @@ class Control:
             key: idempotency key.
             requested_by: for the record.
             reason: for people.
+            step: index of the step that was approved; None: the one at which it waits.
 
         Returns:
             The rollout.
 
         Raises:
             NotFoundError: there is no such rollout.
-            ConflictError: it does not wait for anybody.
+            ConflictError: it does not wait for anybody, or at another step.
         """
-        rollout = self.ledger.approve(rollout_id, key=key, requested_by=requested_by, reason=reason)
+        rollout = self.ledger.approve(rollout_id, key=key, requested_by=requested_by, reason=reason, step=step)
         self.nudge()
         return rollout
 
@@ -276,7 +279,7 @@ class Control:
         turned = list(self.ledger.withdraw(owner=owner, key=key, reason=reason, requested_by=requested_by))
         self.nudge()
         if service is not None and self._stable_by(owner, service):
-            turned.append(self._return(service, key, requested_by))
+            turned.append(self._return(service, key, reason, requested_by))
             self.nudge()
         return turned
 
@@ -303,10 +306,10 @@ class Control:
         self.nudge()
         return revision
 
-    def _return(self, service: str, key: str, requested_by: str) -> Rollout:
+    def _return(self, service: str, key: str, reason: str, requested_by: str) -> Rollout:
         """Ask for the revision before the stable one."""
         before = self.ledger.previous_revision(service)
-        return request_return(self.ledger, before, key=f"{key}/return", requested_by=requested_by)
+        return request_return(self.ledger, before, key=f"{key}/return", requested_by=requested_by, reason=reason)
 
     def _stable_by(self, owner: str, service: str) -> bool:
         """Whether the stable revision is one that this owner has released."""

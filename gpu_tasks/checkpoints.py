@@ -29,8 +29,9 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 
+from gpu_tasks.checkpoint_files import RankFileWriter, stager
 from gpu_tasks.errors import ConfigError
 from gpu_tasks.stores.base import Manifest, RefusedError, Save, name_of, step_of
 from gpu_tasks.stores.find import store
@@ -77,7 +78,7 @@ class Checkpoints:
         if self.keep < 1 or self.keep_every < 0:
             raise ConfigError(f"keep = {self.keep}, keep_every = {self.keep_every}: keep at least 1, every 0 or more")
         self._store, self._ranks = store(self.where), _Ranks()
-        self._pool = ThreadPoolExecutor(1, "checkpoints")
+        self._pool, self._stager = ThreadPoolExecutor(1, "checkpoints"), stager()
         self._saving: Future[None] | None = None
         self._begun = 0
         with self._ranks.together():
@@ -99,8 +100,12 @@ class Checkpoints:
         json.dumps(asdict(manifest))  # what JSON cannot hold is refused before anything is written
         self._begun += 1
         save = self._store.begin(step, f"{self._session:x}-{self._begun}", self._ranks.number)
-        writer = HuggingFaceStorageWriter(str(save.folder), save_distributed=True)
-        written = dcp.async_save(dict(tensors), storage_writer=writer, process_group=self._ranks.group)
+        written = dcp.async_save(
+            dict(tensors),
+            storage_writer=RankFileWriter(save.folder),
+            process_group=self._ranks.group,
+            async_stager=self._stager,
+        )
         assert isinstance(written, Future)
         self._saving = self._pool.submit(self._complete, written, save, manifest)
         if wait:
@@ -114,9 +119,10 @@ class Checkpoints:
             self._saving = None
 
     def close(self) -> None:
-        """Wait for the last save, and end the thread."""
+        """Wait for the last save, end the thread and give the memory back."""
         self.finish()
         self._pool.shutdown()
+        self._stager.close()
 
     def newest(self) -> Manifest | None:
         """The newest checkpoint that is whole; those that are not are named in ``refused``.

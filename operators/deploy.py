@@ -60,15 +60,18 @@ class DeployOperator(RolloutOperator):
         self.plan, self.image, self.serve = dict(plan or {}), image, dict(serve or {})
         self.stop_at_approval = stop_at_approval
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context) -> dict[str, Any]:
         """Write the intent and defer.
 
         Args:
             context: of the task.
 
+        Returns:
+            See ``resume``: where an earlier try's rollout has ended, there is nothing to defer for.
+
         Raises:
             AirflowFailException: the plan, the service or the revision is wrong, or another rollout is in
-                progress; nothing was changed.
+                progress; nothing was changed. Or see ``resume``.
         """
         task = identity(context)
         control = self.control()
@@ -87,17 +90,20 @@ class DeployOperator(RolloutOperator):
             self._supersede(control, busy.rollout_id)
         except (InvalidInputError, NotFoundError, ConflictError) as error:
             raise AirflowFailException(str(error)) from error
-        self.wait_for(rollout, approval_after=-1 if self.stop_at_approval else None)
+        return self.outcome(context, rollout, -1 if self.stop_at_approval else None)
 
-    def again(self, context: Context, event: Mapping[str, Any]) -> None:
+    def again(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Ask again, once the rollout from before the clear has returned.
 
         Args:
             context: of the task.
             event: of the trigger.
+
+        Returns:
+            See ``execute``.
         """
         self.log.info("rollout %s has returned", event["rollout_id"])
-        self.execute(context)
+        return self.execute(context)
 
     def _supersede(self, control: Control, rollout_id: int) -> NoReturn:
         """This task was cleared while its rollout was in progress: that one returns first.

@@ -39,11 +39,14 @@ class IsolateOperator(RolloutOperator):
             raise InvalidInputError("revision", revision, "give one of 'revision' and 'deploy_task_id'")
         self.reason, self.revision, self.deploy_task_id = reason, revision, deploy_task_id
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context) -> dict[str, Any]:
         """Write the intent and defer.
 
         Args:
             context: of the task.
+
+        Returns:
+            See ``resume``: where its traffic is gone already, there is nothing to defer for.
 
         Raises:
             AirflowFailException: there is no such revision.
@@ -55,8 +58,10 @@ class IsolateOperator(RolloutOperator):
             control.isolate(revision, key=f"task/{task.key}", reason=self.reason, requested_by=by)
         except NotFoundError as error:
             raise AirflowFailException(str(error)) from error
-        self.log.info("revision %s is isolated; waiting until it has no traffic", revision)
-        self.defer(trigger=LeftTrigger(revision, self.bulkhead_conn_id), method_name="resume")
+        if revision in control.ledger.serving():
+            self.log.info("revision %s is isolated; waiting until it has no traffic", revision)
+            self.defer(trigger=LeftTrigger(revision, self.bulkhead_conn_id), method_name="resume")
+        return self.resume(context, {"revision": revision})
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Its traffic is gone.

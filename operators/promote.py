@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bulkhead.errors import ConflictError
+from bulkhead.errors import ConflictError, InvalidInputError
+from bulkhead.ledger.tables import Intent, Rollout
 from operators.identity import identity
 from operators.rollouts import RolloutOperator
 
@@ -19,29 +20,47 @@ class PromoteOperator(RolloutOperator):
 
     Args:
         deploy_task_id: of the deploy task, with its task group's prefix.
+        step: number of the plan's step, from 1, that the person has approved; by default the one at which the rollout
+            waits when the task first runs.
         stop_at_approval: whether the task ends, well, where the rollout waits for a person again.
         kwargs: of ``RolloutOperator``.
+
+    Raises:
+        InvalidInputError: there is no such step.
     """
 
-    def __init__(self, *, deploy_task_id: str, stop_at_approval: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, deploy_task_id: str, step: int | None = None, stop_at_approval: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.deploy_task_id, self.stop_at_approval = deploy_task_id, stop_at_approval
+        if step is not None and step < 1:
+            raise InvalidInputError("step", step, "give the number of a step of the plan, from 1")
+        self.deploy_task_id, self.step, self.stop_at_approval = deploy_task_id, step, stop_at_approval
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context) -> dict[str, Any]:
         """Record the approval and defer.
 
         Args:
             context: of the task.
 
+        Returns:
+            See ``resume``: where it is known already, there is nothing to defer for.
+
         Raises:
-            AirflowFailException: the deploy task has left no rollout.
+            AirflowFailException: the deploy task has left no rollout. Or see ``resume``.
         """
         task, control = identity(context), self.control()
         rollout = control.ledger.rollout(self.rollout_of(context, self.deploy_task_id))
-        step = rollout.step
+        key, by = f"approve/{task.key}", f"{task.owner}/{task.task_id}"
+        step = self._approved(control.ledger.intent(key), rollout)
         try:
-            by = f"{task.owner}/{task.task_id}"
-            control.approve(rollout.id, key=f"approve/{task.key}/{step}", requested_by=by, reason="approved in Airflow")
+            control.approve(rollout.id, key=key, step=step, requested_by=by, reason="approved in Airflow")
         except ConflictError as error:  # somebody else has approved, or taken it back: the wait tells which
             self.log.info("%s", error)
-        self.wait_for(rollout, approval_after=step if self.stop_at_approval else None)
+        return self.outcome(context, rollout, step if self.stop_at_approval else None)
+
+    def _approved(self, before: Intent | None, rollout: Rollout) -> int:
+        """Index of the step that the person was asked about. A later one that waits as well needs a yes of its own."""
+        if self.step is not None:
+            return self.step - 1
+        return rollout.step if before is None else int(before.target)

@@ -72,10 +72,12 @@ def release(
                 fail_on_reject=True,
                 response_timeout=approval_timeout,
                 assigned_users=approvers,
+                retries=0,  # a person's no is final: with the DAG's ``retries`` they would be asked again
             )
             promote = PromoteOperator(
                 task_id=f"promote_{number}",
                 deploy_task_id=deploy_task.task_id,
+                step=number,
                 stop_at_approval=place < len(asked),
                 **connection,
             )

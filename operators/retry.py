@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.configuration import conf
 from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 
 from bulkhead.errors import InvalidInputError
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
 
 log = logging.getLogger(__name__)
+
+_ONCE_MORE_AFTER = timedelta(seconds=5)
+"""An executor reports a deferral within five seconds: a try after that does not meet the same race."""
 
 
 class ContainmentRetryPolicy(RetryPolicy):
@@ -142,6 +146,21 @@ def fill_in(kwargs: dict[str, Any], name: str, value: Any) -> None:
         value: the default.
     """
     kwargs.setdefault(name, (kwargs.get("default_args") or {}).get(name, value))
+
+
+def once_more(kwargs: dict[str, Any]) -> None:
+    """Give an operator that defers one more try, where neither its author, the DAG nor Airflow's configuration does.
+
+    Airflow 3.3 fails a task whose trigger fires before its executor has reported the deferral (ARCHITECTURE.md, "What
+    Airflow does not promise"). What such a task waits for goes on in the ledger, and its next try finds it there.
+
+    Args:
+        kwargs: of the operator; ``retries`` and ``retry_delay`` are filled in.
+    """
+    told = {*kwargs, *(kwargs.get("default_args") or {})}
+    if "retries" not in told and not conf.getint("core", "default_task_retries"):
+        kwargs["retries"] = 1
+        fill_in(kwargs, "retry_delay", _ONCE_MORE_AFTER)
 
 
 def extend_retries(operator: BaseOperator) -> None:

@@ -49,20 +49,17 @@ class RollBackOperator(RolloutOperator):
             context: of the task.
 
         Returns:
-            What the named rollout has ended as, where it has.
+            See ``resume``: where the rollout has ended, there is nothing to defer for.
 
         Raises:
-            AirflowFailException: there is nothing to go back to.
+            AirflowFailException: there is nothing to go back to. Or see ``resume``.
             AirflowSkipException: the deploy task has left nothing to take back.
         """
         try:
             rollout = self._ask(context)
         except (NotFoundError, ConflictError) as error:
             raise AirflowFailException(str(error)) from error
-        if not rollout.phase.ended:
-            self.wait_for(rollout)
-        self.log.info("rollout %s has ended: %s", rollout.id, rollout.phase)
-        return result(rollout)
+        return self.outcome(context, rollout)
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Say what became of it.

@@ -11,7 +11,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from bulkhead.control import Control
 from bulkhead.ledger.tables import Rollout
 from operators.hooks import BulkheadHook
-from operators.triggers.rollout import ReleaseTrigger, RolloutTrigger
+from operators.retry import once_more
+from operators.triggers.rollout import ReleaseTrigger, RolloutTrigger, asks_again
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,13 +23,14 @@ class RolloutOperator(BaseOperator):
 
     Args:
         bulkhead_conn_id: connection of type ``bulkhead``.
-        kwargs: of ``BaseOperator``.
+        kwargs: of ``BaseOperator``; ``retries`` is 1 by default (see ``operators.retry.once_more``).
     """
 
     trigger: ClassVar[type[RolloutTrigger]] = ReleaseTrigger
     """What the task waits with: by default one that takes the rollout back where a person marks or clears the task."""
 
     def __init__(self, *, bulkhead_conn_id: str = BulkheadHook.default_conn_name, **kwargs: Any) -> None:
+        once_more(kwargs)
         super().__init__(**kwargs)
         self.bulkhead_conn_id = bulkhead_conn_id
 
@@ -36,12 +38,30 @@ class RolloutOperator(BaseOperator):
         """The control plane of the connection."""
         return BulkheadHook(self.bulkhead_conn_id).control()
 
-    def wait_for(self, rollout: Rollout, *, approval_after: int | None = None, method_name: str = "resume") -> NoReturn:
+    def outcome(self, context: Context, rollout: Rollout, approval_after: int | None = None) -> dict[str, Any]:
+        """What became of a rollout; defers until that is known.
+
+        Args:
+            context: of the task.
+            rollout: in the ledger.
+            approval_after: known as well once it waits for a person at a step after this one; None: only at its end.
+
+        Returns:
+            See ``resume``.
+
+        Raises:
+            AirflowFailException: see ``resume``.
+        """
+        if not (rollout.phase.ended or asks_again(rollout, approval_after)):
+            self.wait_for(rollout, approval_after)
+        return self.resume(context, {"rollout_id": rollout.id})
+
+    def wait_for(self, rollout: Rollout, approval_after: int | None = None, method_name: str = "resume") -> NoReturn:
         """Defer until a rollout has ended.
 
         Args:
             rollout: in the ledger.
-            approval_after: end as well once it waits for a person at a step after this one; None: only at its end.
+            approval_after: see ``outcome``.
             method_name: what Airflow calls then.
         """
         self.log.info("rollout %s of revision %s is %s", rollout.id, rollout.revision_id, rollout.phase)

@@ -11,6 +11,7 @@ from airflow.sdk import BaseSensorOperator
 
 from bulkhead.health.requirement import DeviceRequirement
 from operators.hooks import BulkheadHook
+from operators.retry import once_more
 from operators.triggers.fleet import DeviceFaultTrigger, DeviceHealthTrigger
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class DeviceHealthSensor(BaseSensorOperator):
         model: pattern of the product's name, as in a shell: ``*H100*``.
         free: whether only devices count that no job has.
         bulkhead_conn_id: connection of type ``bulkhead``, whose configuration names the fleet.
-        kwargs: of ``BaseSensorOperator``.
+        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default (see ``operators.retry.once_more``).
 
     Raises:
         InvalidInputError: an argument is out of range.
@@ -45,6 +46,7 @@ class DeviceHealthSensor(BaseSensorOperator):
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
+        once_more(kwargs)
         super().__init__(**kwargs)
         self.requirement = DeviceRequirement(count, nodes, model, free)
         self.bulkhead_conn_id = bulkhead_conn_id
@@ -83,7 +85,7 @@ class DeviceFaultSensor(BaseSensorOperator):
         model: pattern of the product's name, as in a shell.
         only_new: whether devices that are sick already are left out.
         bulkhead_conn_id: connection of type ``bulkhead``, whose configuration names the fleet.
-        kwargs: of ``BaseSensorOperator``.
+        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default (see ``operators.retry.once_more``).
     """
 
     def __init__(
@@ -94,6 +96,8 @@ class DeviceFaultSensor(BaseSensorOperator):
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
+        if not only_new:  # another try would leave out the very fault that the first one has seen
+            once_more(kwargs)
         super().__init__(**kwargs)
         self.model, self.only_new, self.bulkhead_conn_id = model, only_new, bulkhead_conn_id
 

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from bulkhead.errors import InvalidInputError, NotFoundError
 from operators.hooks import BulkheadHook
 from operators.identity import identity
+from operators.retry import once_more
 from operators.triggers.serving import ServingTrigger
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class ServingSLOSensor(BaseSensorOperator):
         on_breach: ``roll-back`` (the task fails, the service returns to the revision before), ``isolate``, or ``fail``.
         deploy_task_id: guards the revision that this deploy task released; by default the service's stable one.
         bulkhead_conn_id: connection of type ``bulkhead``.
-        kwargs: of ``BaseSensorOperator``.
+        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default (see ``operators.retry.once_more``).
 
     Raises:
         InvalidInputError: an argument is out of range.
@@ -58,6 +59,7 @@ class ServingSLOSensor(BaseSensorOperator):
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
+        once_more(kwargs)
         super().__init__(**kwargs)
         if not 0.5 <= objective < 1:
             raise InvalidInputError("objective", objective, "give a share from 0.5 to below 1, for instance 0.999")

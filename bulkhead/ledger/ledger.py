@@ -55,6 +55,7 @@ class Ledger(Approvals):
         key: str,
         owner: str,
         requested_by: str,
+        reason: str = "",
         cleared: bool = False,
     ) -> Rollout:
         """Ask for a revision to be rolled out. The same key gives the same rollout, however often.
@@ -65,6 +66,7 @@ class Ledger(Approvals):
             key: idempotency key of the wish.
             owner: on whose behalf, for instance one DAG run; ``withdraw`` stops what an owner asked for.
             requested_by: who asked, for the record.
+            reason: for people.
             cleared: whether a person asked again on purpose, so that an earlier withdrawal no longer counts.
 
         Returns:
@@ -96,7 +98,7 @@ class Ledger(Approvals):
                     service=service_name,
                     owner=owner,
                     requested_by=requested_by,
-                    reason="",
+                    reason=reason,
                     rollout_id=rollout.id,
                     created_at=self._clock(),
                 )

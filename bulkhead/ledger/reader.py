@@ -140,14 +140,14 @@ class LedgerReader(Transactions):
         with self._reading() as session:
             return session.scalars(select(Intent).where(Intent.kind == kind).order_by(Intent.id)).all()
 
-    def asked(self, *keys: str) -> bool:
-        """Whether a wish was recorded already.
+    def intent(self, *keys: str) -> Intent | None:
+        """A wish that was recorded already; None where none was.
 
         Args:
             keys: idempotency keys, of which any counts.
         """
         with self._reading() as session:
-            return session.scalar(select(Intent.id).where(Intent.key.in_(keys)).limit(1)) is not None
+            return session.scalar(select(Intent).where(Intent.key.in_(keys)).limit(1))
 
     def suspected(self, since: datetime) -> dict[str, list[str]]:
         """Nodes and devices that tasks suspect, with their reasons.

@@ -9,7 +9,7 @@ from bulkhead.rollout.plan import RETURN
 _LATER = ("created_at",)
 
 
-def request_return(ledger: Ledger, revision_id: str, *, key: str, requested_by: str) -> Rollout:
+def request_return(ledger: Ledger, revision_id: str, *, key: str, requested_by: str, reason: str = "") -> Rollout:
     """Ask for it.
 
     Args:
@@ -17,6 +17,7 @@ def request_return(ledger: Ledger, revision_id: str, *, key: str, requested_by: 
         revision_id: of the revision.
         key: idempotency key of the wish.
         requested_by: who asked, for the record.
+        reason: for people.
 
     Returns:
         The rollout that gives it the traffic.
@@ -30,4 +31,4 @@ def request_return(ledger: Ledger, revision_id: str, *, key: str, requested_by: 
     names = [column.name for column in revision.__table__.columns if column.name not in _LATER]
     columns = {name: getattr(revision, name) for name in names}
     plan = RETURN.model_dump(mode="json")
-    return ledger.request_rollout(columns, plan, key=key, owner=requested_by, requested_by=requested_by)
+    return ledger.request_rollout(columns, plan, key=key, owner=requested_by, requested_by=requested_by, reason=reason)

@@ -86,6 +86,16 @@ class LedgerTrigger(LookingTrigger):
                 return
 
 
+def asks_again(rollout: Rollout, approval_after: int | None) -> bool:
+    """Whether a rollout waits for a person.
+
+    Args:
+        rollout: as it is now.
+        approval_after: only at a step after this one; None: whoever asks does not care.
+    """
+    return rollout.phase is Phase.APPROVING and approval_after is not None and rollout.step > approval_after
+
+
 class RolloutTrigger(LedgerTrigger):
     """Fires when a rollout has ended, or waits for a person.
 
@@ -114,10 +124,8 @@ class RolloutTrigger(LedgerTrigger):
             look: at the ledger.
         """
         rollout = look.rollouts.get(self.rollout_id)
-        waits = rollout is not None and rollout.phase is Phase.APPROVING
-        if rollout is None or (waits and self.approval_after is not None and rollout.step > self.approval_after):
-            return {"rollout_id": self.rollout_id}
-        return None
+        known = rollout is None or asks_again(rollout, self.approval_after)
+        return {"rollout_id": self.rollout_id} if known else None
 
 
 class ReleaseTrigger(RolloutTrigger):

@@ -123,11 +123,19 @@ class ServingTrigger(LookingTrigger):
                 yield TriggerEvent({"result": "breached", "reason": await self._contain(burn)})
                 return
             if self.revision not in served.serving:
-                yield TriggerEvent({"result": "left", "reason": f"revision {self.revision} has no traffic any more"})
+                yield await self._over("left", f"revision {self.revision} has no traffic any more")
                 return
             if served.at >= until:
-                yield TriggerEvent({"result": "kept", "reason": f"{self.objective:.3%} kept until {self.until}"})
+                yield await self._over("kept", f"{self.objective:.3%} kept until {self.until}")
                 return
+
+    async def _over(self, result: str, reason: str) -> TriggerEvent:
+        """The end of a guard that sees nothing wrong: unless it has acted before its triggerer, or its try, ended."""
+        control = await BulkheadHook(self.bulkhead_conn_id).acontrol()
+        acted = await asyncio.to_thread(control.ledger.intent, self.key, f"{self.key}/return")
+        if acted is None:
+            return TriggerEvent({"result": result, "reason": reason})
+        return TriggerEvent({"result": "breached", "reason": acted.reason})
 
     async def _contain(self, burn: Burn) -> str:
         """Record what the guard asks for; returns the reason, with what stands in the way of it."""

@@ -79,7 +79,17 @@ class Kept:
 
     def task(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
         """Wait for a state of a task."""
-        until(lambda: self.airflow.task_states(dag_id, run_id)[task_id] == state, f"{task_id} to be {state}")
+        try:
+            until(lambda: self.airflow.task_states(dag_id, run_id)[task_id] == state, f"{task_id} to be {state}")
+        except AssertionError as error:
+            error.add_note(f"the run's tasks: {self.airflow.task_states(dag_id, run_id)}")
+            error.add_note(self._said(run_id))
+            raise
+
+    def _said(self, run_id: str) -> str:
+        """What schedulers and triggerers have said of a run."""
+        logs = sorted((self.folder / "logs").glob("airflow-[st]*.log"))
+        return "\n".join(line for log in logs for line in log.read_text().splitlines() if run_id in line)
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:

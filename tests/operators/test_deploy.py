@@ -66,11 +66,25 @@ def test_a_release_that_was_rolled_back_fails_with_the_numbers(control: Control,
         _operator().resume(context("deploy"), {"rollout_id": turned.id})
 
 
+def test_a_retry_after_its_rollouts_end_tells_the_same_and_defers_for_nothing(
+    control: Control, context: Context
+) -> None:
+    _ask(_operator(), context("deploy", xcoms=EVIDENCE))
+    advance(control.ledger, _only(control), Phase.PROMOTED)
+    assert _operator().execute(context("deploy", try_number=2, xcoms=EVIDENCE))["result"] == "promoted"
+    other = {"evaluate": {"model_uri": "models:/m-2"}}
+    deferred = _ask(_operator(), context("deploy", try_number=3, max_tries=4, xcoms=other))
+    turned = control.ledger.turn_round(control.ledger.rollout(deferred.trigger.rollout_id), "3 of 12 failed", {})
+    advance(control.ledger, turned, Phase.ROLLED_BACK)
+    with pytest.raises(AirflowFailException, match="was rolled back: 3 of 12 failed"):
+        _operator().execute(context("deploy", try_number=4, max_tries=4, xcoms=other))
+
+
 def test_a_task_cleared_in_the_middle_of_its_rollout_waits_until_that_one_has_returned(
     control: Control, context: Context
 ) -> None:
     first = _ask(_operator(), context("deploy", xcoms=EVIDENCE))
-    cleared = context("deploy", try_number=2, max_tries=1, xcoms=EVIDENCE)
+    cleared = context("deploy", try_number=2, max_tries=2, xcoms=EVIDENCE)
     waiting = _ask(_operator(), cleared)
     assert (waiting.trigger.rollout_id, waiting.method_name) == (first.trigger.rollout_id, "again")
     old = _only(control)
@@ -98,7 +112,7 @@ def test_a_task_that_comes_after_its_runs_deadline_is_refused_and_one_that_was_c
     with pytest.raises(AirflowFailException, match="was withdrawn"):
         _operator().execute(context("deploy", xcoms=EVIDENCE))
     assert control.ledger.rollouts() == []
-    _ask(_operator(), context("deploy", try_number=2, max_tries=1, xcoms=EVIDENCE))
+    _ask(_operator(), context("deploy", try_number=2, max_tries=2, xcoms=EVIDENCE))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from bulkhead.control import Control
+from bulkhead.errors import InvalidInputError
 from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.rollout.machine import following
 from bulkhead.rollout.plan import Plan
 from operators.promote import PromoteOperator
 from tests.rollouts import advance, revision
@@ -19,6 +21,12 @@ def waiting(control: Control) -> Rollout:
     plan = ASKS.model_dump(mode="json")
     rollout = control.ledger.request_rollout(revision("a").columns(), plan, key="k", owner="o", requested_by="a test")
     return advance(control.ledger, rollout, Phase.APPROVING)
+
+
+def _at_next_step(control: Control, rollout: Rollout) -> Rollout:
+    phase, step = following(rollout.phase, rollout.step, ASKS)
+    moved = control.ledger.transition(rollout, phase, str(phase), {}, step=step)
+    return advance(control.ledger, moved, Phase.APPROVING)
 
 
 def _promote(context: Context, rollout: Rollout, **more: Any) -> TaskDeferred:
@@ -45,14 +53,44 @@ def test_a_retry_approves_once(control: Control, context: Context, waiting: Roll
     assert len(control.ledger.intents("approve")) == 1
 
 
+@pytest.mark.parametrize("step", [None, 1])
+def test_a_retry_does_not_approve_the_next_step_which_nobody_was_asked_about(
+    control: Control, context: Context, waiting: Rollout, step: int | None
+) -> None:
+    _promote(context, waiting, step=step)
+    at_next = _at_next_step(control, waiting)
+    assert _promote(context, at_next, step=step).trigger.rollout_id == waiting.id
+    assert not control.ledger.approved(at_next)
+    stops = PromoteOperator(task_id="promote", deploy_task_id="release.deploy", step=step, stop_at_approval=True)
+    found = stops.execute(context("promote", xcoms={"release.deploy": {"rollout_id": waiting.id}}))
+    assert found["result"] == "approving"
+
+
+def test_a_step_that_somebody_else_approved_leaves_the_next_one_alone(
+    control: Control, context: Context, waiting: Rollout
+) -> None:
+    at_next = _at_next_step(control, waiting)
+    _promote(context, at_next, step=1)
+    assert not control.ledger.approved(at_next)
+    _promote(context, at_next, step=2)
+    assert control.ledger.approved(at_next)
+
+
+def test_there_is_no_step_before_the_first() -> None:
+    with pytest.raises(InvalidInputError, match=r"step = 0: give the number of a step of the plan, from 1"):
+        PromoteOperator(task_id="promote", deploy_task_id="deploy", step=0)
+
+
 def test_what_was_taken_back_meanwhile_fails_with_its_reason(
     control: Control, context: Context, waiting: Rollout
 ) -> None:
-    advance(control.ledger, control.ledger.turn_round(waiting, "5 of 12 failed", {}), Phase.ROLLED_BACK)
     deferred = _promote(context, waiting)
+    advance(control.ledger, control.ledger.turn_round(waiting, "5 of 12 failed", {}), Phase.ROLLED_BACK)
     operator = PromoteOperator(task_id="promote", deploy_task_id="release.deploy")
     with pytest.raises(AirflowFailException, match="was rolled back: 5 of 12 failed"):
         getattr(operator, deferred.method_name)(context("promote"), {"rollout_id": waiting.id})
+    with pytest.raises(AirflowFailException, match="was rolled back: 5 of 12 failed"):
+        operator.execute(context("promote", xcoms={"release.deploy": {"rollout_id": waiting.id}}))
 
 
 def test_a_deploy_task_that_left_nothing_is_named(control: Control, context: Context) -> None:

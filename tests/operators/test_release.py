@@ -8,8 +8,8 @@ from operators.release import release
 from operators.roll_back import RollBackOperator
 
 
-def _dag(plan: dict[str, object]) -> DAG:
-    with DAG("release_test", schedule=None) as dag:
+def _dag(plan: dict[str, object], **defaults: object) -> DAG:
+    with DAG("release_test", schedule=None, default_args=defaults) as dag:
         release("digits", "digits", plan=plan, image="image")
     return dag
 
@@ -42,3 +42,12 @@ def test_each_step_that_asks_has_a_question_a_promotion_and_a_way_back() -> None
 @pytest.mark.parametrize("steps", [[10, {"weight": 100}], [{"weight": 100, "approve": False}]])
 def test_only_true_asks(steps: list[object]) -> None:
     assert list(_dag({"steps": steps}).task_dict) == ["release.deploy"]
+
+
+@pytest.mark.parametrize(("defaults", "tries"), [({}, 1), ({"retries": 0}, 0), ({"retries": 3}, 3)])
+def test_whoever_says_no_is_not_asked_again_while_what_waits_for_a_rollout_is_tried_again(
+    defaults: dict[str, object], tries: int
+) -> None:
+    tasks = _dag({"steps": [{"weight": 50, "approve": True}, 100]}, **defaults).task_dict
+    assert tasks.pop("release.approve_1").retries == 0
+    assert {task.retries for task in tasks.values()} == {tries}

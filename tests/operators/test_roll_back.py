@@ -48,6 +48,8 @@ def test_a_return_that_does_not_succeed_is_a_failure(control: Control, context: 
     done = advance(control.ledger, control.ledger.turn_round(rollout, "its image is gone", {}), Phase.ROLLED_BACK)
     with pytest.raises(AirflowFailException, match="does not serve again: its image is gone"):
         _operator().resume(context("back"), {"rollout_id": done.id})
+    with pytest.raises(AirflowFailException, match="does not serve again: its image is gone"):
+        _operator().execute(context("back"))  # so says its next try
 
 
 def test_one_deploy_tasks_rollout_alone(control: Control, context: Context) -> None:

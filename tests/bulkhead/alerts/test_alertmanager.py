@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bulkhead.alerts.alertmanager import Alert, Responder, parse_alerts
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError, UnavailableError
-from bulkhead.ledger.tables import Phase
+from bulkhead.ledger.tables import Intent, Phase
 from tests.rollouts import advance, promote, request
 
 
@@ -108,10 +108,10 @@ def test_nowhere_to_go_is_told(control: Control, responder: Responder) -> None:
 def test_a_ledger_that_is_away_is_the_callers_to_hear(
     control: Control, responder: Responder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: Any) -> bool:
+    def away(*_: Any) -> Intent | None:
         raise UnavailableError("the ledger does not answer")
 
-    monkeypatch.setattr(type(control.ledger), "asked", away)
+    monkeypatch.setattr(type(control.ledger), "intent", away)
     with pytest.raises(UnavailableError):
         responder.respond(alert(service="digits"))
 

@@ -16,7 +16,7 @@ from bulkhead.alerts.alertmanager import Responder
 from bulkhead.alerts.server import AlertServer
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError, UnavailableError
-from bulkhead.ledger.tables import Phase
+from bulkhead.ledger.tables import Intent, Phase
 from tests.ports import free_port
 from tests.rollouts import advance, promote, request
 from tests.servers import until_json
@@ -89,12 +89,12 @@ def test_what_is_no_alert_is_refused(server: AlertServer, body: Any, path: str, 
 def test_a_ledger_that_is_away_makes_alertmanager_tell_it_again(
     server: AlertServer, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: Any) -> bool:
+    def away(*_: Any) -> Intent | None:
         raise UnavailableError("the ledger does not answer")
 
     rollout = request(control.ledger, "new")
     with monkeypatch.context() as patch:
-        patch.setattr(type(control.ledger), "asked", away)
+        patch.setattr(type(control.ledger), "intent", away)
         assert _post(server) == (503, {"error": "the ledger does not answer"})
     assert _post(server)[0] == 200
     assert control.ledger.rollout(rollout.id).phase is Phase.RESTORING

@@ -1,18 +1,13 @@
 """A run that waits for healthy devices and tests them, and one that each fault of a device starts."""
 
-from datetime import timedelta
-
 from airflow.sdk import DAG, Asset, AssetWatcher, get_current_context, task
 
 from operators.diagnose import LocalGpuDiagnosticOperator
 from operators.triggers.fleet import DeviceFaultTrigger
 from plugins.device_sensors import DeviceHealthSensor
 
-# See releases.py: a trigger may fire before the executor has reported the deferral.
-AGAIN = {"retries": 1, "retry_delay": timedelta(seconds=1)}
-
 with DAG("fleet_waits", schedule=None, is_paused_upon_creation=False):
-    waits = DeviceHealthSensor(task_id="devices", count=2, nodes=2, model="*H100*", timeout=300, **AGAIN)
+    waits = DeviceHealthSensor(task_id="devices", count=2, nodes=2, model="*H100*", timeout=300)
     waits >> LocalGpuDiagnosticOperator(task_id="diagnose", gpus=1, experiment="diagnostics")
 
 with DAG("fleet_gives_up", schedule=None, is_paused_upon_creation=False):

@@ -8,10 +8,6 @@ from operators.deploy import DeployOperator
 from operators.release import release
 from plugins.sensors import ServingSLOSensor
 
-# A trigger that fires before the executor has reported the deferral (up to five seconds, where a scheduler was started
-# anew) makes Airflow 3.3 fail the task: "finished with state success, but … is queued". Its next try finds its rollout.
-AGAIN = {"retries": 1, "retry_delay": timedelta(seconds=1)}
-
 with DAG("release_asked", schedule=None, is_paused_upon_creation=False):
     release(
         "digits",
@@ -20,7 +16,6 @@ with DAG("release_asked", schedule=None, is_paused_upon_creation=False):
         evaluate_task_id=None,
         model_version="1",
         serve={"env": {"RUN": "{{ run_id }}"}},
-        **AGAIN,
     )
 
 with DAG(
@@ -41,7 +36,6 @@ with DAG(
             "command": ["python", "{{ params.server }}", "{port}", "{{ params.status }}", "[7]"],
             "env": {"RUN": "{{ run_id }}"},
         },
-        **AGAIN,
     )
     deploy >> ServingSLOSensor(
         task_id="guard", service="digits", objective=0.9, guard=timedelta(seconds=6), deploy_task_id="deploy"

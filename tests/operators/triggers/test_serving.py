@@ -75,6 +75,17 @@ def test_the_same_guard_fires_once_whatever_restarts(control: Control, new: Roll
     assert len(control.ledger.rollouts()) == 3
 
 
+@pytest.mark.parametrize("on_breach", ["roll-back", "isolate"])
+def test_a_guard_that_is_begun_anew_after_it_has_acted_still_says_so(
+    control: Control, new: Rollout, on_breach: str
+) -> None:
+    said = _watch(_trigger(new.revision_id, on_breach=on_breach), 1.0)
+    assert said["result"] == "breached"
+    assert _watch(_trigger(new.revision_id, on_breach=on_breach), 0.0, serving=False) == said
+    assert _watch(_trigger(new.revision_id, on_breach=on_breach), 0.0) == said
+    assert _watch(_trigger(new.revision_id, key="guard/2"), 0.0, serving=False)["result"] == "left"
+
+
 def test_a_candidate_in_its_bake_is_taken_back(control: Control, new: Rollout) -> None:
     candidate = request(control.ledger, "newer")
     _watch(_trigger(candidate.revision_id), 1.0)
