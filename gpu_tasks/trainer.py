@@ -268,7 +268,7 @@ class Trainer:
         total = torch.zeros((), device=self.among.device)
         parts = np.split(indices, config.accumulate)
         for number, part in enumerate(parts, 1):
-            batch = self.data.batch(part).to(self.among.device, non_blocking=True)
+            batch = self._there(self.data.batch(part))
             self._beat(step, "forward")
             with self._alone() if number < len(parts) else nullcontext(), self._precision():
                 loss = self.called(batch) / config.accumulate
@@ -276,6 +276,12 @@ class Trainer:
                 loss.backward()
             total += loss.detach()
         return total
+
+    def _there(self, batch: torch.Tensor) -> torch.Tensor:
+        """A batch on the device. From pinned memory a GPU fetches it while the host goes on; else the host waits."""
+        if self.among.device.type == "cuda":
+            batch = batch.pin_memory()
+        return batch.to(self.among.device, non_blocking=True)
 
     def _norm(self) -> torch.Tensor:
         norm = nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip)

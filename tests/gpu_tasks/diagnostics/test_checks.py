@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpu_tasks.diagnostics import checks
 from gpu_tasks.diagnostics.checks import Size, link, matmul, memory, sums_wrong
@@ -70,6 +73,32 @@ def test_memory_that_loses_a_bit_is_found(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(torch.Tensor, "fill_", losing)
     assert memory(CPU, SIZE).wrong == "1 bytes do not hold the pattern 0x00"
+
+
+def test_most_of_the_memory_can_be_tested_because_little_is_compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Compared(TorchDispatchMode):
+        most = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found = func(*args, **(kwargs or {}))
+            if func is torch.ops.aten.ne.Scalar:
+                self.most = max(self.most, found.nbytes)
+            return found
+
+    monkeypatch.setattr(checks, "_COMPARED", 1 << 16)
+    fill = torch.Tensor.fill_
+
+    def losing(self: torch.Tensor, value: int) -> torch.Tensor:
+        fill(self, value)
+        self[-1] ^= 4
+        self[3] ^= 1
+        return self
+
+    with Compared() as compared:
+        assert memory(CPU, SIZE).wrong == ""
+    assert 0 < compared.most <= 1 << 16
+    monkeypatch.setattr(torch.Tensor, "fill_", losing)
+    assert memory(CPU, SIZE).wrong == "2 bytes do not hold the pattern 0x00"
 
 
 def test_copies_come_back_as_they_went() -> None:
