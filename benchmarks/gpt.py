@@ -9,10 +9,12 @@ SIGKILL in the middle, and goes on.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -54,6 +56,16 @@ class Run:
         first, last = min(step for step in self.seen if step >= after), max(self.seen)
         return (last - first) / (self.seen[last] - self.seen[first])
 
+    def typical_steps_per_s(self, after: int) -> float:
+        """How fast it was between two lines, in the median: what comes now and then, as checkpoints do, is left out.
+
+        Args:
+            after: the first step that counts.
+        """
+        steps = sorted(step for step in self.seen if step >= after)
+        pairs = itertools.pairwise(steps)
+        return statistics.median((later - step) / (self.seen[later] - self.seen[step]) for step, later in pairs)
+
 
 def run(folder: Path, program: str, arguments: Sequence[str], kill_at: int | None = None) -> Run:
     """Run one training to its end.
@@ -94,8 +106,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.gpt")
     parser.add_argument("--size", default="124m" if cuda else "1m", choices=SIZES)
     parser.add_argument("--batch", type=int, default=32 if cuda else 8)
-    parser.add_argument("--steps", type=int, default=300 if cuda else 200)
-    parser.add_argument("--every", type=int, default=50, help="steps between two checkpoints")
+    parser.add_argument("--steps", type=int, default=600 if cuda else 200)
+    parser.add_argument("--every", type=int, default=150 if cuda else 50, help="steps between two checkpoints")
     parser.add_argument("--rounds", type=int, default=2, help="of each; the best counts, as noise only slows")
     arguments = parser.parse_args()
     if arguments.steps < _LEAST_STEPS:
@@ -107,15 +119,15 @@ def _measured(arguments: argparse.Namespace, cuda: bool) -> dict[str, Any]:
     warm = arguments.steps // 3
     shared = [f"--{name}={getattr(arguments, name)}" for name in ("size", "batch", "steps")]
     shared += ["--bf16", "--compile"] if cuda else []
-    speeds: dict[str, list[float]] = {"bare": [], "trainer": []}
+    runs: dict[str, list[Run]] = {"bare": [], "trainer": []}
     with tempfile.TemporaryDirectory(prefix="bench-gpt-") as name:
         for number in range(arguments.rounds):
             folder = Path(name) / str(number)
             folder.mkdir()
-            speeds["bare"].append(run(folder, "benchmarks.bare_gpt", shared).steps_per_s(warm))
+            runs["bare"].append(run(folder, "benchmarks.bare_gpt", shared))
             whole = run(folder, "gpu_tasks.train_gpt", [*shared, *_everything(folder, arguments.every)])
-            speeds["trainer"].append(whole.steps_per_s(warm))
-            _say(f"round {number + 1}: bare {speeds['bare'][-1]:.3f}, trainer {speeds['trainer'][-1]:.3f} steps/s")
+            runs["trainer"].append(whole)
+            _say(f"round {number + 1}: " + ", ".join(f"{n} {r[-1].steps_per_s(warm):.3f}" for n, r in runs.items()))
         folder = Path(name) / "killed"
         folder.mkdir()
         everything = [*shared, *_everything(folder, arguments.every)]
@@ -123,7 +135,8 @@ def _measured(arguments: argparse.Namespace, cuda: bool) -> dict[str, Any]:
         begin = time.monotonic()
         again = run(folder, "gpu_tasks.train_gpt", everything)
     sample = Gpt(SIZES[arguments.size]).flops_a_sample()
-    bare, trainer = (max(speeds[which]) * arguments.batch for which in ("bare", "trainer"))
+    bare, trainer = (arguments.batch * max(one.steps_per_s(warm) for one in found) for found in runs.values())
+    typical = [max(one.typical_steps_per_s(warm) for one in found) for found in runs.values()]
     most = peak(torch.cuda.get_device_name()) if cuda else None
     block, result = SIZES[arguments.size].block, whole.result
     ratio = trainer / bare
@@ -134,6 +147,7 @@ def _measured(arguments: argparse.Namespace, cuda: bool) -> dict[str, Any]:
         "tokens_per_s": round(trainer * block),
         "bare_tokens_per_s": round(bare * block),
         "ratio": round(ratio, 4),
+        "ratio_between_checkpoints": round(typical[1] / typical[0], 4),
         "mfu": round(trainer * sample / most, 4) if most else None,
         "stall": round(result["stalled_s"] / result["trained_s"], 5),
         "resumed_from": again.result["resumed_from"],

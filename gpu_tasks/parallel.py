@@ -52,11 +52,17 @@ class Ranks:
         Args:
             numbers: of this rank.
         """
-        told = torch.stack([torch.as_tensor(one, dtype=torch.float64, device=self.device).detach() for one in numbers])
+        told = torch.stack([self._here(one) for one in numbers])
         if self.count > 1:
             dist.all_reduce(told)
             told /= self.count
         return told.tolist()
+
+    def _here(self, number: torch.Tensor | float) -> torch.Tensor:
+        """As a tensor of the device. A number is filled in there: to copy it, the host would wait for the device."""
+        if isinstance(number, torch.Tensor):
+            return number.detach().to(self.device, torch.float64)
+        return torch.full((), number, dtype=torch.float64, device=self.device)
 
 
 @contextmanager

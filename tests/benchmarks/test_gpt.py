@@ -28,6 +28,9 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_what_is_before_the_first_step_that_counts_is_not_measured() -> None:
     seen = Run({10: 100.0, 20: 101.0, 30: 103.0, 40: 105.0}, {})
     assert seen.steps_per_s(after=15) == 5.0
+    assert seen.typical_steps_per_s(after=15) == 5.0
+    with_checkpoint = Run({10: 0.0, 20: 1.0, 30: 7.0, 40: 8.0, 50: 9.0}, {})
+    assert with_checkpoint.typical_steps_per_s(after=10) == 10.0
 
 
 def test_the_steps_are_seen_as_they_are_printed(tmp_path: Path, program: str) -> None:
