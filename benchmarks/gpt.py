@@ -138,6 +138,7 @@ def _measured(arguments: argparse.Namespace, cuda: bool) -> dict[str, Any]:
     bare, trainer = (arguments.batch * max(one.steps_per_s(warm) for one in found) for found in runs.values())
     typical = [max(one.typical_steps_per_s(warm) for one in found) for found in runs.values()]
     most = peak(torch.cuda.get_device_name()) if cuda else None
+    losses = [one.result["loss"] for one in runs["trainer"]]
     block, result = SIZES[arguments.size].block, whole.result
     ratio = trainer / bare
     return {
@@ -153,6 +154,7 @@ def _measured(arguments: argparse.Namespace, cuda: bool) -> dict[str, Any]:
         "resumed_from": again.result["resumed_from"],
         "resume_s": round(min(again.seen.values()) - begin, 1),
         "loss_apart": abs(again.result["loss"] - result["loss"]),
+        "loss_apart_uninterrupted": max(losses) - min(losses),  # a GPU's sums come in any order
         "bars": BARS,
         "held": ratio >= BARS["ratio"],
     }
