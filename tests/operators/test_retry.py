@@ -9,7 +9,7 @@ from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.outcome import Failure, FailureClass
-from operators.retry import ContainmentRetryPolicy
+from operators.retry import ContainmentRetryPolicy, once_more
 
 Context = Callable[..., Any]
 
@@ -72,3 +72,24 @@ def test_what_is_no_pods_failure_is_left_to_airflow(context: Context) -> None:
 def test_a_number_out_of_range_is_refused_by_name(arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=rf"retry_policy\.{next(iter(arguments))}"):
         ContainmentRetryPolicy(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("told", "filled"),
+    [
+        ({}, {"retries": 1, "retry_delay": timedelta(seconds=5)}),
+        ({"retry_delay": timedelta(minutes=1)}, {"retries": 1, "retry_delay": timedelta(minutes=1)}),
+        ({"retries": 0}, {"retries": 0}),
+        ({"default_args": {"retries": 2}}, {"default_args": {"retries": 2}}),
+    ],
+)
+def test_one_more_try_is_only_for_those_who_say_nothing_about_it(told: dict[str, Any], filled: dict[str, Any]) -> None:
+    once_more(told)
+    assert told == filled
+
+
+def test_one_more_try_yields_to_airflows_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TASK_RETRIES", "4")
+    kwargs: dict[str, Any] = {}
+    once_more(kwargs)
+    assert kwargs == {}

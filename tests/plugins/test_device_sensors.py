@@ -40,3 +40,8 @@ def test_a_fault_is_returned(context: Context) -> None:
 def test_bad_input_is_refused_when_the_dag_is_read() -> None:
     with pytest.raises(InvalidInputError, match="count = 0: ask for at least 1 device"):
         DeviceHealthSensor(task_id="gpus", count=0)
+
+
+@pytest.mark.parametrize(("only_new", "retries"), [(False, 1), (True, 0)])
+def test_a_retry_never_leaves_out_the_fault_that_was_seen(only_new: bool, retries: int) -> None:
+    assert DeviceFaultSensor(task_id="fault", only_new=only_new).retries == retries
