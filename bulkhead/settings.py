@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.rungs import Rung
@@ -282,6 +282,20 @@ class Settings(BaseModel):
     fleet: FleetSettings = FleetSettings()
     kubeconfigs: Mapping[str, str] = Field(default_factory=dict)
 
+    @field_validator("services")
+    @classmethod
+    def _ports_of_their_own(cls, services: Mapping[str, AnyService]) -> Mapping[str, AnyService]:
+        """An Envoy whose port is taken comes up without it: the first release would wait for it in vain."""
+        taken: dict[int, str] = {}
+        for name, service in services.items():
+            if isinstance(service, ServicePorts):
+                for field in ("port", "admin_port"):
+                    port, named = getattr(service, field), f"{name}.{field}"
+                    if port in taken:
+                        raise ValueError(f"{taken[port]} and {named} are both {port}: give each a port of its own")
+                    taken[port] = named
+        return services
+
     @property
     def ledger(self) -> str:
         """URL of the ledger."""
@@ -348,7 +362,7 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
         loc = [part for index, part in enumerate(first["loc"]) if (first["loc"][0], index) != ("services", 2)]
         field = ".".join(str(part) for part in loc)  # without the name of the kind of service
         shown = "<hidden>" if "url" in field else first["input"]
-        raise InvalidInputError(f"{path}: {field}", shown, first["msg"]) from error
+        raise InvalidInputError(f"{path}: {field}", shown, first["msg"].removeprefix("Value error, ")) from error
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ONCE_MORE_AFTER = timedelta(seconds=5)
-"""An executor reports a deferral within five seconds: a try after that does not meet the same race."""
+"""By then an executor has reported the deferral, and what the task waited for is mostly over: it need not defer."""
 
 
 class ContainmentRetryPolicy(RetryPolicy):

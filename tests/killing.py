@@ -94,4 +94,9 @@ def run_in_fork(job: Callable[[], None]) -> int:
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except BaseException:  # the test's time is over: what it has begun must not go on beside the others
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise

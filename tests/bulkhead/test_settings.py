@@ -46,6 +46,11 @@ def test_a_named_file_must_exist(config: Path) -> None:
     ("text", "named"),
     [
         ("services: {digits: {port: 99999, admin_port: 1}}", "services.digits.port = 99999"),
+        (
+            "services: {a: {port: 80, admin_port: 80}}",
+            "a.port and a.admin_port are both 80: give each",
+        ),
+        ("services: {a: {port: 1, admin_port: 2}, b: {port: 3, admin_port: 1}}", "a.port and b.admin_port are both 1"),
         ("colour: red", "colour = 'red'"),
         ("gpu_stand_ins: -1", "gpu_stand_ins = -1"),
         ("- a list", "must hold a mapping"),
