@@ -46,7 +46,7 @@ class Keeper:
         clock: Callable[[], datetime],
     ) -> None:
         self._ledger, self._world, self._policies, self._clock = ledger, world, policies, clock
-        self._again_at: dict[str, datetime] = {}
+        self._looked: dict[str, tuple[datetime, timedelta]] = {}
         self._patience = Patience(clock, _LONGEST_PAUSE)
 
     def tend(self, service: Service, rollout: Rollout | None) -> None:
@@ -57,7 +57,7 @@ class Keeper:
             rollout: of it in progress, or None.
         """
         now, name = self._clock(), service.name
-        if not self._patience.ready(name) or (name in self._again_at and now < self._again_at[name]):
+        if not self._patience.ready(name) or self._looked_within_period(name, now):
             return
         try:
             period = timedelta(seconds=self._world.site(name).resync_s)
@@ -68,7 +68,11 @@ class Keeper:
             log.warning("service %s: %s", name, error, exc_info=not isinstance(error, BulkheadError))
         else:
             self._patience.succeeded(name)
-            self._again_at[name] = now + period
+            self._looked[name] = (now, period)
+
+    def _looked_within_period(self, name: str, now: datetime) -> bool:
+        at, period = self._looked.get(name, (now, timedelta(0)))
+        return abs(now - at) < period  # a clock that is set back must not have what serves go without a look
 
     def _serves(self, service: Service, stable: Revision) -> bool:
         """Have the stable revision serve; whether it does already."""
@@ -131,4 +135,5 @@ class Keeper:
         """Whether something may be mended once more: at once, then after 1 s, 2 s, 4 s … up to a minute."""
         now = self._clock()
         before = self._ledger.events(kind=kind, service=service.name, since=now - _CALM)
-        return not before or now - before[-1].at >= back_off(len(before) - 1)
+        # Whichever way: the clock may have been set back since.
+        return not before or abs(now - before[-1].at) >= back_off(len(before) - 1)

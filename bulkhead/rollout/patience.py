@@ -36,7 +36,8 @@ class Patience:
             what: to try.
         """
         failed = self._failed.get(what)
-        return failed is None or self._clock() >= failed[1]
+        # Longer than the longest wait is none: the clock was set back meanwhile.
+        return failed is None or not timedelta(0) < failed[1] - self._clock() <= self._longest
 
     def failed(self, what: Hashable) -> bool:
         """Note that a try has failed.

@@ -113,6 +113,17 @@ def test_who_read_a_step_before_it_was_taken_back_does_not_show_it_again(stage: 
     assert stage.weights == {old: 100}
 
 
+@pytest.mark.parametrize("resync_s", [0.0, 10.0])
+def test_a_clock_that_is_set_back_leaves_no_change_of_others_standing(stage: Stage, resync_s: float) -> None:
+    old = stage.stable()
+    stage.site = replace(stage.site, resync_s=resync_s)
+    for _ in range(2):  # the second time there is an earlier repair, too
+        _edit(stage, {})
+        stage.reconciler.run_once()
+        assert stage.weights == {old: 100}
+        stage.clock.pass_by(-400)
+
+
 def test_a_site_is_looked_at_once_in_its_period(stage: Stage) -> None:
     old = stage.stable()
     stage.site = replace(stage.site, resync_s=10.0)

@@ -26,3 +26,11 @@ def test_one_failure_keeps_nothing_else_waiting() -> None:
     patience.failed(("rollout", 1))
     assert not patience.ready(("rollout", 1))
     assert patience.ready(("rollout", 2))
+
+
+def test_a_clock_that_is_set_back_makes_nothing_wait_longer() -> None:
+    clock = Clock()
+    patience = Patience(clock)
+    patience.failed("x")
+    clock.pass_by(-400)
+    assert patience.ready("x")
