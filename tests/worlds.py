@@ -25,16 +25,18 @@ from tests.rollouts import revision
 
 
 class Clock:
-    """A clock that only the test moves."""
+    """A clock that only the test moves. Attributes: now; elapsed (seconds that only grow, as a monotonic clock has)."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 24, 10, tzinfo=UTC)
+        self.elapsed = 0.0
 
     def __call__(self) -> datetime:
         return self.now
 
     def pass_by(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+        self.elapsed += max(0.0, seconds)
 
 
 @dataclass
@@ -215,7 +217,7 @@ class Stage:
     def another(self, lease_s: float = 5) -> Reconciler:
         """A second reconciler over the same world."""
         world = World(self.ledger, lambda _: self.site, self.registry, self.devices)
-        leases = Leases(self.ledger.engine, lease_s, lambda: self.clock.now.timestamp())
+        leases = Leases(self.ledger.engine, lease_s, lambda: self.clock.elapsed)
         return Reconciler(self.ledger, world, leases, self.policies, self.clock)
 
     def ask(self, name: str, plan: Plan) -> Rollout:
