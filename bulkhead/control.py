@@ -17,7 +17,7 @@ from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
-from bulkhead.ledger.tables import Phase, Revision, Rollout
+from bulkhead.ledger.tables import Intent, Phase, Revision, Rollout
 from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.nudge import looks, nudge
@@ -216,6 +216,14 @@ class Control:
         self.nudge()
         return rollout
 
+    def acted(self, key: str) -> Intent | None:
+        """What ``roll_back``, ``leave``, ``take_back`` or ``isolate`` has recorded under a key; None where nothing is.
+
+        Args:
+            key: idempotency key that was given to them.
+        """
+        return self.ledger.intent(key, _return_key(key))
+
     def give_traffic(self, revision_id: str, *, key: str, requested_by: str) -> Rollout:
         """Give all of a service's traffic to a revision that it had before.
 
@@ -309,7 +317,7 @@ class Control:
     def _return(self, service: str, key: str, reason: str, requested_by: str) -> Rollout:
         """Ask for the revision before the stable one."""
         before = self.ledger.previous_revision(service)
-        return request_return(self.ledger, before, key=f"{key}/return", requested_by=requested_by, reason=reason)
+        return request_return(self.ledger, before, key=_return_key(key), requested_by=requested_by, reason=reason)
 
     def _stable_by(self, owner: str, service: str) -> bool:
         """Whether the stable revision is one that this owner has released."""
@@ -363,3 +371,8 @@ class Control:
             return self.ledger.service(service).stable_revision is not None
         except NotFoundError:
             return False
+
+
+def _return_key(key: str) -> str:
+    """Of the rollout that a wish to leave a stable revision becomes."""
+    return f"{key}/return"

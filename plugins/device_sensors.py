@@ -85,7 +85,7 @@ class DeviceFaultSensor(BaseSensorOperator):
         model: pattern of the product's name, as in a shell.
         only_new: whether devices that are sick already are left out.
         bulkhead_conn_id: connection of type ``bulkhead``, whose configuration names the fleet.
-        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default (see ``operators.retry.once_more``).
+        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default, but for ``only_new``.
     """
 
     def __init__(

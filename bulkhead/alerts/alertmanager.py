@@ -126,7 +126,7 @@ class Responder:
             raise InvalidInputError(f"labels.{_PREFIX}action", action, "give roll-back or isolate")
         within = _within(alert.labels)
         self._control.settings.service(service)
-        if self._control.ledger.intent(alert.key, f"{alert.key}/return"):
+        if self._control.acted(alert.key):
             return "done before"  # who serves now may be the very one that was returned to
         going = self._control.ledger.active_rollout(service)
         revision = going.revision_id if going else self._control.ledger.service(service).stable_revision

@@ -132,7 +132,7 @@ class ServingTrigger(LookingTrigger):
     async def _over(self, result: str, reason: str) -> TriggerEvent:
         """The end of a guard that sees nothing wrong: unless it has acted before its triggerer, or its try, ended."""
         control = await BulkheadHook(self.bulkhead_conn_id).acontrol()
-        acted = await asyncio.to_thread(control.ledger.intent, self.key, f"{self.key}/return")
+        acted = await asyncio.to_thread(control.acted, self.key)
         if acted is None:
             return TriggerEvent({"result": result, "reason": reason})
         return TriggerEvent({"result": "breached", "reason": acted.reason})
