@@ -64,6 +64,8 @@ class Checkpoints:
         keep: so many of the newest stay.
         keep_every: those whose step is a multiple of it stay too; 0 for none.
         counts: what became of the saves so far.
+        kept: whether there is one to return to, as far as was known when a save or a search was last waited for: the
+            ranks agree about it.
         refused: checkpoints that ``newest`` has passed over, with the reason, in words.
     """
 
@@ -72,6 +74,7 @@ class Checkpoints:
     keep: int = 3
     keep_every: int = 0
     counts: Counts = field(default_factory=Counts)
+    kept: bool = False
     refused: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -117,6 +120,7 @@ class Checkpoints:
         if self._saving is not None:
             self._saving.result()
             self._saving = None
+            self.kept = self.kept or self.counts.saved > 0
 
     def close(self) -> None:
         """Wait for the last save, end the thread and give the memory back."""
@@ -138,7 +142,8 @@ class Checkpoints:
             if self._ranks.first:
                 chosen = self._newest_whole()
         step = self._ranks.agree(chosen)
-        if step < 0:
+        self.kept = step >= 0
+        if not self.kept:
             return None
         with self._ranks.together():
             manifest = self._store.manifest(name_of(step))

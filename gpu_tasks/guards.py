@@ -89,26 +89,39 @@ class Guard:
     def __post_init__(self) -> None:
         self._losses: deque[float] = deque(maxlen=self.policy.window)
 
-    def look(self, step: int, loss: float, gradient_norm: float) -> Decision:
-        """Decide about a step before its gradients are applied.
+    def look(self, step: int, loss: float) -> Decision:
+        """Decide about a step by its loss, before its gradients are applied.
 
         Args:
             step: number of the step.
             loss: mean over all ranks.
-            gradient_norm: before clipping.
 
         Returns:
             What to do. A step that was bad before is skipped: a resume is exact, so it would be bad again.
         """
         if step in self.bad:
             return Decision(Action.SKIP, f"step {step} was bad before")
-        if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
-            return self._found(step, self.policy.not_finite, f"loss {loss}, gradient norm {gradient_norm}")
+        if not math.isfinite(loss):
+            return self._found(step, self.policy.not_finite, f"loss {loss}")
         bound = self.bound()
         if loss > bound:
             return self._found(step, self.policy.spike, f"loss {loss:.4g} is over {bound:.4g}, and so a jump")
         self._losses.append(loss)
         return Decision()
+
+    def look_at_norm(self, step: int, norm: float) -> Decision:
+        """Decide about a step whose loss was sound by its gradients: before they are applied, or after.
+
+        Args:
+            step: number of the step.
+            norm: of its gradients, before clipping.
+
+        Returns:
+            What to do.
+        """
+        if math.isfinite(norm):
+            return Decision()
+        return self._found(step, self.policy.not_finite, f"gradient norm {norm}")
 
     def bound(self) -> float:
         """A loss above it is a jump; infinite until enough are known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +52,31 @@ class Ranks:
         Args:
             numbers: of this rank.
         """
+        return self.mean_soon(*numbers)()
+
+    def mean_soon(self, *numbers: torch.Tensor | float) -> Callable[[], list[float]]:
+        """Have the mean of some numbers over all ranks computed, and go on.
+
+        Args:
+            numbers: of this rank.
+
+        Returns:
+            What waits for them, and not for anything that the device is given to do meanwhile.
+        """
         told = torch.stack([self._here(one) for one in numbers])
         if self.count > 1:
             dist.all_reduce(told)
             told /= self.count
-        return told.tolist()
+        if self.device.type != "cuda":
+            return told.tolist
+        here, copied = told.to("cpu", non_blocking=True), torch.cuda.Event()
+        copied.record()
+
+        def wait() -> list[float]:
+            copied.synchronize()
+            return here.tolist()
+
+        return wait
 
     def _here(self, number: torch.Tensor | float) -> torch.Tensor:
         """As a tensor of the device. A number is filled in there: to copy it, the host would wait for the device."""

@@ -12,11 +12,13 @@ of it. So a resume does the same steps as a training that was never interrupted.
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -30,7 +32,7 @@ from torch import nn
 from gpu_tasks.checkpoints import Checkpoints
 from gpu_tasks.entry import at_least
 from gpu_tasks.errors import ConfigError, PreemptedError
-from gpu_tasks.guards import Action, Guard, GuardPolicy
+from gpu_tasks.guards import Action, Decision, Guard, GuardPolicy
 from gpu_tasks.heartbeat import Heartbeat
 from gpu_tasks.meters import Meter
 from gpu_tasks.order import Order
@@ -182,6 +184,7 @@ class Trainer:
         self.result = Result()
         self.meter = Meter(built.model, among.device, config.batch, among.count)
         self._told_to_end = False
+        self._unseen: torch.Tensor | float = 0.0  # norm of the last step's gradients, until it is looked at
         self.order.shard(0, config.batch, among.rank, among.count * config.accumulate)  # refuses an uneven share
         if config.compiled:
             self.called = self._compiled(self.called)
@@ -224,29 +227,31 @@ class Trainer:
             part.rename(path)
 
     def _advance(self, step: int) -> None:
-        loss = self._gradients(step)
-        norm = self._norm()
-        # One look for all: what one rank knows (a NaN, a SIGTERM), every rank does something about in the same step.
-        mean, largest, ending = self.among.mean(loss, norm, float(self._told_to_end))
-        decision = self.guard.look(step, mean, largest)
-        if decision.reason:
-            log.warning("%s: %s", decision.action, decision.reason)
+        """One step. The host is ahead of a GPU, which so never waits for it: the loss is looked at while the gradients
+        are computed, and their norm with the next loss, where what a bad one has done can be undone."""
+        seen, norm = self._gradients(step), self._norm()
+        loss, before, ending = seen()
+        last, tells = step == self.config.schedule.steps, step % self.config.log_every == 0
+        saves = step % self.config.every == 0 or last or bool(ending)
+        largest = self.among.mean(norm)[0] if tells or saves or not self._may_undo() else None
+        decision = self._decide(step, before, loss, largest)
+        self._unseen = 0.0
         match decision.action:
             case Action.STOP:
                 raise DivergedError(decision.reason)
             case Action.ROLL_BACK:
-                self._roll_back()
+                self._roll_back(decision.reason, undo=not math.isfinite(before))
                 return
             case Action.SKIP:
                 self.result.skipped += 1
             case Action.GO_ON:
                 self._update(step)
+                self._unseen = norm if largest is None else 0.0
         self.optimizer.zero_grad()
-        self.result.step, self.result.loss, self.result.steps = step, mean, self.result.steps + 1
-        if step % self.config.log_every == 0 and self.among.rank == 0:
-            self.tell(step, self._metrics(step, mean, largest))
-        last = step == self.config.schedule.steps
-        if step % self.config.every == 0 or last or ending:
+        self.result.step, self.result.loss, self.result.steps = step, loss, self.result.steps + 1
+        if tells and largest is not None and self.among.rank == 0:
+            self.tell(step, self._metrics(step, loss, largest))
+        if saves:
             self._save(step, wait=bool(last or ending))
         if ending and not last:
             saved = self.checkpoints.last()  # an older one, if this save has failed
@@ -254,12 +259,34 @@ class Trainer:
             kept = "nothing is saved" if saved is None else f"saved as {name_of(saved)}"
             raise PreemptedError(f"told to end at step {step} of {self.config.schedule.steps}; {kept}", at)
 
+    def _decide(self, step: int, before: float, loss: float, norm: float | None) -> Decision:
+        """What becomes of this step; or of the one before, whose gradients were applied before their norm was known."""
+        looks = [partial(self.guard.look_at_norm, step - 1, before), partial(self.guard.look, step, loss)]
+        if norm is not None:
+            looks.append(partial(self.guard.look_at_norm, step, norm))
+        for look in looks:
+            decision = look()
+            if decision.reason:
+                log.warning("%s: %s", decision.action, decision.reason)
+            if decision.action is not Action.GO_ON:
+                break
+        return decision
+
+    def _may_undo(self) -> bool:
+        """Whether what bad gradients do to the weights is lost again: then they may be applied before they are seen."""
+        wanted = self.config.guards.not_finite
+        return wanted is Action.STOP or (wanted is Action.ROLL_BACK and self.checkpoints.kept)
+
     def _metrics(self, step: int, loss: float, norm: float) -> dict[str, float]:
         learning = self.config.schedule.rate(step)
         return {"loss": loss, "gradient_norm": norm, "learning_rate": learning, **self.meter.read(step)}
 
-    def _gradients(self, step: int) -> torch.Tensor:
-        """Forward and backward over this rank's share; the mean loss of it."""
+    def _gradients(self, step: int) -> Callable[[], list[float]]:
+        """Forward and backward over this rank's share. What is returned waits for the last forward.
+
+        It gives, as means over the ranks: the loss, the norm that is yet to be looked at, and whether to end. What one
+        rank knows (a NaN, a SIGTERM), every rank so does something about in the same step.
+        """
         config = self.config
         torch.manual_seed(((config.seed * _ODD + step) * _ODD + self.among.rank) % 2**63)
         self._beat(step, "data")
@@ -272,10 +299,12 @@ class Trainer:
             self._beat(step, "forward")
             with self._alone() if number < len(parts) else nullcontext(), self._precision():
                 loss = self.called(batch) / config.accumulate
+                total += loss.detach()
                 self._beat(step, "backward")
+                if number == len(parts):
+                    seen = self.among.mean_soon(total, self._unseen, float(self._told_to_end))
                 loss.backward()
-            total += loss.detach()
-        return total
+        return seen
 
     def _there(self, batch: torch.Tensor) -> torch.Tensor:
         """A batch on the device. From pinned memory a GPU fetches it while the host goes on; else the host waits."""
@@ -310,13 +339,22 @@ class Trainer:
         log.info("resumed from step %d", manifest.step)
         return manifest.step
 
-    def _roll_back(self) -> None:
-        """To the last checkpoint; where there is none, the weights are as they were before this step."""
+    def _roll_back(self, reason: str, *, undo: bool) -> None:
+        """To the last checkpoint. Where there is none, the weights stay: as they were before this step, or spoiled.
+
+        Args:
+            reason: in words.
+            undo: whether bad gradients have been applied.
+
+        Raises:
+            DivergedError: they have, and there is no checkpoint.
+        """
         self.optimizer.zero_grad()
         self.checkpoints.finish()
         self.guard.returned()
         self.result.rolled_back += 1
-        self._resume()
+        if self._resume() is None and undo:
+            raise DivergedError(f"{reason}; there is no checkpoint any more to return to")
 
     def _alone(self) -> Any:
         """Gradients that are not exchanged yet."""

@@ -1,6 +1,8 @@
 """What only a real GPU shows. Where Airflow is missing: ``pytest --noconftest -c /dev/null --rootdir . tests/gpu``."""
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,6 +46,38 @@ def test_a_checkpoints_copies_are_pinned() -> None:
     assert isinstance(staged, dict)
     assert staged["weight"].is_pinned() and staged["weight"].sum() == 1 << 20
     copies.close()
+
+
+def test_numbers_are_waited_for_and_not_what_comes_after_them() -> None:
+    among, many = Ranks(0, 0, 1, torch.device("cuda")), torch.randn(8192, 8192, device="cuda")
+    torch.cuda.synchronize()
+    soon, after = among.mean_soon(torch.ones((), device="cuda"), 3.0), torch.cuda.Event()
+    for _ in range(20):
+        many = (many @ many).clamp(-1, 1)
+    after.record()
+    assert soon() == [1.0, 3.0]
+    assert not after.query()  # 20 products of that size take a tenth of a second
+    torch.cuda.synchronize()
+
+
+def test_between_two_saves_the_host_does_not_wait_for_the_whole_step(tmp_path: Path) -> None:
+    class Strict(TextData):
+        """What waits for all of the device is an error from step 15 to step 18: the save of step 7 is known then."""
+
+        def batch(self, indices: Any) -> torch.Tensor:
+            step = next(steps)
+            if step in (15, 19):
+                torch.cuda.set_sync_debug_mode("error" if step == 15 else "default")
+            return super().batch(indices)
+
+    steps, shape = itertools.count(1), GptConfig(layers=2, heads=2, width=64, block=64)
+    data = Strict(text.load(None, 5_000_000), shape.block)
+    config = TrainConfig(Schedule(1e-3, 20), batch=4, bf16=True, every=7, log_every=100)
+    build = lambda _: Built(Gpt(shape), torch.optim.AdamW, data, {"gpt": 2})  # noqa: E731
+    try:
+        assert Trainer(config, Ranks(0, 0, 1, torch.device("cuda")), build, tmp_path).run().step == 20
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -74,6 +74,19 @@ def test_the_newest_stay_and_every_so_often_one(tmp_path: Path) -> None:
     assert (checkpoints.counts.saved, checkpoints.counts.failed) == (10, 0)
 
 
+def test_whether_there_is_one_is_known_once_it_was_waited_for_or_looked_for(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, IDENTITY)
+    checkpoints.save(1, _tensors(1), {})
+    assert not checkpoints.kept  # on some rank it may still be on its way
+    checkpoints.finish()
+    assert checkpoints.kept
+    again = Checkpoints(tmp_path, IDENTITY)
+    assert not again.kept
+    assert again.newest() is not None and again.kept
+    _truncate(tmp_path / "step-0000000001")
+    assert again.newest() is None and not again.kept
+
+
 def test_a_step_that_is_trained_again_replaces_what_was_saved_of_it(tmp_path: Path) -> None:
     checkpoints = _saved(tmp_path, 3)
     checkpoints.save(3, _tensors(5), {"again": True}, wait=True)

@@ -1,8 +1,10 @@
 """The trainer: whatever interrupts it, it ends where it would have ended without."""
 
+import itertools
 import math
 import os
 import resource
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -192,6 +194,101 @@ def test_guards_may_stop_it(tmp_path: Path) -> None:
     data.at = {8: _spoil}
     with pytest.raises(DivergedError, match="step 8: loss nan"):
         _trainer(tmp_path, data, replace(CONFIG, guards=GuardPolicy(not_finite=Action.STOP))).run()
+
+
+def _spoil_gradients(trainer: Trainer, step: int) -> None:
+    """Have one parameter's gradient be no number at a step, the loss of which is sound."""
+    steps = itertools.count(1)
+    bias = next(one for name, one in trainer.objective.named_parameters() if name.endswith("out.bias"))
+    bias.register_hook(lambda gradient: gradient * math.nan if next(steps) == step else gradient)
+
+
+SELDOM = replace(CONFIG, log_every=100)
+
+
+@pytest.mark.parametrize("step", [2, 8, 12, 13, 15, 16, 19, 20])
+def test_gradients_that_are_no_numbers_leave_nothing_whenever_they_are_seen(tmp_path: Path, step: int) -> None:
+    ends = []
+    for name, config in (("at once", CONFIG), ("later", SELDOM)):
+        trainer = _trainer(tmp_path / name, config=config)
+        _spoil_gradients(trainer, step)
+        result = trainer.run()
+        ends.append(_weights(trainer))
+        assert (result.step, result.rolled_back, result.skipped) == (20, 1, 1)
+        assert trainer.guard.bad == {step}
+    assert bool(torch.isfinite(ends[0]).all()) and torch.equal(*ends)
+
+
+def test_applied_and_with_nothing_to_return_to_they_end_it(tmp_path: Path) -> None:
+    def lose(batch: torch.Tensor) -> torch.Tensor:
+        for name in ("step-0000000005", "step-0000000010"):
+            shutil.rmtree(tmp_path / name)
+        return batch
+
+    data = Points()
+    data.at[14] = lose
+    trainer = _trainer(tmp_path, data, SELDOM)
+    _spoil_gradients(trainer, 13)
+    with pytest.raises(DivergedError, match="step 13: gradient norm nan; there is no checkpoint any more"):
+        trainer.run()
+
+
+def test_gradients_that_may_not_be_applied_are_seen_before(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, config=replace(SELDOM, guards=replace(CALM, not_finite=Action.SKIP)))
+    _spoil_gradients(trainer, 13)
+    assert (trainer.run().skipped, trainer.result.rolled_back) == (1, 0)
+    assert bool(torch.isfinite(_weights(trainer)).all())
+
+
+def test_they_may_stop_it_too(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, config=replace(SELDOM, guards=GuardPolicy(not_finite=Action.STOP)))
+    _spoil_gradients(trainer, 3)
+    with pytest.raises(DivergedError, match="step 3: gradient norm nan"):
+        trainer.run()
+
+
+def test_what_is_saved_when_it_is_told_to_end_is_never_spoiled(tmp_path: Path) -> None:
+    def tell(batch: torch.Tensor) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return batch
+
+    data = Points()
+    data.at[13] = tell
+    trainer = _trainer(tmp_path, data, SELDOM)
+    _spoil_gradients(trainer, 13)
+    with pytest.raises(PreemptedError, match="told to end at step 11 of 20"):  # back at 10, and one step on
+        trainer.run()
+    assert bool(torch.isfinite(_weights(trainer)).all())
+
+
+def test_a_steps_device_is_waited_for_only_where_something_is_told_or_saved(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    class Watched(Ranks):
+        def mean(self, *numbers: torch.Tensor | float) -> list[float]:
+            done.append("norm")
+            return super().mean(*numbers)
+
+        def mean_soon(self, *numbers: torch.Tensor | float) -> Callable[[], list[float]]:
+            soon = super().mean_soon(*numbers)
+            if len(numbers) == 1:
+                return soon
+
+            def wait() -> list[float]:
+                done.append("loss")
+                return soon()
+
+            return wait
+
+    def build(among: Ranks) -> Built:
+        model = Line()
+        model.inner.weight.register_hook(lambda _: done.append("backward"))
+        return Built(model, torch.optim.AdamW, Points(), {})
+
+    config = replace(SELDOM, schedule=Schedule(0.05, steps=30, warmup=2), every=10)
+    Trainer(config, Watched(0, 0, 1, torch.device("cpu")), build, tmp_path).run()
+    until_known = ["backward", "loss", "norm"] * 20  # the save of step 10 is waited for at step 20
+    assert done == until_known + ["backward", "loss"] * 9 + ["backward", "loss", "norm"]
 
 
 def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
