@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ def _measured(arguments: argparse.Namespace, cuda: bool) -> dict[str, Any]:
     return {
         "metric": "gpt",
         "device": torch.cuda.get_device_name() if cuda else f"{os.cpu_count()} CPUs",
+        "versions": {name: version(name) for name in ("torch", "safetensors")},
         "size": arguments.size,
         "tokens_per_s": round(trainer * block),
         "bare_tokens_per_s": round(bare * block),

@@ -2,7 +2,7 @@
 
 torch's own writer makes one string of all tensors before it writes, and holds the interpreter's lock meanwhile: 3 to 7
 seconds for 1.4 GB on a slow machine, in which no kernel is launched. ``safetensors.torch.save_file`` writes from the
-tensors' own memory without the lock. The files are the same, and torch's reader reads them.
+tensors' own memory without the lock, since safetensors 0.8. The files are the same, and torch's reader reads them.
 
 Source: ``torch.distributed.checkpoint.filesystem`` and ``hf_storage`` of torch 2.13, whose format this is.
 """
