@@ -227,10 +227,13 @@ class Trainer:
             part.rename(path)
 
     def _advance(self, step: int) -> None:
-        """One step. The host is ahead of a GPU, which so never waits for it: the loss is looked at while the gradients
-        are computed, and their norm with the next loss, where what a bad one has done can be undone."""
-        seen, norm = self._gradients(step), self._norm()
-        loss, before, ending = seen()
+        """One step.
+
+        The host is ahead of a GPU, which so never waits for it: the loss is looked at while the gradients are computed,
+        and their norm with the next loss, where what bad ones have done can be undone.
+        """
+        numbers, norm = self._gradients(step), self._norm()
+        loss, before, ending = numbers()
         last, tells = step == self.config.schedule.steps, step % self.config.log_every == 0
         saves = step % self.config.every == 0 or last or bool(ending)
         largest = self.among.mean(norm)[0] if tells or saves or not self._may_undo() else None
@@ -290,8 +293,8 @@ class Trainer:
         config = self.config
         torch.manual_seed(((config.seed * _ODD + step) * _ODD + self.among.rank) % 2**63)
         self._beat(step, "data")
-        seen = (step - 1) * config.batch
-        indices = self.order.shard(seen, config.batch, self.among.rank, self.among.count)
+        before = (step - 1) * config.batch
+        indices = self.order.shard(before, config.batch, self.among.rank, self.among.count)
         total = torch.zeros((), device=self.among.device)
         parts = np.split(indices, config.accumulate)
         for number, part in enumerate(parts, 1):
@@ -302,9 +305,9 @@ class Trainer:
                 total += loss.detach()
                 self._beat(step, "backward")
                 if number == len(parts):
-                    seen = self.among.mean_soon(total, self._unseen, float(self._told_to_end))
+                    numbers = self.among.mean_soon(total, self._unseen, float(self._told_to_end))
                 loss.backward()
-        return seen
+        return numbers
 
     def _there(self, batch: torch.Tensor) -> torch.Tensor:
         """A batch on the device. From pinned memory a GPU fetches it while the host goes on; else the host waits."""
