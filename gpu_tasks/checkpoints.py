@@ -82,7 +82,7 @@ class Checkpoints:
             raise ConfigError(f"keep = {self.keep}, keep_every = {self.keep_every}: keep at least 1, every 0 or more")
         self._store, self._ranks = store(self.where), _Ranks()
         self._pool, self._stager = ThreadPoolExecutor(1, "checkpoints"), stager()
-        self._saving: Future[None] | None = None
+        self._saving: Future[bool] | None = None
         self._begun = 0
         with self._ranks.together():
             self._store.clear(first=self._ranks.first, first_here=self._ranks.first_here)
@@ -118,9 +118,8 @@ class Checkpoints:
     def finish(self) -> None:
         """Wait for the save in progress, if there is one."""
         if self._saving is not None:
-            self._saving.result()
+            self.kept = self._saving.result() or self.kept
             self._saving = None
-            self.kept = self.kept or self.counts.saved > 0
 
     def close(self) -> None:
         """Wait for the last save, end the thread and give the memory back."""
@@ -214,8 +213,8 @@ class Checkpoints:
         if self._ranks.first_here:
             self._store.release(manifest)
 
-    def _complete(self, written: Future[Any], save: Save, manifest: Manifest) -> None:
-        """In the background: name what all ranks have written. A save that fails takes nothing with it."""
+    def _complete(self, written: Future[Any], save: Save, manifest: Manifest) -> bool:
+        """In the background: name what all ranks have written; whether it was. One that fails takes nothing with it."""
         try:
             written.result()
             files: dict[str, str] = {}
@@ -229,9 +228,11 @@ class Checkpoints:
         except (CheckpointException, OSError, RuntimeError) as error:
             self.counts.failed += 1
             log.error("checkpoint of step %d was not saved: %s", manifest.step, _told(error))
+            return False
         else:
             if self._ranks.first:
                 self._prune()
+            return True
         finally:
             save.drop()
 

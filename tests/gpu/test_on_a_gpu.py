@@ -56,7 +56,7 @@ def test_numbers_are_waited_for_and_not_what_comes_after_them() -> None:
         many = (many @ many).clamp(-1, 1)
     after.record()
     assert soon() == [1.0, 3.0]
-    assert not after.query()  # 20 products of that size take a tenth of a second
+    assert not after.query()  # 20 products of that size take tenths of a second
     torch.cuda.synchronize()
 
 

@@ -223,15 +223,15 @@ def test_keeping_none_is_refused(tmp_path: Path, more: Any) -> None:
         Checkpoints(tmp_path, IDENTITY, **more)
 
 
+def _full(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
 def test_a_save_that_fails_is_counted_and_the_older_one_survives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoints = _saved(tmp_path, 1)
-
-    def full(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("os.fsync", _full)
     checkpoints.save(2, _tensors(2), {}, wait=True)
     monkeypatch.undo()
     assert "checkpoint of step 2 was not saved: rank 0: OSError(28, 'No space left on device')" in caplog.text
@@ -239,6 +239,15 @@ def test_a_save_that_fails_is_counted_and_the_older_one_survives(
     assert _names(tmp_path) == ["step-0000000001"]
     checkpoints.save(3, _tensors(3), {}, wait=True)
     assert Directory(tmp_path).verify("step-0000000003").step == 3
+
+
+def test_a_save_that_fails_is_none_to_return_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = _saved(tmp_path, 1)
+    _truncate(tmp_path / "step-0000000001")
+    assert checkpoints.newest() is None
+    monkeypatch.setattr("os.fsync", _full)
+    checkpoints.save(2, _tensors(2), {}, wait=True)
+    assert not checkpoints.kept
 
 
 def _run(where: str, what: str, ranks: int, rows: int = 7) -> dict[str, Any]:

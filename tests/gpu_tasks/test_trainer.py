@@ -113,13 +113,14 @@ def test_a_training_that_was_killed_ends_bit_by_bit_where_it_would_have(
     assert result.loss == whole[1].loss
 
 
-def test_told_to_end_it_saves_and_says_up_to_where(tmp_path: Path, whole: tuple[torch.Tensor, Result]) -> None:
-    def tell(batch: torch.Tensor) -> torch.Tensor:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return batch
+def _tell_to_end(batch: torch.Tensor) -> torch.Tensor:
+    os.kill(os.getpid(), signal.SIGTERM)
+    return batch
 
+
+def test_told_to_end_it_saves_and_says_up_to_where(tmp_path: Path, whole: tuple[torch.Tensor, Result]) -> None:
     data, before = Points(), signal.getsignal(signal.SIGTERM)
-    data.at[8] = tell
+    data.at[8] = _tell_to_end
     with pytest.raises(PreemptedError, match="told to end at step 8 of 20") as caught:
         _trainer(tmp_path, data).run()
     assert caught.value.checkpoint == str(tmp_path / "step-0000000008")
@@ -135,8 +136,7 @@ def test_told_to_end_while_nothing_can_be_saved_it_names_the_checkpoint_before(t
     def tell(batch: torch.Tensor) -> torch.Tensor:
         until((tmp_path / "step-0000000005").is_dir, "the save before")
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # as a full disk: no file grows beyond that
-        os.kill(os.getpid(), signal.SIGTERM)
-        return batch
+        return _tell_to_end(batch)
 
     data = Points()
     data.at[8] = tell
@@ -248,12 +248,8 @@ def test_they_may_stop_it_too(tmp_path: Path) -> None:
 
 
 def test_what_is_saved_when_it_is_told_to_end_is_never_spoiled(tmp_path: Path) -> None:
-    def tell(batch: torch.Tensor) -> torch.Tensor:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return batch
-
     data = Points()
-    data.at[13] = tell
+    data.at[13] = _tell_to_end
     trainer = _trainer(tmp_path, data, SELDOM)
     _spoil_gradients(trainer, 13)
     with pytest.raises(PreemptedError, match="told to end at step 11 of 20"):  # back at 10, and one step on
