@@ -91,11 +91,14 @@ class Collector:
     def _collect(self, launch: Launch) -> Collected:
         try:
             done, what = self.end(launch)
+            if done:
+                self._launches.settle(launch.access, launch.namespace, launch.pod, what)
         except BulkheadError as away:
             log.warning("launch %d: %s; the next pass tries again", launch.id, away)
             done, what = False, str(away)
-        if done:
-            self._launches.settle(launch.access, launch.namespace, launch.pod, what)
+        except Exception as error:  # whatever one launch meets must not keep the others' pods
+            log.exception("launch %d: the next pass tries again", launch.id)
+            done, what = False, f"{type(error).__name__}: {error}"
         return Collected(f"{launch.namespace}/{launch.pod}", done, what, launch.reason or "")
 
     def end(self, launch: Launch) -> tuple[bool, str]:

@@ -116,7 +116,7 @@ class Control:
         try:
             for _ in looks(self.settings.home, stop):
                 try:
-                    self.reconciler.run_once()
+                    self._reconcile_once()
                     if done():
                         return True
                 except UnavailableError as error:
@@ -126,6 +126,15 @@ class Control:
             return False
         finally:
             self.reconciler.close()
+
+    def _reconcile_once(self) -> None:
+        """One pass. A fault in it that nobody foresaw costs this pass, and not the control plane."""
+        try:
+            self.reconciler.run_once()
+        except UnavailableError:
+            raise
+        except Exception:
+            log.exception("a pass of the reconciler failed; the next one begins anew")
 
     def release(
         self, revision: RevisionSpec, plan: Plan, *, key: str, owner: str, requested_by: str, cleared: bool = False

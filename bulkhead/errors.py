@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bulkhead.text import bounded
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+_LONGEST_VALUE = 500
+"""Characters that are shown of an offending value."""
 
 
 class BulkheadError(Exception):
@@ -23,7 +28,7 @@ class InvalidInputError(BulkheadError, ValueError):
 
     def __init__(self, field: str, value: Any, remedy: str) -> None:
         self.field, self.value, self.remedy = field, value, remedy
-        super().__init__(f"{field} = {value!r}: {remedy}")
+        super().__init__(f"{field} = {bounded(repr(value), _LONGEST_VALUE)}: {remedy}")
 
 
 def first_invalid(error: ValidationError, *where: str) -> InvalidInputError:
@@ -72,7 +77,7 @@ class FencedError(BulkheadError):
 
 
 class RefusedError(BulkheadError):
-    """A cluster that refuses what was asked of it: access, admission, quota, a kind that it does not know."""
+    """A cluster or a database that refuses what was asked of it: access, admission, quota, an unknown kind, a value."""
 
 
 class UnavailableError(BulkheadError):

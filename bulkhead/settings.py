@@ -31,7 +31,7 @@ class ServicePolicy(BaseModel):
             it and writes what was wanted again; ``adopt`` records it and leaves it, until a rollout writes there.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     isolation: Mapping[str, tuple[Rung, ...]] = Field(default_factory=dict)
     max_isolated: int = Field(5, ge=1)
@@ -59,7 +59,7 @@ class GatewayRef(BaseModel):
         section: name of one of its listeners; all by default.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     namespace: str | None = None
@@ -80,7 +80,7 @@ class PrometheusQueries(BaseModel):
         active: in flight now; None where nobody counts them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     requests: str
     failures: str
@@ -98,7 +98,7 @@ class PrometheusSource(BaseModel):
         queries: a name of ``bulkhead.metrics.queries.DEFAULTS``, or own PromQL.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     url: str = Field(pattern="^https?://")
     token_variable: str | None = None
@@ -115,7 +115,7 @@ class HttpSource(BaseModel):
         token_variable: environment variable that holds a bearer token; None where it needs none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     url: str = Field("http://{backend}.{namespace}.svc:8080/statistics", pattern="^https?://")
     member: str = "model"
@@ -169,7 +169,7 @@ class Exporter(BaseModel):
         token_variable: environment variable that holds a bearer token; None where it needs none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     url: str = Field(pattern="^https?://")
     token_variable: str | None = None
@@ -193,7 +193,7 @@ class KernelLog(BaseModel):
         node: host name; by default this machine's.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     path: Path
     node: str | None = None
@@ -220,7 +220,7 @@ class FleetSettings(BaseModel):
         term_s: first probation, in seconds; each relapse doubles it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     exporters: tuple[Exporter, ...] = ()
     prometheus: FleetPrometheus | None = None
@@ -271,7 +271,7 @@ class Settings(BaseModel):
         kubeconfigs: path of a kubeconfig by Airflow connection, for ``bulkhead collect``, which works without Airflow.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     home: Path = Path("~/.bulkhead").expanduser()
     ledger_url: str = ""

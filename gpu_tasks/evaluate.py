@@ -25,10 +25,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--run-id", required=True, help="MLflow run of the training")
     parser.add_argument("--data-hash", required=True, help="hash of the data that it was trained on")
     parser.add_argument("--model-name", required=True, help="registered model, whose champion is the rival")
-    parser.add_argument("--min-accuracy", type=float, default=0.97)
-    parser.add_argument("--margin", type=float, default=0.02, help="how much worse than the champion is still fine")
+    parser.add_argument("--min-accuracy", type=_share, default=0.97)
+    parser.add_argument("--margin", type=_share, default=0.02, help="how much worse than the champion is still fine")
     arguments = parser.parse_args(argv)
     run(lambda: evaluate(**vars(arguments)))
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a share from 0 to 1")
+    return value
 
 
 def evaluate(
@@ -107,7 +114,7 @@ def _compare(model_uri: str, model_name: str, data: Any, min_accuracy: float, ma
         return {"accuracy": accuracy, "champion": "none: the first model is held to the threshold alone"}
     rival = _correct(mlflow.pyfunc.load_model(champion.source), data)
     low, difference = non_inferiority(correct, rival)
-    if low < -margin:
+    if not low >= -margin:  # nor a NaN
         raise GateError(
             f"accuracy {accuracy:.4f} against {float(rival.mean()):.4f} of champion version {champion.version}: the "
             f"difference may be as low as {low:+.4f}, the margin is -{margin}"

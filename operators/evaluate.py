@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bulkhead.errors import InvalidInputError
 from operators.pod import PodOperator
 
 
@@ -16,6 +17,9 @@ class EvaluateOperator(PodOperator):
         min_accuracy: threshold on the test images.
         margin: non-inferiority margin against the champion.
         kwargs: of ``PodOperator``.
+
+    Raises:
+        InvalidInputError: a limit is no share.
     """
 
     def __init__(
@@ -27,6 +31,9 @@ class EvaluateOperator(PodOperator):
         margin: float = 0.02,
         **kwargs: Any,
     ) -> None:
+        for name, value in (("min_accuracy", min_accuracy), ("margin", margin)):
+            if not 0 <= value <= 1:  # nor NaN, which no model is under
+                raise InvalidInputError(name, value, "give a share from 0 to 1")
         trained = "{{ ti.xcom_pull(task_ids='" + train_task_id + "')['%s'] }}"
         command = ["python", "-m", "gpu_tasks.evaluate", "--model-name", model_name]
         command += ["--model-uri", trained % "model_uri", "--run-id", trained % "run_id"]

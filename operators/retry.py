@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.configuration import conf
@@ -55,7 +56,7 @@ class ContainmentRetryPolicy(RetryPolicy):
             ("memory_factor", memory_factor, 1),
             ("memory_ceiling", memory_ceiling, 1),
         ):
-            if not value >= least:
+            if not least <= value < inf:
                 raise InvalidInputError(f"retry_policy.{name}", value, f"give at least {least}")
         self.infrastructure_retries, self.same_cause = infrastructure_retries, same_cause
         self.memory_factor, self.memory_ceiling = memory_factor, memory_ceiling

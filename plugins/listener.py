@@ -129,6 +129,8 @@ def _end(concerned: Callable[[Rollout], bool], end_launches: Callable[[Launches]
     except BulkheadError as error:
         # Airflow's process must go on; what was not done shows in its log and in 'bulkhead status'.
         log.error("%s, and what it has in progress could not be ended: %s; run 'bulkhead status'", reason, error)
+    except Exception:
+        log.exception("%s, and what it has in progress could not be ended; run 'bulkhead status'", reason)
 
 
 def _in_background(work: Callable[..., None], *arguments: Any) -> None:

@@ -201,7 +201,8 @@ class MemoryRegistry:
 class Stage:
     """A reconciler with its memory world.
 
-    Attributes: ledger, router, workloads, registry, clock, quarantines, devices, reconciler.
+    Attributes: ledger, router, workloads, registry, clock, quarantines, devices, reconciler, sites (of services that
+    have one of their own).
     """
 
     def __init__(self, url: str) -> None:
@@ -210,19 +211,20 @@ class Stage:
         self.router, self.workloads, self.registry = MemoryRouter(), MemoryWorkloads(), MemoryRegistry()
         self.policies: dict[str, ServicePolicy] = {}
         self.site = Site(self.router, self.workloads, self.router)
+        self.sites: dict[str, Site] = {}
         self.quarantines = Quarantines(self.ledger.engine, self.clock)
         self.devices = Devices(self.quarantines, FleetSettings(), self.clock)
         self.reconciler = self.another()
 
     def another(self, lease_s: float = 5) -> Reconciler:
         """A second reconciler over the same world."""
-        world = World(self.ledger, lambda _: self.site, self.registry, self.devices)
+        world = World(self.ledger, lambda name: self.sites.get(name, self.site), self.registry, self.devices)
         leases = Leases(self.ledger.engine, lease_s, lambda: self.clock.elapsed)
         return Reconciler(self.ledger, world, leases, self.policies, self.clock)
 
-    def ask(self, name: str, plan: Plan) -> Rollout:
+    def ask(self, name: str, plan: Plan, service: str = "digits") -> Rollout:
         """Ask for a revision to be rolled out."""
-        columns, document = revision(name).columns(), plan.model_dump(mode="json")
+        columns, document = revision(name, service).columns(), plan.model_dump(mode="json")
         return self.ledger.request_rollout(columns, document, key=name, owner=f"run of {name}", requested_by="a test")
 
     def stable(self, name: str = "old") -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from bulkhead.alerts.alertmanager import Responder, parse_alerts
 from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.text import bounded, storable
 
 log = logging.getLogger(__name__)
 
@@ -74,16 +75,22 @@ class _Handler(BaseHTTPRequestHandler):
     def _hear(self, body: bytes) -> tuple[int, dict[str, Any]]:
         try:
             alerts = parse_alerts(json.loads(body))
-            done = []
-            for alert in alerts:
-                done.append({"alert": alert.name, "did": self.server.responder.respond(alert)})
-                log.info("alert %s: %s", alert.name, done[-1]["did"])
-        except UnavailableError as error:
-            log.warning("alerts are to be told again: %s", error)
-            return 503, {"error": str(error)}
-        except ValueError as error:  # no JSON, or no payload
-            return 400, {"error": str(error)}
-        return 200, {"alerts": done}
+        except (ValueError, RecursionError) as error:  # no JSON, or no payload
+            return 400, {"error": bounded(str(error))}
+        status, done = 200, []
+        for alert in alerts:  # one that cannot be carried out keeps none of the others from it
+            did = ""
+            try:
+                did = self.server.responder.respond(alert)
+                log.info("alert %s: %s", storable(alert.name), did)
+            except UnavailableError as error:
+                status, did = 503, f"is to be told again: {error}"
+                log.warning("alert %s %s", storable(alert.name), did)
+            except Exception as error:
+                status, did = 503, f"failed: {type(error).__name__}"
+                log.exception("alert %s %s", storable(alert.name), did)
+            done.append({"alert": alert.name, "did": bounded(did)})
+        return status, {"alerts": done}
 
     def _authorized(self) -> bool:
         kind, _, given = self.headers.get("Authorization", "").partition(" ")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bulkhead.errors import BulkheadError
+from bulkhead.text import storable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,9 +22,10 @@ app = typer.Typer(
     help="The command line. Works with Airflow stopped: it needs the ledger, the router and the runtime alone.",
     pretty_exceptions_enable=False,
 )
-console = Console()
+# What is printed came from outside: "[/red]" in a reason is a reason, and no markup of ours.
+console = Console(markup=False, emoji=False)
 if not console.is_terminal:
-    console = Console(width=120)  # a file has no width; 80 columns would fold every table
+    console = Console(width=120, markup=False, emoji=False)  # a file has no width; 80 columns would fold every table
 
 
 @contextmanager
@@ -32,7 +34,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except BulkheadError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {storable(str(error))}", err=True)
         raise typer.Exit(2) from error
 
 
@@ -47,7 +49,7 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     for name in rows[0] if rows else ["nothing yet"]:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*("" if value is None else storable(str(value)) for value in row.values()))
     console.print(table)
 
 

@@ -120,6 +120,8 @@ def _watch(control: Control) -> None:
             log.info("%s; %d quarantines began", summary(assessment), len(done.imposed))
         except UnavailableError as error:
             log.warning("cannot look now: %s", error)
+        except Exception:  # a fault that nobody foresaw costs this look, and not the watch
+            log.exception("a look failed; the next one begins anew")
         stop.wait(control.settings.fleet.poll_s)
 
 

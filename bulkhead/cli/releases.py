@@ -13,8 +13,9 @@ import typer
 from bulkhead import settings
 from bulkhead.cli.console import app, console, print_table, told, who
 from bulkhead.control import Control
-from bulkhead.errors import NotFoundError, UnavailableError
+from bulkhead.errors import BulkheadError, InvalidInputError, NotFoundError, UnavailableError
 from bulkhead.ledger.tables import Isolation, Rollout
+from bulkhead.rollout.plan import parse_plan
 from bulkhead.rungs import DEFAULT, Rung
 
 
@@ -141,9 +142,10 @@ def _traffic(control: Control, service: str) -> dict[str, int]:
 def _service_row(control: Control, name: str, stable: str | None, generation: int) -> dict[str, Any]:
     try:
         weights: Any = _traffic(control, name)
-    except NotFoundError as error:
+    except BulkheadError as error:  # its router is away, or is not configured: the others are shown
         weights = str(error)
-    return {"service": name, "stable": stable, "traffic": weights, "generation": generation}
+    failing = "; ".join(f"{work}: {why}" for work, why in control.ledger.failing(name).items())
+    return {"service": name, "stable": stable, "traffic": weights, "generation": generation, "failing": failing or None}
 
 
 def _rollout_row(rollout: Rollout) -> dict[str, Any]:
@@ -152,11 +154,19 @@ def _rollout_row(rollout: Rollout) -> dict[str, Any]:
         "service": rollout.service,
         "revision": rollout.revision_id,
         "phase": str(rollout.phase),
-        "weight": rollout.plan["steps"][rollout.step]["weight"],
+        "weight": _weight(rollout),
         "since": rollout.phase_at.isoformat(timespec="seconds"),
         "owner": rollout.owner,
         "reason": rollout.reason,
     }
+
+
+def _weight(rollout: Rollout) -> int | None:
+    """Percent of the step; None where the plan cannot be read."""
+    try:
+        return parse_plan(rollout.plan).steps[rollout.step].weight
+    except (InvalidInputError, IndexError):
+        return None
 
 
 def _isolated_row(control: Control, isolation: Isolation) -> dict[str, Any]:

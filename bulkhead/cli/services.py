@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from bulkhead import settings
 from bulkhead.alerts.alertmanager import Responder
@@ -42,7 +43,7 @@ def demo(
         if stop:
             console.print(f"stopped {stop_left_over(folder.absolute())} processes and their pods")
             return
-        raise typer.Exit(run(folder, dags, keep, console))
+        raise typer.Exit(run(folder, dags, keep, Console(width=console.width)))
 
 
 @app.command()

@@ -9,7 +9,9 @@ from typing import Any
 
 from bulkhead.errors import UnavailableError
 
-_TIMEOUT_S = 20
+_TIMEOUT_S = 30
+_TRIES = 4
+"""Of a read that nobody answers in time: on a busy machine the api-server may be silent for long."""
 
 
 class AirflowClient:
@@ -114,13 +116,18 @@ class AirflowClient:
             headers["Authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
-        except urllib.error.HTTPError as error:
-            raise UnavailableError(
-                f"Airflow answered {error.code} to {method} {path}: {error.read()[:500]!r}"
-            ) from error
-        except OSError as error:
-            raise UnavailableError(f"Airflow does not answer at {self.url}: {error}") from error
+        tries = _TRIES if method == "GET" else 1
+        while True:
+            tries -= 1
+            try:
+                with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+                    found: dict[str, Any] = json.load(answer)
+                    return found
+            except urllib.error.HTTPError as error:
+                raise UnavailableError(
+                    f"Airflow answered {error.code} to {method} {path}: {error.read()[:500]!r}"
+                ) from error
+            except OSError as error:
+                late = isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError)
+                if not (tries and late):
+                    raise UnavailableError(f"Airflow does not answer at {self.url}: {error}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
+from rich.markup import escape
 
 from bulkhead.demo import summary
 from bulkhead.demo.progress import Progress
@@ -53,7 +54,7 @@ def run(folder: Path, dags: Path, keep: bool, console: Console) -> int:
         errors = story.check_traffic(releases)
         done = True
     except BulkheadError as error:
-        console.print(f"[red]the demo failed:[/red] {error}", highlight=False, markup=True)
+        console.print(f"[red]the demo failed:[/red] {escape(str(error))}", highlight=False)
         return 1
     except KeyboardInterrupt:
         console.print("interrupted: stopping everything that was started")
@@ -79,7 +80,7 @@ def _tell(console: Console, stack: Stack, traffic: Traffic, story: Story, releas
     summary.picture(path, traffic.answers, revisions, releases)
     console.print(f"The same as a picture: {path}", highlight=False)
     for sentence in story.broken:
-        console.print(f"[red]did not hold:[/red] {sentence}", highlight=False)
+        console.print(f"[red]did not hold:[/red] {escape(sentence)}", highlight=False)
     if not story.broken:
         console.print("[green]every expectation held[/green]")
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.markup import escape
+
 from bulkhead.demo.progress import Progress
 from bulkhead.demo.stack import SERVICE, Stack
 from bulkhead.demo.summary import Release
@@ -167,7 +169,7 @@ class Story:
             self._expect("was rolled back" in log, f"the log of the {name} run's deploy task does not name the reason")
         self._expect(self._all_on_stable(), f"after the {name} release the traffic is {self._split()}")
         release = self._describe(name, run_id, rollout, begin)
-        self.progress.say(f"[b]{name} release: {release.result}[/b] ({release.reason})")
+        self.progress.say(f"[b]{name} release: {release.result}[/b] ({escape(str(release.reason))})")
         return release, rollout
 
     def _describe(self, name: str, run_id: str, rollout: Rollout, begin: float) -> Release:
@@ -261,4 +263,4 @@ class Story:
     def _expect(self, holds: bool, otherwise: str) -> None:
         if not holds:
             self.broken.append(otherwise)
-            self.progress.say(f"[red]expectation broken: {otherwise}[/red]")
+            self.progress.say(f"[red]expectation broken: {escape(otherwise)}[/red]")

@@ -11,7 +11,7 @@ from bulkhead.errors import InvalidInputError, first_invalid
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Xids(_Section):

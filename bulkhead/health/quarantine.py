@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from bulkhead.errors import BulkheadError, ConflictError, FencedError
+from bulkhead.errors import BulkheadError, ConflictError, FencedError, UnavailableError
 from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Verdict
 from bulkhead.ledger.quarantines import Budget, Quarantines, Target
 from bulkhead.ledger.tables import Quarantine, QuarantinePhase
 from bulkhead.runtimes.kubernetes.nodes import NodeKeeper
 from bulkhead.settings import FleetSettings
+from bulkhead.text import bounded
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,8 @@ class Step:
         imposed: quarantines that began, or began again.
         moved: targets that went on, with the phase.
         refused: targets that the budget leaves at work, with the reason: a person is needed.
-        failed: nodes that could not be written, with the reason; they are tried again.
+        failed: nodes that could not be written, and targets that could not be judged, with the reason; they are tried
+            again.
     """
 
     imposed: list[Quarantine] = field(default_factory=list)
@@ -78,10 +81,12 @@ class QuarantineController:
         """
         done = Step()
         for row in self._quarantines.open_ones():
-            self._go_on(row, assessment, done)
+            with _contained(row.target, done):
+                self._go_on(row, assessment, done)
         if self._settings.quarantine:
             for target, verdict in _sick(assessment):
-                self._impose(target, verdict, assessment, done)
+                with _contained(target.name, done):
+                    self._impose(target, verdict, assessment, done)
         return self.show(done)
 
     def show(self, done: Step | None = None) -> Step:
@@ -109,6 +114,9 @@ class QuarantineController:
             except BulkheadError as error:
                 log.warning("node %s: %s", node, error)
                 done.failed[node] = str(error)
+            except Exception as error:  # whatever one node meets must not keep the others from being shown
+                log.exception("node %s", node)
+                done.failed[node] = f"{type(error).__name__}: {error}"
         return done
 
     def _impose(self, target: Target, verdict: Verdict | NodeVerdict, assessment: Assessment, done: Step) -> None:
@@ -166,6 +174,18 @@ class QuarantineController:
             return
         for pod in self._nodes.clear(node, kill=policy == "kill"):
             log.warning("node %s is in quarantine: pod %s was told to end", node, pod)
+
+
+@contextmanager
+def _contained(target: str, done: Step) -> Iterator[None]:
+    """An error about one target is that target's alone; a ledger that does not answer is everybody's."""
+    try:
+        yield
+    except UnavailableError:
+        raise
+    except Exception as error:
+        log.exception("%s could not be judged or kept away from work", target)
+        done.failed[target] = bounded(f"{type(error).__name__}: {error}")
 
 
 def _is_seen(verdict: Verdict | NodeVerdict | None) -> bool:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from bulkhead.health.fleet import Fleet
+from bulkhead.health.observation import Snapshot
 from bulkhead.health.policy import Policy
 from bulkhead.health.record import dump, load
 from bulkhead.health.sources.base import Source
 from bulkhead.health.verdict import Assessment
 from bulkhead.ledger.quarantines import Quarantines
+from bulkhead.text import bounded
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE = 32
 
@@ -49,7 +54,7 @@ class FleetWatch:
         if not self.sources:
             return self._fleet.take([], at)
         with ThreadPoolExecutor(min(_AT_ONCE, len(self.sources))) as pool:
-            snapshots = list(pool.map(lambda source: source.look(at), self.sources))
+            snapshots = list(pool.map(lambda source: _look(source, at), self.sources))
         return self._fleet.take(snapshots, at)
 
     def remember(self) -> None:
@@ -60,3 +65,12 @@ class FleetWatch:
         """
         if self._memory is not None:
             self._memory.remember(dump(self._fleet))
+
+
+def _look(source: Source, at: float) -> Snapshot:
+    """What a source shows. One that raises for what nobody foresaw has failed, and the others are heard."""
+    try:
+        return source.look(at)
+    except Exception as error:
+        log.exception("%s: its answer could not be read", source.name)
+        return Snapshot(source.name, at, failed=bounded(f"{source.name}: {type(error).__name__}: {error}"))

@@ -13,6 +13,9 @@ from bulkhead.ledger.refusals import active, isolation_in_force
 from bulkhead.ledger.tables import Event, Intent, Phase, Revision, Rollout, Service
 from bulkhead.ledger.transactions import Transactions
 
+_LATEST = 20
+"""Events that are read to say what fails now."""
+
 
 class LedgerReader(Transactions):
     """The reading half of the ledger."""
@@ -161,6 +164,32 @@ class LedgerReader(Transactions):
             for intent in session.scalars(query):
                 if intent.target:
                     found.setdefault(intent.target, []).append(intent.reason)
+        return found
+
+    def ping(self) -> None:
+        """Make sure that the ledger answers.
+
+        Raises:
+            UnavailableError: it does not.
+        """
+        with self._reading() as session:
+            session.execute(select(1))
+
+    def failing(self, service: str) -> dict[str, str]:
+        """What fails at a service now, outside its rollouts' own steps: the error by the work that it ends.
+
+        Args:
+            service: by name.
+        """
+        kinds = Event.kind.in_(("failing", "recovered"))
+        query = select(Event).where(Event.service == service, kinds).order_by(Event.id.desc()).limit(_LATEST)
+        found: dict[str, str] = {}
+        with self._reading() as session:
+            for event in reversed(session.scalars(query).all()):
+                if event.kind == "failing":
+                    found[event.data["for"]] = event.data["why"]
+                else:
+                    found.pop(event.data["for"], None)
         return found
 
     def previous_revision(self, service: str) -> str:

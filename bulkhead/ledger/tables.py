@@ -3,50 +3,20 @@
 from __future__ import annotations
 
 import enum
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import (
-    JSON,
-    DateTime,
-    Enum,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    String,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
-    text,
-)
-from sqlalchemy.engine import Dialect
+from sqlalchemy import Enum, Float, ForeignKey, Index, Integer, String, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from bulkhead.ledger.columns import KEY_BYTES, Document, Exact, ExactName, Identifier, Instructions, UtcDateTime, Words
 from bulkhead.rungs import Rung
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time, stored and returned in UTC (SQLite itself would forget the zone)."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a naive time; bring any other to UTC."""
-        if value is not None and value.tzinfo is None:
-            raise ValueError("a time in the ledger needs a zone")
-        return value and value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give a time back with its zone."""
-        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
 
 
 class Base(DeclarativeBase):
     """Declarative base."""
 
-    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON}
+    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: Document}
 
 
 class Phase(enum.StrEnum):
@@ -96,10 +66,10 @@ class Service(Base):
 
     __tablename__ = "services"
 
-    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    name: Mapped[str] = mapped_column(Identifier(63), primary_key=True)
     generation: Mapped[int] = mapped_column(Integer)
     stable_revision: Mapped[str | None] = mapped_column(ForeignKey("revisions.id"))
-    held_by: Mapped[str | None] = mapped_column(String(255))
+    held_by: Mapped[str | None] = mapped_column(Identifier(255))
     renewals: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
 
@@ -108,13 +78,13 @@ class Revision(Base):
 
     __tablename__ = "revisions"
 
-    id: Mapped[str] = mapped_column(String(63), primary_key=True)
-    service: Mapped[str] = mapped_column(String(63), index=True)
-    model_name: Mapped[str] = mapped_column(String(255))
-    model_uri: Mapped[str] = mapped_column(Text)
-    model_version: Mapped[str | None] = mapped_column(String(32))
-    image: Mapped[str] = mapped_column(Text)
-    serve: Mapped[dict[str, Any]]
+    id: Mapped[str] = mapped_column(Identifier(63), primary_key=True)
+    service: Mapped[str] = mapped_column(Identifier(63), index=True)
+    model_name: Mapped[str] = mapped_column(ExactName("model_name", KEY_BYTES))
+    model_uri: Mapped[str] = mapped_column(Exact("model_uri"))
+    model_version: Mapped[str | None] = mapped_column(Identifier(32))
+    image: Mapped[str] = mapped_column(Exact("image"))
+    serve: Mapped[dict[str, Any]] = mapped_column(Instructions("serve"))
     evidence: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
 
@@ -130,8 +100,8 @@ class Isolation(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
     rung: Mapped[Rung] = mapped_column(_named(Rung))
-    reason: Mapped[str] = mapped_column(Text)
-    requested_by: Mapped[str] = mapped_column(String(512))
+    reason: Mapped[str] = mapped_column(Words)
+    requested_by: Mapped[str] = mapped_column(Identifier(KEY_BYTES))
     created_at: Mapped[datetime]
     applied_at: Mapped[datetime | None]
     released_at: Mapped[datetime | None]
@@ -155,18 +125,18 @@ class Rollout(Base):
     __tablename__ = "rollouts"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    key: Mapped[str] = mapped_column(String(512), unique=True)
+    key: Mapped[str] = mapped_column(Identifier(KEY_BYTES), unique=True)
     service: Mapped[str] = mapped_column(ForeignKey("services.name"))
-    owner: Mapped[str] = mapped_column(String(512), index=True)
+    owner: Mapped[str] = mapped_column(Identifier(KEY_BYTES), index=True)
     revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
     stable_id: Mapped[str | None] = mapped_column(ForeignKey("revisions.id"))
     generation: Mapped[int]
     sequence: Mapped[int]
     phase: Mapped[Phase] = mapped_column(_named(Phase))
     step: Mapped[int]
-    plan: Mapped[dict[str, Any]]
+    plan: Mapped[dict[str, Any]] = mapped_column(Instructions("plan"))
     window: Mapped[dict[str, Any] | None]
-    reason: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Words)
     decision: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     phase_at: Mapped[datetime]
@@ -193,13 +163,13 @@ class Intent(Base):
     __tablename__ = "intents"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    key: Mapped[str] = mapped_column(String(512), unique=True)
-    kind: Mapped[str] = mapped_column(String(32))
-    service: Mapped[str | None] = mapped_column(String(63))
-    owner: Mapped[str | None] = mapped_column(String(512), index=True)
-    target: Mapped[str | None] = mapped_column(String(255))
-    requested_by: Mapped[str] = mapped_column(String(512))
-    reason: Mapped[str] = mapped_column(Text)
+    key: Mapped[str] = mapped_column(Identifier(KEY_BYTES), unique=True)
+    kind: Mapped[str] = mapped_column(Identifier(32))
+    service: Mapped[str | None] = mapped_column(Identifier(63))
+    owner: Mapped[str | None] = mapped_column(Identifier(KEY_BYTES), index=True)
+    target: Mapped[str | None] = mapped_column(Identifier(255))
+    requested_by: Mapped[str] = mapped_column(Identifier(KEY_BYTES))
+    reason: Mapped[str] = mapped_column(Words)
     rollout_id: Mapped[int | None] = mapped_column(ForeignKey("rollouts.id"))
     created_at: Mapped[datetime]
 
@@ -211,9 +181,9 @@ class Event(Base):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     at: Mapped[datetime]
-    service: Mapped[str | None] = mapped_column(String(63), index=True)
+    service: Mapped[str | None] = mapped_column(Identifier(63), index=True)
     rollout_id: Mapped[int | None] = mapped_column(Integer, index=True)
-    kind: Mapped[str] = mapped_column(String(48))
+    kind: Mapped[str] = mapped_column(Identifier(48))
     data: Mapped[dict[str, Any]]
 
 
@@ -226,18 +196,18 @@ class Launch(Base):
     __tablename__ = "launches"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    access: Mapped[dict[str, Any]]
-    place: Mapped[str] = mapped_column(String(64))
-    namespace: Mapped[str] = mapped_column(String(63))
+    access: Mapped[dict[str, Any]] = mapped_column(Instructions("access"))
+    place: Mapped[str] = mapped_column(Identifier(64))
+    namespace: Mapped[str] = mapped_column(Identifier(63))
     kind: Mapped[str] = mapped_column(String(16))
-    pod: Mapped[str] = mapped_column(String(253))
-    owner: Mapped[str] = mapped_column(String(512), index=True)
-    instance: Mapped[str] = mapped_column(String(1024), index=True)
-    task: Mapped[dict[str, Any]]
+    pod: Mapped[str] = mapped_column(Identifier(253))
+    owner: Mapped[str] = mapped_column(Identifier(KEY_BYTES), index=True)
+    instance: Mapped[str] = mapped_column(Identifier(KEY_BYTES), index=True)
+    task: Mapped[dict[str, Any]] = mapped_column(Instructions("task"))
     keep: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
-    reason: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Words)
     gone_at: Mapped[datetime | None]
 
     __table_args__ = (
@@ -275,16 +245,16 @@ class Quarantine(Base):
     __tablename__ = "quarantines"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    target: Mapped[str] = mapped_column(String(253))
+    target: Mapped[str] = mapped_column(Identifier(253))
     kind: Mapped[str] = mapped_column(String(8))
-    node: Mapped[str] = mapped_column(String(253), index=True)
-    model: Mapped[str] = mapped_column(String(128))
-    pool: Mapped[str] = mapped_column(String(253))
+    node: Mapped[str] = mapped_column(Identifier(253), index=True)
+    model: Mapped[str] = mapped_column(Identifier(128))
+    pool: Mapped[str] = mapped_column(Identifier(253))
     size: Mapped[int]
-    reason: Mapped[str] = mapped_column(String(32))
-    told: Mapped[str] = mapped_column(Text)
-    action: Mapped[str] = mapped_column(String(32))
-    holder: Mapped[str] = mapped_column(String(512))
+    reason: Mapped[str] = mapped_column(Identifier(32))
+    told: Mapped[str] = mapped_column(Words)
+    action: Mapped[str] = mapped_column(Identifier(32))
+    holder: Mapped[str] = mapped_column(Identifier(KEY_BYTES))
     phase: Mapped[QuarantinePhase] = mapped_column(_named(QuarantinePhase))
     shown: Mapped[QuarantinePhase | None] = mapped_column(_named(QuarantinePhase))
     term_s: Mapped[float] = mapped_column(Float)
@@ -310,6 +280,6 @@ class FleetNode(Base):
 
     __tablename__ = "fleet_nodes"
 
-    name: Mapped[str] = mapped_column(String(253), primary_key=True)
+    name: Mapped[str] = mapped_column(Identifier(253), primary_key=True)
     at: Mapped[datetime]
     data: Mapped[dict[str, Any]]

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, OperationalError, StatementError
 from sqlalchemy.orm import Session, sessionmaker
 
-from bulkhead.errors import UnavailableError
+from bulkhead.errors import BulkheadError, RefusedError, UnavailableError
 from bulkhead.ledger.engine import READ_ONLY
 
 
@@ -48,5 +48,11 @@ def _translated() -> Iterator[None]:
         raise
     except OperationalError as error:
         raise UnavailableError(f"the ledger does not answer: {error.orig}; it is tried again") from error
+    except DataError as error:  # trying again does not mend it
+        raise RefusedError(f"the ledger's database cannot hold what was to be written: {error.orig}") from error
     except DatabaseError as error:
         raise UnavailableError(f"the ledger failed: {error.orig}; run 'bulkhead status' to check it") from error
+    except StatementError as error:
+        if isinstance(error.orig, BulkheadError):  # a column's type refused the value
+            raise error.orig from None
+        raise

@@ -50,7 +50,7 @@ def parse_json(url: str, body: bytes) -> Any:
     """
     try:
         return json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnavailableError(f"{_shown(url)} answered with something else than JSON: {error}") from error
 
 

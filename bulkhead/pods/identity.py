@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bulkhead.text import identifier
+
 LABEL_PREFIX = "bulkhead.dev/"
 """Prefix of every label and annotation that this project sets."""
 
@@ -18,6 +20,12 @@ GENERATION = LABEL_PREFIX + "generation"
 
 SEQUENCE = LABEL_PREFIX + "sequence"
 """Annotation that orders the writes of one generation, where there are several."""
+
+
+# Airflow's ids have up to 250 characters each, so those of ASCII are never shortened. What the ledger makes of them
+# adds words of its own, and has to fit 1,024 bytes.
+_OWNER_BYTES = 600
+_INSTANCE_BYTES = 880
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class TaskIdentity:
     @property
     def instance(self) -> str:
         """The task instance, whatever its episode, as the ledger names it."""
-        return f"{self.owner}/{self.task_id}/{self.map_index}"
+        return identifier(f"{self.owner}/{self.task_id}/{self.map_index}", _INSTANCE_BYTES)
 
     @property
     def key(self) -> str:
@@ -105,7 +113,7 @@ def run_owner(dag_id: str, run_id: str) -> str:
         dag_id: the DAG.
         run_id: the DAG run.
     """
-    return f"airflow:{dag_id}/{run_id}"
+    return identifier(f"airflow:{dag_id}/{run_id}", _OWNER_BYTES)
 
 
 def run_labels(owner: str) -> dict[str, str]:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from bulkhead.text import bounded, document, storable
 
 MAX_BYTES = 4096
 """Largest termination message that the kubelet keeps."""
@@ -23,6 +25,8 @@ PATH_VARIABLE = "BULKHEAD_TERMINATION_LOG"
 """Environment variable in which the pod spec tells the container where its termination message goes."""
 
 _CUT = "…[cut]"
+_LONGEST_NAME = 300
+_TOO_LONG = "it failed, and what it said beside that (result, checkpoint) is too large for a termination message"
 
 
 class FailureClass(enum.StrEnum):
@@ -71,13 +75,24 @@ class Failure(BaseModel):
     checkpoint: str | None = None
     device: str | None = None
 
+    @field_validator("message", "evidence", "checkpoint")
+    @classmethod
+    def _storable(cls, text: str | None) -> str | None:
+        return text if text is None else storable(text)
+
+    @field_validator("kind", "exception", "device")
+    @classmethod
+    def _short(cls, text: str | None) -> str | None:
+        return text if text is None else bounded(text, _LONGEST_NAME)
+
 
 class Outcome(BaseModel):
     """A container's last words, versioned.
 
     Attributes:
         version: schema version; readers ignore fields that they do not know.
-        result: a small JSON object: references (MLflow run, model URI) and headline numbers.
+        result: a small JSON object: references (MLflow run, model URI) and headline numbers. Numbers that JSON does not
+            have are kept as their names: ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
         failure: set if and only if the container failed.
         attempt: which start of the container's ranks left it, where they are begun anew in place; None for the first.
     """
@@ -89,6 +104,12 @@ class Outcome(BaseModel):
     failure: Failure | None = None
     attempt: int | None = None
 
+    @field_validator("result")
+    @classmethod
+    def _storable(cls, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        kept: Mapping[str, Any] = document(result, most=None)
+        return kept
+
     def encode(self) -> str:
         """Serialise to at most ``MAX_BYTES`` bytes of UTF-8 JSON, shortening free text where it must.
 
@@ -96,7 +117,7 @@ class Outcome(BaseModel):
             The JSON text.
 
         Raises:
-            ValueError: if the result alone, which is never cut, is too large; store it in MLflow and put
+            ValueError: if the result of a success, which is never cut, is too large; store it in MLflow and put
                 the reference here instead.
         """
         text = self.model_dump_json(exclude_none=True)
@@ -107,6 +128,11 @@ class Outcome(BaseModel):
                 text = _fit(self, field)
                 if _size(text) <= MAX_BYTES:
                     return text
+            # Whatever else it says, what decides about the next try is left.
+            told = {"checkpoint": None, "evidence": "", "message": _TOO_LONG}
+            return Outcome(failure=self.failure.model_copy(update=told), attempt=self.attempt).model_dump_json(
+                exclude_none=True
+            )
         raise ValueError(
             f"outcome.result takes {_size(text)} bytes and at most {MAX_BYTES} fit a termination message: "
             "log it to MLflow and put its reference here"

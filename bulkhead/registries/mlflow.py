@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from bulkhead.errors import FencedError, NotFoundError, UnavailableError
+from bulkhead.errors import FencedError, NotFoundError, RefusedError, UnavailableError
+from bulkhead.text import bounded, storable
 
 ISOLATED_TAG = "bulkhead.isolated"
 """Tag of a model that is isolated; its value is the reason. ``gpu_tasks.evaluate`` refuses a model with it."""
@@ -23,6 +24,7 @@ _COMPLETE_TAG = "bulkhead.complete"
 _LONGEST_TAG = 500
 _REVISION_TAG = "bulkhead.revision"
 _GENERATION_TAG = "bulkhead.generation"
+_MISSING = re.compile(r"not found|does not exist|no such|could not find|unable to find", re.IGNORECASE)
 
 
 class MlflowRegistry:
@@ -50,12 +52,14 @@ class MlflowRegistry:
 
         Raises:
             NotFoundError: there is no model at ``model_uri``.
+            RefusedError: MLflow does not take such a name or URI.
         """
         import mlflow
 
         with _translated(f"model {model_uri!r}"):
-            query = f"name = '{model_name}' and tags.`{_REVISION_TAG}` = '{revision}'"
-            found = self._client.search_model_versions(query)
+            # By the tag alone: MLflow's filters have no way to write a name that has quotes.
+            tagged = self._client.search_model_versions(f"tags.`{_REVISION_TAG}` = '{revision}'")
+            found = [one for one in tagged if one.name == model_name]
             if found:
                 return str(found[0].version)
             mlflow.set_tracking_uri(self._uri)
@@ -109,7 +113,7 @@ class MlflowRegistry:
         with _translated(f"model {model_name!r}"):
             model = self._client.get_registered_model(model_name)
             tag = f"{_GENERATION_TAG}.{service}"
-            theirs = int(model.tags.get(tag, 0))
+            theirs = _number(model.tags.get(tag))
             if theirs > generation:
                 raise FencedError(f"alias of {model_name} was written by generation {theirs}, this is {generation}")
             self._client.set_registered_model_tag(model_name, tag, str(generation))
@@ -132,9 +136,9 @@ class MlflowRegistry:
         """
         with _translated(f"model {model_uri!r}"):
             if (model_id := _logged_model(model_uri)) is not None:
-                self._client.set_logged_model_tags(model_id, {ISOLATED_TAG: reason[:_LONGEST_TAG]})
+                self._client.set_logged_model_tags(model_id, {ISOLATED_TAG: bounded(reason, _LONGEST_TAG)})
             if version is not None:
-                self._client.set_model_version_tag(model_name, version, ISOLATED_TAG, reason[:_LONGEST_TAG])
+                self._client.set_model_version_tag(model_name, version, ISOLATED_TAG, bounded(reason, _LONGEST_TAG))
 
     def allow(self, model_uri: str, model_name: str, version: str | None) -> None:
         """Take back what ``forbid`` wrote. Idempotent.
@@ -189,9 +193,10 @@ class MlflowRegistry:
             runs = client.search_runs([experiment_id], query, max_results=1)
             run = runs[0] if runs else client.create_run(experiment_id, run_name=name, tags={_BUNDLE_TAG: name})
             if run.data.tags.get(_COMPLETE_TAG) != "true":
-                for path, text in files.items():
+                kept = {path: storable(text) for path, text in files.items()}
+                for path, text in kept.items():
                     client.log_text(run.info.run_id, text, path)
-                client.log_dict(run.info.run_id, _index(name, files), "index.json")
+                client.log_dict(run.info.run_id, _index(name, kept), "index.json")
                 client.set_tag(run.info.run_id, _COMPLETE_TAG, "true")
                 client.set_terminated(run.info.run_id)
             return str(run.info.run_id)
@@ -212,6 +217,11 @@ def _logged_model(model_uri: str) -> str | None:
     return found[1] if found else None
 
 
+def _number(tag: str | None) -> int:
+    """A generation that was written as a tag; 0 where there is none, or somebody has written something else there."""
+    return int(tag) if tag is not None and tag.isascii() and tag.isdigit() and len(tag) < 19 else 0
+
+
 def _index(name: str, files: Mapping[str, str]) -> dict[str, Any]:
     entries = [
         {"file": path, "bytes": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
@@ -224,14 +234,15 @@ def _index(name: str, files: Mapping[str, str]) -> dict[str, Any]:
 def _translated(what: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException, RestException
 
-    missing = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
     try:
         yield
-    except RestException as error:
-        if error.error_code in missing:
-            raise NotFoundError(f"MLflow knows no {what}: {error.message}") from error
-        raise UnavailableError(f"MLflow failed on {what}: {error.message}") from error
     except MlflowException as error:
-        if error.error_code in missing:
-            raise NotFoundError(f"MLflow knows no {what}: {error.message}") from error
-        raise UnavailableError(f"MLflow does not answer about {what}: {error.message}") from error
+        text = bounded(str(error.message))
+        # An alias that is not there, and a URI that leads nowhere, are invalid parameters to MLflow.
+        invalid = error.error_code == "INVALID_PARAMETER_VALUE"
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST" or (invalid and _MISSING.search(text)):
+            raise NotFoundError(f"MLflow knows no {what}: {text}") from error
+        if invalid or error.error_code in ("RESOURCE_ALREADY_EXISTS", "PERMISSION_DENIED"):
+            raise RefusedError(f"MLflow refuses {what}: {text}") from error
+        answers = "failed on" if isinstance(error, RestException) else "does not answer about"
+        raise UnavailableError(f"MLflow {answers} {what}: {text}") from error

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from bulkhead.errors import BulkheadError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Revision, Rollout, Service
-from bulkhead.rollout.patience import Patience, back_off
+from bulkhead.rollout.patience import back_off
 from bulkhead.rollout.plan import parse_plan
 from bulkhead.rollout.world import World
 from bulkhead.routers.base import Fence, Split
@@ -19,9 +18,6 @@ log = logging.getLogger(__name__)
 
 _CALM = timedelta(minutes=10)
 """After so long without a repair, a service's next one is its first again."""
-
-_LONGEST_PAUSE = timedelta(seconds=15)
-"""Between two looks at a service that does not answer."""
 
 _BEFORE = (Phase.REQUESTED, Phase.REGISTERED, Phase.LAUNCHED)
 _AFTER = (Phase.PROMOTING, Phase.BAKING, Phase.RETIRING)
@@ -47,28 +43,24 @@ class Keeper:
     ) -> None:
         self._ledger, self._world, self._policies, self._clock = ledger, world, policies, clock
         self._looked: dict[str, tuple[datetime, timedelta]] = {}
-        self._patience = Patience(clock, _LONGEST_PAUSE)
 
     def tend(self, service: Service, rollout: Rollout | None) -> None:
-        """Look after one service, unless that was done within its site's period, or has just failed.
+        """Look after one service, unless that was done within its site's period.
 
         Args:
             service: as just read from the ledger.
             rollout: of it in progress, or None.
+
+        Raises:
+            BulkheadError: something does not answer, or refuses.
         """
         now, name = self._clock(), service.name
-        if not self._patience.ready(name) or self._looked_within_period(name, now):
+        if self._looked_within_period(name, now):
             return
-        try:
-            period = timedelta(seconds=self._world.site(name).resync_s)
-            if service.stable_revision is None or self._serves(service, self._ledger.revision(service.stable_revision)):
-                self._correct_traffic(service, rollout)
-        except Exception as error:  # whatever one service meets must not keep the others from being looked after
-            self._patience.failed(name)
-            log.warning("service %s: %s", name, error, exc_info=not isinstance(error, BulkheadError))
-        else:
-            self._patience.succeeded(name)
-            self._looked[name] = (now, period)
+        period = timedelta(seconds=self._world.site(name).resync_s)
+        if service.stable_revision is None or self._serves(service, self._ledger.revision(service.stable_revision)):
+            self._correct_traffic(service, rollout)
+        self._looked[name] = (now, period)
 
     def _looked_within_period(self, name: str, now: datetime) -> bool:
         at, period = self._looked.get(name, (now, timedelta(0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal
@@ -9,6 +10,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bulkhead.errors import first_invalid
+
+# RFC 9110, "token", and what an HTTPRoute's match takes. What no router takes would wait until the step's bound is over.
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,4096}")
 
 
 class Step(BaseModel):
@@ -24,7 +29,7 @@ class Step(BaseModel):
         hold_s: how long this step may stay without enough evidence, in seconds; the plan's by default.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     weight: int = Field(0, ge=0, le=100)
     mirror: int = Field(0, ge=0, le=100)
@@ -37,6 +42,18 @@ class Step(BaseModel):
     def exposes(self) -> bool:
         """Whether the candidate gets requests at this step, be it copies."""
         return bool(self.weight or self.mirror or self.headers)
+
+    @field_validator("headers")
+    @classmethod
+    def _matchable(cls, headers: Mapping[str, str]) -> Mapping[str, str]:
+        for name, value in headers.items():
+            if not _HEADER_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of an HTTP header: use letters, digits and '-', at most 256")
+            if not _HEADER_VALUE.fullmatch(value):
+                raise ValueError(f"the value of header {name!r} has to be 1 to 4096 printable ASCII characters")
+        if len({name.lower() for name in headers}) < len(headers):
+            raise ValueError("names of headers are the same in upper and lower case: leave one out")
+        return headers
 
     @model_validator(mode="after")
     def _one_purpose(self) -> Step:
@@ -59,7 +76,7 @@ class TruthLimit(BaseModel):
         required: whether a step can pass only once it was measured.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     at_least: float | None = None
     at_most: float | None = None
@@ -114,7 +131,7 @@ class Plan(BaseModel):
         drain_s: how long to wait for the last requests of a revision that has lost its traffic, in seconds.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: tuple[Step, ...] = (Step(weight=10), Step(weight=50), Step(weight=100))
     judged: bool = True

@@ -15,9 +15,10 @@ from bulkhead.errors import BulkheadError, ConflictError, FencedError, NotFoundE
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Isolation, Phase, Rollout
+from bulkhead.rollout.containment import Containment
 from bulkhead.rollout.keeper import Keeper
 from bulkhead.rollout.patience import Patience
-from bulkhead.rollout.plan import Plan, parse_plan
+from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.trial import Trial
 from bulkhead.rollout.world import World
@@ -28,6 +29,15 @@ log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = timedelta(seconds=5)
 """Between two looks at a rollout whose router, cluster or registry does not answer."""
+
+_LONGEST_TENDING_PAUSE = timedelta(seconds=15)
+"""Between two looks at what serves, where something does not answer."""
+
+_LONGEST_ISOLATING_PAUSE = timedelta(seconds=60)
+"""Between two tries to show an isolation, where a registry is away that nobody else waits for."""
+
+_TENDING = "looking after what serves"
+_ADVANCING = "its rollout"
 
 
 class Reconciler:
@@ -53,7 +63,9 @@ class Reconciler:
         self._policies: Mapping[str, ServicePolicy] = {} if policies is None else policies
         self._trial = Trial(ledger, world, clock)
         self._keeper = Keeper(ledger, world, self._policies, clock)
-        self._isolating = Patience(clock)
+        self._tending = Containment(ledger, clock, _LONGEST_TENDING_PAUSE)
+        self._advancing = Containment(ledger, clock, _LONGEST_PAUSE)
+        self._isolating = Containment(ledger, clock, _LONGEST_ISOLATING_PAUSE)
         self._stepping = Patience(clock, _LONGEST_PAUSE)
         self._stuck: dict[int, str] = {}
 
@@ -65,6 +77,8 @@ class Reconciler:
     def run_once(self) -> bool:
         """One pass over every service that no other reconciler holds: repair what serves, then step its rollout.
 
+        An error of whatever kind that one service meets is its own: see ``Containment``.
+
         Returns:
             Whether a rollout is still in progress, of whichever service.
 
@@ -75,12 +89,12 @@ class Reconciler:
         self._leases.hold(services)
         going = {rollout.service: rollout for rollout in self._ledger.active_rollouts()}
         for service in services:
-            if self._holds(service.name):
-                self._keeper.tend(service, going.get(service.name))
-        rollouts = self._ledger.active_rollouts()
-        stepped = [self._advance(one) if self._holds(one.service) else one for one in rollouts]
+            if self._holds(service.name) and self._tending.ready(service.name, _TENDING):
+                with self._tending.of(service.name, _TENDING):
+                    self._keeper.tend(service, going.get(service.name))
+        stepped = [self._stepped(one) for one in self._ledger.active_rollouts()]
         self._settle_isolations()
-        returning = [self._leave_isolated(isolation) for isolation in self._ledger.isolated()]
+        returning = [self._left(isolation) for isolation in self._ledger.isolated()]
         return any(not rollout.phase.ended for rollout in stepped) or any(returning)
 
     def close(self) -> None:
@@ -96,17 +110,12 @@ class Reconciler:
     def _settle_isolations(self) -> None:
         """Make the world show what is isolated and what was released."""
         for isolation in self._ledger.unsettled_isolations():
-            if not self._holds(self._ledger.revision(isolation.revision_id).service):
-                continue
-            if not self._isolating.ready(isolation.id):
-                continue  # a registry that is down would keep the rollouts waiting at every look
-            try:
-                self._settle(isolation)
-            except BulkheadError as error:
-                if self._isolating.failed(isolation.id):
-                    log.warning("isolation of %s (%s): %s", isolation.revision_id, isolation.rung, error)
-            else:
-                self._isolating.succeeded(isolation.id)
+            service = self._ledger.revision(isolation.revision_id).service
+            # A registry that is down would keep the rollouts waiting at every look.
+            work = f"{isolation.rung} of isolated {isolation.revision_id}"
+            if self._holds(service) and self._isolating.ready(service, work):
+                with self._isolating.of(service, work):
+                    self._settle(isolation)
 
     def _settle(self, isolation: Isolation) -> None:
         if isolation.released_at is None:
@@ -116,11 +125,20 @@ class Reconciler:
             self._world.release(isolation)
             self._ledger.settle(isolation)
 
+    def _left(self, isolation: Isolation) -> bool:
+        service = self._ledger.revision(isolation.revision_id).service
+        work = f"return from isolated {isolation.revision_id}"
+        if not self._holds(service) or not self._isolating.ready(service, work):
+            return False
+        with self._isolating.of(service, work):
+            return self._leave_isolated(isolation)
+        return False
+
     def _leave_isolated(self, isolation: Isolation) -> bool:
         """Return from a revision that is isolated, if it is the stable one; whether that was asked for just now."""
         revision = self._ledger.revision(isolation.revision_id)
         service = self._ledger.service(revision.service)
-        if service.stable_revision != revision.id or not self._holds(service.name):
+        if service.stable_revision != revision.id:
             return False
         if self._ledger.active_rollout(service.name) is not None:
             return False
@@ -134,6 +152,15 @@ class Reconciler:
             self._stuck[isolation.id] = str(error)
             return False
         return True
+
+    def _stepped(self, rollout: Rollout) -> Rollout:
+        """A rollout after its steps, as it was read where somebody else holds its service or it failed just now."""
+        # The way back is tried at every look: clients meet the bad release meanwhile.
+        ready = rollout.phase.returning or self._advancing.ready(rollout.service, _ADVANCING)
+        if self._holds(rollout.service) and ready:
+            with self._advancing.of(rollout.service, _ADVANCING):
+                return self._advance(rollout)
+        return rollout
 
     def _advance(self, rollout: Rollout) -> Rollout:
         """Step a rollout until it ends or has to wait for something."""
@@ -177,7 +204,8 @@ class Reconciler:
 
     def _step(self, rollout: Rollout) -> Rollout | None:
         """Apply the phase's effect and move on; None if there is something to wait for."""
-        plan, trial = parse_plan(rollout.plan), self._trial
+        trial = self._trial
+        plan = trial.plan(rollout)
         if (turned := trial.overdue(rollout, plan)) is not None:
             return turned
         match rollout.phase:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bulkhead.errors import InvalidInputError
+from bulkhead.text import unkept
 from bulkhead.workloads.serving import parse_serve
 
+_LONGEST_MODEL_NAME = 256
 _SERVICE = re.compile(r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
 
 
@@ -44,6 +46,12 @@ class RevisionSpec:
         for name in ("model_name", "model_uri", "image"):
             if not getattr(self, name):
                 raise InvalidInputError(f"revision.{name}", getattr(self, name), "must not be empty")
+        for name in ("model_name", "model_uri", "image", "model_version", "serve"):
+            if (bad := unkept(f"revision.{name}", getattr(self, name))) is not None:
+                raise InvalidInputError(*bad)
+        if len(self.model_name) > _LONGEST_MODEL_NAME:
+            remedy = f"MLflow's registry takes at most {_LONGEST_MODEL_NAME} characters"
+            raise InvalidInputError("revision.model_name", self.model_name, remedy)
         parse_serve(self.serve)
 
     @property

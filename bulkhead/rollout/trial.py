@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
-from bulkhead.errors import UnavailableError
+from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.metrics.counters import dump, load
@@ -24,7 +24,18 @@ log = logging.getLogger(__name__)
 
 _TRUTH_S = 15.0
 _FAULTS_S = 5.0
+_COMPLAINTS = 20
+_COMPLAIN_AGAIN = timedelta(minutes=1)
 _ON_TRIAL = (Phase.ANALYSING, Phase.APPROVING, Phase.BAKING)
+
+
+class _Complaint(NamedTuple):
+    """What was recorded last of what a rollout waits for, and how often in its phase."""
+
+    phase: Phase
+    text: str
+    times: int
+    at: datetime
 
 
 @dataclass
@@ -35,16 +46,35 @@ class Trial:
         ledger: says what is wanted.
         world: is made to match.
         clock: gives the time in UTC.
-        complaints: what each rollout waits for, by its id, so that it is recorded once and not at every look.
     """
 
     ledger: Ledger
     world: World
     clock: Callable[[], datetime]
-    complaints: dict[int, str] = field(default_factory=dict)
+    _complaints: dict[int, _Complaint] = field(default_factory=dict)
     _readings: dict[int, list[Reading]] = field(default_factory=dict)
     _truths: dict[int, tuple[datetime, Truth]] = field(default_factory=dict)
     _faults: dict[int, tuple[datetime, str | None]] = field(default_factory=dict)
+
+    def plan(self, rollout: Rollout) -> Plan:
+        """The plan of a rollout.
+
+        Where its direction is final, one that cannot be read (an older version's, a restored backup's) is the default:
+        it must not keep the traffic where it is.
+
+        Args:
+            rollout: as it was read.
+
+        Raises:
+            InvalidInputError: it cannot be read, and the rollout can still be taken back.
+        """
+        try:
+            return parse_plan(rollout.plan)
+        except InvalidInputError as error:
+            if not rollout.phase.settled:
+                raise
+            log.warning("rollout %s: %s; its bounds are the defaults", rollout.id, error)
+            return Plan()
 
     def move(self, rollout: Rollout, **changes: Any) -> Rollout:
         """Write the phase that follows.
@@ -56,9 +86,10 @@ class Trial:
         Returns:
             The rollout as it is now.
         """
-        plan = parse_plan(rollout.plan)
+        plan = self.plan(rollout)
         phase, step = following(rollout.phase, rollout.step, plan)
-        data = {"effect": EFFECTS[rollout.phase], "step": step, "weight": plan.steps[step].weight}
+        weight = plan.steps[step].weight if step < len(plan.steps) else None
+        data = {"effect": EFFECTS[rollout.phase], "step": step, "weight": weight}
         return self.ledger.transition(rollout, phase, str(phase), data, step=step, **changes)
 
     def overdue(self, rollout: Rollout, plan: Plan) -> Rollout | None:
@@ -174,7 +205,7 @@ class Trial:
         self.complain(rollout, str(error))
         if rollout.phase.settled:
             return None
-        plan = parse_plan(rollout.plan)
+        plan = self.plan(rollout)
         if rollout.phase in _ON_TRIAL and plan.blind == "roll-back":
             readings = self._readings.get(rollout.id)
             if self._age(readings[-1].at if readings else rollout.phase_at) > plan.blind_s:
@@ -190,10 +221,15 @@ class Trial:
 
         Args:
             rollout: as it was read.
-            text: for people.
+            text: for people. One that is another at every look (it has an address or a time in it) is recorded some
+                times a phase, then once a minute.
         """
-        if self.complaints.get(rollout.id) != text:
-            self.complaints[rollout.id] = text
+        before, now = self._complaints.get(rollout.id), self.clock()
+        if before is None or before.phase is not rollout.phase:
+            before = _Complaint(rollout.phase, "", 0, now)
+        often = before.times >= _COMPLAINTS and abs(now - before.at) < _COMPLAIN_AGAIN
+        if before.text != text and not often:
+            self._complaints[rollout.id] = _Complaint(rollout.phase, text, before.times + 1, now)
             self.ledger.append(rollout, "waiting", {"phase": rollout.phase, "for": text})
 
     def _hard_failure(self, rollout: Rollout) -> Rollout | None:

@@ -1,7 +1,7 @@
 """The Gateway API router: one HTTPRoute a service, whatever implements the Gateway.
 
-Sources: the Gateway API's HTTPRoute v1: ``weight``, ``RequestMirror``, header matches, and the conditions ``Accepted``
-and ``ResolvedRefs`` of each parent, with the generation that they were observed at.
+Sources: the Gateway API's HTTPRoute v1: ``weight``, ``RequestMirror``, header matches, and the conditions ``Accepted``,
+``ResolvedRefs`` and ``PartiallyInvalid`` of each parent, with the generation that they were observed at.
 """
 
 from __future__ import annotations
@@ -181,11 +181,20 @@ def unconfirmed(found: Mapping[str, Any], settings: ClusterService) -> str | Non
 def _lacking(conditions: Mapping[str, Any], generation: int) -> str:
     for kind in ("Accepted", "ResolvedRefs"):
         condition = conditions.get(kind)
-        if condition is None or condition.get("observedGeneration", 0) < generation:
+        if condition is not None and "observedGeneration" not in condition:
+            return f"{kind} says no observedGeneration, so that nobody can tell which generation it is about"
+        if condition is None or condition["observedGeneration"] < generation:
             return f"{kind} is not said yet of generation {generation}"
         if condition["status"] != "True":
-            return f"{kind} is {condition['status']}: {condition.get('reason', '')}: {condition.get('message', '')}"
-    return ""
+            return _said(condition)
+    # Gateway API, "RouteConditionPartiallyInvalid": some rules were dropped, or the state from before was kept.
+    partly = conditions.get("PartiallyInvalid")
+    return _said(partly) if partly is not None and partly["status"] == "True" else ""
+
+
+def _said(condition: Mapping[str, Any]) -> str:
+    told = f"{condition.get('reason', '')}: {condition.get('message', '')}"
+    return f"{condition['type']} is {condition['status']}: {told}"
 
 
 def _backend(name: str, port: int, weight: int | None) -> Document:

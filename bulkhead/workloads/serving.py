@@ -49,7 +49,7 @@ class ServeSpec(BaseModel):
             cluster.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     command: tuple[str, ...] = ()
     gpus: int = Field(0, ge=0)

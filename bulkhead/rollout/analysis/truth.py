@@ -6,8 +6,10 @@ its own uncertainty, which only its author knows, so it is held against plain li
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from bulkhead.rollout.plan import TruthLimit
 
@@ -34,13 +36,13 @@ def broken(limits: Mapping[str, TruthLimit], truth: Truth) -> str | None:
     """
     for name, limit in limits.items():
         value, theirs = truth.candidate.get(name), truth.stable.get(name)
-        if value is None:
+        if not _is_known(value):
             continue
         if limit.at_least is not None and value < limit.at_least:
             return f"{name} is {value:g}, at least {limit.at_least:g} was asked for"
         if limit.at_most is not None and value > limit.at_most:
             return f"{name} is {value:g}, at most {limit.at_most:g} was asked for"
-        if limit.max_drop is not None and theirs is not None and value < theirs - limit.max_drop:
+        if limit.max_drop is not None and _is_known(theirs) and value < theirs - limit.max_drop:
             return f"{name} is {value:g}, more than {limit.max_drop:g} below stable's {theirs:g}"
     return None
 
@@ -52,4 +54,9 @@ def lacking(limits: Mapping[str, TruthLimit], truth: Truth) -> list[str]:
         limits: by metric.
         truth: what was measured.
     """
-    return sorted(name for name, limit in limits.items() if limit.required and name not in truth.candidate)
+    return sorted(name for name, limit in limits.items() if limit.required and not _is_known(truth.candidate.get(name)))
+
+
+def _is_known(value: float | None) -> TypeGuard[float]:
+    """Whether something was measured: a NaN keeps every limit, and says nothing."""
+    return value is not None and not math.isnan(value)

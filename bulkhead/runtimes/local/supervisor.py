@@ -173,6 +173,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         self._selector.register(reader, selectors.EVENT_READ, "signal")
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def _wait(self, timeout: float | None) -> None:
         for key, _ in self._selector.select(timeout):
@@ -277,6 +278,8 @@ def main(root: str, pod_id: str, stand_ins: str) -> None:
     except BlockingIOError:
         return  # another supervisor holds this pod already
     os.setsid()  # before the fork: from here on no signal to the launcher's process group reaches this one
+    # Whoever finds the pod held may end it at once: that signal waits until there is somebody who hears it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     if child := os.fork():
         # Written before the launcher sees this process end: whoever finds the lock held then finds its holder too.
         os.ftruncate(descriptor, 0)

@@ -95,7 +95,10 @@ def test_a_ledger_that_is_away_makes_alertmanager_tell_it_again(
     rollout = request(control.ledger, "new")
     with monkeypatch.context() as patch:
         patch.setattr(type(control.ledger), "intent", away)
-        assert _post(server) == (503, {"error": "the ledger does not answer"})
+        assert _post(server) == (
+            503,
+            {"alerts": [{"alert": "Slow", "did": "is to be told again: the ledger does not answer"}]},
+        )
     assert _post(server)[0] == 200
     assert control.ledger.rollout(rollout.id).phase is Phase.RESTORING
 

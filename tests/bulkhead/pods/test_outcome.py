@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.pods.outcome import MAX_BYTES, PATH_VARIABLE, Failure, FailureClass, Outcome, failed
+from bulkhead.text import storable
+from tests.hostile import TEXT
 
-_text = st.text(max_size=6000)
+_text = st.text(max_size=6000) | TEXT
 
 
 @given(evidence=_text, message=_text, step=st.integers(0, 10**9))
@@ -28,10 +30,42 @@ def test_shortened_text_is_a_prefix_and_evidence_goes_first(evidence: str, messa
     full = Outcome(failure=Failure(failure_class=FailureClass.APPLICATION, message=message, evidence=evidence))
     read = Outcome.decode(full.encode())
     assert read is not None and read.failure is not None
-    assert message.startswith(read.failure.message.removesuffix("…[cut]"))
-    assert evidence.startswith(read.failure.evidence.removesuffix("…[cut]"))
-    if read.failure.message != message:
+    assert storable(message).startswith(read.failure.message.removesuffix("…[cut]"))
+    assert storable(evidence).startswith(read.failure.evidence.removesuffix("…[cut]"))
+    if read.failure.message != storable(message):
         assert read.failure.evidence == ""
+
+
+@given(message=TEXT, evidence=TEXT, kind=TEXT, checkpoint=TEXT, exception=TEXT, said=TEXT)
+def test_whatever_a_program_says_its_class_arrives(
+    message: str, evidence: str, kind: str, checkpoint: str, exception: str, said: str
+) -> None:
+    failure = Failure(
+        failure_class=FailureClass.PREEMPTED,
+        kind=kind,
+        message=message,
+        evidence=evidence,
+        exception=exception,
+        checkpoint=checkpoint,
+        rank=3,
+    )
+    text = Outcome(result={said: said}, failure=failure).encode()
+    assert len(text.encode()) <= MAX_BYTES
+    read = Outcome.decode(text)
+    assert read is not None and read.failure is not None
+    assert (read.failure.failure_class, read.failure.rank) == (FailureClass.PREEMPTED, 3)
+
+
+def test_a_file_name_of_another_encoding_costs_its_one_letter() -> None:
+    failure = Failure(failure_class=FailureClass.CONFIG, message="cannot read caf\udce9.jpg", checkpoint="step-7")
+    read = Outcome.decode(Outcome(failure=failure).encode())
+    assert read is not None and read.failure is not None
+    assert (read.failure.message, read.failure.checkpoint) == ("cannot read caf\ufffd.jpg", "step-7")
+
+
+def test_a_number_that_json_does_not_have_is_kept_as_its_name() -> None:
+    left = Outcome.decode(Outcome(result={"loss": float("nan"), "best": [float("-inf"), 1.5]}).encode())
+    assert left is not None and left.result == {"loss": "NaN", "best": ["-Infinity", 1.5]}
 
 
 def test_what_fits_is_not_shortened() -> None:

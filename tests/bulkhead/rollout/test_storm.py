@@ -5,21 +5,27 @@ the world is whole: one stable revision with all of the traffic, the alias on it
 """
 
 import os
-import tempfile
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from bulkhead.errors import BulkheadError, UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout, Service
 from bulkhead.rollout.plan import Plan, Step
 from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.rungs import Rung
+from tests.fixtures.ledger import Ledgers
+from tests.hostile import TEXT
 from tests.rollouts import revision
 from tests.worlds import Stage
 
@@ -76,12 +82,12 @@ class Fuse:
 class Storm(RuleBasedStateMachine):
     """One service, two reconcilers, and everything that can happen to them."""
 
+    ledgers: ClassVar[Ledgers]
+
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory(
-            prefix="storm-", dir="/dev/shm" if Path("/dev/shm").exists() else None
-        )
-        self.stage = Stage(f"sqlite:///{self.folder.name}/ledger.db")
+        self.ledger = self.ledgers()
+        self.stage = Stage(self.ledger.__enter__())
         self.fuse = Fuse()
         router = Crashing(self.stage.router, self.fuse)
         self.stage.site = replace(
@@ -98,7 +104,7 @@ class Storm(RuleBasedStateMachine):
             self._calm_down()
             self._is_whole()
         finally:
-            self.folder.cleanup()
+            self.ledger.__exit__(None, None, None)
 
     def _key(self) -> str:
         self.count += 1
@@ -125,9 +131,9 @@ class Storm(RuleBasedStateMachine):
         columns, document = revision(name).columns(), plan.model_dump(mode="json")
         self.stage.ledger.request_rollout(columns, document, key=key, owner=key, requested_by="the storm")
 
-    @rule()
-    def roll_back(self) -> None:
-        wish = {"key": self._key(), "reason": "a person", "requested_by": "the storm"}
+    @rule(reason=TEXT)
+    def roll_back(self, reason: str) -> None:
+        wish = {"key": self._key(), "reason": reason, "requested_by": "the storm"}
         self._try(self.stage.ledger.request_rollback, service="digits", **wish)
 
     @rule()
@@ -161,9 +167,9 @@ class Storm(RuleBasedStateMachine):
     def router(self, up: bool) -> None:
         self.stage.router.up = up
 
-    @rule(broken=st.booleans())
-    def registry(self, broken: bool) -> None:
-        self.memory.broken = UnavailableError("MLflow is away") if broken else None
+    @rule(broken=st.none() | TEXT)
+    def registry(self, broken: str | None) -> None:
+        self.memory.broken = UnavailableError(f"MLflow is away: {broken}") if broken is not None else None
 
     @precondition(lambda self: self.stage.workloads.servers)
     @rule(data=st.data())
@@ -271,10 +277,16 @@ class Storm(RuleBasedStateMachine):
         assert ends == [str(rollout.phase)], kinds
 
 
-TestStorm = pytest.mark.timeout(3600)(Storm.TestCase)
-TestStorm.settings = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@pytest.mark.timeout(3600)
+def test_after_any_storm_the_world_is_whole(ledgers: Ledgers, request: pytest.FixtureRequest) -> None:
+    examples = EXAMPLES if "sqlite" in request.node.name else EXAMPLES // 4
+    storm = type("Storm", (Storm,), {"ledgers": staticmethod(ledgers)})
+    run_state_machine_as_test(
+        storm,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )

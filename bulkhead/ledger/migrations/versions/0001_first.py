@@ -7,7 +7,7 @@ Revises:
 import sqlalchemy as sa
 from alembic import op
 
-from bulkhead.ledger.tables import UtcDateTime
+from bulkhead.ledger.columns import UtcDateTime
 
 revision = "0001"
 down_revision = None

@@ -7,7 +7,7 @@ Revises: 0001
 import sqlalchemy as sa
 from alembic import op
 
-from bulkhead.ledger.tables import UtcDateTime
+from bulkhead.ledger.columns import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"

@@ -7,7 +7,7 @@ Revises: 0002
 import sqlalchemy as sa
 from alembic import op
 
-from bulkhead.ledger.tables import UtcDateTime
+from bulkhead.ledger.columns import UtcDateTime
 
 revision = "0003"
 down_revision = "0002"

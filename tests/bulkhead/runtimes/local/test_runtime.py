@@ -209,7 +209,7 @@ def test_an_older_generation_cannot_delete_a_newer_pod(runtime: LocalRuntime) ->
 
 
 def test_ending_a_pod_right_after_it_was_launched_ends_it(runtime: LocalRuntime) -> None:
-    for number in range(5):
+    for number in range(20):
         launch(runtime, python("import time; time.sleep(60)"), f"job-{number}")
         runtime.terminate(f"job-{number}", reason="never mind", grace_s=0)
         assert runtime.status(f"job-{number}").message == "never mind"
