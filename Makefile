@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST ?= -q
+# tests/conftest.py says how many workers, and what has to run in one of them; the longest are begun first.
+PARALLEL ?= -n auto --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help demo demo-stop test lint unit nightly bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year lock clean
 
@@ -21,13 +23,13 @@ demo-stop: $(STAMP) ## stop what `make demo KEEP=1` left running
 	@exec $(BIN)/bulkhead demo --stop
 
 test: lint ## everything: linters, then the whole test suite
-	$(BIN)/pytest $(PYTEST) --cov --cov-report=term:skip-covered
+	$(BIN)/pytest $(PYTEST) $(PARALLEL) --durations=25 --cov --cov-report=term:skip-covered
 
 nightly: $(STAMP) ## what takes too long for every change: 2,000 storms, every crash point (about an hour)
-	BULKHEAD_NIGHTLY=1 $(BIN)/pytest $(PYTEST) tests/bulkhead/rollout
+	BULKHEAD_NIGHTLY=1 $(BIN)/pytest $(PYTEST) $(PARALLEL) --durations=25 tests/bulkhead/rollout
 
 unit: $(STAMP) ## the fast tests alone
-	$(BIN)/pytest $(PYTEST) -m 'not e2e and not faults'
+	$(BIN)/pytest $(PYTEST) $(PARALLEL) -m 'not e2e and not faults'
 
 lint: $(STAMP) ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check .

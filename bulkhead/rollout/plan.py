@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bulkhead.errors import first_invalid
 
-# RFC 9110, "token", and what an HTTPRoute's match takes. What no router takes would wait until the step's bound is over.
+# RFC 9110, "token", and what an HTTPRoute's match takes. What no router takes would wait until the step is given up.
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,4096}")
 

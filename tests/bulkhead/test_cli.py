@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text as sql
 from typer.testing import CliRunner
 
 from bulkhead.cli import app
@@ -14,6 +15,8 @@ from bulkhead.control import Control
 from bulkhead.ledger.tables import Phase
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
+from bulkhead.text import bounded
+from tests.hostile import NASTY
 from tests.ports import free_port
 from tests.rollouts import promote, request
 from tests.servers import get
@@ -48,6 +51,29 @@ def test_status_for_programs(control: Control) -> None:
 def test_status_of_a_new_ledger(control: Control) -> None:
     result = runner.invoke(app, ["status"])
     assert result.exit_code == 0 and "nothing yet" in result.output
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_status_shows_any_text_as_it_is(control: Control, text: str) -> None:
+    rollout = request(control.ledger, "a")
+    control.ledger.request_rollback(key="k", reason=text, requested_by=text, rollout_id=rollout.id)
+    control.ledger.record("digits", "failing", {"for": "its rollout", "why": text})
+    result = runner.invoke(app, ["status"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(runner.invoke(app, ["status", "--json"]).output)
+    assert document["services"][0]["failing"] == f"its rollout: {bounded(text)}"
+    assert "\x1b" not in result.output and "\x00" not in result.output
+
+
+def test_status_shows_what_there_is_where_a_router_or_a_plan_cannot_be_read(control: Control) -> None:
+    rollout = request(control.ledger, "a")
+    request(control.ledger, "b", service="letters", owner="x")
+    with control.ledger.engine.begin() as connection:
+        connection.execute(sql("UPDATE rollouts SET plan = '{\"steps\": 7}' WHERE id = :id"), {"id": rollout.id})
+    document = json.loads(runner.invoke(app, ["status", "--json"]).output)
+    assert [one["service"] for one in document["services"]] == ["digits", "letters"]
+    assert document["services"][1]["traffic"].startswith("unknown service 'letters'")
+    assert [one["weight"] for one in document["rollouts"]] == [50, None]
 
 
 @pytest.mark.parametrize("command", [["status", "letters"], ["rollback", "letters"]])

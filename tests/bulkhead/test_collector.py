@@ -149,3 +149,15 @@ def test_a_local_pod_is_ended_and_keeps_its_record(launches: Launches, runtime: 
     ]
     assert runtime.status("train-1").message == "its task was marked"
     assert Collector(launches, refuse).collect() == []
+
+
+async def test_a_launch_that_cannot_be_read_keeps_no_other_pod(
+    cluster: kmock.KubernetesEmulator, launches: Launches, access: dict[str, Any]
+) -> None:
+    _there(cluster, "train-1")
+    launches.record(access, "default", "odd", owner=TASK.owner, instance="odd", task={"dag": "of another version"})
+    _launch(launches, access, "train-1")
+    launches.end_run(TASK.owner, "the run is over: \x00")
+    odd, train = await _collect(launches)
+    assert odd[:2] == ("default/odd", False) and "TypeError" in odd[2]
+    assert train == ("default/train-1", False, "told to end")

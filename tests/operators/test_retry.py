@@ -67,7 +67,13 @@ def test_what_is_no_pods_failure_is_left_to_airflow(context: Context) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"infrastructure_retries": -1}, {"same_cause": 0}, {"memory_factor": 0.5}, {"memory_ceiling": float("nan")}],
+    [
+        {"infrastructure_retries": -1},
+        {"same_cause": 0},
+        {"memory_factor": 0.5},
+        {"memory_ceiling": float("nan")},
+        {"memory_factor": float("inf")},
+    ],
 )
 def test_a_number_out_of_range_is_refused_by_name(arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=rf"retry_policy\.{next(iter(arguments))}"):

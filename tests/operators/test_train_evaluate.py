@@ -1,5 +1,6 @@
 import pytest
 
+from bulkhead.errors import InvalidInputError
 from operators.evaluate import EvaluateOperator
 from operators.train import TrainOperator
 
@@ -23,3 +24,9 @@ def test_evaluate_takes_the_candidate_from_the_train_task(option: str, field: st
 def test_evaluate_passes_its_thresholds_on() -> None:
     command = list(EvaluateOperator(task_id="e", model_name="digits", min_accuracy=0.9, margin=0.01).command)
     assert command[-4:] == ["--min-accuracy", "0.9", "--margin", "0.01"]
+
+
+@pytest.mark.parametrize("limits", [{"min_accuracy": float("nan")}, {"margin": float("nan")}, {"margin": -0.1}])
+def test_a_limit_that_never_binds_is_refused_when_the_dag_is_read(limits: dict[str, float]) -> None:
+    with pytest.raises(InvalidInputError, match=rf"{next(iter(limits))} = .*: give a share from 0 to 1"):
+        EvaluateOperator(task_id="e", model_name="digits", **limits)

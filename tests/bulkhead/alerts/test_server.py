@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from bulkhead.alerts.alertmanager import Responder
+from bulkhead.alerts.alertmanager import Alert, Responder
 from bulkhead.alerts.server import AlertServer
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.ledger.tables import Intent, Phase
+from tests.hostile import NASTY
 from tests.ports import free_port
 from tests.rollouts import advance, promote, request
 from tests.servers import until_json
@@ -76,6 +77,8 @@ def test_without_the_token_nothing_is_heard(server: AlertServer, control: Contro
     [
         (b"no JSON", "/alertmanager", 400),
         (b"\xff\x00", "/alertmanager", 400),
+        (b"[" * 100_000, "/alertmanager", 400),
+        ({"version": "4", "alerts": "x" * 900_000}, "/alertmanager", 400),
         ({"version": "3", "alerts": []}, "/alertmanager", 400),
         ({**PAYLOAD, "alerts": [{**ALERT, "startsAt": "yesterday"}]}, "/alertmanager", 400),
         (PAYLOAD, "/alerts", 404),
@@ -101,6 +104,36 @@ def test_a_ledger_that_is_away_makes_alertmanager_tell_it_again(
         )
     assert _post(server)[0] == 200
     assert control.ledger.rollout(rollout.id).phase is Phase.RESTORING
+
+
+def test_an_alert_that_cannot_be_carried_out_keeps_no_other_from_it(
+    server: AlertServer, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout = request(control.ledger, "new")
+    respond = type(server.responder).respond
+
+    def failing(responder: Responder, alert: Alert) -> str:
+        if alert.name == "Odd":
+            raise KeyError("a fault that nobody foresaw")
+        return respond(responder, alert)
+
+    monkeypatch.setattr(type(server.responder), "respond", failing)
+    odd = {**ALERT, "labels": {**ALERT["labels"], "alertname": "Odd"}, "fingerprint": "0dd"}
+    status, document = _post(server, {**PAYLOAD, "alerts": [odd, ALERT]})
+    assert (status, [one["did"] for one in document["alerts"]]) == (
+        503,
+        ["failed: KeyError", f"rolled back: {rollout.revision_id}"],
+    )
+    assert control.ledger.rollout(rollout.id).phase is Phase.RESTORING
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_whatever_an_alert_says_it_contains(server: AlertServer, control: Control, text: str) -> None:
+    rollout = request(control.ledger, "new")
+    alert = {**ALERT, "labels": {**ALERT["labels"], "alertname": text}, "annotations": {"summary": text}}
+    assert _post(server, {**PAYLOAD, "alerts": [alert]})[0] in (200, 400)  # no JSON text has half of a surrogate pair
+    if "\ud800" not in text and "\udce9" not in text:
+        assert control.ledger.rollout(rollout.id).phase is Phase.RESTORING
 
 
 def test_it_says_that_it_lives_to_anybody(server: AlertServer) -> None:

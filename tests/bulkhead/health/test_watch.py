@@ -69,3 +69,18 @@ def test_the_next_watch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None
     source.errors = 1.0
     second = FleetWatch([source], Policy(), memory, lambda: 1015.0)
     assert second.look().devices["GPU-1"].health is Health.SICK
+
+
+class Raising:
+    """A source with a fault of its own."""
+
+    name = "raising"
+
+    def look(self, at: float) -> Snapshot:
+        raise RecursionError("a fault that nobody foresaw \x00")
+
+
+def test_a_source_that_raises_has_failed_and_the_others_are_heard() -> None:
+    assessment = FleetWatch([Raising(), Played("1")], Policy()).look()
+    assert list(assessment.devices) == ["GPU-1"]
+    assert assessment.failed == {"raising": "raising: RecursionError: a fault that nobody foresaw \ufffd"}

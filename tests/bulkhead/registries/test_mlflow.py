@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import mlflow
 import pytest
 
-from bulkhead.errors import FencedError, NotFoundError, UnavailableError
+from bulkhead.errors import FencedError, NotFoundError, RefusedError, UnavailableError
 from bulkhead.registries.mlflow import ISOLATED_TAG, MlflowRegistry
+from tests.hostile import NASTY
 from tests.ports import free_port
 
 _numbers = itertools.count()
@@ -129,3 +130,40 @@ def test_what_was_measured_of_a_model_is_read_in_its_latest_value(
     assert registry.measured(model, "1", ["live_accuracy"], datetime.now(UTC) + timedelta(minutes=1)) == {}
     with pytest.raises(NotFoundError):
         registry.measured(model, "77", ["live_accuracy"], begin)
+
+
+@pytest.mark.parametrize("name", ["team's digits", "a\"b'c", "dégits `x`", "m" * 250])
+def test_a_models_name_may_have_any_letters(registry: MlflowRegistry, logged: str, model: str, name: str) -> None:
+    name = f"{name[: 250 - len(model)]}{model}"
+    version = registry.register(name, logged, f"{model}-1")
+    assert registry.register(name, logged, f"{model}-1") == version
+    registry.point(name, version, "digits", 1)
+    assert registry.champion(name) == version
+
+
+def test_a_name_that_mlflow_does_not_take_is_refused_in_its_words(
+    registry: MlflowRegistry, logged: str, model: str
+) -> None:
+    with pytest.raises(RefusedError, match=r"MLflow refuses model .*/"):
+        registry.register("a/b", logged, f"{model}-1")
+
+
+def test_what_strangers_wrote_as_a_generation_is_none(
+    registry: MlflowRegistry, logged: str, model: str, mlflow_uri: str
+) -> None:
+    registry.register(model, logged, "digits-1")
+    for text in ("yesterday", "-1", "9" * 400, "\u0663"):
+        mlflow.MlflowClient(mlflow_uri).set_registered_model_tag(model, "bulkhead.generation.digits", text)
+        registry.point(model, "1", "digits", 1)
+        assert registry.champion(model) == "1"
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_any_reason_is_kept_as_a_tag_and_any_text_as_evidence(
+    registry: MlflowRegistry, logged: str, model: str, mlflow_uri: str, text: str
+) -> None:
+    version = registry.register(model, logged, "digits-1")
+    registry.forbid(logged, model, version, text)
+    registry.allow(logged, model, version)
+    run = registry.keep(f"{model}-{abs(hash(text))}", {"server.log": text})
+    assert mlflow.artifacts.load_dict(f"runs:/{run}/index.json")["files"][0]["file"] == "server.log"

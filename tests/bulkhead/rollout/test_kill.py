@@ -29,8 +29,9 @@ from tests.killing import Effects, run_in_fork
 from tests.local_pods import from_inside
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
+NIGHTLY = bool(os.environ.get("BULKHEAD_NIGHTLY"))
 PROGRAMS = Path(__file__).parents[2] / "programs"
 PLAN = Plan(steps=(50, 100), step_s=0.1, min_requests=3, drain_s=2)
 
@@ -45,7 +46,7 @@ class Site:
     """A service in use.
 
     Attributes: control, model_uri (of every revision), other_uri (for one that is not isolated with them), clients,
-    number of revisions so far, stride (every so many effects of a run one is killed before).
+    number of revisions so far, first and stride (of the effects of a run, which ones it is killed before).
     """
 
     control: Control
@@ -53,6 +54,7 @@ class Site:
     other_uri: str
     clients: subprocess.Popen[str]
     revisions: int = 0
+    first: int = 0
     stride: int = 1
 
     def ask(self, status: int, model_uri: str = "") -> Rollout:
@@ -124,8 +126,14 @@ class Site:
         }
 
 
-@pytest.fixture
-def site(tmp_path: Path, mlflow_uri: str, ledger_url: str) -> Iterator[Site]:
+# Which database, and which of how many shares of the effects: shares are tests of their own, and run side by side.
+SHARES = [("sqlite", 0, 3), ("sqlite", 1, 3), ("sqlite", 2, 3), ("postgresql", 0, 1 if NIGHTLY else 6)]
+
+
+@pytest.fixture(params=SHARES, ids=lambda share: f"{share[0]}-{share[1] + 1}-of-{share[2]}")
+def site(tmp_path: Path, mlflow_uri: str, request: pytest.FixtureRequest) -> Iterator[Site]:
+    database, first, stride = request.param
+    ledger_url = request.getfixturevalue(f"{database}_url")
     ports = ServicePorts(port=free_port(), admin_port=free_port())
     places = {"home": tmp_path, "ledger_url": ledger_url, "mlflow_tracking_uri": mlflow_uri}
     control = Control(Settings(**places, services={"digits": ports}, lease_s=0.05))
@@ -142,8 +150,7 @@ def site(tmp_path: Path, mlflow_uri: str, ledger_url: str) -> Iterator[Site]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    nightly, postgresql = bool(os.environ.get("BULKHEAD_NIGHTLY")), ledger_url.startswith("postgresql")
-    made = Site(control, *uris, clients, stride=5 if postgresql and not nightly else 1)
+    made = Site(control, *uris, clients, first=first, stride=stride)
     yield made
     for process in (clients, envoy):
         process.kill()
@@ -222,7 +229,7 @@ def test_killed_before_any_effect_of_an_isolation_it_is_complete_in_the_end(site
     assert _isolated(site, revision) == ISOLATED
     effects = site.effects()
     assert sum(what.startswith("http POST") for what in effects) >= 3, effects
-    index, killed = 0, True
+    index, killed = site.first, True
     while killed or index < len(effects):
         _release(site, revision, f"{index}")
         _isolate(site, revision, f"{index}")
@@ -259,7 +266,7 @@ def test_killed_on_the_way_back_from_an_isolated_stable_revision_it_arrives(site
     check(undisturbed, "undisturbed")
     effects = site.effects()
     # Each effect of a return is one of a rollout's, which are all met above; here a few places of it will do.
-    points = range(0, len(effects), 1 if os.environ.get("BULKHEAD_NIGHTLY") else len(effects) // 8)
+    points = range(site.first, len(effects), site.stride * (1 if NIGHTLY else len(effects) // 9))
     for index in points:
         revision = isolated_stable()
         site.killed(index)
@@ -279,7 +286,7 @@ def test_killed_before_any_effect_its_next_run_ends_in_the_same_state(
     effects = site.effects()
     assert {what.split(" ")[0] for what in effects} >= {"before", "after", "os.rename", "subprocess.Popen", "http"}
 
-    index, killed = 0, True
+    index, killed = site.first, True
     while killed or index < len(effects):
         rollout = site.ask(status)
         killed = site.killed(index)

@@ -38,3 +38,17 @@ def test_a_service_that_is_no_name_is_refused(service: str) -> None:
 def test_what_is_empty_is_refused(name: str) -> None:
     with pytest.raises(InvalidInputError, match=rf"revision\.{name}"):
         replace(SPEC, **{name: ""})
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model_uri": "models:/a\x00"}, r"revision\.model_uri = 'models:/a\\x00': leave out NUL"),
+        ({"image": "caf\udce9"}, r"revision\.image = .*: leave out NUL characters and halves"),
+        ({"serve": {"env": {"A": "\x00"}}}, r"revision\.serve\.env\.A = .*: leave out NUL"),
+        ({"model_name": "m" * 257}, r"revision\.model_name = .*: MLflow's registry takes at most 256 characters"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_before_anything_is_asked_for(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidInputError, match=told):
+        replace(SPEC, **changes)

@@ -114,6 +114,24 @@ def test_one_that_it_did_not_is_not_and_says_why(change: dict[str, Any], told: s
     assert missing is not None and missing.startswith(told)
 
 
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [("True", "PartiallyInvalid is True: UnsupportedValue: Dropped Rule 0: header match"), ("False", None)],
+)
+def test_one_of_which_a_part_was_dropped_is_not(status: str, told: str | None) -> None:
+    found = _confirmed()
+    conditions = found["status"]["parents"][1]["conditions"]
+    dropped = {"type": "PartiallyInvalid", "status": status, "observedGeneration": 4, "reason": "UnsupportedValue"}
+    conditions.append({**dropped, "message": "Dropped Rule 0: header match"})
+    assert unconfirmed(found, SETTINGS) == told
+
+
+def test_a_controller_that_does_not_say_which_generation_it_means_confirms_nothing() -> None:
+    found = _confirmed()
+    del found["status"]["parents"][1]["conditions"][0]["observedGeneration"]
+    assert "says no observedGeneration" in str(unconfirmed(found, SETTINGS))
+
+
 def test_without_a_controller_nothing_is_confirmed() -> None:
     found = {"metadata": {"namespace": "serving", "generation": 1}}
     assert unconfirmed(found, SETTINGS) == "no controller has said anything of Gateway public"

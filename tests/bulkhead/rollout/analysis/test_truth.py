@@ -25,6 +25,9 @@ def _limits(**limits: Any) -> Any:
         ({"max_drop": 0.02}, 0.9, 0.93, "auc is 0.9, more than 0.02 below stable's 0.93"),
         ({"max_drop": 0.02}, 0.1, None, None),
         ({"at_least": 0.9, "max_drop": 0.0}, None, 0.99, None),
+        ({"at_least": 0.9, "at_most": 1.0}, float("nan"), 0.99, None),
+        ({"max_drop": 0.02}, 0.1, float("nan"), None),
+        ({"at_most": 1.0}, float("inf"), None, "auc is inf, at most 1 was asked for"),
     ],
 )
 def test_a_limit_is_held_against_what_is_known(
@@ -38,6 +41,7 @@ def test_only_what_is_required_lacks() -> None:
     assert lacking(_limits(at_least=0.9), Truth()) == []
     assert lacking(_limits(at_least=0.9, required=True), Truth()) == ["auc"]
     assert lacking(_limits(at_least=0.9, required=True), Truth({"auc": 1.0})) == []
+    assert lacking(_limits(at_least=0.9, required=True), Truth({"auc": float("nan")})) == ["auc"]
 
 
 def test_it_decides_even_without_a_reading_of_the_requests() -> None:
