@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST ?= -q
 # tests/conftest.py says how many workers, and what has to run in one of them; the longest are begun first.
-PARALLEL ?= -n auto --dist loadgroup --no-loadscope-reorder
+PARALLEL ?= -n auto --no-loadscope-reorder
 
 .PHONY: help demo demo-stop test lint unit nightly bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year lock clean
 

@@ -29,10 +29,10 @@ from bulkhead.health.observation import Device, Field, NodeState, Reading, Snaps
 from bulkhead.health.policy import Doubt, Policy
 from bulkhead.health.quarantine import QuarantineController
 from bulkhead.health.verdict import Assessment, Health, Reason, Verdict
-from bulkhead.health.xids import Action
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.settings import FleetSettings
+from bulkhead.xids import Action
 
 GPUS_A_NODE, HOURS, BEGIN = 8, 365 * 24, 1_767_225_600.0
 _LLAMA_YEARS = 16_384 * 54 / 365

@@ -6,10 +6,11 @@ import sys
 import time
 from collections.abc import Mapping
 
+from bulkhead.health.faults import Fault, faults
 from bulkhead.health.sources.nvml import NvmlSource
-from bulkhead.health.xids import Blame, Fault, faults
 from bulkhead.pods import reasons
 from bulkhead.pods.outcome import Failure, FailureClass
+from bulkhead.xids import Blame
 from gpu_tasks.patience import within
 
 _MAY_BE = (FailureClass.APPLICATION, FailureClass.HUNG)

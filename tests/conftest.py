@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from typing import Any
 
 import pytest
 
@@ -21,26 +22,44 @@ pytest_plugins = [
 
 
 _MOST_WORKERS = 8
+_DEMO = "demo"
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Two a core: most of a test's time is spent waiting for other processes."""
     return min(_MOST_WORKERS, 2 * (os.cpu_count() or 1))
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests that share one demo, with its Airflow, run one after the other in one worker."""
-    if "kept" in getattr(item, "fixturenames", ()):
-        item.add_marker(pytest.mark.xdist_group("demo"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each test goes to whichever worker is free; those that share one demo, with its Airflow, stay in one.
+
+    (pytest-xdist 3.8 does this by a mark, ``xdist_group``, which has no effect with pytest 9.2.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneDemo(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _DEMO if _shares_demo(nodeid) else nodeid
+
+    return OneDemo(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that no worker is left alone with them at the end."""
     items.sort(key=_rank)
+    for item in items:
+        uses = "kept" in getattr(item, "fixturenames", ())
+        assert uses == _shares_demo(item.nodeid), f"{item.nodeid}: tests/conftest.py says which tests share the demo"
+
+
+def _shares_demo(nodeid: str) -> bool:
+    return nodeid.startswith("tests/e2e/") and not nodeid.startswith("tests/e2e/test_interrupted.py")
 
 
 def _rank(item: pytest.Item) -> int:
-    if item.get_closest_marker("xdist_group"):
+    if _shares_demo(item.nodeid):
         return 0
     return 1 if item.get_closest_marker("faults") or item.get_closest_marker("e2e") else 2
 

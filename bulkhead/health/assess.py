@@ -11,7 +11,7 @@ from bulkhead.health.policy import Policy
 from bulkhead.health.rules import findings, unseen
 from bulkhead.health.verdict import Finding, Health, NodeVerdict, Reason, Verdict
 from bulkhead.health.window import Window
-from bulkhead.health.xids import Action
+from bulkhead.xids import Action
 
 _FINE = Finding(Health.HEALTHY, Reason.NOTHING, "", Action.NONE)
 

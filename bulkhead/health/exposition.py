@@ -108,7 +108,7 @@ def samples(text: str, blocks: Blocks[T], wanted: Callable[[str], bool]) -> Iter
         try:
             meaning = blocks[block] if brace and end and len(line) <= LONGEST_LINE else None
             if meaning is not None:
-                yield name, meaning, float(value)
+                yield name.strip(), meaning, float(value)
                 continue
         except ValueError:
             pass  # a timestamp, an exemplar, odd spaces, or nonsense: the slow way tells

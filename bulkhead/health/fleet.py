@@ -32,6 +32,7 @@ class Fleet:
         self.policy = policy
         self.windows: dict[str, Window] = dict(windows or {})
         self.verdicts: dict[str, Verdict] = dict(verdicts or {})
+        self._answered: Mapping[str, float] = {}
 
     def take(self, snapshots: Iterable[Snapshot], now: float) -> Assessment:
         """Take a look's snapshots in, and judge.
@@ -61,13 +62,17 @@ class Fleet:
         Args:
             answered: seconds since 1970, by UUID or node.
         """
+        self._answered = answered
         for uuid, window in self.windows.items():
-            at = max(answered.get(uuid, 0.0), answered.get(window.device.node, 0.0))
+            at = self._answered_at(window.device)
             if at:
                 window.answer(at)
                 verdict = self.verdicts.get(uuid)
                 if verdict is not None and verdict.evidence_at <= at:
                     del self.verdicts[uuid]
+
+    def _answered_at(self, device: Device) -> float:
+        return max(self._answered.get(device.uuid, 0.0), self._answered.get(device.node, 0.0))
 
     def _miss(self, looks: Sequence[Snapshot], shown: Mapping[str, object], now: float) -> None:
         """Note which devices a look should have shown, and forget those that nobody has shown for long."""
@@ -92,7 +97,10 @@ class Fleet:
             if known not in self.windows:
                 node, _, pci = known.removeprefix(BY_PLACE).rpartition("/")
                 self.windows[known] = Window(Device(known, node, "", pci))
-            self.windows[known].report(event)
+            # A cluster keeps an event for an hour: one that a repair has answered is read again at each look.
+            answered = self._answered_at(self.windows[known].device)
+            if not answered or event.at > answered:
+                self.windows[known].report(event)
 
     def _judge(self, looks: Sequence[Snapshot], now: float) -> Assessment:
         before = self.verdicts

@@ -13,7 +13,7 @@ from bulkhead.health.observation import Device, Field, Reading, XidEvent
 from bulkhead.health.policy import Policy
 from bulkhead.health.verdict import Health, Reason, Verdict
 from bulkhead.health.window import Window
-from bulkhead.health.xids import Action
+from bulkhead.xids import Action
 
 
 def dump(fleet: Fleet) -> dict[str, dict[str, Any]]:

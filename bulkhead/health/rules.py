@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from bulkhead.health.conditions import Condition
+from bulkhead.health.faults import AGAIN, Fault, faults
 from bulkhead.health.observation import Field, Reading
 from bulkhead.health.policy import Policy
 from bulkhead.health.verdict import Finding, Health, Reason
 from bulkhead.health.window import Window
-from bulkhead.health.xids import AGAIN, Action, Blame, Fault, faults
+from bulkhead.xids import RECOVERY, Action, Blame
 
 _SIGNS_OF_LIFE = (Field.TEMPERATURE, Field.POWER, Field.SM_CLOCK, Field.UTILISATION)
 _KINDS = {
@@ -19,7 +20,6 @@ _KINDS = {
     "row remapping": Field.ROW_REMAP_FAILURE,
     "throttling": Field.THROTTLE_REASONS,
 }
-_RECOVERY = {1: Action.RESET, 2: Action.REBOOT, 3: Action.CHECK_LINK, 4: Action.DRAIN_AND_RESET}
 _GRAVE = frozenset({Action.RESET, Action.DRAIN_AND_RESET, Action.REBOOT, Action.CALL, Action.CHECK_MECHANICALS})
 _NO_FAULT_OF_ITS_OWN = (Blame.NOTE, Blame.FOLLOWS, Blame.STATES, Blame.APPLICATION)
 
@@ -97,7 +97,8 @@ def _by_blame(fault: Fault, recent: Sequence[Fault], policy: Policy) -> Finding 
     blame = fault.xid.blame
     grave = fault.action in _GRAVE  # a 154 beside an application's Xid may ask for a reset none the less
     if not grave and blame in _NO_FAULT_OF_ITS_OWN:
-        return None
+        asked = fault.stated and fault.action is not Action.NONE
+        return _xid(Health.SUSPECT, fault, 0.5, f" (the driver states: {fault.action})") if asked else None
     if fault.action is Action.NONE and fault.xid.action is not Action.NONE:
         return _xid(Health.SUSPECT, fault, 0.6, " (the driver states that nothing is to be done)")
     if not fault.certain:
@@ -175,11 +176,12 @@ def _stated(latest: Reading) -> Iterator[Finding]:
     if fields.get(Field.ROW_REMAP_PENDING):
         text = "a remapped row waits for a reset"
         yield Finding(Health.SUSPECT, Reason.ROW_REMAP, text, Action.RESET, 0.8, latest.at)
-    action = _RECOVERY.get(int(fields.get(Field.RECOVERY_ACTION, 0)))
+    number = int(fields.get(Field.RECOVERY_ACTION, 0))
+    action = RECOVERY.get(number, Action.CALL)
     if action is Action.CHECK_LINK:
         text = "the driver asks to drain its peer-to-peer traffic"
         yield Finding(Health.SUSPECT, Reason.RECOVERY, text, action, 0.9, latest.at)
-    elif action is not None:
+    elif action is not Action.NONE:
         yield Finding(Health.SICK, Reason.RECOVERY, f"the driver asks for: {action}", action, 0.99, latest.at)
 
 

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 
 from bulkhead.health.observation import Device
-from bulkhead.health.xids import Action
+from bulkhead.xids import Action
 
 
 class Health(enum.StrEnum):

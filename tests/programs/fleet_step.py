@@ -10,10 +10,10 @@ from pathlib import Path
 from bulkhead.health.observation import Device
 from bulkhead.health.quarantine import QuarantineController
 from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Reason, Verdict
-from bulkhead.health.xids import Action
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.settings import FleetSettings
+from bulkhead.xids import Action
 from tests.killing import Effects
 
 BEGIN = 1_000_000.0

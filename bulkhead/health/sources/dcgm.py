@@ -17,7 +17,8 @@ from bulkhead.health.observation import Device, Field, Reading, Snapshot, pci_of
 from bulkhead.metrics.http_json import get_body
 
 LAST_XID = "DCGM_FI_DEV_XID_ERRORS"
-XID_COUNT = "DCGM_EXP_XID_ERRORS_COUNT"
+XID_COUNTS = ("DCGM_EXP_XID_ERRORS_COUNT", "DCGM_EXP_XID_ERRORS_TOTAL")
+"""Of the exporter itself: how often each Xid came within its window, and since it started."""
 
 METRICS: Mapping[str, Field] = {
     "DCGM_FI_DEV_SM_CLOCK": Field.SM_CLOCK,
@@ -55,7 +56,7 @@ LINK_ERRORS = frozenset(
 
 _FIELDS = {f"{name}{end}": field for name, field in METRICS.items() for end in ("", "_total")}
 _LINKS = frozenset(f"{name}{end}" for name in LINK_ERRORS for end in ("", "_total"))
-_KNOWN = frozenset(_FIELDS) | _LINKS | {XID_COUNT}
+_KNOWN = frozenset(_FIELDS) | _LINKS | frozenset(XID_COUNTS)
 _BLANK = 140737488355328.0
 """``DCGM_FP64_BLANK``; its integer twin is greater."""
 _BLANK_INT32 = range(2147483632, 2147483648)
@@ -103,7 +104,7 @@ def series(labels: Mapping[str, str]) -> Series | None:
             model=labels.get("modelName", ""),
             pci=pci_of(labels.get("pci_bus_id", "")),
         ),
-        job=f"{namespace}/{pod}" if pod else "",
+        job=f"{namespace}/{pod}" if pod else labels.get("hpc_job", ""),
         instance=labels.get("GPU_I_ID", ""),
         xid=int(xid) if xid and xid.isdigit() and len(xid) < 6 else None,
     )
@@ -156,10 +157,11 @@ def _fold(snapshot: Snapshot, whose: Series, values: Mapping[str, float]) -> Non
         snapshot.count("a device on two nodes")
         return
     if whose.xid is not None:
-        count = values.get(XID_COUNT)
-        if count is not None and 0 <= count < _BLANK:
+        counted = [values[name] for name in XID_COUNTS if name in values and 0 <= values[name] < _BLANK]
+        if counted:
+            # The exporter repeats the device's count for each pod and each MIG instance that shares it.
             counts = reading.xid_counts = reading.xid_counts or {}
-            counts[whose.xid] = counts.get(whose.xid, 0.0) + count
+            counts[whose.xid] = max(counts.get(whose.xid, 0.0), *counted)
         return
     fields = _understood(snapshot, values)
     if whose.instance:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from bulkhead.health.kernel_log import xids
-from bulkhead.health.observation import Snapshot, place
+from bulkhead.health.kernel_log import SwitchFault, switch_faults, xids
+from bulkhead.health.observation import NodeState, Snapshot, place
 
 _MOST_BYTES = 16 * 1024 * 1024
 _UPTIME = Path("/proc/uptime")
+_REMEMBERED_S = 3600.0
+"""A fault of a switch speaks against its node for so long."""
 
 
 class KernelLogSource:
@@ -27,6 +29,7 @@ class KernelLogSource:
         self._file: tuple[int, int] | None = None
         self._offset = 0
         self._from_start = from_start
+        self._switches: list[SwitchFault] = []
 
     def look(self, at: float) -> Snapshot:
         """See ``Source.look``. A file that was replaced or cut is read from its beginning.
@@ -40,8 +43,14 @@ class KernelLogSource:
         except OSError as error:
             snapshot.failed = f"{self._path} is not readable: {error}"
             return snapshot
-        for pci, event in xids(text.splitlines(), at, _booted()):
+        lines, booted = text.splitlines(), _booted()
+        for pci, event in xids(lines, at, booted):
             snapshot.xids.setdefault(place(self._node, pci), []).append(event)
+        known = [*self._switches, *switch_faults(lines, at, booted)]
+        self._switches = [one for one in known if at - one.at < _REMEMBERED_S]
+        if self._switches:
+            told = tuple(dict.fromkeys(one.text for one in self._switches))
+            snapshot.nodes = {self._node: NodeState(self._node, faults=told)}
         return snapshot
 
     def _new(self) -> str:

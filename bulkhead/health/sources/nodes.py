@@ -29,8 +29,13 @@ POOL_LABELS = (
 )
 """Labels that name a node's pool; the first that is there counts."""
 
-_OF_DEVICES = re.compile(r"gpu|nvidia|nvlink|xid|dcgm|accelerat", re.IGNORECASE)
-_OF_HEALTH = re.compile(r"(ready|healthy|ok)$", re.IGNORECASE)
+_OF_DEVICES = re.compile(r"gpu|nvidia|nvlink|nvswitch|xid|dcgm|accelerat|^ib[A-Z]|infiniband", re.IGNORECASE)
+_OF_HEALTH = re.compile(r"(?<!un)(?<!not)(ready|healthy|health|ok|available|schedulable)$", re.IGNORECASE)
+# A taint that only keeps other work away from GPU nodes is no fault: its key or value has to name a problem.
+_OF_TROUBLE = re.compile(
+    r"unhealthy|not-?(ready|healthy)|fault|fail|error|xid|ecc|degraded|broken|bad|lost|repair|maintenance|quarantin|remediat",
+    re.IGNORECASE,
+)
 _TIMEOUT_S = (3.0, 20.0)
 _PAGE = 500
 
@@ -93,8 +98,14 @@ def state(node: Any) -> NodeState:
     ready = next((one.status == "True" for one in conditions if one.type == "Ready"), None)
     faults = [f"{one.type}: {one.message or one.reason}" for one in conditions if _is_fault(one)]
     for taint in node.spec.taints or []:
-        if _OF_DEVICES.search(taint.key) and taint.key != GPU_RESOURCE and not taint.key.startswith(LABEL_PREFIX):
-            faults.append(f"taint {taint.key}={taint.value or ''}")
+        told = f"{taint.key}={taint.value or ''}"
+        if (
+            _OF_DEVICES.search(taint.key)
+            and _OF_TROUBLE.search(told)
+            and taint.key != GPU_RESOURCE
+            and not taint.key.startswith(LABEL_PREFIX)
+        ):
+            faults.append(f"taint {told}")
     return NodeState(
         name=node.metadata.name,
         ready=ready,

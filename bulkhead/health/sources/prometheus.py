@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from bulkhead.errors import UnavailableError
 from bulkhead.health.exposition import Malformed
 from bulkhead.health.observation import Snapshot
-from bulkhead.health.sources.dcgm import LINK_ERRORS, METRICS, XID_COUNT, Series, series, take
+from bulkhead.health.sources.dcgm import LINK_ERRORS, METRICS, XID_COUNTS, Series, series, take
 from bulkhead.metrics.prometheus import Vector, ask
 
 _MOST_BYTES = 256 * 1024 * 1024
@@ -31,7 +31,7 @@ class PrometheusSource:
     def __init__(self, url: str, token: str | None = None, selector: str = "") -> None:
         self.name = url
         self._url, self._token = url, token
-        names = "|".join([*METRICS, *sorted(LINK_ERRORS), XID_COUNT])
+        names = "|".join([*METRICS, *sorted(LINK_ERRORS), *XID_COUNTS])
         self._metrics = f'{{__name__=~"{names}"{"," + selector if selector else ""}}}'
 
     def look(self, at: float) -> Snapshot:

@@ -12,7 +12,7 @@ from bulkhead.health.observation import Device, Field, NodeState, Reading, Snaps
 from bulkhead.health.policy import Policy
 from bulkhead.health.verdict import Health, Reason, Verdict
 from bulkhead.health.window import Window
-from bulkhead.health.xids import Action
+from bulkhead.xids import Action
 
 POLICY = Policy()
 DEVICE = Device("GPU-1", "node", "H100", "0000:01:00")

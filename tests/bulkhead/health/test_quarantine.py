@@ -10,11 +10,11 @@ from bulkhead.errors import FencedError, UnavailableError
 from bulkhead.health.observation import Device
 from bulkhead.health.quarantine import QuarantineController, Step
 from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Reason, Verdict
-from bulkhead.health.xids import Action
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.ledger.tables import QuarantinePhase
 from bulkhead.settings import FleetSettings
+from bulkhead.xids import Action
 
 
 class Nodes:

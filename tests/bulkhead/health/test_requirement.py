@@ -6,7 +6,7 @@ from bulkhead.errors import InvalidInputError
 from bulkhead.health.observation import Device
 from bulkhead.health.requirement import DeviceRequirement, find
 from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Reason, Verdict
-from bulkhead.health.xids import Action
+from bulkhead.xids import Action
 
 
 def fleet(*told: str, cordoned: str = "", sick: str = "") -> Assessment:

@@ -11,8 +11,8 @@ import pytest
 from bulkhead.control import Control
 from bulkhead.health.observation import Device
 from bulkhead.health.verdict import Assessment, Health, Reason, Verdict
-from bulkhead.health.xids import Action
 from bulkhead.settings import CONFIG_VARIABLE, Exporter, FleetSettings
+from bulkhead.xids import Action
 from operators.triggers.fleet import DeviceFaultTrigger, DeviceHealthTrigger, FleetView
 from tests.servers import Backend
 

@@ -1,0 +1,76 @@
+"""Xids of one device that belong together, as one fault. What each means says ``bulkhead.xids``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bulkhead.health.observation import XidEvent
+from bulkhead.xids import Action, Xid, known, stated_action
+
+TOGETHER_S = 30.0
+"""Xids of a device so close to each other, in seconds, are one fault."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Xids of a device that belong together.
+
+    Attributes:
+        at: of the first, in seconds since 1970.
+        xid: the one that decides.
+        action: what is to be done.
+        stated: whether the driver itself has named that action, by a 154.
+        job: who had the device, or empty.
+        certain: whether it was seen to happen.
+        others: numbers of the rest.
+    """
+
+    at: float
+    xid: Xid
+    action: Action
+    job: str
+    certain: bool
+    others: tuple[int, ...]
+    stated: bool = False
+
+
+AGAIN = {64: Action.CALL, 119: Action.REBOOT, 120: Action.REBOOT}
+"""What is to be done where an Xid comes back after its first action: a remapping that fails again asks for another
+board, a GSP for its power."""
+
+
+def faults(events: Iterable[XidEvent]) -> Sequence[Fault]:
+    """Xids of one device, those that belong together as one fault.
+
+    Each within ``TOGETHER_S`` of the one before is of the same fault. The gravest decides; a 45 never does where
+    there is another; a 154 overrides the action; a 48 with a 63 or 64 beside it asks to drain first.
+
+    Args:
+        events: of the device, in any order.
+
+    Returns:
+        The faults, oldest first.
+    """
+    groups: list[list[XidEvent]] = []
+    for event in sorted(events, key=lambda one: one.at):
+        if groups and event.at - groups[-1][-1].at <= TOGETHER_S:
+            groups[-1].append(event)
+        else:
+            groups.append([event])
+    return [_fault(group) for group in groups]
+
+
+def _fault(group: Sequence[XidEvent]) -> Fault:
+    meant = [(known(one.xid, one.text), one) for one in group]
+    xid, _ = min(meant, key=lambda pair: (pair[0].blame.weight, -pair[0].action.weight, pair[1].at))
+    numbers = {one.number for one, _ in meant} | {one.xid for one in group}
+    action = xid.action
+    if xid.number == 48 and numbers & {63, 64}:
+        action = Action.DRAIN_AND_RESET
+    stated = [told for one in group if one.xid == 154 and (told := stated_action(one.text)) is not None]
+    action = stated[-1] if stated else action
+    job = next((one.job for one in group if one.job), "")
+    others = tuple(sorted(numbers - {xid.number}))
+    certain = any(one.certain for one in group)
+    return Fault(group[0].at, xid, action, job, certain, others, stated=bool(stated))

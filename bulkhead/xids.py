@@ -1,0 +1,206 @@
+"""Xids: what each means, whose fault it is, and what NVIDIA says to do. The one table of them.
+
+Sources: NVIDIA's Xid catalogue (docs.nvidia.com/deploy/xid-errors, "Analyzing Xid errors with the Xid catalog"), of
+which each row of ``xids.csv`` keeps NVIDIA's own actions beside ours; and for what a line of the kernel's log says
+beside the number, NVIDIA's open-gpu-kernel-modules (``NVRM: Xid (PCI:0000:3b:00 GPU-I:05): …``), and its workflows of
+45 ("caused by previous Xid"), 144 to 150 (NVLink 5) and 154.
+"""
+
+from __future__ import annotations
+
+import csv
+import enum
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+
+class Blame(enum.StrEnum):
+    """Whose fault an Xid is."""
+
+    APPLICATION = "application"
+    """The program that had the device: an address out of bounds, a bad command buffer."""
+
+    DEVICE = "device"
+    LINK = "link"
+    """NVLink: the peer's as often as this one's."""
+
+    WATCH = "watch"
+    """May be either; one alone ends no work."""
+
+    NOTE = "note"
+    """Nothing to do."""
+
+    FOLLOWS = "follows"
+    """Another Xid or a kill: no fault of its own."""
+
+    STATES = "states"
+    """154: names the action for the Xids beside it."""
+
+    UNKNOWN = "unknown"
+    """Not in the catalogue."""
+
+    @property
+    def weight(self) -> int:
+        """Where several stand together, the one with the least decides."""
+        return list(_GRAVEST_FIRST).index(self)
+
+
+class Action(enum.StrEnum):
+    """What is to be done with a device, in the order of how much it takes."""
+
+    NONE = "none"
+    RESTART_APP = "restart-app"
+    CHECK_LINK = "check-link"
+    UPDATE_SOFTWARE = "update-software"
+    RESET = "reset"
+    DRAIN_AND_RESET = "drain-and-reset"
+    REBOOT = "reboot"
+    CHECK_MECHANICALS = "check-mechanicals"
+    CALL = "call"
+    """A person, who may replace it (RMA)."""
+
+    @property
+    def weight(self) -> int:
+        """Its place in that order."""
+        return list(Action).index(self)
+
+
+_GRAVEST_FIRST = (
+    Blame.DEVICE,
+    Blame.UNKNOWN,
+    Blame.LINK,
+    Blame.WATCH,
+    Blame.APPLICATION,
+    Blame.NOTE,
+    Blame.FOLLOWS,
+    Blame.STATES,
+)
+
+
+@dataclass(frozen=True)
+class Xid:
+    """A row of the catalogue.
+
+    Attributes:
+        number: of the Xid.
+        description: NVIDIA's.
+        blame: whose fault.
+        action: what is to be done first.
+        source: of the row.
+    """
+
+    number: int
+    description: str
+    blame: Blame
+    action: Action
+    source: str
+
+
+class Line(NamedTuple):
+    """An Xid in a text.
+
+    Attributes:
+        pci: bus id of its device as it is written there, or empty.
+        number: of the Xid.
+        text: what the line says after it.
+    """
+
+    pci: str
+    number: int
+    text: str
+
+
+_LINE = re.compile(r"\bXid(?: \((?:PCI:)?([0-9a-fA-F:.]{5,20})(?: GPU-I:\w{1,4})?\))?[:,\s]+(\d{1,5})\b,? ?(.*)")
+_CAUSED_BY = re.compile(r"caused by previous Xid (\d{1,5})", re.IGNORECASE)
+# open-gpu-kernel-modules, "Xid 144 to 150": unit, severity, cluster, injected, link, and the words of its registers.
+_NVLINK5 = re.compile(r"\b(Non-?fatal|Fatal) XC\d+ i(\d) Link (-?\d+)(?: \(0x([0-9a-fA-F]{1,8}))?", re.IGNORECASE)
+_OF_NVLINK5 = range(144, 151)
+_PEER_SUBCODES = {(149, 37)}
+"""Of NETIR_LINK_EVT: the link's other end has ended it. Bits 20 to 25 of the first word."""
+_RECOVERY = re.compile(r"\bto\s+0x([0-9a-f]+)\b", re.IGNORECASE)
+RECOVERY = {
+    0: Action.NONE,
+    1: Action.RESET,
+    2: Action.REBOOT,
+    3: Action.CHECK_LINK,
+    4: Action.DRAIN_AND_RESET,
+}
+"""NVML's ``nvmlDeviceGpuRecoveryAction_t``, which a 154 names by its number; its words change from driver to driver."""
+
+
+@cache
+def catalogue() -> Mapping[int, Xid]:
+    """All known Xids by number."""
+    text = (files("bulkhead") / "xids.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines())
+    return {
+        int(row["xid"]): Xid(
+            int(row["xid"]), row["description"], Blame(row["blame"]), Action(row["action"]), row["source"]
+        )
+        for row in rows
+    }
+
+
+def known(number: int, text: str = "") -> Xid:
+    """What an Xid means.
+
+    Args:
+        number: of it.
+        text: what the kernel's line says after the number, or empty.
+
+    Returns:
+        Its row, as the line has it: a 45 that says which Xid has caused it means that one, an NVLink event is as grave
+        as it says, one that was injected is nobody's. For a number that is not in the catalogue a row that says so: it
+        is contained, and a person is called.
+    """
+    unknown = Xid(number, "not in the catalogue", Blame.UNKNOWN, Action.CALL, "none")
+    row = catalogue().get(number, unknown)
+    caused_by = _CAUSED_BY.search(text) if row.blame is Blame.FOLLOWS else None
+    if caused_by is not None and int(caused_by[1]) != number:
+        cause = known(int(caused_by[1]))
+        return replace(cause, description=f"{cause.description}, told by a {number} that it has caused")
+    return _of_link(row, text) if number in _OF_NVLINK5 else row
+
+
+def _of_link(row: Xid, text: str) -> Xid:
+    found = _NVLINK5.search(text)
+    if found is None:
+        return row
+    severity, injected, link, word = found.groups()
+    told = f"{row.description}, {severity.lower()}, link {link}"
+    if injected != "0":
+        return replace(row, description=f"{told}, injected by a test", blame=Blame.NOTE, action=Action.NONE)
+    if severity.lower() != "fatal":
+        return replace(row, description=told, blame=Blame.NOTE, action=Action.NONE)
+    if word is not None and (row.number, int(word, 16) >> 20 & 0x3F) in _PEER_SUBCODES:
+        return replace(row, description=f"{told}: look at the peer", blame=Blame.LINK, action=Action.CHECK_LINK)
+    return replace(row, description=told, blame=Blame.DEVICE)
+
+
+def stated_action(text: str) -> Action | None:
+    """The recovery action that the line of an Xid 154 states; None where it states none.
+
+    Args:
+        text: ``… GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)``.
+
+    Returns:
+        The action by its number; for a number that nobody knows, a person: it is not said that nothing is to be done.
+    """
+    found = _RECOVERY.search(text)
+    return RECOVERY.get(int(found[1], 16), Action.CALL) if found else None
+
+
+def lines(text: str) -> Iterator[Line]:
+    """The Xids of a text, for instance of the end of a log.
+
+    Args:
+        text: any.
+    """
+    for one in text.splitlines():
+        found = _LINE.search(one)
+        if found is not None:
+            yield Line(found[1] or "", int(found[2]), found[3].strip())

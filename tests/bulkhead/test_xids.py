@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import csv
+import io
+from importlib.resources import files
+
+import pytest
+
+from bulkhead.xids import Action, Blame, Line, catalogue, known, lines, stated_action
+
+APPLICATION = {11, 13, 25, 31, 32, 43, 69, 80}
+
+
+def test_catalogue_is_complete_and_every_row_says_where_it_is_from() -> None:
+    text = (files("bulkhead") / "xids.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(catalogue()) == len(rows) > 90
+    assert all(row["source"] for row in rows)
+
+
+def test_what_an_application_does_is_not_the_devices_fault() -> None:
+    assert {number for number, one in catalogue().items() if one.blame is Blame.APPLICATION} == APPLICATION
+
+
+@pytest.mark.parametrize(
+    ("number", "action"),
+    [(79, Action.REBOOT), *((number, Action.RESET) for number in (48, 62, 64, 95, 109, 119, 120, 140, 143, 158))],
+)
+def test_device_faults_have_nvidias_action(number: int, action: Action) -> None:
+    assert (known(number).blame, known(number).action) == (Blame.DEVICE, action)
+
+
+def test_an_unknown_xid_is_contained_and_a_person_called() -> None:
+    assert (known(9999).blame, known(9999).action) == (Blame.UNKNOWN, Action.CALL)
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)", Action.RESET),
+        ("GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)", Action.REBOOT),
+        ("GPU recovery action changed from 0x0 (None) to 0x4 (Drain and Reset)", Action.DRAIN_AND_RESET),
+        ("GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)", Action.NONE),
+        ("GPU recovery action changed from 0x0 (None) to 0x7 (Sing a Song)", Action.CALL),
+        ("GPU recovery action changed from 0x0 (None) to 0x2 (OS Reboot)", Action.REBOOT),
+        ("GPU recovery action changed from 0x0 (None) to 0x3 (Drain P2P)", Action.CHECK_LINK),
+        ("nothing of the kind", None),
+    ],
+)
+def test_154_states_an_action(text: str, action: Action | None) -> None:
+    assert stated_action(text) is action
+
+
+LINK = "RLW_RXPIPE {} XC0 i{} Link 13 (0x{} 0x00000008 0x00000001 0x00000000 0x00100000 0x00000004)"
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "blame", "action", "told"),
+    [
+        (145, LINK.format("Nonfatal", 0, "0409a0c2"), Blame.NOTE, Action.NONE, "nonfatal, link 13"),
+        (145, LINK.format("Fatal", 0, "0409a0c2"), Blame.DEVICE, Action.CHECK_LINK, "fatal, link 13"),
+        (145, LINK.format("Fatal", 1, "0409a0c2"), Blame.NOTE, Action.NONE, "injected"),
+        (149, LINK.format("Fatal", 0, "025001c6"), Blame.LINK, Action.CHECK_LINK, "peer"),
+        (150, LINK.format("Fatal", 0, "025001c6"), Blame.DEVICE, Action.CHECK_LINK, "fatal"),
+        (145, "words of another driver", Blame.LINK, Action.CHECK_LINK, ""),
+        (45, "pid=1, Ch 00000001 caused by previous Xid 149", Blame.LINK, Action.CHECK_LINK, "told by a 45"),
+        (45, "pid=1, Ch 00000001 caused by previous Xid 31", Blame.APPLICATION, Action.RESTART_APP, "told by a 45"),
+        (45, "pid=1, Ch 00000001 caused by previous Xid 45", Blame.FOLLOWS, Action.NONE, ""),
+        (45, "pid=1, Ch 00000001", Blame.FOLLOWS, Action.NONE, ""),
+    ],
+)
+def test_a_line_says_more_than_its_number(number: int, text: str, blame: Blame, action: Action, told: str) -> None:
+    found = known(number, text)
+    assert (found.blame, found.action) == (blame, action)
+    assert told in found.description
+
+
+def test_every_xid_of_a_text_is_read() -> None:
+    text = "x\n[1.5] NVRM: Xid (PCI:0000:3b:00 GPU-I:05): 95, pid=1, Uncontained\nXid 31, y\nno Xid here"
+    assert list(lines(text)) == [Line("0000:3b:00", 95, "pid=1, Uncontained"), Line("", 31, "y")]
