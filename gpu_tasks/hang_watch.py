@@ -20,7 +20,7 @@ from pathlib import Path
 from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
 from gpu_tasks import device_faults, flight_recorder
-from gpu_tasks.heartbeat import Beat, behind, forget, read, stale
+from gpu_tasks.heartbeat import Beat, Standstill, behind, forget, home, read
 from gpu_tasks.patience import settled
 from gpu_tasks.stores.find import last_checkpoint
 
@@ -29,9 +29,6 @@ STACKS_SIGNAL = signal.SIGUSR1
 
 _STUCK = ("T", "t", "D")
 """States of a process that cannot run: stopped, traced, or in the kernel, for instance in a driver (proc(5))."""
-
-_START = 19
-"""Place of a process' start in its status, in ticks since the machine's (proc(5), ``starttime``)."""
 
 _STACKS_S = 2.0
 _EVIDENCE = 1500
@@ -48,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit-s", type=float, required=True, help="so long a phase of a step may last")
     parser.add_argument("--parent", type=int, required=True, help="process of the rank that started this one")
     arguments = parser.parse_args(argv)
-    began, devices = _started(arguments.parent), device_faults.listen()
+    still, devices = Standstill(), device_faults.listen()
     while os.getppid() == arguments.parent:
-        # What is older is of an earlier try in the same folder, which may have had more ranks.
-        beats = [beat for beat in read(arguments.folder).values() if beat.at >= began]
-        late = stale(beats, time.time(), arguments.limit_s)
+        beats = read(arguments.folder)
+        still.look(beats, [rank for rank, beat in beats.items() if _is_here(beat)])
+        late = still.late(arguments.limit_s)
         if late:
             _end(arguments.folder, late, arguments.limit_s, devices)
             return
@@ -133,25 +130,16 @@ def _end(folder: Path, late: list[Beat], limit_s: float, devices: NvmlSource | N
 
 
 def _is_here(beat: Beat) -> bool:
-    """Whether a rank's process is of this job and node: it has the same parent as the rank that started this one."""
-    return _parent(beat.pid) in {_parent(os.getppid())} - {None}
+    """Whether a rank's process is of this job and pod: it has the same parent as the rank that started this one.
+
+    A process number says so only where it is of this pod's: others have the same numbers for theirs.
+    """
+    return beat.home == home() and _parent(beat.pid) in {_parent(os.getppid())} - {None}
 
 
 def _parent(pid: int) -> int | None:
     words = _status(pid)
     return int(words[1]) if words else None
-
-
-def _started(pid: int) -> float:
-    """When a process was started, in seconds since 1970, or a second earlier; now, if it has ended.
-
-    Not when this one was: a rank may have stopped making progress before that.
-    """
-    words = _status(pid)
-    if not words:
-        return time.time()
-    boot = next(line.split()[1] for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
-    return int(boot) + int(words[_START]) / os.sysconf("SC_CLK_TCK") - 1
 
 
 def _state(pid: int) -> str | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 PHASES = ("start", "data", "forward", "backward", "update", "checkpoint", "end")
 """Parts of a step, in their order."""
 
-_WIDTH = 64
+_WIDTH = 96
 _PREFIX = "rank-"
 
 
@@ -24,7 +24,9 @@ class Beat:
         pid: of its process.
         step: that it works on.
         phase: of the step, one of ``PHASES``.
-        at: when it began that, in seconds since 1970.
+        at: when it began that, in seconds since 1970 by its own machine's clock: another than the last sign's, and
+            nothing to compare with any other clock.
+        home: where its process number means its process, see ``home``; empty where that was not said.
     """
 
     rank: int
@@ -32,6 +34,7 @@ class Beat:
     step: int
     phase: str
     at: float
+    home: str = ""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -54,7 +57,7 @@ class Heartbeat:
 
     def __init__(self, folder: Path, rank: int, clock: Callable[[], float] = time.time) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._clock = clock
+        self._clock, self._home = clock, home()
         # Never cut: a reader would find it empty for a moment.
         self._file = os.open(folder / f"{_PREFIX}{rank}", os.O_WRONLY | os.O_CREAT, 0o644)
         self.beat(0, "start")
@@ -66,7 +69,7 @@ class Heartbeat:
             step: that is worked on.
             phase: one of ``PHASES``.
         """
-        told = f"{os.getpid()} {step} {phase} {self._clock():.3f}"
+        told = f"{os.getpid()} {step} {phase} {self._clock():.3f} {self._home}"
         os.pwrite(self._file, told.ljust(_WIDTH - 1).encode() + b"\n", 0)
 
     def close(self) -> None:
@@ -84,7 +87,7 @@ def forget(folder: Path, rank: int) -> None:
         rank: of this process.
     """
     left = read(folder).get(rank)
-    if left is not None and left.pid != os.getpid():
+    if left is not None and (left.pid, left.home) != (os.getpid(), home()):
         (folder / f"{_PREFIX}{rank}").unlink(missing_ok=True)
 
 
@@ -104,20 +107,80 @@ def read(folder: Path) -> dict[int, Beat]:
         except FileNotFoundError:
             continue  # a rank that is begun anew has taken it back since the folder was listed
         rank = path.name.removeprefix(_PREFIX)
-        if rank.isdigit() and len(words) == 4 and words[2] in PHASES:
-            found[int(rank)] = Beat(int(rank), int(words[0]), int(words[1]), words[2], float(words[3]))
+        beat = _beat(rank, words)
+        if beat is not None:
+            found[beat.rank] = beat
     return found
 
 
-def stale(beats: Iterable[Beat], now: float, limit_s: float) -> list[Beat]:
-    """Ranks without progress for longer than they may be.
+def _beat(rank: str, words: list[str]) -> Beat | None:
+    """The sign that a file holds; None where it is none."""
+    if not rank.isdigit() or len(words) not in (4, 5) or words[2] not in PHASES:
+        return None
+    try:
+        return Beat(int(rank), int(words[0]), int(words[1]), words[2], float(words[3]), *words[4:])
+    except ValueError:
+        return None
+
+
+def home() -> str:
+    """Where a process number of this process means what it says: the machine since its boot, and the PID namespace.
+
+    Pods have one each, and pods of one image often the same numbers in it.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+        return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:  # no Linux: one machine is all there is
+        return "here"
+
+
+class Standstill:
+    """How long each rank's sign has stood still, on the clock of whoever looks, as leases are judged.
+
+    Machines' clocks differ, and are set. So a sign is not compared with the time, but with itself at the look before.
 
     Args:
-        beats: of all ranks.
-        now: in seconds since 1970.
-        limit_s: so long a phase may last, in seconds.
+        clock: seconds that only grow.
     """
-    return [beat for beat in beats if beat.phase != "end" and now - beat.at > limit_s]
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[int, tuple[Beat, float]] = {}
+        self._alive: set[int] = set()
+        self._first = True
+
+    def look(self, beats: Mapping[int, Beat], own: Collection[int]) -> None:
+        """Look at the signs.
+
+        Args:
+            beats: of all ranks that have given one, by rank.
+            own: ranks whose processes are known to live.
+        """
+        now = self._clock()
+        for rank, beat in beats.items():
+            known = self._seen.get(rank)
+            # What was there before the first look may be an earlier try's, in the same folder: it counts once it moves.
+            if rank in own or not (self._first or (known is not None and known[0] == beat)):
+                self._alive.add(rank)
+            if known is None or known[0] != beat:
+                self._seen[rank] = (beat, now)
+        for rank in set(self._seen) - set(beats):
+            del self._seen[rank]  # taken back by one that begins anew
+        self._first = False
+
+    def late(self, limit_s: float) -> list[Beat]:
+        """Ranks without progress for longer than they may be.
+
+        Args:
+            limit_s: so long a phase may last, in seconds.
+        """
+        now = self._clock()
+        return [
+            beat
+            for rank, (beat, since) in sorted(self._seen.items())
+            if rank in self._alive and beat.phase != "end" and now - since > limit_s
+        ]
 
 
 def behind(beats: Iterable[Beat]) -> list[Beat]:

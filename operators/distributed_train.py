@@ -14,7 +14,7 @@ from bulkhead.pods.exceptions import error
 from bulkhead.pods.failure import classify
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.ranks import Cause, cause, rank
-from bulkhead.pods.status import parse
+from bulkhead.pods.status import of_task
 from bulkhead.runtimes.kubernetes import jobs
 from operators.clusters import access_of
 from operators.gpu_pod import GpuPodOperator
@@ -134,7 +134,7 @@ class DistributedTrainOperator(GpuPodOperator):
             raise error(name, self._told(found), found.node)
         if event["why"] != "ended":
             raise error(name, _not_started(event))
-        return dict(parse(pods[0]["status"]).outcome.result)
+        return dict(of_task(pods[0]).outcome.result)
 
     def _print_what_matters(
         self, pods: Mapping[int, Any], found: Cause | None, namespace: str, read: Mapping[str, Any]

@@ -27,7 +27,7 @@ from bulkhead.pods.identity import MANAGED
 from bulkhead.pods.outcome import PATH_VARIABLE, Failure, FailureClass
 from bulkhead.pods.policy import Changes
 from bulkhead.pods.spec import RESUME_VARIABLE, TERMINATION_LOG, scale
-from bulkhead.pods.status import Phase, parse
+from bulkhead.pods.status import Phase, of_task
 from bulkhead.runtimes.kubernetes import pods
 from bulkhead.runtimes.kubernetes.access import patient
 from bulkhead.runtimes.kubernetes.logs import Position, read_rest
@@ -240,7 +240,7 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         self.pod, name, namespace = found, found.metadata.name, found.metadata.namespace
         self._tell_where(context, name, namespace)
         document: dict[str, Any] = k8s.ApiClient().sanitize_for_serialization(found)
-        if parse(document.get("status") or {}).ended:
+        if of_task(document).ended:
             return self.resume(context, {"name": name, "namespace": namespace, "why": "ended", "pod": document})
         trigger = KubernetesPodTrigger(
             name,
@@ -294,10 +294,10 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
             raise error(name, _failure(FailureClass.CONFIG, "access", event["text"]))
         if pod is None:
             raise error(name, _failure(FailureClass.NODE_LOST, "gone", event["text"]), node)
-        status = parse(pod["status"])
+        status = of_task(pod)
         if self.get_logs:
             self._print_logs(name, namespace, started(pod), event.get("logs") or {})
-        failure = classify(pod)
+        failure = None if status.phase is Phase.SUCCEEDED else classify(pod, self._events(name, namespace))
         if status.phase is not Phase.SUCCEEDED and failure is None:
             text = event.get("text") or "it failed and left no reason"
             failure = _failure(FailureClass.UNSCHEDULABLE, "late", text)
@@ -358,6 +358,14 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
                 self.log.warning("the log of container %s cannot be read: %s", container, away)
             else:
                 self.log.info("log of container %s:\n%s", container, text)
+
+    def _events(self, name: str, namespace: str) -> Sequence[Any]:
+        """The events about a pod that has failed or cannot start; none where nobody may read them."""
+        try:
+            return pods.events(self.client, name, namespace)
+        except PodFailedError as away:
+            self.log.warning("the events of pod %s cannot be read: %s", name, away)
+            return ()
 
     def _clean_up(self, name: str, namespace: str, failed: bool) -> str:
         """Delete the pod where the author wants that; says what became of it, nothing where that is not known."""

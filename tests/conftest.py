@@ -22,7 +22,7 @@ pytest_plugins = [
 
 
 _MOST_WORKERS = 8
-_DEMO = "demo"
+_DEMO, _E2E = "demo", "tests/e2e/"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -50,12 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first, so that no worker is left alone with them at the end."""
     items.sort(key=_rank)
     for item in items:
-        uses = "kept" in getattr(item, "fixturenames", ())
-        assert uses == _shares_demo(item.nodeid), f"{item.nodeid}: tests/conftest.py says which tests share the demo"
+        if item.nodeid.startswith(_E2E):
+            uses = "kept" in getattr(item, "fixturenames", ())
+            assert uses == _shares_demo(item.nodeid), f"{item.nodeid}: say in tests/conftest.py who shares the demo"
 
 
 def _shares_demo(nodeid: str) -> bool:
-    return nodeid.startswith("tests/e2e/") and not nodeid.startswith("tests/e2e/test_interrupted.py")
+    return nodeid.startswith(_E2E) and not nodeid.startswith(f"{_E2E}test_interrupted.py")
 
 
 def _rank(item: pytest.Item) -> int:

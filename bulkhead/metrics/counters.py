@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
+_MOST_PODS = 10_000
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -40,6 +42,7 @@ class Counters:
         active: in flight now.
         answers: what the model answered; None where it should be known and could not be read.
         by_pod: what pods say that they answered, by the life of each: they come and go, and each begins at zero.
+        parts: requests, failures and latencies of each pod, where the source tells pods apart; their sums are above.
     """
 
     requests: int = 0
@@ -48,6 +51,7 @@ class Counters:
     active: int = 0
     answers: Answers | None = field(default_factory=Answers)
     by_pod: Mapping[str, Answers] = field(default_factory=dict)
+    parts: Mapping[str, Counters] = field(default_factory=dict)
 
 
 class AnswersDocument(BaseModel):
@@ -62,6 +66,16 @@ class AnswersDocument(BaseModel):
     agreed: NonNegativeInt = 0
 
 
+class PartDocument(BaseModel):
+    """JSON form of one of ``Counters.parts``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    requests: NonNegativeInt = 0
+    failures: NonNegativeInt = 0
+    slow: list[tuple[float, NonNegativeInt]] = Field(default_factory=list, max_length=1000)
+
+
 class CountersDocument(BaseModel):
     """JSON form of ``Counters``; the bound of the last bucket is written ``"inf"``."""
 
@@ -72,7 +86,8 @@ class CountersDocument(BaseModel):
     slow: list[tuple[float, NonNegativeInt]] = Field(default_factory=list, max_length=1000)
     active: NonNegativeInt = 0
     answers: AnswersDocument | None = Field(default_factory=AnswersDocument)
-    by_pod: dict[str, AnswersDocument] = Field(default_factory=dict, max_length=10_000)
+    by_pod: dict[str, AnswersDocument] = Field(default_factory=dict, max_length=_MOST_PODS)
+    parts: dict[str, PartDocument] = Field(default_factory=dict, max_length=_MOST_PODS)
 
 
 def dump(counters: Counters) -> dict[str, Any]:
@@ -81,14 +96,15 @@ def dump(counters: Counters) -> dict[str, Any]:
     Args:
         counters: of one revision.
     """
-    slow = [["inf" if math.isinf(bound) else bound, count] for bound, count in counters.slow.items()]
-    document: dict[str, Any] = {"requests": counters.requests, "failures": counters.failures, "slow": slow}
+    document: dict[str, Any] = _counts(counters)
     if counters.answers is None:
         document["answers"] = None
     elif counters.answers != Answers():
         document["answers"] = _dumped(counters.answers)
     if counters.by_pod:
         document["by_pod"] = {pod: _dumped(answers) for pod, answers in counters.by_pod.items()}
+    if counters.parts:
+        document["parts"] = {pod: _counts(part) for pod, part in counters.parts.items()}
     return document
 
 
@@ -108,7 +124,13 @@ def load(data: Any) -> Counters:
     slow = dict(sorted(seen.slow))
     answers = None if seen.answers is None else _loaded(seen.answers)
     by_pod = {pod: _loaded(document) for pod, document in seen.by_pod.items()}
-    return Counters(seen.requests, seen.failures, slow, seen.active, answers, by_pod)
+    parts = {pod: Counters(one.requests, one.failures, dict(sorted(one.slow))) for pod, one in seen.parts.items()}
+    return Counters(seen.requests, seen.failures, slow, seen.active, answers, by_pod, parts)
+
+
+def _counts(counters: Counters) -> dict[str, Any]:
+    slow = [["inf" if math.isinf(bound) else bound, count] for bound, count in counters.slow.items()]
+    return {"requests": counters.requests, "failures": counters.failures, "slow": slow}
 
 
 def _dumped(answers: Answers) -> dict[str, Any]:

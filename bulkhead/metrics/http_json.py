@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +15,11 @@ from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.metrics.counters import Counters, load
 from bulkhead.metrics.queries import Naming, filled
 from bulkhead.settings import HttpSource
+from bulkhead.text import bounded
 
 _PATIENCE_S = 2.0
 _MOST_BYTES = 4 * 1024 * 1024
+_LONGEST_TOLD = 500
 
 
 def get_json(url: str, timeout_s: float = 2.0, token: str | None = None) -> Any:
@@ -78,6 +80,7 @@ def get_body(
     token: str | None = None,
     most_bytes: int = _MOST_BYTES,
     headers: Mapping[str, str] | None = None,
+    error_of: Callable[[bytes], str | None] = lambda body: None,
 ) -> bytes:
     """GET whatever is there.
 
@@ -87,6 +90,7 @@ def get_body(
         token: sent as a bearer token.
         most_bytes: a longer body is refused.
         headers: to send beside the token.
+        error_of: finds the server's own words in the body of another answer than 200; None where it says none.
 
     Returns:
         The body, as it came.
@@ -110,7 +114,8 @@ def get_body(
     finally:
         connection.close()
     if answer.status != 200:
-        raise UnavailableError(f"{_shown(url)} answered {answer.status}: {body[:200].decode(errors='replace')}")
+        told = error_of(body) or body[:_LONGEST_TOLD].decode(errors="replace")
+        raise UnavailableError(f"{_shown(url)} answered {answer.status}: {bounded(told, _LONGEST_TOLD)}")
     if len(body) > most_bytes:
         raise UnavailableError(f"{_shown(url)} answered with more than {most_bytes} bytes")
     return body

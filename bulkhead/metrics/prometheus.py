@@ -6,6 +6,7 @@ is counted by one and not yet by another.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -16,6 +17,9 @@ from bulkhead.metrics.counters import Counters
 from bulkhead.metrics.http_json import get_body, parse_json, token_of
 from bulkhead.metrics.queries import Naming, chosen, filled
 from bulkhead.settings import PrometheusSource
+from bulkhead.text import bounded
+
+_LONGEST_TOLD = 500
 
 Vector = list[tuple[dict[str, str], float]]
 """Labels and value of each series that a query gave."""
@@ -59,17 +63,27 @@ class PrometheusMetrics:
         def found(query: str | None) -> Vector:
             return self._ask(filled(query, names), at) if query else []
 
-        buckets = {}
+        requests, failures = _by_series(found(self._queries.requests)), _by_series(found(self._queries.failures))
+        buckets: dict[str, dict[float, int]] = {}
         for labels, value in found(self._queries.buckets):
-            bound = float(labels.get("le", "nan"))
-            if math.isnan(bound):
-                raise UnavailableError(f"prometheus.queries.buckets gives a series without le: {labels}")
-            buckets[bound * self._queries.bucket_unit_ms] = round(value)
+            bound = _bound(labels) * self._queries.bucket_unit_ms
+            whose = buckets.setdefault(_series({name: one for name, one in labels.items() if name != "le"}), {})
+            whose[bound] = whose.get(bound, 0) + round(value)
+        parts = {
+            name: Counters(requests.get(name, 0), failures.get(name, 0), dict(sorted(buckets.get(name, {}).items())))
+            for name in sorted({*requests, *failures, *buckets})
+        }
+        slow: dict[float, int] = {}
+        for part in parts.values():
+            for bound, count in part.slow.items():
+                slow[bound] = slow.get(bound, 0) + count
         return Counters(
-            requests=_total(found(self._queries.requests)),
-            failures=_total(found(self._queries.failures)),
-            slow=dict(sorted(buckets.items())),
-            active=_total(found(self._queries.active)),
+            requests=sum(requests.values()),
+            failures=sum(failures.values()),
+            slow=dict(sorted(slow.items())),
+            active=sum(_by_series(found(self._queries.active)).values()),
+            # One series without labels is a sum already: whose counter fell cannot be told any more.
+            parts=parts if set(parts) != {""} else {},
         )
 
     def _ask(self, query: str, at: float) -> Vector:
@@ -106,14 +120,50 @@ def ask(
         UnavailableError: the server does not answer, or with no vector.
     """
     where = f"{url.rstrip('/')}/api/v1/query?{urlencode({'query': query, 'time': f'{at:.3f}'})}"
-    answer = parse_json(where, get_body(where, timeout_s, token, most_bytes))
+    answer = parse_json(where, get_body(where, timeout_s, token, most_bytes, error_of=_error_of))
     try:
+        # Thanos and Mimir tell so where a store did not answer, VictoriaMetrics where a node did not: what is there is
+        # less than what there is. ("infos" are remarks about the query.)
+        if answer.get("warnings") or answer.get("isPartial"):
+            told = "; ".join(map(str, answer.get("warnings") or ["isPartial"]))
+            raise UnavailableError(f"{url} answers {query!r} in part: {bounded(told, _LONGEST_TOLD)}")
         if answer["data"]["resultType"] != "vector":
             raise UnavailableError(f"Prometheus answers {query!r} with no vector; sum over the range in the query")
+        if any("histogram" in one for one in answer["data"]["result"]):
+            remedy = "take histogram_count or histogram_fraction of it, or the classic buckets"
+            raise UnavailableError(f"Prometheus answers {query!r} with native histograms: {remedy}")
         return [(dict(one["metric"]), float(one["value"][1])) for one in answer["data"]["result"]]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UnavailableError(f"{url} answers in another form than Prometheus: {error}") from error
 
 
-def _total(found: Vector) -> int:
-    return round(sum(value for _, value in found))
+def _by_series(found: Vector) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for labels, value in found:
+        name = _series(labels)
+        counts[name] = counts.get(name, 0) + round(value)
+    return counts
+
+
+def _series(labels: Mapping[str, str]) -> str:
+    """A name of a series, equal for equal labels; empty for one without any."""
+    return ",".join(f"{name}={value}" for name, value in sorted(labels.items()) if name != "__name__")
+
+
+def _bound(labels: Mapping[str, str]) -> float:
+    try:
+        bound = float(labels["le"])
+    except (KeyError, ValueError):
+        bound = math.nan
+    if math.isnan(bound):
+        raise UnavailableError(f"prometheus.queries.buckets gives a series without a bound le: {labels}")
+    return bound
+
+
+def _error_of(body: bytes) -> str | None:
+    """What a server says of a query that it does not answer (Prometheus' HTTP API, "Format overview")."""
+    try:
+        document = json.loads(body)
+        return f"{document['errorType']}: {document['error']}"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None

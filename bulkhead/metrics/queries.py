@@ -1,4 +1,6 @@
-"""PromQL of what commonly counts requests: each named by who exports the metrics.
+"""PromQL of what commonly counts requests: each named by who exports the metrics, and summed for each pod by itself.
+
+Whose counter was reset can be told only so (see ``bulkhead.rollout.analysis.tally``).
 
 There is none for Envoy Gateway: unless a backend has filters, it makes one Envoy cluster of all backends of a rule
 (``NeedsClusterPerSetting`` in its ``internal/ir/xds.go``), so its metrics do not tell a candidate from stable. Behind
@@ -21,35 +23,35 @@ _INFER = _PODS + ',path=~"(/v2/models/.*/infer|/invocations)"'
 DEFAULTS: Mapping[str, PrometheusQueries] = {
     # gpu_tasks.serve, scraped at /metrics with the labels ``namespace`` and ``pod``.
     "bulkhead": PrometheusQueries(
-        requests=f"sum(bulkhead_requests_total{{{_PODS}}})",
-        failures=f'sum(bulkhead_requests_total{{{_PODS},code!="2xx"}})',
-        buckets=f"sum by (le) (bulkhead_request_duration_seconds_bucket{{{_PODS}}})",
+        requests=f"sum by (pod, instance) (bulkhead_requests_total{{{_PODS}}})",
+        failures=f'sum by (pod, instance) (bulkhead_requests_total{{{_PODS},code!="2xx"}})',
+        buckets=f"sum by (le, pod, instance) (bulkhead_request_duration_seconds_bucket{{{_PODS}}})",
     ),
     # Istio, "Standard Metrics"; as the gateway saw it, so that a server that answers nothing counts as failing.
     "istio": PrometheusQueries(
-        requests=f"sum(istio_requests_total{{{_ISTIO}}})",
-        failures=f'sum(istio_requests_total{{{_ISTIO},response_code!~"2.."}})',
-        buckets=f"sum by (le) (istio_request_duration_milliseconds_bucket{{{_ISTIO}}})",
+        requests=f"sum by (pod, instance) (istio_requests_total{{{_ISTIO}}})",
+        failures=f'sum by (pod, instance) (istio_requests_total{{{_ISTIO},response_code!~"2.."}})',
+        buckets=f"sum by (le, pod, instance) (istio_request_duration_milliseconds_bucket{{{_ISTIO}}})",
         bucket_unit_ms=1,
     ),
     # MLServer, "Metrics": what KServe serves models of MLflow with.
     "mlserver": PrometheusQueries(
-        requests=f"sum(rest_server_requests_total{{{_INFER}}})",
-        failures=f'sum(rest_server_requests_total{{{_INFER},status_code!~"2.."}})',
-        buckets=f"sum by (le) (rest_server_request_duration_seconds_bucket{{{_INFER}}})",
+        requests=f"sum by (pod, instance) (rest_server_requests_total{{{_INFER}}})",
+        failures=f'sum by (pod, instance) (rest_server_requests_total{{{_INFER},status_code!~"2.."}})',
+        buckets=f"sum by (le, pod, instance) (rest_server_request_duration_seconds_bucket{{{_INFER}}})",
         active=f'sum(rest_server_requests_in_progress{{{_PODS},method="POST"}})',
     ),
     # vLLM, "Production Metrics", and its API server's own http_requests_total.
     "vllm": PrometheusQueries(
-        requests=f'sum(http_requests_total{{{_PODS},handler=~"/v1/.*"}})',
-        failures=f'sum(http_requests_total{{{_PODS},handler=~"/v1/.*",status!="2xx"}})',
-        buckets=f"sum by (le) (vllm:e2e_request_latency_seconds_bucket{{{_PODS}}})",
+        requests=f'sum by (pod, instance) (http_requests_total{{{_PODS},handler=~"/v1/.*"}})',
+        failures=f'sum by (pod, instance) (http_requests_total{{{_PODS},handler=~"/v1/.*",status!="2xx"}})',
+        buckets=f"sum by (le, pod, instance) (vllm:e2e_request_latency_seconds_bucket{{{_PODS}}})",
         active=f'sum({{__name__=~"vllm:num_requests_running|vllm:num_requests_waiting",{_PODS}}})',
     ),
     # Triton, "Metrics": it has no latency histogram of unary requests, so latencies are not judged.
     "triton": PrometheusQueries(
-        requests=f'sum({{__name__=~"nv_inference_request_success|nv_inference_request_failure",{_PODS}}})',
-        failures=f"sum(nv_inference_request_failure{{{_PODS}}})",
+        requests=f'sum by (pod, instance) ({{__name__=~"nv_inference_request_(success|failure)",{_PODS}}})',
+        failures=f"sum by (pod, instance) (nv_inference_request_failure{{{_PODS}}})",
         active=f"sum(nv_inference_pending_request_count{{{_PODS}}})",
     ),
 }

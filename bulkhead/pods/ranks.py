@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bulkhead.pods.distributed import INDEX
-from bulkhead.pods.failure import classify
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.reasons import is_victim
-from bulkhead.pods.status import Phase, parse
+from bulkhead.pods.status import Phase, of_task
 
 _TOLD_TO_END = 143
 """Exit code of a process that SIGTERM ended."""
@@ -58,7 +57,7 @@ def standing(pods: Sequence[Mapping[str, Any]], nodes: int) -> Standing:
         pods: of the job, in their JSON form; those that are known.
         nodes: how many there have to be.
     """
-    phases = [pod["status"].get("phase") for pod in pods]
+    phases = [of_task(pod).phase for pod in pods]
     if phases.count(Phase.SUCCEEDED) >= nodes:
         return Standing.SUCCEEDED
     if Phase.FAILED not in phases:
@@ -79,7 +78,7 @@ def cause(pods: Sequence[Mapping[str, Any]]) -> Cause | None:
     failed = [
         (_is_victim(pod, failure), _ended_at(pod), rank(pod), pod, failure)
         for pod in pods
-        if pod["status"].get("phase") == Phase.FAILED and (failure := classify(pod)) is not None
+        if (status := of_task(pod)).phase is Phase.FAILED and (failure := status.failure) is not None
     ]
     if not failed:
         return None
@@ -106,11 +105,11 @@ def rank(pod: Mapping[str, Any]) -> int:
 
 
 def _is_victim(pod: Mapping[str, Any], failure: Failure) -> bool:
-    if failure.failure_class is FailureClass.CANCELLED or parse(pod["status"]).exit_code == _TOLD_TO_END:
+    if failure.failure_class is FailureClass.CANCELLED or of_task(pod).exit_code == _TOLD_TO_END:
         return True
     return is_victim(failure)
 
 
 def _ended_at(pod: Mapping[str, Any]) -> str:
-    finished = parse(pod["status"]).finished_at
+    finished = of_task(pod).finished_at
     return finished.isoformat() if finished else "~"

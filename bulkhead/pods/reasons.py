@@ -6,23 +6,41 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bulkhead.pods.device_texts import device, of_node
+from bulkhead.pods.image_texts import of_image
 from bulkhead.pods.outcome import Failure, FailureClass
 
-KERNEL = {"OOMKilled", "StartError", "ContainerCannotRun"}
+KERNEL = {"OOMKilled", "StartError", "ContainerCannotRun", "ContainerStatusUnknown", "Unknown"}
 """Reasons of a terminated container that the container itself cannot know."""
+
+LOST = {"ContainerStatusUnknown", "Unknown"}
+"""Reasons with which a kubelet or a container runtime says that it does not know how a container ended."""
 
 _C = FailureClass
 _EVIDENCE = 1000
 
 _DISRUPTIONS = {
     "PreemptionByScheduler": (_C.PREEMPTED, "scheduler"),
+    "PreemptionByKubeScheduler": (_C.PREEMPTED, "scheduler"),
     "DeletionByTaintManager": (_C.EVICTED, "taint"),
+    "DeletionByDeviceTaintManager": (_C.EVICTED, "device-taint"),
     "EvictionByEvictionAPI": (_C.EVICTED, "drain"),
     "DeletionByPodGC": (_C.NODE_LOST, "garbage-collected"),
 }
 _UNREACHABLE = re.compile(r"node\.kubernetes\.io/(unreachable|not-ready|out-of-service)")
+# Not a bare "spot": a container, a volume or a node may be called so.
 _SHUTDOWN = re.compile(
-    r"node (is|was) (shutting|shut) ?down|node shutdown|imminent node shutdown|spot|preemptible", re.I
+    r"node (is|was) (shutting|shut) ?down|node shutdown|imminent node shutdown|"
+    r"\bspot (instance|vm|interruption|termination|reclaim)|preemptible (instance|vm|node)|(instance|vm|node) (is|was) "
+    r"(being )?preempted",
+    re.I,
+)
+_USER_NAMES = re.compile(r"\b(container|pod|volume|claim|node) \"?[a-z0-9][\w.-]*-[\w.-]*\"?", re.I)
+
+# Kueue, "Workload": why a workload was evicted is the reason of its pods' condition TerminationTarget.
+_KUEUE = (
+    (re.compile("MaximumExecutionTime"), (_C.DEADLINE, "kueue")),
+    (re.compile("Deactivat"), (_C.CANCELLED, "kueue")),
 )
 
 _POD_REASONS = {
@@ -37,39 +55,47 @@ _POD_REASONS = {
     "Cancelled": (_C.CANCELLED, ""),
     "NodeAffinity": (_C.UNSCHEDULABLE, "node-admission"),
     "MatchNodeSelector": (_C.UNSCHEDULABLE, "node-admission"),
+    "NodeName": (_C.UNSCHEDULABLE, "node-admission"),
     "NodePorts": (_C.UNSCHEDULABLE, "node-admission"),
+    "NodeUnschedulable": (_C.UNSCHEDULABLE, "node-admission"),
+    "TaintToleration": (_C.UNSCHEDULABLE, "node-admission"),
+    "InvalidNodeInfo": (_C.UNSCHEDULABLE, "node-admission"),
+    "UnknownReason": (_C.UNSCHEDULABLE, "node-admission"),
     "TopologyAffinityError": (_C.UNSCHEDULABLE, "node-admission"),
     "UnexpectedAdmissionError": (_C.UNSCHEDULABLE, "node-admission"),
+    "PodOSSelectorNodeLabelDoesNotMatch": (_C.UNSCHEDULABLE, "node-admission"),
+    "PodOSNotSupported": (_C.UNSCHEDULABLE, "node-admission"),
+    "SupplementalGroupsPolicyNotSupported": (_C.ADMISSION, "kubelet"),
+    "PodLevelResourcesNotAdmittedReason": (_C.ADMISSION, "kubelet"),
     "SysctlForbidden": (_C.ADMISSION, "kubelet"),
     "AppArmor": (_C.ADMISSION, "kubelet"),
 }
+# pkg/kubelet/lifecycle/predicate.go: a refusal by a predicate that has no name above.
+_REFUSED = re.compile(r"^(Pod )?(was rejected|Predicate |GeneralPredicates )", re.I)
 _EVICTED = (
-    (re.compile(r"low on resource: memory|memory pressure", re.I), "memory"),
-    (re.compile(r"low on resource: (ephemeral-storage|inodes|imagefs|nodefs)|disk pressure", re.I), "disk"),
-    (re.compile(r"ephemeral(-| local )storage usage exceeds|usage of emptydir volume .* exceeds", re.I), "disk-limit"),
-    (re.compile(r"low on resource: pids|pid pressure", re.I), "pids"),
+    (re.compile(r"low on resource: memory|memory ?pressure", re.I), "memory"),
+    (
+        re.compile(r"low on resource: (ephemeral-storage|inodes|imagefs|nodefs|containerfs)|disk ?pressure", re.I),
+        "disk",
+    ),
+    (
+        re.compile(
+            r"ephemeral(-| local )storage usage exceeds|exceeded its local ephemeral storage limit|"
+            r"usage of emptydir volume .* exceeds",
+            re.I,
+        ),
+        "disk-limit",
+    ),
+    (re.compile(r"low on resource: pids|pid ?pressure", re.I), "pids"),
 )
-
-_DEVICE = (
-    (re.compile(r"\bXid\b(?: \(PCI:[^)]*\))?[:,\s]+(\d+)"), None),
-    (re.compile(r"uncorrectable (ECC|NVLink)|cudaErrorECCUncorrectable|hardware stack error", re.I), "ecc"),
-    (re.compile(r"GPU is lost|fallen off the bus|NVML_ERROR_GPU_IS_LOST|cudaErrorDevicesUnavailable", re.I), "lost"),
-    (re.compile(r"CUDA error: (unspecified launch failure|unknown error)|cudaErrorLaunchFailure"), "launch-failure"),
-    (re.compile(r"no CUDA-capable device|CUDA driver initialization failed|system not yet initialized"), "no-device"),
-)
-# Xids that are in the main the application's own fault (shared facts, gpu-health): not the device's.
-_APPLICATION_XIDS = {11, 13, 25, 31, 32, 43, 45, 69, 80}
-_APPLICATION_CUDA = re.compile(
-    r"device-side assert|illegal memory access|misaligned address|out of bounds|invalid argument"
-)
-_GPU_OOM = re.compile(r"(CUDA|HIP|GPU|NCCL).{0,20}out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED", re.I)
 
 _VICTIM = re.compile(
     r"connection (closed|reset) by peer|broken pipe|ncclRemoteError|remote process exited|"
-    r"ncclSystemError.*socket|DistNetworkError|DistStoreError|recvValue failed|"
-    r"client socket has (timed out|failed)|watchdog got stuck|SignalException|terminated by signal|"
+    r"ncclSystemError(?!.{0,400}(shared memory|No space left)).*socket|DistNetworkError|DistStoreError|"
+    r"recvValue failed|client socket has (timed out|failed)|watchdog (got stuck|caught collective operation timeout)|"
+    r"monitoredBarrier|Rendezvous\w*(Closed|Timeout|Connection)\w*Error|SignalException|terminated by signal|"
     r"signal 15|\bSIGTERM\b",
-    re.I,
+    re.I | re.S,
 )
 
 _EXIT_CODES = {
@@ -82,19 +108,14 @@ _EXIT_CODES = {
     143: (_C.CANCELLED, "sigterm", "it was asked to end (SIGTERM)"),
 }
 
-_IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
-_IMAGE = (
-    (re.compile(r"toomanyrequests|rate limit|429", re.I), "rate-limit"),
-    (
-        re.compile(r"unauthorized|authentication required|denied|authorization failed|403|401|no basic auth", re.I),
-        "auth",
-    ),
-    (
-        re.compile(r"not found|manifest unknown|does not exist|404|invalid reference|couldn't parse|not present", re.I),
-        "not-found",
-    ),
-)
 _CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError"}
+# The node's container runtime could not, for reasons of its own: the author can change nothing, another node can.
+_RUNTIME = re.compile(
+    r"context deadline exceeded|failed to reserve container name|no space left on device|transport is closing|"
+    r"connection refused|error reading from server|timed out waiting for the condition|"
+    r"failed to sync (secret|configmap) cache|device or resource busy|too many open files|cannot allocate memory",
+    re.I,
+)
 
 _NO_GPU = re.compile(r"Insufficient (nvidia\.com/\S+)|cannot allocate all claims|resourceclaim|device class", re.I)
 _NO_ROOM = re.compile(r"Insufficient (cpu|memory|ephemeral-storage|pods|hugepages\S*)|no nodes available", re.I)
@@ -104,32 +125,38 @@ _NO_VOLUME = re.compile(
     r"persistentvolumeclaim .* not found|unbound immediate PersistentVolumeClaims|volume node affinity", re.I
 )
 
-_EVENTS = {
-    "FailedMount": (_C.CONFIG, "volume"),
-    "FailedAttachVolume": (_C.CONFIG, "volume"),
-    "FailedCreatePodSandBox": (_C.CONFIG, "sandbox"),
-}
+_SCALES = {"TriggeredScaleUp", "Nominated", "WaitForFirstConsumer", "Provisioning", "ExternalProvisioning"}
+"""Reasons of events with which an autoscaler or a provisioner says that it is at work."""
 
 
 def disruption(status: Mapping[str, Any]) -> Failure | None:
-    """The ``DisruptionTarget`` condition: something other than the pod's own program ended it.
+    """The conditions ``DisruptionTarget`` and ``TerminationTarget``: something other than the program ended the pod.
 
     Args:
         status: of the pod.
     """
     condition = _condition(status, "DisruptionTarget")
     if condition is None or condition.get("status") != "True":
-        return None
+        return _by_kueue(status)
     reason, message = str(condition.get("reason")), str(condition.get("message") or "")
+    evicted = _evicted(f"{message}\n{status.get('message') or ''}") if reason == "TerminationByKubelet" else None
     if reason == "TerminationByKubelet":
-        evicted = _evicted(f"{message}\n{status.get('message') or ''}")
         named, kind = (_C.EVICTED, evicted) if evicted else (_C.PREEMPTED, "node-shutdown")
     else:
         named, kind = _DISRUPTIONS.get(reason, (_C.PREEMPTED, reason))
     if named is _C.EVICTED and _UNREACHABLE.search(message):
         named, kind = _C.NODE_LOST, "unreachable"
-    elif _SHUTDOWN.search(message):
+    elif not evicted and _SHUTDOWN.search(_USER_NAMES.sub("", message)):
         named, kind = _C.PREEMPTED, "node-shutdown"
+    return _failure(named, kind, message or reason, reason)
+
+
+def _by_kueue(status: Mapping[str, Any]) -> Failure | None:
+    condition = _condition(status, "TerminationTarget")
+    if condition is None or condition.get("status") != "True":
+        return None
+    reason, message = str(condition.get("reason")), str(condition.get("message") or "")
+    named, kind = next((found for pattern, found in _KUEUE if pattern.search(reason)), (_C.PREEMPTED, "kueue"))
     return _failure(named, kind, message or reason, reason)
 
 
@@ -142,11 +169,15 @@ def pod_reason(status: Mapping[str, Any]) -> Failure | None:
     reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
     if reason == "Evicted":
         return _failure(_C.EVICTED, _evicted(message) or "unknown", message, reason)
+    if reason == "UnexpectedAdmissionError" and (found := of_node(message)) is not None:
+        return _failure(*found, message, reason)
     if reason.startswith("OutOf"):
         return _failure(_C.UNSCHEDULABLE, "node-admission", message or reason, reason)
     if reason in _POD_REASONS:
         named, kind = _POD_REASONS[reason]
         return _failure(named, kind, message or reason, reason)
+    if reason and _REFUSED.search(message) and not status.get("containerStatuses"):
+        return _failure(_C.UNSCHEDULABLE, "node-admission", message, reason)
     return None
 
 
@@ -161,35 +192,17 @@ def exit_code(container: str, terminated: Mapping[str, Any]) -> Failure:
     text = str(terminated.get("message") or "")
     if reason == "OOMKilled":
         return _failure(_C.HOST_OOM, "", f"container {container} was over its memory limit", text or reason)
+    if reason in LOST:
+        lost = f"container {container}: how it ended is not known: its node was lost or restarted"
+        return _failure(_C.NODE_LOST, "unknown-end", text or lost, reason)
     if reason in KERNEL:
-        return _failure(_C.CONFIG, "bad-command", text or f"container {container} could not be started", reason)
+        named, kind = _not_started(text) or (_C.CONFIG, "bad-command")
+        return _failure(named, kind, text or f"container {container} could not be started", reason)
     named_device = device(text)
     if named_device is not None:
         return _failure(*named_device, f"container {container} ended with exit code {code}", text)
     named, kind, words = _EXIT_CODES.get(code, (_C.APPLICATION, "", f"exit code {code}"))
     return _failure(named, kind, f"container {container}: {words}", text or reason)
-
-
-def device(text: str) -> tuple[FailureClass, str] | None:
-    """What an error text says of the GPU: the device's fault, the program's memory, or nothing.
-
-    Args:
-        text: of an exception, a traceback, the end of a log.
-
-    Returns:
-        Class and kind; None where the text says nothing of a device, or says that the program is at fault.
-    """
-    if _GPU_OOM.search(text):
-        return _C.GPU_OOM, ""
-    for pattern, kind in _DEVICE:
-        match = pattern.search(text)
-        if match is None:
-            continue
-        if kind is not None:
-            return _C.DEVICE_FAULT, kind
-        if int(match[1]) not in _APPLICATION_XIDS:
-            return _C.DEVICE_FAULT, f"xid-{match[1]}"
-    return (_C.APPLICATION, "cuda") if _APPLICATION_CUDA.search(text) else None
 
 
 def is_victim(failure: Failure) -> bool:
@@ -211,14 +224,21 @@ def waiting(container: str, state: Mapping[str, Any]) -> Failure | None:
         state: its ``state.waiting``.
     """
     reason, message = str(state.get("reason") or ""), str(state.get("message") or "")
-    if reason in _IMAGE_REASONS:
-        kind = next((kind for pattern, kind in _IMAGE if pattern.search(f"{reason} {message}")), None)
-        if reason in ("ErrImageNeverPull", "InvalidImageName"):
-            kind = "not-found"
-        return _failure(_C.IMAGE, kind or "network", message or f"container {container}: {reason}", reason)
+    kind = of_image(reason, message)
+    if kind is not None:
+        return _failure(_C.IMAGE, kind, message or f"container {container}: {reason}", reason)
     if reason in _CONFIG_REASONS:
-        return _failure(_C.CONFIG, "container", message or f"container {container}: {reason}", reason)
+        named, what = _not_started(message) or (_C.CONFIG, "container")
+        return _failure(named, what, message or f"container {container}: {reason}", reason)
     return None
+
+
+def _not_started(text: str) -> tuple[FailureClass, str] | None:
+    """Why a node could not start a container, where that is the node's own affair."""
+    found = of_node(text)
+    if found is not None:
+        return found
+    return (_C.CONFIG, "runtime") if _RUNTIME.search(text) else None
 
 
 def scheduling(status: Mapping[str, Any], recorded: Iterable[Mapping[str, Any]]) -> Failure | None:
@@ -232,25 +252,11 @@ def scheduling(status: Mapping[str, Any], recorded: Iterable[Mapping[str, Any]])
     if condition is None or condition.get("reason") != "Unschedulable":
         return None
     message = str(condition.get("message") or "")
-    waits = any(event.get("reason") == "TriggeredScaleUp" for event in recorded)
-    if waits:
+    if any(event.get("reason") in _SCALES for event in recorded):
         return None
     rules = ((_NO_GPU, "gpu"), (_NO_VOLUME, "volume"), (_NO_ROOM, "room"), (_TAINTED, "taint"), (_NO_NODE, "selector"))
     kind = next((kind for pattern, kind in rules if pattern.search(message)), "unknown")
     return _failure(_C.UNSCHEDULABLE, kind, message or "no node takes the pod", "Unschedulable")
-
-
-def events(recorded: Iterable[Mapping[str, Any]]) -> Failure | None:
-    """What only an event says: a volume that cannot be mounted, a sandbox that cannot be made.
-
-    Args:
-        recorded: events about the pod; one counts once it has come up at least three times.
-    """
-    for event in recorded:
-        found = _EVENTS.get(str(event.get("reason")))
-        if found is not None and int(event.get("count") or 1) >= 3:
-            return _failure(*found, str(event.get("message") or event["reason"]), str(event["reason"]))
-    return None
 
 
 def _evicted(message: str) -> str | None:

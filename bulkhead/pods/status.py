@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from bulkhead.pods.failure import classify
+from bulkhead.pods.containers import base, base_name
+from bulkhead.pods.failure import base_ended, classify
 from bulkhead.pods.outcome import Failure, Outcome
 
 
@@ -19,6 +20,12 @@ class Phase(enum.StrEnum):
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
+    UNKNOWN = "Unknown"
+    """Its node does not answer; also whatever phase a later Kubernetes may have."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Phase:
+        return cls.UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -59,22 +66,39 @@ class PodStatus:
         return left if self.phase is not Phase.FAILED else Outcome(result=left.result, failure=self.failure)
 
 
-def parse(status: Mapping[str, Any]) -> PodStatus:
+def of_task(pod: Mapping[str, Any]) -> PodStatus:
+    """The status of a pod that runs one task and is not started again: the task ends with its base container.
+
+    Args:
+        pod: a ``v1.Pod`` in its JSON form.
+
+    Returns:
+        Its status; succeeded or failed as soon as the base container has ended, though a sidecar may run on.
+    """
+    own, status = base_name(pod), pod.get("status") or {}
+    found = replace(parse(status, own), failure=classify(pod))
+    if found.phase in (Phase.RUNNING, Phase.FAILED, Phase.UNKNOWN) and base_ended(pod):
+        return replace(found, phase=Phase.SUCCEEDED if found.failure is None else Phase.FAILED)
+    return found
+
+
+def parse(status: Mapping[str, Any], own: str | None = None) -> PodStatus:
     """Read a ``PodStatus`` object in its JSON form.
 
     Args:
         status: the ``status`` of a pod, keys in camelCase as the API server writes them.
+        own: name of the base container; by default see ``bulkhead.pods.containers.base``.
 
     Returns:
-        The status of the pod and of its first container.
+        The status of the pod and of its base container.
     """
-    containers = status.get("containerStatuses") or [{}]
-    state = containers[0].get("state") or {}
+    container = base(status, own)
+    state = container.get("state") or {}
     ended, running = state.get("terminated") or {}, state.get("running") or {}
     waiting = state.get("waiting") or {}
     return PodStatus(
         phase=Phase(status.get("phase") or Phase.PENDING),
-        ready=bool(containers[0].get("ready")),
+        ready=bool(container.get("ready")),
         reason=status.get("reason") or ended.get("reason") or waiting.get("reason") or "",
         message=status.get("message") or waiting.get("message") or "",
         exit_code=ended.get("exitCode"),
@@ -86,4 +110,6 @@ def parse(status: Mapping[str, Any]) -> PodStatus:
 
 
 def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    if not text or text.startswith("0001-"):  # a kubelet's zero time: it does not know
+        return None
+    return datetime.fromisoformat(text)

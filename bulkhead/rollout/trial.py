@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Rollout
-from bulkhead.metrics.counters import dump, load
+from bulkhead.metrics.counters import Counters, dump, load
 from bulkhead.rollout.analysis.arms import arm
 from bulkhead.rollout.analysis.burn import Reading, keep
 from bulkhead.rollout.analysis.judge import LACKING, Judgement, Verdict, judge
+from bulkhead.rollout.analysis.tally import Tally
 from bulkhead.rollout.analysis.truth import Truth
 from bulkhead.rollout.machine import EFFECTS, following
 from bulkhead.rollout.plan import Plan, Step, parse_plan
@@ -53,6 +54,7 @@ class Trial:
     clock: Callable[[], datetime]
     _complaints: dict[int, _Complaint] = field(default_factory=dict)
     _readings: dict[int, list[Reading]] = field(default_factory=dict)
+    _tallies: dict[tuple[int, str], tuple[str, Tally]] = field(default_factory=dict)
     _truths: dict[int, tuple[datetime, Truth]] = field(default_factory=dict)
     _faults: dict[int, tuple[datetime, str | None]] = field(default_factory=dict)
 
@@ -265,7 +267,8 @@ class Trial:
         assert rollout.window is not None
         step = plan.steps[rollout.step]
         before = {name: load(seen) for name, seen in rollout.window["counters"].items()}
-        now = self.world.counters(rollout, step)
+        seen = self.world.counters(rollout, step)
+        now = {name: self._tallied(rollout, name, before[name], counters) for name, counters in seen.items()}
         reading = Reading(self.clock(), now[rollout.revision_id])
         self._readings[rollout.id] = keep(self._readings.get(rollout.id, []), reading, plan.length_s)
         arms = {name: arm(before[name], now[name], plan.latency_ms) for name in before}
@@ -273,6 +276,19 @@ class Trial:
         elapsed = self._age(datetime.fromisoformat(rollout.window["at"]))
         truth = self._truth(rollout, plan)
         return judge(plan, step, arms[rollout.revision_id], stable, elapsed, self._readings[rollout.id], truth)
+
+    def _tallied(self, rollout: Rollout, revision_id: str, before: Counters, now: Counters) -> Counters:
+        """What a revision has counted since the window began, pods that came and went included.
+
+        A reconciler that takes over knows the window's start and no reading since: it misses what a pod counted in
+        between and lost before the first of its own.
+        """
+        assert rollout.window is not None
+        key = (rollout.id, revision_id)
+        known = self._tallies.get(key)
+        if known is None or known[0] != rollout.window["at"]:
+            known = self._tallies[key] = (rollout.window["at"], Tally(before))
+        return known[1].take(now)
 
     def _truth(self, rollout: Rollout, plan: Plan) -> Truth:
         """Ground truth, asked for only now and then: it comes late anyway, and the registry is another machine's."""

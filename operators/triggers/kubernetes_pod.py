@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping, Set
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence, Set
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -13,9 +13,11 @@ import aiohttp
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from kubernetes_asyncio.client import ApiException, CoreV1Api
 
-from bulkhead.errors import UnavailableError
+from bulkhead.errors import BulkheadError, UnavailableError
+from bulkhead.pods.event_texts import never_scales, plain
 from bulkhead.pods.failure import classify
 from bulkhead.pods.identity import MANAGED
+from bulkhead.pods.outcome import FailureClass
 from bulkhead.pods.policy import Action, Record
 from bulkhead.runtimes.kubernetes.access import Access
 from bulkhead.runtimes.kubernetes.watch import Pod, PodWatch, ended
@@ -28,6 +30,9 @@ SELECTOR = f"{MANAGED}=true"
 _LOOK_S = 5.0
 UNSEEN_S = 30.0
 _HOPELESS_S = 10.0
+_EVENTS_AFTER_S = 15.0
+"""Most pods run by then, and cost no request for their events."""
+_EVENTS_S = 60.0
 _watches: dict[Hashable, PodWatch] = {}
 _refusals: dict[Hashable, str] = {}
 
@@ -62,6 +67,8 @@ class KubernetesPodTrigger(BaseEventTrigger):
         self._began = time.monotonic()
         self._seen = False
         self._stuck_since: float | None = None
+        self._events: Sequence[Mapping[str, Any]] = ()
+        self._events_at: float | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -136,9 +143,26 @@ class KubernetesPodTrigger(BaseEventTrigger):
             event = self._look()
             if event is not None:
                 return event
+            await self._read_events()
             if self.stream_logs:
                 logs.look()
         return None
+
+    async def _read_events(self) -> None:
+        """Ask for the events of a pod that is pending for long, now and then: only they say what a volume lacks."""
+        now, pod = time.monotonic(), self._pod()
+        waits = pod is not None and pod["status"].get("phase") == "Pending"
+        if not waits or now - max(self._began + _EVENTS_AFTER_S - _EVENTS_S, self._events_at or 0.0) < _EVENTS_S:
+            return
+        self._events_at = now
+        about = f"involvedObject.kind=Pod,involvedObject.name={pod['metadata']['name']}"
+        try:
+            async with aconnect(Access(**self.access)) as api:
+                found = await CoreV1Api(api).list_namespaced_event(self.namespace, field_selector=about, limit=100)
+        except (ApiException, aiohttp.ClientError, TimeoutError, BulkheadError) as away:
+            self.log.warning("the events of pod %s cannot be read: %s", self.name, str(away)[:300])
+            return
+        self._events = plain(found.items)
 
     def _concerned(self, changed: Set[str]) -> bool:
         return self.name in changed
@@ -171,7 +195,8 @@ class KubernetesPodTrigger(BaseEventTrigger):
         self._seen = True
         if ended(pod):
             return {"why": "ended", "pod": pod, "text": ""}
-        if pod["status"].get("phase") == "Running" or pod["metadata"].get("deletionTimestamp"):
+        # Unknown: its node does not answer; whether the pod has to be given up is the cluster's to decide.
+        if pod["status"].get("phase") in ("Running", "Unknown") or pod["metadata"].get("deletionTimestamp"):
             self._stuck_since = None
             return None
         return self._pending(pod, now)
@@ -181,13 +206,16 @@ class KubernetesPodTrigger(BaseEventTrigger):
         return {"why": "refused", "pod": None, "text": text} if text is not None else None
 
     def _pending(self, pod: Mapping[str, Any], now: float) -> dict[str, Any] | None:
-        failure = classify(pod)
+        failure = classify(pod, self._events)
         if failure is None:
             self._stuck_since = None
             late = now - self._began > self.startup_s
             return {"why": "stuck", "pod": pod, "text": f"not running after {self.startup_s:g} s"} if late else None
         self._stuck_since = self._stuck_since or now
         hopeless = Record.of(failure, "").rule.action is Action.FAIL
+        if failure.failure_class is FailureClass.UNSCHEDULABLE:
+            # The scheduler says the same of a node pool that is scaled up from zero, and of a volume on its way.
+            hopeless = hopeless and never_scales(self._events)
         limit = _HOPELESS_S if hopeless else self.startup_s
         if now - self._stuck_since < limit:
             return None

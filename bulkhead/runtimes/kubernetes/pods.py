@@ -5,7 +5,7 @@ Every refusal of the API server, and its silence, is raised as the failure that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,11 +14,14 @@ from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
 from bulkhead.pods.distributed import GANG
+from bulkhead.pods.event_texts import plain
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.identity import MANAGED, matches
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.refusal import classify_refusal
-from bulkhead.pods.status import Phase
+from bulkhead.pods.status import Phase, of_task
+
+_MOST_EVENTS = 100
 
 
 def create_or_adopt(core: k8s.CoreV1Api, wanted: k8s.V1Pod, own: Mapping[str, str]) -> tuple[k8s.V1Pod, bool]:
@@ -86,9 +89,27 @@ def find_unfailed(core: k8s.CoreV1Api, namespace: str, own: Mapping[str, str]) -
         found = core.list_namespaced_pod(namespace, label_selector=selector).items
     for pod in found:
         dying = pod.metadata.deletion_timestamp
-        if matches(pod.metadata.labels, own) and not dying and pod.status.phase != Phase.FAILED:
+        phase = of_task(core.api_client.sanitize_for_serialization(pod)).phase
+        if matches(pod.metadata.labels, own) and not dying and phase is not Phase.FAILED:
             return pod
     return None
+
+
+def events(core: k8s.CoreV1Api, name: str, namespace: str) -> Sequence[Mapping[str, Any]]:
+    """The events about a pod, in their JSON form.
+
+    Args:
+        core: of the cluster.
+        name: of the pod.
+        namespace: of the pod.
+
+    Raises:
+        PodFailedError: the API server refuses, or does not answer.
+    """
+    about = f"involvedObject.kind=Pod,involvedObject.name={name}"
+    with refusal_named(name, namespace):
+        found = core.list_namespaced_event(namespace, field_selector=about, limit=_MOST_EVENTS).items
+    return plain(found)
 
 
 def delete(core: k8s.CoreV1Api, name: str, namespace: str, uid: str | None = None) -> None:

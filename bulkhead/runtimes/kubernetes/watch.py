@@ -19,6 +19,7 @@ from kubernetes_asyncio.client import ApiClient
 from kubernetes_asyncio.client.rest import RESTClientObject
 
 from bulkhead.errors import UnavailableError
+from bulkhead.pods.status import of_task
 
 log = logging.getLogger(__name__)
 
@@ -248,9 +249,9 @@ def _cut(pod: Mapping[str, Any]) -> Pod:
 
 
 def ended(pod: Pod | None) -> bool:
-    """Whether a pod will never run again, or is not there.
+    """Whether a pod's task is over, or it is not there.
 
     Args:
         pod: of a complete view, or None.
     """
-    return pod is None or pod["status"].get("phase") in ("Succeeded", "Failed")
+    return pod is None or of_task(pod).ended

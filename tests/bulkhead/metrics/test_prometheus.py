@@ -1,6 +1,12 @@
 """Numbers of a revision from a real Prometheus."""
 
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import inf
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -146,3 +152,72 @@ def test_unknown_defaults_and_missing_tokens_are_named() -> None:
 def test_only_names_are_filled_in(query: str) -> None:
     done = filled(query, {"revision": "R"})
     assert done == query.replace("{revision}", "R")
+
+
+class Played(BaseHTTPRequestHandler):
+    """Answers as a server of a test's. Attributes: answer (status and document)."""
+
+    answer: ClassVar[tuple[int, Any]]
+
+    def do_GET(self) -> None:
+        status, document = self.answer
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def played() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Played)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def _vector(*series: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"status": "success", "data": {"resultType": "vector", "result": list(series)}, **more}
+
+
+ONE = {"metric": {}, "value": [1.0, "5"]}
+OWN = PrometheusQueries(requests="r", failures="f")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ((200, _vector(ONE, warnings=["receive series from Addr: store-1: deadline exceeded"])), "in part: receive"),
+        ((200, _vector(ONE, isPartial=True)), "in part: isPartial"),
+        ((200, _vector({"metric": {}, "histogram": [1.0, {"count": "5"}]})), "with native histograms: take histogram_"),
+        (
+            (400, {"status": "error", "errorType": "bad_data", "error": "parse error: x"}),
+            "answered 400: bad_data: parse",
+        ),
+        ((422, {"status": "error", "errorType": "execution", "error": "too many samples"}), "422: execution: too many"),
+        ((503, b"\x00\x1f gzip"), "answered 503: \ufffd\ufffd gzip"),
+        ((200, b"[" * 100_000), "something else than JSON"),
+        ((200, []), "in another form than Prometheus"),
+    ],
+)
+def test_what_is_no_whole_answer_is_none_and_the_server_says_why(played: str, answer: Any, told: str) -> None:
+    Played.answer = answer
+    with pytest.raises(UnavailableError, match=re.escape(told)):
+        _metrics(played, OWN).counters("digits", ["digits-1"])
+
+
+def test_remarks_about_a_query_do_not_matter(played: str) -> None:
+    Played.answer = (200, _vector(ONE, infos=["PromQL info: metric might not be a counter"], isPartial=False))
+    assert _metrics(played, OWN).counters("digits", ["digits-1"])["digits-1"] == Counters(5, 5)
+
+
+def test_pods_are_told_apart_where_the_query_does(played: str) -> None:
+    Played.answer = (200, _vector({**ONE, "metric": {"pod": "a"}}, {**ONE, "metric": {"pod": "b"}}))
+    seen = _metrics(played, OWN).counters("digits", ["digits-1"])["digits-1"]
+    assert (seen.requests, dict(seen.parts)) == (10, {"pod=a": Counters(5, 5), "pod=b": Counters(5, 5)})

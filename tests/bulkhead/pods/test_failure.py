@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bulkhead.pods.exceptions import TYPES, error
 from bulkhead.pods.failure import classify
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
+from bulkhead.pods.status import Phase, of_task, parse
 from tests.failed_pods import CASES, Pod, disrupted, ended, unscheduled, waiting
 
 
@@ -101,3 +102,125 @@ def test_the_exception_says_what_where_and_why() -> None:
     caught = error("train-1", failure, "gpu-7")
     assert str(caught) == "pod train-1 failed (evicted/memory) on node gpu-7: the node was low on memory"
     assert (caught.failure, caught.node) == (failure, "gpu-7")
+
+
+AT = "2026-11-24T10:00:02Z"
+
+
+def _container(name: str, code: int | None, message: str = "", at: str = AT) -> Pod:
+    if code is None:
+        return {"name": name, "state": {"running": {"startedAt": AT}}}
+    return {"name": name, "state": {"terminated": {"exitCode": code, "message": message, "finishedAt": at}}}
+
+
+def _beside(first: list[Pod], then: list[Pod], phase: str = "Failed", **spec: object) -> Pod:
+    status = {"phase": phase, "initContainerStatuses": first, "containerStatuses": then}
+    return {"spec": spec, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("pod", "named", "told"),
+    [
+        (_beside([_container("proxy", 143)], [_container("base", 1, "ValueError: x")]), "application", "base"),
+        (_beside([], [_container("azwi", 143), _container("base", 1, "KeyError")]), "application", "base"),
+        (
+            _beside([], [_container("azwi", 143, at="2026-11-24T10:00:01Z"), _container("base", 1)]),
+            "application",
+            "base",
+        ),
+        (
+            _beside(
+                [_container("proxy", 1)],
+                [_container("work", 1, "late", "2026-11-24T10:00:09Z")],
+                initContainers=[{"name": "proxy", "restartPolicy": "Always"}],
+                containers=[{"name": "work"}],
+            ),
+            "application",
+            "work",
+        ),
+        (
+            _beside([_container("fetch", 1)], [{"name": "base", "state": {"waiting": {"reason": "PodInitializing"}}}]),
+            "application",
+            "fetch",
+        ),
+        (_beside([], [_container("base", 143)]), "cancelled", "base"),
+        (
+            _beside([], [_container("azwi", 1), _container("work", 7)], containers=[{"name": "work"}]),
+            "application",
+            "exit code 7",
+        ),
+    ],
+)
+def test_what_ran_beside_the_base_container_is_not_the_cause(pod: Pod, named: str, told: str) -> None:
+    failure = classify(pod)
+    assert failure is not None and failure.failure_class == named and told in failure.message
+
+
+@pytest.mark.parametrize("phase", ["Running", "Failed"])
+def test_a_task_is_done_when_its_base_container_is_whatever_became_of_what_ran_beside_it(phase: str) -> None:
+    beside = _container("istio-proxy", 1 if phase == "Failed" else None)
+    pod = _beside([], [_container("base", 0, Outcome(result={"run": "r"}).encode()), beside], phase)
+    assert classify(pod) is None
+    status = of_task(pod)
+    assert (status.phase, status.outcome.result) == (Phase.SUCCEEDED, {"run": "r"})
+    status = of_task(_beside([], [_container("azwi", None), _container("base", 1)], "Running"))
+    assert (status.phase, status.exit_code) == (Phase.FAILED, 1)
+
+
+def test_a_server_that_is_started_again_has_not_ended() -> None:
+    pod = _beside([], [_container("base", 1)], "Running", restartPolicy="Always")
+    assert classify(pod) is None and of_task(pod).phase is Phase.RUNNING
+
+
+def test_an_eviction_counts_although_the_program_ended_well() -> None:
+    pod = ended(0, reason="Completed")
+    pod["status"] |= {"reason": "Evicted", "message": "The node was low on resource: memory."}
+    failure = classify(pod)
+    assert failure is not None and failure.failure_class is FailureClass.EVICTED
+
+
+@pytest.mark.parametrize(
+    ("resources", "named"),
+    [({}, "application"), ({"limits": {"nvidia.com/gpu": "1"}}, "device_fault")],
+)
+def test_a_program_that_asked_for_no_gpu_blames_no_device(resources: Pod, named: str) -> None:
+    pod = ended(1, message="RuntimeError: No CUDA GPUs are available")
+    pod["spec"] = {"containers": [{"name": "main", "resources": resources}]}
+    failure = classify(pod)
+    assert failure is not None and failure.failure_class == named
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ('MountVolume.SetUp failed for volume "x": secret "hf-token" not found', "volume"),
+        ('Multi-Attach error for volume "pvc-1" Volume is already exclusively attached to one node', "volume-held"),
+        ("Unable to attach or mount volumes: timed out waiting for the condition", "volume-late"),
+    ],
+)
+def test_a_volume_is_named_by_what_it_lacks(message: str, kind: str) -> None:
+    failure = classify(waiting("ContainerCreating"), [{"reason": "FailedMount", "message": message, "count": 4}])
+    assert failure is not None and (failure.failure_class, failure.kind) == (FailureClass.CONFIG, kind)
+
+
+@pytest.mark.parametrize(
+    ("reason", "named"),
+    [("TaintManagerEviction", "evicted"), ("Preempted", "preempted"), ("NodeNotReady", "node_lost"), ("Pulled", "")],
+)
+def test_who_ended_a_pod_that_left_no_condition_is_told_by_its_events(reason: str, named: str) -> None:
+    events = [{"reason": "Killing", "message": "Stopping container"}, {"reason": reason, "message": "x"}]
+    failure = classify(ended(143), events)
+    assert failure is not None and failure.failure_class == (named or "cancelled")
+    own = classify(ended(1, message="ValueError"), events)
+    assert own is not None and own.failure_class is FailureClass.APPLICATION
+
+
+def test_a_phase_that_nobody_knows_ends_nothing() -> None:
+    for phase in ("Unknown", "OfALaterKubernetes"):
+        assert not parse({"phase": phase, "reason": "NodeLost"}).ended
+
+
+def test_a_kubelets_zero_time_is_none() -> None:
+    status = ended(137, "ContainerStatusUnknown")["status"]
+    status["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = "0001-01-01T00:00:00Z"
+    assert parse(status).finished_at is None

@@ -1,0 +1,72 @@
+"""Which of a pod's containers is the task's own: the base container, beside its init containers and sidecars.
+
+The kubelet sorts ``containerStatuses`` by name, so the first is not the task's. KubernetesPodOperator calls it
+``base``, the local runtime ``main``; whatever its name, it stands first in the spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_NAMES = ("base", "main")
+
+
+def base_name(pod: Mapping[str, Any]) -> str | None:
+    """Name of the base container, by the spec; None for a pod of which only the status is known.
+
+    Args:
+        pod: a ``v1.Pod`` in its JSON form.
+    """
+    containers = (pod.get("spec") or {}).get("containers") or []
+    return str(containers[0]["name"]) if containers else None
+
+
+def base(status: Mapping[str, Any], name: str | None = None) -> Mapping[str, Any]:
+    """The status of the base container; empty where there is none yet.
+
+    Args:
+        status: of the pod.
+        name: of the container; by default the one that is called so by custom, else the first.
+    """
+    found: Sequence[Mapping[str, Any]] = status.get("containerStatuses") or []
+    for wanted in [name] if name is not None else _NAMES:
+        for one in found:
+            if one.get("name") == wanted:
+                return one
+    return found[0] if found and name is None else {}
+
+
+def terminated(container: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How a container has ended; empty where it has not.
+
+    Args:
+        container: its status.
+    """
+    return (container.get("state") or {}).get("terminated") or {}
+
+
+def sidecars(pod: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the init containers that run beside the others (KEP-753: their restart policy is ``Always``).
+
+    Args:
+        pod: a ``v1.Pod`` in its JSON form.
+    """
+    init = (pod.get("spec") or {}).get("initContainers") or []
+    return frozenset(str(one["name"]) for one in init if one.get("restartPolicy") == "Always")
+
+
+def asks_for_gpu(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod has a GPU, by device plugin or by claim; True where only the status is known.
+
+    Args:
+        pod: a ``v1.Pod`` in its JSON form.
+    """
+    spec = pod.get("spec") or {}
+    containers = spec.get("containers")
+    if not containers or not any("resources" in one for one in containers):
+        return True
+    if spec.get("resourceClaims"):
+        return True
+    wanted = [one.get("resources") or {} for one in containers]
+    return any("gpu" in name or "/mig-" in name for one in wanted for name in (one.get("limits") or {}))

@@ -1,0 +1,96 @@
+"""Counters that never fall: what each pod has counted since a window began, whatever became of the pod.
+
+A pod that is restarted counts from zero again, one that is scaled in takes its counts with it, and a new one brings
+none. Where counters of several pods are added up before the difference is taken, such a loss hides in the others'
+growth, and a candidate's failures with it. So the difference is taken of each, between every two readings, and what a
+pod had counted when it was last seen stays counted (as Prometheus' ``increase`` does, "rate, then sum").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from bulkhead.metrics.counters import Counters
+
+
+class Tally:
+    """One revision's counters since a window began.
+
+    Args:
+        before: at its start.
+    """
+
+    def __init__(self, before: Counters) -> None:
+        self._grown: dict[str, Counters] = dict(before.parts)
+        self._last: dict[str, Counters] = dict(before.parts)
+
+    def take(self, now: Counters) -> Counters:
+        """Take a reading in.
+
+        Args:
+            now: as the source has it.
+
+        Returns:
+            The reading with parts that are at least those of every reading before; the same where the source tells of
+            no parts: then nobody can say whose counter fell.
+        """
+        if not now.parts and not self._last:
+            return now
+        for name, part in now.parts.items():
+            last = self._last.get(name, Counters())
+            since = minus(part, last)
+            # A counter that fell has begun at zero: what it shows has all come since.
+            self._grown[name] = plus(self._grown.get(name, Counters()), part if fell(since) else since)
+            self._last[name] = part
+        summed = total(self._grown.values())
+        return replace(
+            now, requests=summed.requests, failures=summed.failures, slow=summed.slow, parts=dict(self._grown)
+        )
+
+
+def total(parts: Iterable[Counters]) -> Counters:
+    """Counters added up.
+
+    Args:
+        parts: of one revision.
+    """
+    found = Counters()
+    for part in parts:
+        found = plus(found, part)
+    return found
+
+
+def plus(one: Counters, other: Counters) -> Counters:
+    """Requests, failures and latencies of two, added up.
+
+    Args:
+        one: counters.
+        other: counters.
+    """
+    return _combined(one, other, 1)
+
+
+def minus(one: Counters, other: Counters) -> Counters:
+    """Requests, failures and latencies of one without another's; negative where a counter fell.
+
+    Args:
+        one: counters, later.
+        other: counters, earlier.
+    """
+    return _combined(one, other, -1)
+
+
+def fell(difference: Counters) -> bool:
+    """Whether some counter fell.
+
+    Args:
+        difference: see ``minus``.
+    """
+    return min(difference.requests, difference.failures, *difference.slow.values(), 0) < 0
+
+
+def _combined(one: Counters, other: Counters, sign: int) -> Counters:
+    edges = sorted({*one.slow, *other.slow})
+    slow: Mapping[float, int] = {edge: one.slow.get(edge, 0) + sign * other.slow.get(edge, 0) for edge in edges}
+    return Counters(one.requests + sign * other.requests, one.failures + sign * other.failures, slow)
