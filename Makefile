@@ -11,7 +11,7 @@ PYTEST ?= -q
 # tests/conftest.py says how many workers, and what has to run in one of them; the longest are begun first.
 PARALLEL ?= -n auto --no-loadscope-reorder
 
-.PHONY: help demo demo-stop test lint unit nightly bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year lock clean
+.PHONY: help demo demo-stop test lint unit coverage nightly bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -23,7 +23,10 @@ demo-stop: $(STAMP) ## stop what `make demo KEEP=1` left running
 	@exec $(BIN)/bulkhead demo --stop
 
 test: lint ## everything: linters, then the whole test suite
-	$(BIN)/pytest $(PYTEST) $(PARALLEL) --durations=25 --cov --cov-report=term:skip-covered
+	$(BIN)/pytest $(PYTEST) $(PARALLEL) --durations=25
+
+coverage: $(STAMP) ## the whole test suite, with the lines that it runs (half as long again)
+	$(BIN)/pytest $(PYTEST) $(PARALLEL) --cov --cov-report=term:skip-covered
 
 nightly: $(STAMP) ## what takes too long for every change: 2,000 storms, every crash point (about an hour)
 	BULKHEAD_NIGHTLY=1 $(BIN)/pytest $(PYTEST) $(PARALLEL) --durations=25 tests/bulkhead/rollout

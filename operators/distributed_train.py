@@ -16,6 +16,7 @@ from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.ranks import Cause, cause, rank
 from bulkhead.pods.status import of_task
 from bulkhead.runtimes.kubernetes import jobs
+from bulkhead.runtimes.kubernetes.pods import events
 from operators.clusters import access_of
 from operators.gpu_pod import GpuPodOperator
 from operators.identity import identity
@@ -133,7 +134,7 @@ class DistributedTrainOperator(GpuPodOperator):
         if found is not None:
             raise error(name, self._told(found), found.node)
         if event["why"] != "ended":
-            raise error(name, _not_started(event))
+            raise error(name, self._not_started(event))
         return dict(of_task(pods[0]).outcome.result)
 
     def _print_what_matters(
@@ -152,15 +153,14 @@ class DistributedTrainOperator(GpuPodOperator):
         where = f"node rank {found.node_rank} of {self.gang.nodes} (pod {found.pod}) failed first{victims}"
         return found.failure.model_copy(update={"message": f"{where}: {found.failure.message}"})
 
+    def _not_started(self, event: Mapping[str, Any]) -> Failure:
+        for pod in event["pods"]:
+            failure = classify(pod, events(self.client, pod["metadata"]["name"], event["namespace"]))
+            if failure is not None:
+                return failure
+        if event["why"] == "gone":
+            return Failure(failure_class=FailureClass.NODE_LOST, kind="gone", message=event["text"])
+        return Failure(failure_class=FailureClass.UNSCHEDULABLE, kind="late", message=event["text"])
+
     def _delete(self, name: str, namespace: str) -> None:
         jobs.delete(self.client.api_client, self.kind, name, namespace)
-
-
-def _not_started(event: Mapping[str, Any]) -> Failure:
-    for pod in event["pods"]:
-        failure = classify(pod)
-        if failure is not None:
-            return failure
-    if event["why"] == "gone":
-        return Failure(failure_class=FailureClass.NODE_LOST, kind="gone", message=event["text"])
-    return Failure(failure_class=FailureClass.UNSCHEDULABLE, kind="late", message=event["text"])

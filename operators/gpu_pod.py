@@ -297,7 +297,7 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         status = of_task(pod)
         if self.get_logs:
             self._print_logs(name, namespace, started(pod), event.get("logs") or {})
-        failure = None if status.phase is Phase.SUCCEEDED else classify(pod, self._events(name, namespace))
+        failure = None if status.phase is Phase.SUCCEEDED else classify(pod, pods.events(self.client, name, namespace))
         if status.phase is not Phase.SUCCEEDED and failure is None:
             text = event.get("text") or "it failed and left no reason"
             failure = _failure(FailureClass.UNSCHEDULABLE, "late", text)
@@ -358,14 +358,6 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
                 self.log.warning("the log of container %s cannot be read: %s", container, away)
             else:
                 self.log.info("log of container %s:\n%s", container, text)
-
-    def _events(self, name: str, namespace: str) -> Sequence[Any]:
-        """The events about a pod that has failed or cannot start; none where nobody may read them."""
-        try:
-            return pods.events(self.client, name, namespace)
-        except PodFailedError as away:
-            self.log.warning("the events of pod %s cannot be read: %s", name, away)
-            return ()
 
     def _clean_up(self, name: str, namespace: str, failed: bool) -> str:
         """Delete the pod where the author wants that; says what became of it, nothing where that is not known."""

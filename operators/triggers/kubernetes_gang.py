@@ -70,6 +70,10 @@ class KubernetesGangTrigger(KubernetesPodTrigger):
     def _pod(self) -> Pod | None:
         return next((pod for pod in members(self._view() or {}, self.name) if rank(pod) == 0), None)
 
+    def _pending_pod(self) -> Pod | None:
+        pods = members(self._view() or {}, self.name)
+        return next((pod for pod in pods if pod["status"].get("phase") == "Pending"), None)
+
     def _look(self) -> dict[str, Any] | None:
         refused, view = self._refused(), self._view()
         if refused is not None:

@@ -20,6 +20,7 @@ from bulkhead.pods.identity import MANAGED
 from bulkhead.pods.outcome import FailureClass
 from bulkhead.pods.policy import Action, Record
 from bulkhead.runtimes.kubernetes.access import Access
+from bulkhead.runtimes.kubernetes.pods import MOST_EVENTS
 from bulkhead.runtimes.kubernetes.watch import Pod, PodWatch, ended
 from operators.clusters import aconnect
 from operators.triggers.pod_logs import PodLogs
@@ -150,15 +151,17 @@ class KubernetesPodTrigger(BaseEventTrigger):
 
     async def _read_events(self) -> None:
         """Ask for the events of a pod that is pending for long, now and then: only they say what a volume lacks."""
-        now, pod = time.monotonic(), self._pod()
-        waits = pod is not None and pod["status"].get("phase") == "Pending"
-        if not waits or now - max(self._began + _EVENTS_AFTER_S - _EVENTS_S, self._events_at or 0.0) < _EVENTS_S:
+        now, pod = time.monotonic(), self._pending_pod()
+        due = self._began + _EVENTS_AFTER_S if self._events_at is None else self._events_at + _EVENTS_S
+        if pod is None or now < due:
             return
         self._events_at = now
         about = f"involvedObject.kind=Pod,involvedObject.name={pod['metadata']['name']}"
         try:
             async with aconnect(Access(**self.access)) as api:
-                found = await CoreV1Api(api).list_namespaced_event(self.namespace, field_selector=about, limit=100)
+                found = await CoreV1Api(api).list_namespaced_event(
+                    self.namespace, field_selector=about, limit=MOST_EVENTS
+                )
         except (ApiException, aiohttp.ClientError, TimeoutError, BulkheadError) as away:
             self.log.warning("the events of pod %s cannot be read: %s", self.name, str(away)[:300])
             return
@@ -166,6 +169,11 @@ class KubernetesPodTrigger(BaseEventTrigger):
 
     def _concerned(self, changed: Set[str]) -> bool:
         return self.name in changed
+
+    def _pending_pod(self) -> Pod | None:
+        """A pod that does not run yet, if there is one."""
+        pod = self._pod()
+        return pod if pod is not None and pod["status"].get("phase") == "Pending" else None
 
     def _view(self) -> Mapping[str, Pod] | None:
         """The pods of the namespace, once all of them are known."""

@@ -63,6 +63,7 @@ class Need:
 NEEDS = (
     Need("", "pods", ("create", "get", "list", "watch", "delete")),
     Need("", "pods/log", ("get",)),
+    Need("", "events", ("list",), "why a pod does not start"),
     Need("batch", "jobs", ("create", "get", "list", "delete"), "DistributedTrainOperator"),
     Need("", "services", ("create",), "DistributedTrainOperator"),
     Need("jobset.x-k8s.io", "jobsets", ("create", "get", "list", "delete"), "DistributedTrainOperator as a JobSet"),

@@ -5,6 +5,7 @@ Every refusal of the API server, and its silence, is raised as the failure that 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,13 +16,16 @@ from kubernetes.client.exceptions import ApiException
 
 from bulkhead.pods.distributed import GANG
 from bulkhead.pods.event_texts import plain
-from bulkhead.pods.exceptions import error
+from bulkhead.pods.exceptions import PodFailedError, error
 from bulkhead.pods.identity import MANAGED, matches
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.refusal import classify_refusal
 from bulkhead.pods.status import Phase, of_task
 
-_MOST_EVENTS = 100
+MOST_EVENTS = 100
+"""About one pod, that are read."""
+
+log = logging.getLogger(__name__)
 
 
 def create_or_adopt(core: k8s.CoreV1Api, wanted: k8s.V1Pod, own: Mapping[str, str]) -> tuple[k8s.V1Pod, bool]:
@@ -96,20 +100,23 @@ def find_unfailed(core: k8s.CoreV1Api, namespace: str, own: Mapping[str, str]) -
 
 
 def events(core: k8s.CoreV1Api, name: str, namespace: str) -> Sequence[Mapping[str, Any]]:
-    """The events about a pod, in their JSON form.
+    """The events about a pod that has failed or cannot start, in their JSON form.
 
     Args:
         core: of the cluster.
         name: of the pod.
         namespace: of the pod.
 
-    Raises:
-        PodFailedError: the API server refuses, or does not answer.
+    Returns:
+        The events; none where nobody may read them: the pod's status says most of it.
     """
     about = f"involvedObject.kind=Pod,involvedObject.name={name}"
-    with refusal_named(name, namespace):
-        found = core.list_namespaced_event(namespace, field_selector=about, limit=_MOST_EVENTS).items
-    return plain(found)
+    try:
+        with refusal_named(name, namespace):
+            return plain(core.list_namespaced_event(namespace, field_selector=about, limit=MOST_EVENTS).items)
+    except PodFailedError as away:
+        log.warning("the events of pod %s/%s cannot be read: %s", namespace, name, away)
+        return ()
 
 
 def delete(core: k8s.CoreV1Api, name: str, namespace: str, uid: str | None = None) -> None:

@@ -8,7 +8,10 @@ from bulkhead.pods.exceptions import TYPES, error
 from bulkhead.pods.failure import classify
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
 from bulkhead.pods.status import Phase, of_task, parse
-from tests.failed_pods import CASES, Pod, disrupted, ended, unscheduled, waiting
+from tests import failed_pods, misread_pods
+from tests.failed_pods import Pod, disrupted, ended, unscheduled, waiting
+
+CASES = [*failed_pods.CASES, *misread_pods.CASES]
 
 
 def test_there_are_at_least_sixty() -> None:

@@ -8,7 +8,7 @@ import pytest
 from operators.triggers import kubernetes_pod as module
 from operators.triggers import pod_logs
 from operators.triggers.kubernetes_pod import Access, KubernetesPodTrigger
-from tests.fixtures.kubernetes import PODS, Log, pod
+from tests.fixtures.kubernetes import EVENTS, PODS, Log, pod, pod_event
 
 URL = "/api/v1/namespaces/default/pods"
 NOT_FOUND = {"waiting": {"reason": "ErrImagePull", "message": "repo/train:9: not found"}}
@@ -25,6 +25,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LOOK_S", 0.05)
     monkeypatch.setattr(module, "UNSEEN_S", 0.3)
     monkeypatch.setattr(module, "_HOPELESS_S", 0.2)
+    monkeypatch.setattr(module, "_EVENTS_AFTER_S", 0.1)
+    monkeypatch.setattr(module, "_EVENTS_S", 0.1)
 
 
 def _trigger(kubeconfig: str, name: str = "a", startup_s: float = 600) -> KubernetesPodTrigger:
@@ -187,3 +189,74 @@ async def test_beyond_so_many_pods_the_logs_are_read_at_the_end(
     cluster.objects[PODS, "default", "a"] = pod("a", "Succeeded", containerStatuses=[_state("base", "terminated")])
     event = await _first(trigger)
     assert event["logs"] == {} and not any("/log" in str(request.url) for request in cluster)
+
+
+UNMATCHED = {**NO_GPU, "message": "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."}
+UNBOUND = {**NO_GPU, "message": "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims."}
+MOUNT = {"containerStatuses": [{"name": "base", "state": {"waiting": {"reason": "ContainerCreating"}}}]}
+
+
+async def _given_up(trigger: KubernetesPodTrigger, within_s: float) -> dict[str, Any] | None:
+    waiting = asyncio.ensure_future(_first(trigger))
+    done, _ = await asyncio.wait({waiting}, timeout=within_s)
+    if done:
+        return waiting.result()
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    return None
+
+
+@pytest.mark.parametrize("condition", [UNMATCHED, UNBOUND])
+async def test_a_node_or_a_volume_that_is_on_its_way_is_waited_for(
+    cluster: kmock.KubernetesEmulator, kubeconfig: str, condition: dict[str, Any]
+) -> None:
+    cluster.objects[PODS, "default", "a"] = pod("a", "Pending", conditions=[condition])
+    assert await _given_up(_trigger(kubeconfig), 1) is None
+
+
+async def test_where_an_autoscaler_says_that_no_node_would_do_it_is_given_up_soon(
+    cluster: kmock.KubernetesEmulator, kubeconfig: str
+) -> None:
+    cluster.objects[PODS, "default", "a"] = pod("a", "Pending", conditions=[UNMATCHED])
+    text = "pod didn't trigger scale-up: 1 node(s) didn't match Pod's node affinity/selector"
+    cluster.objects[EVENTS, "default", "e"] = pod_event("e", "a", "NotTriggerScaleUp", text)
+    found = await _given_up(_trigger(kubeconfig), 8)
+    assert found is not None and found["why"] == "stuck" and "didn't match" in found["text"]
+
+
+async def test_a_secret_that_does_not_exist_is_named_soon(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
+    cluster.objects[PODS, "default", "a"] = pod("a", "Pending", **MOUNT)
+    cluster.objects[EVENTS, "default", "e"] = pod_event("e", "a", "FailedMount", 'secret "hf-token" not found')
+    found = await _given_up(_trigger(kubeconfig), 8)
+    assert found is not None and (found["why"], found["text"]) == ("stuck", 'secret "hf-token" not found')
+
+
+async def test_a_volume_that_another_node_still_holds_is_waited_for(
+    cluster: kmock.KubernetesEmulator, kubeconfig: str
+) -> None:
+    cluster.objects[PODS, "default", "a"] = pod("a", "Pending", **MOUNT)
+    cluster.objects[EVENTS, "default", "e"] = pod_event("e", "a", "FailedAttachVolume", "Multi-Attach error for volume")
+    assert await _given_up(_trigger(kubeconfig), 1) is None
+
+
+async def test_who_may_not_read_events_goes_on_without(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
+    del cluster.resources[EVENTS]
+    cluster.objects[PODS, "default", "a"] = pod("a", "Pending", **MOUNT)
+    found = await _given_up(_trigger(kubeconfig, startup_s=1), 8)
+    assert found is not None and "not running after 1 s" in found["text"]
+
+
+async def test_a_task_ends_with_its_base_container_whatever_runs_beside_it(
+    cluster: kmock.KubernetesEmulator, kubeconfig: str
+) -> None:
+    ended = {"name": "base", "state": {"terminated": {"exitCode": 0, "finishedAt": "2026-11-24T10:00:02Z"}}}
+    beside = {"name": "azwi-proxy", "state": {"running": {"startedAt": "2026-11-24T10:00:00Z"}}}
+    cluster.objects[PODS, "default", "a"] = pod("a", containerStatuses=[beside, ended])
+    assert (await _first(_trigger(kubeconfig)))["why"] == "ended"
+
+
+async def test_a_running_pod_whose_node_does_not_answer_is_not_given_up(
+    cluster: kmock.KubernetesEmulator, kubeconfig: str
+) -> None:
+    cluster.objects[PODS, "default", "a"] = pod("a", "Unknown", reason="NodeLost")
+    assert await _given_up(_trigger(kubeconfig, startup_s=0.1), 1) is None
