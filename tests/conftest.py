@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -53,6 +54,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.nodeid.startswith(_E2E):
             uses = "kept" in getattr(item, "fixturenames", ())
             assert uses == _shares_demo(item.nodeid), f"{item.nodeid}: say in tests/conftest.py who shares the demo"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """What a worker sends has to be UTF-8; tests of hostile text print halves of surrogate pairs."""
+    return _encodable((yield))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(one) for key, one in value.items()}
+    return type(value)(map(_encodable, value)) if isinstance(value, list | tuple) else value
 
 
 def _shares_demo(nodeid: str) -> bool:

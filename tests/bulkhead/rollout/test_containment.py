@@ -23,7 +23,7 @@ from tests.worlds import Stage
 
 PLAN = Plan(steps=(50, 100), step_s=1, min_requests=5, hold_s=60, drain_s=1, ready_s=60)
 ERRORS = (UnavailableError, NotFoundError, RefusedError, ConflictError, ValueError, KeyError, RuntimeError)
-EXAMPLES = 200 if os.environ.get("BULKHEAD_NIGHTLY") else 12
+EXAMPLES = 200 if os.environ.get("BULKHEAD_NIGHTLY") else 8
 PORTS = ("find", "launch", "stop", "drift", "sweep", "read", "apply", "counters", "tellers", "placement")
 
 
