@@ -1,5 +1,6 @@
 """The gate, on real models of a real MLflow server."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -8,6 +9,7 @@ import pytest
 
 from bulkhead.registries.mlflow import MlflowRegistry
 from gpu_tasks import digits
+from gpu_tasks import evaluate as module
 from gpu_tasks.errors import GateError
 from gpu_tasks.evaluate import evaluate, non_inferiority
 from gpu_tasks.train import train
@@ -117,3 +119,20 @@ def test_more_images_narrow_it() -> None:
         low, difference = non_inferiority(candidate, champion)
         bounds.append(difference - low)
     assert bounds[1] < bounds[0] / 5
+
+
+def test_it_is_the_lower_bound_that_has_to_keep_the_margin_and_not_the_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On few images a difference within the margin may as well be beyond it."""
+    champion = np.arange(100) >= 2  # 98 of 100, as the candidate, and wrong about others
+    candidate = np.arange(100) < 98
+    answers = iter([candidate, champion, candidate, champion])
+    monkeypatch.setattr(module, "_correct", lambda *_: next(answers))
+    monkeypatch.setattr(module, "_champion", lambda *_: SimpleNamespace(version="1", source="models:/m-1"))
+    monkeypatch.setattr(mlflow, "pyfunc", SimpleNamespace(load_model=lambda *_: None))
+    low, difference = non_inferiority(candidate, champion)
+    assert difference == 0 and low < -0.02
+    with pytest.raises(GateError, match=r"the difference may be as low as -0\.03"):
+        module._compare("models:/m-2", "digits", None, 0.9, 0.02)
+    assert module._compare("models:/m-2", "digits", None, 0.9, 0.04)["difference"] == 0

@@ -47,11 +47,15 @@ def server(control: Control) -> Iterator[AlertServer]:
 
 
 def _post(
-    server: AlertServer, body: Any = PAYLOAD, path: str = "/alertmanager", token: str = TOKEN
+    server: AlertServer,
+    body: Any = PAYLOAD,
+    path: str = "/alertmanager",
+    token: str = TOKEN,
+    scheme: str = "Bearer",
 ) -> tuple[int, dict[str, Any]]:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    connection.request("POST", path, text, {"Authorization": f"Bearer {token}"})
+    connection.request("POST", path, text, {"Authorization": f"{scheme} {token}"})
     answer = connection.getresponse()
     found = answer.status, json.loads(answer.read())
     connection.close()
@@ -69,6 +73,13 @@ def test_an_alert_takes_a_release_back(server: AlertServer, control: Control) ->
 def test_without_the_token_nothing_is_heard(server: AlertServer, control: Control, token: str) -> None:
     rollout = request(control.ledger, "new")
     assert _post(server, token=token.encode().decode("latin-1"))[0] == 401
+    assert control.ledger.rollout(rollout.id).phase is Phase.REQUESTED
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "bearer", "Token", ""])
+def test_nor_with_the_token_by_another_scheme(server: AlertServer, control: Control, scheme: str) -> None:
+    rollout = request(control.ledger, "new")
+    assert _post(server, scheme=scheme)[0] == 401
     assert control.ledger.rollout(rollout.id).phase is Phase.REQUESTED
 
 

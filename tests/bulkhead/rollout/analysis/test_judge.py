@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from bulkhead.metrics.counters import Counters
 from bulkhead.rollout.analysis.arms import Arm, arm
+from bulkhead.rollout.analysis.findings import SHARES
 from bulkhead.rollout.analysis.judge import Verdict, evidence, judge
 from bulkhead.rollout.plan import RETURN, Plan, Step
 
@@ -207,3 +208,43 @@ def test_a_counter_that_fell_was_reset_and_says_nothing() -> None:
 def test_a_histogram_that_lags_behind_the_counters_is_no_slow_request() -> None:
     found = arm(Counters(), Counters(10, 0, {}), 250)
     assert found == Arm(requests=10, failures=0, timed=0, slow=0)
+
+
+# The chance of a false alarm is the whole rollout's: both of its parts are shared out
+
+
+def test_the_shares_of_the_rules_are_no_more_than_the_whole() -> None:
+    assert 0 < sum(SHARES.values()) <= 1 + 1e-12
+
+
+@pytest.mark.parametrize("steps", [(100,), (50, 100), (1, 2, 5, 10, 25, 50, 75, 100)])
+def test_what_is_asked_of_a_rule_grows_with_the_steps_and_with_its_share(steps: tuple[int, ...]) -> None:
+    plan = PLAN.model_copy(update={"steps": tuple(Step(weight=weight) for weight in steps)})
+    seen = Arm(requests=400, failures=20, timed=400, slow=0)
+    found = judge(plan, Step(weight=50), seen, WELL, 10)
+    strengths = {one.rule: one.strength for one in evidence(plan, Step(weight=50), seen, WELL)}
+    assert strengths["errors"] > 1
+    for rule, told in found.numbers["evidence"].items():
+        asked = math.log(len(steps) / (plan.alpha * SHARES[rule]))
+        assert told == round(max(0.0, strengths[rule]) / asked, 3)
+
+
+def _fewest_failures(**changes: object) -> int:
+    """How many of 200 requests have to fail for a verdict against the candidate, at 100 % of the traffic."""
+    plan = PLAN.model_copy(update=changes)
+    for failures in range(200):
+        seen = Arm(requests=200, failures=failures, timed=200, slow=0)
+        if judge(plan, plan.steps[-1], seen, None, 10).verdict is Verdict.FAIL:
+            return failures
+    raise AssertionError("nothing is enough")
+
+
+def test_a_plan_of_many_steps_asks_for_more_evidence_at_each() -> None:
+    many = tuple(Step(weight=weight) for weight in range(1, 101))
+    assert _fewest_failures(steps=many) > _fewest_failures(steps=(Step(weight=100),))
+
+
+def test_a_rule_has_its_share_of_alpha_and_not_all_of_it() -> None:
+    one = (Step(weight=100),)
+    whole = PLAN.alpha / SHARES["errors"]  # with so much, the rule's own share would be all of the plan's
+    assert _fewest_failures(steps=one) > _fewest_failures(steps=one, alpha=whole)
