@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,6 +126,53 @@ def load(data: Any) -> Counters:
     by_pod = {pod: _loaded(document) for pod, document in seen.by_pod.items()}
     parts = {pod: Counters(one.requests, one.failures, dict(sorted(one.slow))) for pod, one in seen.parts.items()}
     return Counters(seen.requests, seen.failures, slow, seen.active, answers, by_pod, parts)
+
+
+def total(parts: Iterable[Counters]) -> Counters:
+    """Counters added up.
+
+    Args:
+        parts: of one revision.
+    """
+    found = Counters()
+    for part in parts:
+        found = plus(found, part)
+    return found
+
+
+def plus(one: Counters, other: Counters) -> Counters:
+    """Requests, failures and latencies of two, added up.
+
+    Args:
+        one: counters.
+        other: counters.
+    """
+    return _combined(one, other, 1)
+
+
+def minus(one: Counters, other: Counters) -> Counters:
+    """Requests, failures and latencies of one without another's; negative where a counter fell.
+
+    Args:
+        one: counters, later.
+        other: counters, earlier.
+    """
+    return _combined(one, other, -1)
+
+
+def fell(difference: Counters) -> bool:
+    """Whether some counter fell.
+
+    Args:
+        difference: see ``minus``.
+    """
+    return min(difference.requests, difference.failures, *difference.slow.values(), 0) < 0
+
+
+def _combined(one: Counters, other: Counters, sign: int) -> Counters:
+    edges = sorted({*one.slow, *other.slow})
+    slow: Mapping[float, int] = {edge: one.slow.get(edge, 0) + sign * other.slow.get(edge, 0) for edge in edges}
+    return Counters(one.requests + sign * other.requests, one.failures + sign * other.failures, slow)
 
 
 def _counts(counters: Counters) -> dict[str, Any]:

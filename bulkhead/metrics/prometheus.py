@@ -10,10 +10,11 @@ import json
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from bulkhead.errors import UnavailableError
-from bulkhead.metrics.counters import Counters
+from bulkhead.metrics.counters import Counters, total
 from bulkhead.metrics.http_json import get_body, parse_json, token_of
 from bulkhead.metrics.queries import Naming, chosen, filled
 from bulkhead.settings import PrometheusSource
@@ -73,14 +74,8 @@ class PrometheusMetrics:
             name: Counters(requests.get(name, 0), failures.get(name, 0), dict(sorted(buckets.get(name, {}).items())))
             for name in sorted({*requests, *failures, *buckets})
         }
-        slow: dict[float, int] = {}
-        for part in parts.values():
-            for bound, count in part.slow.items():
-                slow[bound] = slow.get(bound, 0) + count
-        return Counters(
-            requests=sum(requests.values()),
-            failures=sum(failures.values()),
-            slow=dict(sorted(slow.items())),
+        return replace(
+            total(parts.values()),
             active=sum(_by_series(found(self._queries.active)).values()),
             # One series without labels is a sum already: whose counter fell cannot be told any more.
             parts=parts if set(parts) != {""} else {},

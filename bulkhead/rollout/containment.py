@@ -10,16 +10,11 @@ from typing import NamedTuple
 
 from bulkhead.errors import BulkheadError, FencedError
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.reader import FAILING, RECOVERED
 from bulkhead.rollout.patience import Patience
 from bulkhead.text import bounded
 
 log = logging.getLogger(__name__)
-
-FAILING = "failing"
-"""Kind of the event that says that a service's pass fails; ``for`` says at what, ``why`` with which error."""
-
-RECOVERED = "recovered"
-"""Kind of the event that says that it fails no more."""
 
 _RECORD_AGAIN = timedelta(minutes=1)
 """Between two events of one failure whose text changes: an address or a time in it must not fill the ledger."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from bulkhead.metrics.counters import Answers, Counters
-from bulkhead.rollout.analysis.tally import Tally, total
+from bulkhead.metrics.counters import Answers, Counters, total
+from bulkhead.rollout.analysis.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -46,22 +46,15 @@ def arm(before: Counters, after: Counters, latency_ms: float) -> Arm | None:
         The differences; None if a counter fell, which means that it was reset and says nothing. Where the source tells
         pods apart, what each has counted since: one that was restarted counts from zero.
     """
-    seen_before = before
+    answers = _answered(before, after)
     if before.parts or after.parts:
-        grown = Tally(before).take(after)
-        before, after = replace(grown, **_sums(before.parts.values())), grown
+        before, after = total(before.parts.values()), Tally(before).take(after)
     timed = _at(after, math.inf) - _at(before, math.inf)
     above = {edge: timed - (_at(after, edge) - _at(before, edge)) for edge in after.slow if edge < math.inf}
     slow = above.get(min((edge for edge in above if edge >= latency_ms), default=math.inf), 0)
-    answers = _answered(seen_before, after)
     requests, failures = after.requests - before.requests, after.failures - before.failures
     fell = min(requests, failures, timed, *above.values()) < 0
     return None if fell else Arm(requests, failures, timed, slow, above, answers, after.active)
-
-
-def _sums(parts: Iterable[Counters]) -> dict[str, Any]:
-    summed = total(parts)
-    return {"requests": summed.requests, "failures": summed.failures, "slow": summed.slow}
 
 
 def quantile(seen: Arm, share: float) -> tuple[float, float] | None:

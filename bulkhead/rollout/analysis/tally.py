@@ -8,10 +8,9 @@ pod had counted when it was last seen stays counted (as Prometheus' ``increase``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bulkhead.metrics.counters import Counters
+from bulkhead.metrics.counters import Counters, fell, minus, plus, total
 
 
 class Tally:
@@ -47,50 +46,3 @@ class Tally:
         return replace(
             now, requests=summed.requests, failures=summed.failures, slow=summed.slow, parts=dict(self._grown)
         )
-
-
-def total(parts: Iterable[Counters]) -> Counters:
-    """Counters added up.
-
-    Args:
-        parts: of one revision.
-    """
-    found = Counters()
-    for part in parts:
-        found = plus(found, part)
-    return found
-
-
-def plus(one: Counters, other: Counters) -> Counters:
-    """Requests, failures and latencies of two, added up.
-
-    Args:
-        one: counters.
-        other: counters.
-    """
-    return _combined(one, other, 1)
-
-
-def minus(one: Counters, other: Counters) -> Counters:
-    """Requests, failures and latencies of one without another's; negative where a counter fell.
-
-    Args:
-        one: counters, later.
-        other: counters, earlier.
-    """
-    return _combined(one, other, -1)
-
-
-def fell(difference: Counters) -> bool:
-    """Whether some counter fell.
-
-    Args:
-        difference: see ``minus``.
-    """
-    return min(difference.requests, difference.failures, *difference.slow.values(), 0) < 0
-
-
-def _combined(one: Counters, other: Counters, sign: int) -> Counters:
-    edges = sorted({*one.slow, *other.slow})
-    slow: Mapping[float, int] = {edge: one.slow.get(edge, 0) + sign * other.slow.get(edge, 0) for edge in edges}
-    return Counters(one.requests + sign * other.requests, one.failures + sign * other.failures, slow)

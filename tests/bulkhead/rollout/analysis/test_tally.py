@@ -5,9 +5,9 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkhead.metrics.counters import Counters, dump, load
+from bulkhead.metrics.counters import Counters, dump, load, total
 from bulkhead.rollout.analysis.arms import arm
-from bulkhead.rollout.analysis.tally import Tally, total
+from bulkhead.rollout.analysis.tally import Tally
 
 
 def _seen(**pods: tuple[int, int]) -> Counters:
