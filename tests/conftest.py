@@ -81,7 +81,20 @@ def _rank(item: pytest.Item) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # workers inherit what is set here
+        _keep_temporary_files_together(config)
     home = tempfile.TemporaryDirectory(prefix="airflow-home-")
     config.add_cleanup(home.cleanup)
     os.environ["AIRFLOW_HOME"] = home.name
     os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+
+def _keep_temporary_files_together(config: pytest.Config) -> None:
+    """What libraries leave in the temporary directory (torch, MLflow, killed processes) goes with the session.
+
+    Only pytest's own ``tmp_path`` stays where it is looked for.
+    """
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    together = tempfile.TemporaryDirectory(prefix="bulkhead-tests-", ignore_cleanup_errors=True)
+    config.add_cleanup(together.cleanup)
+    os.environ["TMPDIR"] = tempfile.tempdir = together.name
