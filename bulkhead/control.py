@@ -17,7 +17,9 @@ from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
+from bulkhead.ledger.suspicions import Suspicions
 from bulkhead.ledger.tables import Intent, Phase, Revision, Rollout
+from bulkhead.pods.suspicion import Avoidance
 from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.nudge import looks, nudge
@@ -59,9 +61,18 @@ class Control:
         """The quarantines of the ledger."""
         return Quarantines(self.ledger.engine)
 
+    @cached_property
+    def suspicions(self) -> Suspicions:
+        """The suspicions of the ledger."""
+        return Suspicions(self.ledger.engine)
+
     def fleet_watch(self) -> FleetWatch:
         """A watch of the fleet, which goes on where the last one ended."""
-        return fleets.watch(self.settings, self.quarantines, suspicions=self.ledger.suspected)
+        return fleets.watch(self.settings, self.quarantines, suspected=lambda: self.avoidance().told)
+
+    def avoidance(self) -> Avoidance:
+        """Where launches should not go now; see ``fleets.avoidance``."""
+        return fleets.avoidance(self.settings, self.suspicions, self.quarantines)
 
     def quarantine_controller(self) -> QuarantineController:
         """Who keeps the fleet's sick devices away from work."""

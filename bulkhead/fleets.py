@@ -6,27 +6,35 @@ import getpass
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.policy import load_policy
 from bulkhead.health.quarantine import QuarantineController
+from bulkhead.health.record import places
 from bulkhead.health.sources.base import Source
 from bulkhead.health.sources.dcgm import DcgmSource
 from bulkhead.health.sources.kernel import KernelLogSource
 from bulkhead.health.sources.nodes import NodeSource
 from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.health.sources.prometheus import PrometheusSource
-from bulkhead.health.sources.tasks import Suspicions, TaskSource
+from bulkhead.health.sources.tasks import Suspected, TaskSource
 from bulkhead.health.watch import FleetWatch
 from bulkhead.ledger.quarantines import Quarantines
+from bulkhead.ledger.suspicions import Suspicions
 from bulkhead.metrics.http_json import token_of
+from bulkhead.pods.suspicion import Avoidance, avoid
 from bulkhead.runtimes.kubernetes.access import Access, client
 from bulkhead.runtimes.kubernetes.nodes import NodeKeeper
 from bulkhead.settings import FleetSettings, Settings
 
+_SUSPECTED_FOR = timedelta(hours=1)
+_FRESH, _LOOKS = timedelta(minutes=10), 3
+"""What a watch has left is believed for so long, or for so many of its looks."""
+
 
 def watch(
-    settings: Settings, memory: Quarantines | None, urls: Sequence[str] = (), suspicions: Suspicions | None = None
+    settings: Settings, memory: Quarantines | None, urls: Sequence[str] = (), suspected: Suspected | None = None
 ) -> FleetWatch:
     """The watch of a configuration's fleet.
 
@@ -34,7 +42,7 @@ def watch(
         settings: the configuration.
         memory: where to take up from; None for a fresh look.
         urls: exporters to ask instead of the configuration's sources.
-        suspicions: of tasks, since a time; None where no ledger is asked.
+        suspected: gives what tasks suspect; None where no ledger is asked.
 
     Raises:
         InvalidInputError: nobody is named who could be asked, or a source's settings are wrong.
@@ -44,9 +52,29 @@ def watch(
         raise InvalidInputError(
             "fleet", "no source", "name exporters, prometheus, nvml, kernel_logs or nodes in the configuration"
         )
-    if suspicions is not None:
-        sources.append(TaskSource(suspicions))
+    if suspected is not None:
+        sources.append(TaskSource(suspected))
     return FleetWatch(sources, load_policy(settings.fleet.policy), memory)
+
+
+def avoidance(settings: Settings, suspicions: Suspicions, quarantines: Quarantines) -> Avoidance:
+    """Where launches should not go now, by what tasks have said within the last hour.
+
+    Args:
+        settings: the configuration.
+        suspicions: of the ledger.
+        quarantines: of the ledger, where the fleet's watch leaves what it knows.
+
+    Raises:
+        UnavailableError: the ledger does not answer.
+    """
+    now = datetime.now(UTC)
+    said = suspicions.since(now - _SUSPECTED_FOR)
+    if not said:
+        return Avoidance()
+    fresh = max(_FRESH, _LOOKS * timedelta(seconds=settings.fleet.poll_s))
+    held = {row.node for row in quarantines.held() if row.kind == "node"}
+    return avoid(said, places(quarantines.fleet(now - fresh), held), settings.fleet.budget_share)
 
 
 def controller(settings: Settings, quarantines: Quarantines) -> QuarantineController:

@@ -9,7 +9,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError, NotFoundError
-from bulkhead.pods.gpu import HOSTNAME_LABEL
+from bulkhead.pods.gpu import GpuRequest, bind
+from bulkhead.pods.policy import Changes
 from bulkhead.runtimes.kubernetes.nodes import TAINT
 from gpu_tasks.diagnose import LEVELS, NODE_VARIABLE
 from operators.gpu_pod import GpuPodOperator
@@ -107,11 +108,15 @@ class GpuDiagnosticOperator(_Diagnostic, GpuPodOperator):
         container = pod.spec.containers[0]
         container.env = [*(container.env or []), k8s.V1EnvVar(name=NODE_VARIABLE, value_from=field)]
         if self.node:
-            pod.spec.node_selector = {**(pod.spec.node_selector or {}), HOSTNAME_LABEL: self.node}
+            bind(pod, self.node)
             keys = (TAINT, _UNSCHEDULABLE)
             tolerations = [k8s.V1Toleration(key=key, operator="Exists", effect="NoSchedule") for key in keys]
             pod.spec.tolerations = [*(pod.spec.tolerations or []), *tolerations]
         return pod
+
+    def _request(self, changed: Changes) -> GpuRequest:
+        """The GPUs; a node that is to be tested is not avoided."""
+        return self.gpu_request if self.node else super()._request(changed)
 
 
 class LocalGpuDiagnosticOperator(_Diagnostic, PodOperator):

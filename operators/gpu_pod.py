@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from airflow.providers.cncf.kubernetes.utils.pod_manager import OnFinishAction
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
 from kubernetes import client as k8s
 
-from bulkhead.errors import BulkheadError, InvalidInputError
+from bulkhead.errors import InvalidInputError
 from bulkhead.pods.distributed import QUEUE
 from bulkhead.pods.exceptions import PodFailedError, error
 from bulkhead.pods.failure import classify
@@ -32,6 +31,7 @@ from bulkhead.runtimes.kubernetes import pods
 from bulkhead.runtimes.kubernetes.access import patient
 from bulkhead.runtimes.kubernetes.logs import Position, read_rest
 from operators import training
+from operators.avoidance import elsewhere
 from operators.clusters import access_of
 from operators.healthy import HealthyFirst
 from operators.hooks import BulkheadHook
@@ -49,9 +49,6 @@ _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _LOG_BYTES = 256 * 1024
 _PATIENCE_S = 120.0
 """How long the end of an earlier try's pod is waited for; a grace period is 30 s unless the author says otherwise."""
-
-_SUSPECTED_FOR = timedelta(hours=1)
-"""How long a node is avoided after a device fault there, until somebody's lease says otherwise."""
 
 _KEEP = {
     OnFinishAction.DELETE_POD: "never",
@@ -186,9 +183,11 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
             sizes = getattr(container.resources, kind, None) or {}
             if "memory" in sizes:
                 sizes["memory"] = scale(sizes["memory"], changed.memory_factor)
-        suspected = self._suspected() if context else ()
-        request = replace(self.gpu_request, exclude_nodes=tuple(sorted({*changed.exclude_nodes, *suspected})))
-        return harden(place(pod, request), self.relax)
+        return harden(place(pod, self._request(changed) if context else self.gpu_request), self.relax)
+
+    def _request(self, changed: Changes) -> GpuRequest:
+        """The GPUs, away from nodes that failed."""
+        return elsewhere(self.gpu_request, changed, self.bulkhead_conn_id)
 
     def _built(self, context: Context | None, dry_run: bool) -> k8s.V1Pod:
         """As KubernetesPodOperator builds it; without a sidecar, since the result is in the outcome."""
@@ -372,15 +371,6 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
 
     def _delete(self, name: str, namespace: str) -> None:
         pods.delete(self.client, name, namespace)
-
-    def _suspected(self) -> Sequence[str]:
-        """Nodes that other tasks suspect. To know of none for once is better than not to launch."""
-        try:
-            ledger = BulkheadHook(self.bulkhead_conn_id).control().ledger
-            return sorted(ledger.suspected(datetime.now(UTC) - _SUSPECTED_FOR))
-        except BulkheadError as away:
-            self.log.warning("suspected nodes cannot be excluded: %s", away)
-            return ()
 
     def _check_image(self, image: str | None) -> None:
         if image and not _DIGEST.search(image):

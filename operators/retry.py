@@ -114,14 +114,19 @@ class ContainmentRetryPolicy(RetryPolicy):
         )
 
     def _suspect(self, context: Context, exception: PodFailedError, decision: Decision) -> None:
-        """Record that a node is suspected; who contains it is the reconciler's side."""
+        """Record that a node is suspected; ``bulkhead.pods.suspicion`` says what follows for others."""
+        if not exception.node:
+            log.warning("pod %s: a device is suspected, and nobody knows on which node", exception.pod)
+            return
+        failure = exception.failure
         connection = getattr(context["ti"].task, "bulkhead_conn_id", BulkheadHook.default_conn_name)
-        control = BulkheadHook(connection).control()
-        control.ledger.suspect(
-            target=exception.node or "unknown",
+        cause = f"{failure.failure_class}/{failure.kind}" if failure.kind else str(failure.failure_class)
+        BulkheadHook(connection).control().suspicions.add(
+            node=exception.node,
+            owner=identity(context).dag_id,
+            cause=cause,
+            reason=f"{cause}: {failure.message} ({identity(context).instance}: {decision.reason})",
             key=f"suspect/{exception.pod}",
-            reason=f"{exception.failure.failure_class}/{exception.failure.kind}: {exception.failure.message}",
-            requested_by=f"{identity(context).owner}: {decision.reason}",
         )
 
 

@@ -138,4 +138,5 @@ def _node(name: str, devices: list[Verdict], state: NodeState | None, policy: Po
         health, reason, text, action = Health.SUSPECT, worst.reason, worst.text, worst.action
     pool, cordoned = (state.pool, state.cordoned) if state is not None else ("", False)
     evidence_at = max((one.evidence_at for one in sick), default=0.0)
-    return NodeVerdict(name, health, reason, text, action, len(devices), healthy, pool, cordoned, evidence_at)
+    product = (state.product if state is not None else "") or next((one.device.model for one in devices), "")
+    return NodeVerdict(name, health, reason, text, action, len(devices), healthy, pool, cordoned, evidence_at, product)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +13,8 @@ from bulkhead.health.observation import Device, Field, Reading, XidEvent
 from bulkhead.health.policy import Policy
 from bulkhead.health.verdict import Health, Reason, Verdict
 from bulkhead.health.window import Window
+from bulkhead.ledger.tables import FleetNode
+from bulkhead.pods.suspicion import Place
 from bulkhead.xids import Action
 
 
@@ -48,6 +50,23 @@ def load(nodes: Mapping[str, Mapping[str, Any]], policy: Policy) -> Fleet:
             if data["verdict"] is not None:
                 verdicts[uuid] = _load_verdict(device, data["verdict"])
     return Fleet(policy, windows, verdicts)
+
+
+def places(nodes: Iterable[FleetNode], held: Collection[str]) -> dict[str, Place]:
+    """Where a fleet's nodes belong, and what their devices' readings say.
+
+    Args:
+        nodes: as a watch has kept them.
+        held: nodes in quarantine.
+    """
+    return {
+        row.name: Place(row.product, row.pool, row.usable and row.name not in held, _doubted(row.data)) for row in nodes
+    }
+
+
+def _doubted(devices: Mapping[str, Any]) -> bool:
+    stands = {(data["verdict"] or {}).get("health") for data in devices.values()}
+    return bool(stands & {Health.SUSPECT, Health.SICK})
 
 
 def _window(window: Window) -> dict[str, Any]:

@@ -118,6 +118,7 @@ class NodeVerdict:
         pool: it belongs to, or empty.
         cordoned: whether new pods are kept away already.
         evidence_at: when what decided was last so, in seconds since 1970.
+        product: of its devices, or empty.
     """
 
     node: str
@@ -130,6 +131,12 @@ class NodeVerdict:
     pool: str = ""
     cordoned: bool = False
     evidence_at: float = 0.0
+    product: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether new pods can go there: it is seen, and not cordoned."""
+        return self.health is not Health.UNKNOWN and not self.cordoned
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from bulkhead.health.fleet import Fleet
@@ -12,8 +12,9 @@ from bulkhead.health.observation import Snapshot
 from bulkhead.health.policy import Policy
 from bulkhead.health.record import dump, load
 from bulkhead.health.sources.base import Source
-from bulkhead.health.verdict import Assessment
+from bulkhead.health.verdict import Assessment, NodeVerdict
 from bulkhead.ledger.quarantines import Quarantines
+from bulkhead.pods.suspicion import Place
 from bulkhead.text import bounded
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class FleetWatch:
         self.sources = sources
         self._memory, self._clock = memory, clock
         self._fleet = load(memory.remembered(), policy) if memory is not None else Fleet(policy)
+        self._nodes: Mapping[str, NodeVerdict] = {}
 
     def look(self) -> Assessment:
         """Ask all sources, and judge.
@@ -51,11 +53,13 @@ class FleetWatch:
         at = self._clock()
         if self._memory is not None:
             self._fleet.answer({target: at.timestamp() for target, at in self._memory.answered().items()})
-        if not self.sources:
-            return self._fleet.take([], at)
-        with ThreadPoolExecutor(min(_AT_ONCE, len(self.sources))) as pool:
-            snapshots = list(pool.map(lambda source: _look(source, at), self.sources))
-        return self._fleet.take(snapshots, at)
+        snapshots: list[Snapshot] = []
+        if self.sources:
+            with ThreadPoolExecutor(min(_AT_ONCE, len(self.sources))) as pool:
+                snapshots = list(pool.map(lambda source: _look(source, at), self.sources))
+        assessment = self._fleet.take(snapshots, at)
+        self._nodes = assessment.nodes
+        return assessment
 
     def remember(self) -> None:
         """Leave what is known for the next watch.
@@ -64,7 +68,8 @@ class FleetWatch:
             UnavailableError: the ledger does not answer.
         """
         if self._memory is not None:
-            self._memory.remember(dump(self._fleet))
+            places = {name: Place(one.product, one.pool, one.usable) for name, one in self._nodes.items()}
+            self._memory.remember(dump(self._fleet), places)
 
 
 def _look(source: Source, at: float) -> Snapshot:

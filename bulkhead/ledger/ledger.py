@@ -181,21 +181,6 @@ class Ledger(Approvals):
             session.add(intent)
             return self._take_back(session, Rollout.owner == owner, reason, requested_by)
 
-    def suspect(self, *, target: str, key: str, reason: str, requested_by: str) -> None:
-        """Say that a node or device is suspected: records it, once a key. Launches avoid it for a while.
-
-        Args:
-            target: name of the node, or UUID of the device.
-            key: idempotency key of the wish.
-            reason: the evidence, for people.
-            requested_by: who asked, for the record.
-        """
-        with self._writing() as session:
-            if session.scalar(select(Intent).where(Intent.key == key)) is None:
-                intent = Intent(key=key, kind="suspect", target=target, requested_by=requested_by, reason=reason)
-                intent.created_at = self._clock()
-                session.add(intent)
-
     # The reconciler's writes
 
     def transition(

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from bulkhead.errors import ConflictError, NotFoundError
 from bulkhead.ledger.tables import Event, FleetNode, Quarantine, QuarantinePhase
 from bulkhead.ledger.transactions import Transactions
+from bulkhead.pods.suspicion import Place
 
 RELAPSES = 3
 """So many relapses within ``RELAPSE_DAYS`` need a person."""
@@ -235,16 +236,29 @@ class Quarantines(Transactions):
         with self._writing() as session:
             session.get_one(Quarantine, row.id, with_for_update=True).shown = row.phase
 
-    def remember(self, nodes: Mapping[str, dict[str, Any]]) -> None:
+    def remember(self, nodes: Mapping[str, dict[str, Any]], places: Mapping[str, Place] | None = None) -> None:
         """Keep what a watch knows of a fleet, for the next one.
 
         Args:
             nodes: what is known of each node's devices, as JSON.
+            places: where the nodes belong, as far as it is known.
         """
-        now = self._clock()
+        now, places = self._clock(), places or {}
         with self._writing() as session:
-            for name, data in nodes.items():
-                session.merge(FleetNode(name=name, at=now, data=data))
+            for name in {**nodes, **places}:
+                row = FleetNode(name=name, at=now, data=nodes.get(name, {}))
+                if name in places:
+                    row.product, row.pool, row.usable = places[name].product, places[name].pool, places[name].usable
+                session.merge(row)
+
+    def fleet(self, since: datetime) -> Sequence[FleetNode]:
+        """The nodes that a watch has kept after a time.
+
+        Args:
+            since: the time.
+        """
+        with self._reading() as session:
+            return session.scalars(select(FleetNode).where(FleetNode.at >= since)).all()
 
     def remembered(
         self, nodes: Collection[str] | None = None, since: datetime | None = None

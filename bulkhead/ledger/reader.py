@@ -144,7 +144,7 @@ class LedgerReader(Transactions):
         """Intents of a kind, oldest first.
 
         Args:
-            kind: ``rollout``, ``rollback``, ``withdraw`` or ``suspect``.
+            kind: ``rollout``, ``rollback`` or ``withdraw``.
         """
         with self._reading() as session:
             return session.scalars(select(Intent).where(Intent.kind == kind).order_by(Intent.id)).all()
@@ -157,20 +157,6 @@ class LedgerReader(Transactions):
         """
         with self._reading() as session:
             return session.scalar(select(Intent).where(Intent.key.in_(keys)).limit(1))
-
-    def suspected(self, since: datetime) -> dict[str, list[str]]:
-        """Nodes and devices that tasks suspect, with their reasons.
-
-        Args:
-            since: only what was said at or after this time.
-        """
-        query = select(Intent).where(Intent.kind == "suspect", Intent.created_at >= since).order_by(Intent.id)
-        found: dict[str, list[str]] = {}
-        with self._reading() as session:
-            for intent in session.scalars(query):
-                if intent.target:
-                    found.setdefault(intent.target, []).append(intent.reason)
-        return found
 
     def ping(self) -> None:
         """Make sure that the ledger answers.

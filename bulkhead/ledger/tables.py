@@ -6,7 +6,7 @@ import enum
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import Enum, Float, ForeignKey, Index, Integer, String, UniqueConstraint, text
+from sqlalchemy import Enum, Float, ForeignKey, Index, Integer, String, UniqueConstraint, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from bulkhead.ledger.columns import KEY_BYTES, Document, Exact, ExactName, Identifier, Instructions, UtcDateTime, Words
@@ -276,10 +276,30 @@ class Quarantine(Base):
 
 
 class FleetNode(Base):
-    """What a watch remembers of a node's devices, for the next one."""
+    """What a watch remembers of a node and its devices, for the next one.
+
+    ``usable`` says that new pods can go there, as far as the watch knows: it is seen, and not cordoned.
+    """
 
     __tablename__ = "fleet_nodes"
 
     name: Mapped[str] = mapped_column(Identifier(253), primary_key=True)
     at: Mapped[datetime]
     data: Mapped[dict[str, Any]]
+    product: Mapped[str] = mapped_column(Identifier(128), default="", server_default="")
+    pool: Mapped[str] = mapped_column(Identifier(253), default="", server_default="")
+    usable: Mapped[bool] = mapped_column(default=False, server_default=false())
+
+
+class Suspicion(Base):
+    """That a task's pod failed by what looked like a fault of its node's device; ``owner`` is the task's DAG."""
+
+    __tablename__ = "suspicions"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    key: Mapped[str] = mapped_column(Identifier(KEY_BYTES), unique=True)
+    node: Mapped[str] = mapped_column(Identifier(253))
+    owner: Mapped[str] = mapped_column(Identifier(KEY_BYTES))
+    cause: Mapped[str] = mapped_column(Identifier(128))
+    reason: Mapped[str] = mapped_column(Words)
+    at: Mapped[datetime] = mapped_column(index=True)

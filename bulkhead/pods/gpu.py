@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubernetes import client as k8s
@@ -20,7 +21,12 @@ PRODUCT_LABEL = "nvidia.com/gpu.product"
 MEMORY_LABEL = "nvidia.com/gpu.memory"
 """In MiB."""
 
-HOSTNAME_LABEL = "kubernetes.io/hostname"
+_NODE_NAME = "metadata.name"
+"""The one field of a node that a selector may name. The label ``kubernetes.io/hostname`` often says something else."""
+
+_PREFERRED = 100
+"""The greatest weight that Kubernetes knows."""
+
 _CLAIM = "gpus"
 _DRIVER = "gpu.nvidia.com"
 _MIG = re.compile(r"^\d+g\.\d+gb$")
@@ -37,7 +43,8 @@ class GpuRequest:
         mig_profile: for instance ``1g.10gb``, or None for whole GPUs.
         shared_memory: size of ``/dev/shm`` as a Kubernetes quantity (NCCL and data loaders need more than 64 MiB).
         tolerate_spot: label keys whose taint the pod tolerates, for spot nodes.
-        exclude_nodes: host names to stay away from.
+        exclude_nodes: names of nodes that must not be used.
+        avoid_nodes: names of nodes to use only where no other has room.
         device_class: ask by Dynamic Resource Allocation for devices of this ``DeviceClass``, instead of the device
             plugin's ``nvidia.com/gpu``. ``product`` and ``memory_gib`` then become selectors of NVIDIA's DRA driver.
         device_selectors: more CEL expressions that each device has to satisfy.
@@ -50,6 +57,7 @@ class GpuRequest:
     shared_memory: str | None = None
     tolerate_spot: tuple[str, ...] = ()
     exclude_nodes: tuple[str, ...] = ()
+    avoid_nodes: tuple[str, ...] = ()
     device_class: str | None = None
     device_selectors: tuple[str, ...] = ()
 
@@ -94,10 +102,8 @@ def place(pod: k8s.V1Pod, request: GpuRequest) -> k8s.V1Pod:
     if request.memory_gib is not None and not request.device_class:
         least = str(request.memory_gib * 1024 - 1)
         terms.append(k8s.V1NodeSelectorRequirement(key=MEMORY_LABEL, operator="Gt", values=[least]))
-    if request.exclude_nodes:
-        names = list(request.exclude_nodes)
-        terms.append(k8s.V1NodeSelectorRequirement(key=HOSTNAME_LABEL, operator="NotIn", values=names))
-    _require(spec, terms)
+    _require(spec, terms, _not_in(request.exclude_nodes))
+    _prefer(spec, _not_in(request.avoid_nodes))
     tolerations = [k8s.V1Toleration(key=key, operator="Exists") for key in request.tolerate_spot]
     spec.tolerations = [*(spec.tolerations or []), *tolerations] or None
     if request.shared_memory:
@@ -105,6 +111,21 @@ def place(pod: k8s.V1Pod, request: GpuRequest) -> k8s.V1Pod:
         spec.volumes = [*(spec.volumes or []), k8s.V1Volume(name="shared-memory", empty_dir=source)]
         mount = k8s.V1VolumeMount(name="shared-memory", mount_path="/dev/shm")
         container.volume_mounts = [*(container.volume_mounts or []), mount]
+    return pod
+
+
+def bind(pod: k8s.V1Pod, node: str) -> k8s.V1Pod:
+    """Have a pod run on one node, and still be scheduled there: its devices have to be free.
+
+    Args:
+        pod: is changed.
+        node: by name.
+
+    Returns:
+        The pod.
+    """
+    there = k8s.V1NodeSelectorRequirement(key=_NODE_NAME, operator="In", values=[node])
+    _require(pod.spec, [], [there])
     return pod
 
 
@@ -153,15 +174,39 @@ def _template_name(request: GpuRequest) -> str:
     return f"bulkhead-{request.device_class}-{digest}"
 
 
-def _require(spec: k8s.V1PodSpec, terms: list[k8s.V1NodeSelectorRequirement]) -> None:
-    """Add requirements to each of the author's own alternatives (terms of an affinity are or-ed)."""
-    if not terms:
-        return
+def _not_in(nodes: Sequence[str]) -> list[k8s.V1NodeSelectorRequirement]:
+    """Of a field, a requirement names one value."""
+    return [k8s.V1NodeSelectorRequirement(key=_NODE_NAME, operator="NotIn", values=[node]) for node in nodes]
+
+
+def _node_affinity(spec: k8s.V1PodSpec) -> k8s.V1NodeAffinity:
     spec.affinity = spec.affinity or k8s.V1Affinity()
     spec.affinity.node_affinity = spec.affinity.node_affinity or k8s.V1NodeAffinity()
-    nodes = spec.affinity.node_affinity
-    required = nodes.required_during_scheduling_ignored_during_execution
+    return spec.affinity.node_affinity
+
+
+def _require(
+    spec: k8s.V1PodSpec,
+    labels: list[k8s.V1NodeSelectorRequirement],
+    fields: list[k8s.V1NodeSelectorRequirement],
+) -> None:
+    """Add requirements to each of the author's own alternatives (terms of an affinity are or-ed)."""
+    if not labels and not fields:
+        return
+    affinity = _node_affinity(spec)
+    required = affinity.required_during_scheduling_ignored_during_execution
     own = list(required.node_selector_terms) if required else [k8s.V1NodeSelectorTerm()]
     for term in own:
-        term.match_expressions = [*(term.match_expressions or []), *terms]
-    nodes.required_during_scheduling_ignored_during_execution = k8s.V1NodeSelector(node_selector_terms=own)
+        term.match_expressions = [*(term.match_expressions or []), *labels] or None
+        term.match_fields = [*(term.match_fields or []), *fields] or None
+    affinity.required_during_scheduling_ignored_during_execution = k8s.V1NodeSelector(node_selector_terms=own)
+
+
+def _prefer(spec: k8s.V1PodSpec, fields: list[k8s.V1NodeSelectorRequirement]) -> None:
+    """Prefer nodes that meet all of the requirements: one term, or each of many bad nodes would count for little."""
+    if not fields:
+        return
+    affinity = _node_affinity(spec)
+    term = k8s.V1PreferredSchedulingTerm(weight=_PREFERRED, preference=k8s.V1NodeSelectorTerm(match_fields=fields))
+    own = affinity.preferred_during_scheduling_ignored_during_execution or []
+    affinity.preferred_during_scheduling_ignored_during_execution = [*own, term]

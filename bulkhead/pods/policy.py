@@ -54,6 +54,8 @@ class Rule:
 
 _FAIL = Rule(Action.FAIL, Budget.USER)
 _ELSEWHERE = Rule(Action.ELSEWHERE, delay_s=5)
+_LET_BACK = Rule(Action.RETRY, delay_s=5)
+"""No node was left: better one that has failed than none. ``changes`` makes a preference of what was forbidden."""
 
 RULES: Mapping[tuple[C, str], Rule] = {
     (C.APPLICATION, ""): Rule(Action.RETRY, Budget.USER),
@@ -162,12 +164,14 @@ class Changes:
     """What the next try does otherwise.
 
     Attributes:
-        exclude_nodes: nodes to stay away from.
+        exclude_nodes: nodes that must not be used.
+        avoid_nodes: nodes to use only where no other has room: without them the cluster had none for it before.
         memory_factor: times the memory that was asked for at first.
         resume_from: checkpoint to resume from, or None.
     """
 
     exclude_nodes: tuple[str, ...] = ()
+    avoid_nodes: tuple[str, ...] = ()
     memory_factor: float = 1.0
     resume_from: str | None = None
 
@@ -197,10 +201,11 @@ def decide(history: Sequence[Record], limits: Limits) -> Decision:
         limits: how much may be tried.
     """
     latest = history[-1]
-    rule, name = latest.rule, _name(latest)
+    rules = [_rule(history[: number + 1]) for number in range(len(history))]
+    rule, name = rules[-1], _name(latest)
     if rule.action is Action.FAIL:
         return Decision(Action.FAIL, f"{name}: another try would fail the same way")
-    spent = sum(record.rule.budget is rule.budget for record in history)
+    spent = sum(one.budget is rule.budget for one in rules)
     allowed = limits.user_retries if rule.budget is Budget.USER else limits.infrastructure_retries
     if spent > allowed:
         return _over(latest, f"{name}: the {allowed} {rule.budget} retries are used up")
@@ -212,7 +217,8 @@ def decide(history: Sequence[Record], limits: Limits) -> Decision:
     if rule.action is Action.MORE_MEMORY and changes(history[:-1], limits).memory_factor >= limits.memory_ceiling:
         return _over(latest, f"{name}: it had {limits.memory_ceiling:g} times the memory asked for already")
     delay = rule.delay_s * 2 ** (_in_a_row(history) - 1) if rule.action is Action.WAIT else rule.delay_s
-    reason = f"{name}: {rule.action}, {spent} of {allowed} {rule.budget} retries"
+    action = "retry also where it failed" if rule is _LET_BACK else rule.action
+    reason = f"{name}: {action}, {spent} of {allowed} {rule.budget} retries"
     return Decision(rule.action, reason, min(delay, _LONGEST_DELAY_S), rule.suspect)
 
 
@@ -223,14 +229,35 @@ def changes(history: Sequence[Record], limits: Limits) -> Changes:
         history: every failure so far of this task, oldest first.
         limits: how much may be tried.
     """
-    nodes = dict.fromkeys(record.node for record in history if record.rule.action is Action.ELSEWHERE and record.node)
+    nodes, avoided = _left(history)
     grown = sum(record.rule.action is Action.MORE_MEMORY for record in history)
     checkpoints = [record.checkpoint for record in history if record.checkpoint]
     return Changes(
-        exclude_nodes=tuple(nodes),
+        exclude_nodes=nodes,
+        avoid_nodes=avoided,
         memory_factor=min(limits.memory_factor**grown, limits.memory_ceiling),
         resume_from=checkpoints[-1] if checkpoints else None,
     )
+
+
+def _left(history: Sequence[Record]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The nodes that this task was to leave: forbidden, and those that are only avoided, since no other had room."""
+    nodes: dict[str, None] = {}
+    avoided: dict[str, None] = {}
+    for record in history:
+        if record.failure_class is C.UNSCHEDULABLE and not record.node:
+            avoided, nodes = {**avoided, **nodes}, {}
+        elif record.rule.action is Action.ELSEWHERE and record.node:
+            nodes[record.node] = None
+    return tuple(nodes), tuple(node for node in avoided if node not in nodes)
+
+
+def _rule(history: Sequence[Record]) -> Rule:
+    """What is done about the latest failure, after those before it."""
+    latest = history[-1]
+    if latest.failure_class is C.UNSCHEDULABLE and not latest.node and _left(history[:-1])[0]:
+        return _LET_BACK
+    return latest.rule
 
 
 def _over(latest: Record, reason: str) -> Decision:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from bulkhead import fleets
 from bulkhead.cli import app
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
+from bulkhead.health.verdict import Health
+from bulkhead.ledger.quarantines import Target
 from bulkhead.settings import CONFIG_VARIABLE, Exporter, FleetPrometheus, FleetSettings, KernelLog, Settings
 from tests.servers import Backend
 from tests.waiting import until
@@ -135,3 +138,38 @@ def test_a_policy_that_is_wrong_is_named(tmp_path: Path) -> None:
     fleet = FleetSettings(nvml=True, policy=tmp_path / "policy.yaml")
     with pytest.raises(InvalidInputError, match=r"policy\.yaml\.heat\.hot_c"):
         fleets.watch(Settings(home=tmp_path, fleet=fleet), None)
+
+
+def test_what_tasks_say_is_weighed_by_what_the_watch_has_left(control: Control, exporter: Backend) -> None:
+    said = {"cause": "device_fault/ecc", "reason": "ECC error"}
+    exporter.name = text(a0=0, b0=0, c0=0, d0=0)
+    control.suspicions.add(node="a", owner="one", key="1", **said)
+    assert control.avoidance().discouraged == ("a",)  # of nodes that no watch has seen
+    watch = control.fleet_watch()
+    node = watch.look().nodes["a"]
+    assert (node.health, node.text) == (Health.SUSPECT, "a task's pod failed there: ECC error")
+    watch.remember()
+    assert control.avoidance().discouraged == ("a",)  # by one DAG alone; its own word confirms nothing
+    control.suspicions.add(node="a", owner="two", key="2", **said)
+    assert control.avoidance().forbidden == ("a",)
+    control.suspicions.add(node="b", owner="one", key="3", **said)
+    exporter.name = text(a0=0, b0=79, c0=0, d0=0)
+    watch.look()
+    watch.remember()
+    found = control.avoidance()
+    assert (found.forbidden, found.discouraged) == (("b",), ("a",))  # readings first, and the budget is one of four
+    person = Target("c", "node", "c", "H100")
+    control.quarantines.impose(person, **_BY_A_PERSON, evidence_at=datetime.now(UTC))
+    person = Target("d", "node", "d", "H100")
+    control.quarantines.impose(person, **_BY_A_PERSON, evidence_at=datetime.now(UTC))
+    assert control.avoidance().discouraged == ("a", "b")  # they are the last two
+
+
+_BY_A_PERSON: dict[str, Any] = {
+    "reason": "person",
+    "told": "by hand",
+    "action": "call",
+    "holder": "me",
+    "term_s": 60.0,
+    "budget": None,
+}

@@ -8,7 +8,8 @@ import pytest
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
-from bulkhead.pods.exceptions import HostOutOfMemoryError, PodConfigError, PodUnschedulableError
+from bulkhead.pods.exceptions import ApplicationFailedError, HostOutOfMemoryError, PodConfigError, PodUnschedulableError
+from bulkhead.pods.gpu import GpuRequest, bind, place
 from bulkhead.pods.outcome import FailureClass, Outcome
 from bulkhead.pods.refusal import classify_refusal
 from operators.gpu_pod import GpuPodOperator
@@ -106,15 +107,76 @@ async def test_gpus_that_no_node_has_are_named(
 
 
 async def test_a_product_that_no_node_has_is_named(
-    node: None, core: k8s.CoreV1Api, namespace: str, job: Job, context: Context, monkeypatch: pytest.MonkeyPatch
+    node: None, core: k8s.CoreV1Api, namespace: str, job: Job, context: Context
 ) -> None:
-    monkeypatch.setattr("operators.triggers.kubernetes_pod._HOPELESS_S", 1.0)
     default_account(core, namespace)
-    operator, task = job(gpu_product="NVIDIA-X", schedulername=None), context("train")
+    operator, task = job(gpu_product="NVIDIA-X", schedulername=None, startup_timeout_seconds=3), context("train")
     event = await wait(await asyncio.to_thread(launch, operator, task))
     with pytest.raises(PodUnschedulableError) as caught:
         await asyncio.to_thread(operator.resume, with_dag(task), event)
     assert caught.value.failure.kind == "selector"
+
+
+async def test_a_secret_that_does_not_exist_is_named_by_the_pods_events(
+    running_nodes: None, core: k8s.CoreV1Api, namespace: str, job: Job, context: Context
+) -> None:
+    default_account(core, namespace)
+    source = k8s.V1SecretVolumeSource(secret_name="no-such-secret")
+    volume, mount = k8s.V1Volume(name="keys", secret=source), k8s.V1VolumeMount(name="keys", mount_path="/keys")
+    operator = job(schedulername=None, volumes=[volume], volume_mounts=[mount])
+    task = context("train")
+    event = await wait(await asyncio.to_thread(launch, operator, task))
+    assert event["why"] == "stuck"
+    with pytest.raises(PodConfigError, match='secret "no-such-secret" not found') as caught:
+        await asyncio.to_thread(operator.resume, with_dag(task), event)
+    assert caught.value.failure.kind == "volume"
+
+
+async def test_a_sidecar_that_runs_on_does_not_keep_the_task(
+    running_nodes: None, core: k8s.CoreV1Api, namespace: str, job: Job, context: Context
+) -> None:
+    default_account(core, namespace)
+    spec = k8s.V1PodSpec(containers=[k8s.V1Container(name="proxy", image=IMAGE, command=["sleep", "600"])])
+    operator = job(schedulername=None, arguments=["exit 3"], full_pod_spec=k8s.V1Pod(spec=spec))
+    task = context("train")
+    event = await wait(await asyncio.to_thread(launch, operator, task))
+    assert event["why"] == "ended"
+    with pytest.raises(ApplicationFailedError) as caught:
+        await asyncio.to_thread(operator.resume, with_dag(task), event)
+    assert "exit code 3" in caught.value.failure.message
+
+
+def _scheduled(core: k8s.CoreV1Api, namespace: str, job: Job, name: str, request: GpuRequest) -> str | None:
+    """The node that the scheduler gives a pod, or None once it has said that none takes it."""
+    operator = job(schedulername=None)
+    pod = place(operator.build_pod_request_obj(dry_run=True), request)
+    pod.metadata.name = name
+    core.create_namespaced_pod(namespace, pod)
+
+    def decided() -> tuple[str | None] | None:
+        found = core.read_namespaced_pod(name, namespace)
+        refused = any(one.reason == "Unschedulable" for one in found.status.conditions or ())
+        return (found.spec.node_name,) if found.spec.node_name or refused else None
+
+    return until(decided, "the scheduler")[0]
+
+
+def test_nodes_are_avoided_by_their_names(node: None, core: k8s.CoreV1Api, namespace: str, job: Job) -> None:
+    default_account(core, namespace)
+    names = tuple(one.metadata.name for one in core.list_node().items)
+    assert _scheduled(core, namespace, job, "forbidden", GpuRequest(0, exclude_nodes=names)) is None
+    assert _scheduled(core, namespace, job, "discouraged", GpuRequest(0, avoid_nodes=names)) in names
+    if len(names) > 1:
+        assert _scheduled(core, namespace, job, "elsewhere", GpuRequest(0, exclude_nodes=names[1:])) == names[0]
+
+
+def test_a_pod_is_bound_to_a_node_by_its_name(node: None, core: k8s.CoreV1Api, namespace: str, job: Job) -> None:
+    default_account(core, namespace)
+    name = core.list_node().items[0].metadata.name
+    pod = bind(job(schedulername=None).build_pod_request_obj(dry_run=True), name)
+    pod.metadata.name = "bound"
+    core.create_namespaced_pod(namespace, pod)
+    until(lambda: core.read_namespaced_pod("bound", namespace).spec.node_name == name, "the scheduler")
 
 
 async def test_missing_access_is_named_with_the_role_that_grants_it(

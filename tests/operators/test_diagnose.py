@@ -52,7 +52,8 @@ def test_what_has_not_passed_fails_the_task_and_stays(control: Control) -> None:
 def test_its_pod_goes_to_the_node_in_quarantine_and_knows_its_name() -> None:
     operator = GpuDiagnosticOperator(task_id="t", image="x", node="n1", gpus=8, level="medium")
     pod = operator.build_pod_request_obj(dry_run=True)
-    assert pod.spec.node_selector == {"kubernetes.io/hostname": "n1"}
+    (term,) = pod.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
+    assert [(one.key, one.operator, one.values) for one in term.match_fields] == [("metadata.name", "In", ["n1"])]
     assert {one.key for one in pod.spec.tolerations} >= {"bulkhead.dev/quarantine", "node.kubernetes.io/unschedulable"}
     fields = {one.name: one.value_from.field_ref.field_path for one in pod.spec.containers[0].env if one.value_from}
     assert fields["BULKHEAD_NODE"] == "spec.nodeName"

@@ -23,6 +23,7 @@ from bulkhead.pods.exceptions import (
 )
 from bulkhead.pods.outcome import FailureClass, Outcome
 from bulkhead.pods.policy import Record
+from bulkhead.pods.suspicion import Place
 from operators.gpu_pod import GpuPodOperator
 from operators.identity import identity
 from tests.fixtures.gpu_pod import DIGEST, ended, event, launch, pods_of, resume, with_dag
@@ -234,20 +235,31 @@ async def test_the_next_try_stays_away_from_the_node_and_has_more_memory(
     await launch(job, task)
     (made,) = pods_of(cluster).values()
     terms = made["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    (expression,) = terms["nodeSelectorTerms"][0]["matchExpressions"]
-    assert (expression["operator"], expression["values"]) == ("NotIn", ["gpu-7"])
+    assert terms["nodeSelectorTerms"][0]["matchFields"] == [_not_in("gpu-7")]
     assert made["spec"]["containers"][0]["resources"]["limits"]["memory"] == str(3 * 2**30)
     assert {"name": "BULKHEAD_RESUME_FROM", "value": "s3://c/9"} in made["spec"]["containers"][0]["env"]
 
 
-async def test_a_node_under_quarantine_is_avoided(
+async def test_what_one_dag_suspects_is_a_preference_for_others_and_two_forbid_it(
     cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context, control: Control
 ) -> None:
-    control.ledger.suspect(target="gpu-3", key="k", reason="xid 79", requested_by="a test")
-    await launch(operator(), context("train"))
-    (made,) = pods_of(cluster).values()
-    terms = made["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    assert terms["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] == ["gpu-3"]
+    control.quarantines.remember({}, {f"gpu-{number}": Place("H100", "a") for number in range(4)})
+    affinities = []
+    for owner in ("theirs", "others"):
+        control.suspicions.add(node="gpu-3", owner=owner, cause="device_fault/ecc", reason="xid 48", key=owner)
+        await launch(operator(), context(f"train-{owner}"))
+        affinities.append(list(pods_of(cluster).values())[-1]["spec"]["affinity"]["nodeAffinity"])
+    alone, together = affinities
+    preferred = alone["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert "requiredDuringSchedulingIgnoredDuringExecution" not in alone
+    assert [one["preference"]["matchFields"] for one in preferred] == [[_not_in("gpu-3")]]
+    required = together["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert "preferredDuringSchedulingIgnoredDuringExecution" not in together
+    assert required["nodeSelectorTerms"][0]["matchFields"] == [_not_in("gpu-3")]
+
+
+def _not_in(node: str) -> dict[str, Any]:
+    return {"key": "metadata.name", "operator": "NotIn", "values": [node]}
 
 
 @pytest.mark.parametrize("status", [201, 409])

@@ -6,15 +6,13 @@ It makes a node suspect and no more: a program's own bug looks like that too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 
 from bulkhead.errors import UnavailableError
 from bulkhead.health.observation import NodeState, Snapshot
 
-Suspicions = Callable[[datetime], Mapping[str, Sequence[str]]]
-"""Reasons by node, of what was said since a time."""
+Suspected = Callable[[], Mapping[str, Sequence[str]]]
+"""Gives the reasons by node."""
 
-_REMEMBERED = timedelta(hours=1)
 _MOST = 3
 
 
@@ -22,13 +20,13 @@ class TaskSource:
     """The suspicions of tasks.
 
     Args:
-        suspicions: as the ledger has them.
+        suspected: gives what counts of their words.
     """
 
     name = "tasks"
 
-    def __init__(self, suspicions: Suspicions) -> None:
-        self._suspicions = suspicions
+    def __init__(self, suspected: Suspected) -> None:
+        self._suspected = suspected
 
     def look(self, at: float) -> Snapshot:
         """See ``Source.look``.
@@ -38,7 +36,7 @@ class TaskSource:
         """
         snapshot = Snapshot(self.name, at)
         try:
-            found = self._suspicions(datetime.fromtimestamp(at, UTC) - _REMEMBERED)
+            found = self._suspected()
         except UnavailableError as error:
             snapshot.failed = str(error)
             return snapshot

@@ -12,6 +12,7 @@ from bulkhead.errors import InvalidInputError, RefusedError
 from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines, Target
+from bulkhead.ledger.suspicions import Suspicions
 from bulkhead.ledger.tables import Phase
 from bulkhead.pods.identity import TaskIdentity
 from bulkhead.text import bounded
@@ -36,8 +37,10 @@ def test_any_wish_is_recorded_once_under_its_key(ledger: Ledger, text: str, key:
     assert ledger.rollouts(owner=f"owner {key}")[0].id == rollout.id
     ledger.transition(ledger.rollout(rollout.id), Phase.ROLLED_BACK, "rolled_back", {text: [text, {"x": text}]})
     ledger.withdraw(owner=f"owner {key}", key=f"withdraw {key}", reason=text, requested_by=text)
-    ledger.suspect(target=text, key=f"suspect {key}", reason=text, requested_by=text)
-    assert ledger.intent(f"suspect {key}") is not None
+    suspicions, before = Suspicions(ledger.engine), datetime.now(UTC)
+    for _ in range(2):
+        suspicions.add(node=text, owner=text, cause=text, reason=text, key=f"suspect {key}")
+    assert [one.reason for one in suspicions.since(before)] == [bounded(text)]
 
 
 @FEW

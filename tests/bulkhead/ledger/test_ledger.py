@@ -206,16 +206,6 @@ def test_withdrawing_again_with_the_same_key_does_nothing(ledger: Ledger) -> Non
     assert len(ledger.active_rollouts()) == 1
 
 
-# Quarantine
-
-
-def test_a_suspicion_is_recorded_once_a_key(ledger: Ledger) -> None:
-    for _ in range(2):
-        ledger.suspect(target="gpu-7", key="q", reason="xid-79", requested_by="airflow")
-    (intent,) = ledger.intents("suspect")
-    assert (intent.target, intent.reason, intent.requested_by) == ("gpu-7", "xid-79", "airflow")
-
-
 # Reading
 
 

@@ -4,7 +4,7 @@ import pytest
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError
-from bulkhead.pods.gpu import GpuRequest, claim_template, place
+from bulkhead.pods.gpu import GpuRequest, bind, claim_template, place
 
 
 def _place(request: GpuRequest, **spec: Any) -> k8s.V1PodSpec:
@@ -16,6 +16,12 @@ def _place(request: GpuRequest, **spec: Any) -> k8s.V1PodSpec:
 def _required(spec: k8s.V1PodSpec) -> list[list[tuple[str, str, list[str]]]]:
     terms = spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
     return [[(one.key, one.operator, one.values) for one in term.match_expressions] for term in terms]
+
+
+def _fields(term: k8s.V1NodeSelectorTerm) -> list[tuple[str, str]]:
+    """What is asked of nodes' names: each requirement has the one value that Kubernetes allows."""
+    assert {one.key for one in term.match_fields} == {"metadata.name"}
+    return [(one.operator, *one.values) for one in term.match_fields]
 
 
 def test_whole_gpus_beside_what_was_asked_for() -> None:
@@ -47,9 +53,32 @@ def test_excluded_nodes_are_excluded_from_each_of_the_authors_alternatives() -> 
     affinity = k8s.V1Affinity(
         node_affinity=k8s.V1NodeAffinity(required_during_scheduling_ignored_during_execution=required)
     )
-    spec = _place(GpuRequest(exclude_nodes=("gpu-7",)), affinity=affinity)
-    away = ("kubernetes.io/hostname", "NotIn", ["gpu-7"])
-    assert _required(spec) == [[("zone", "In", ["a"]), away], [("zone", "In", ["b"]), away]]
+    spec = _place(GpuRequest(exclude_nodes=("gpu-7", "gpu-8")), affinity=affinity)
+    assert _required(spec) == [[("zone", "In", ["a"])], [("zone", "In", ["b"])]]
+    terms = spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
+    assert [_fields(term) for term in terms] == [[("NotIn", "gpu-7"), ("NotIn", "gpu-8")]] * 2
+
+
+def test_nodes_to_avoid_are_one_preference_beside_the_authors_own() -> None:
+    own = k8s.V1PreferredSchedulingTerm(weight=1, preference=k8s.V1NodeSelectorTerm(match_fields=[]))
+    affinity = k8s.V1Affinity(
+        node_affinity=k8s.V1NodeAffinity(preferred_during_scheduling_ignored_during_execution=[own])
+    )
+    found = _place(GpuRequest(avoid_nodes=("gpu-7", "gpu-8")), affinity=affinity).affinity.node_affinity
+    assert found.required_during_scheduling_ignored_during_execution is None
+    kept, added = found.preferred_during_scheduling_ignored_during_execution
+    assert (kept, added.weight) == (own, 100)
+    assert _fields(added.preference) == [("NotIn", "gpu-7"), ("NotIn", "gpu-8")]
+
+
+def test_nothing_to_avoid_leaves_the_pod_alone() -> None:
+    assert _place(GpuRequest()).affinity is None
+
+
+def test_a_pod_is_bound_to_one_node() -> None:
+    spec = bind(k8s.V1Pod(spec=k8s.V1PodSpec(containers=[])), "gpu-7").spec
+    (term,) = spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
+    assert _fields(term) == [("In", "gpu-7")]
 
 
 def test_spot_and_shared_memory() -> None:
@@ -82,7 +111,8 @@ def test_a_claim_in_place_of_the_device_plugins_resource() -> None:
     resources = spec.containers[0].resources
     assert resources.limits == {"cpu": "2"} and [claim.name for claim in resources.claims] == ["gpus"]
     assert spec.node_selector is None
-    assert _required(spec) == [[("kubernetes.io/hostname", "NotIn", ["gpu-7"])]]
+    (term,) = spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
+    assert (term.match_expressions, _fields(term)) == (None, [("NotIn", "gpu-7")])
     template = claim_template(request, "ml")
     assert spec.resource_claims[0].resource_claim_template_name == template.metadata.name
     (asked,) = template.spec.spec.devices.requests

@@ -107,6 +107,28 @@ def test_suspected_nodes_are_excluded_and_others_are_not() -> None:
     assert changes(history, LIMITS).exclude_nodes == ("gpu-1", "gpu-3")
 
 
+def test_where_no_other_node_has_room_those_that_failed_are_only_avoided() -> None:
+    history = [
+        Record(FailureClass.DEVICE_FAULT, "ecc", "gpu-1"),
+        Record(FailureClass.UNSCHEDULABLE, "selector"),
+    ]
+    decision = decide(history, LIMITS)
+    assert (decision.action, decision.reason) == (
+        Action.RETRY,
+        "unschedulable/selector: retry also where it failed, 2 of 3 infrastructure retries",
+    )
+    found = changes(history, LIMITS)
+    assert (found.exclude_nodes, found.avoid_nodes) == ((), ("gpu-1",))
+    again = changes([*history, Record(FailureClass.DEVICE_FAULT, "ecc", "gpu-1")], LIMITS)
+    assert (again.exclude_nodes, again.avoid_nodes) == (("gpu-1",), ())
+
+
+def test_a_selector_that_nothing_was_kept_from_is_the_authors() -> None:
+    assert decide([Record(FailureClass.UNSCHEDULABLE, "selector")], LIMITS).action is Action.FAIL
+    refused = [Record(FailureClass.DEVICE_FAULT, "ecc", "gpu-1"), *[Record(FailureClass.UNSCHEDULABLE, "selector")] * 2]
+    assert decide(refused, LIMITS).action is Action.FAIL
+
+
 def test_the_latest_checkpoint_is_resumed_from() -> None:
     history = [Record(FailureClass.PREEMPTED, checkpoint="step-1"), Record(FailureClass.HUNG, checkpoint="step-2")]
     assert changes([*history, Record(FailureClass.NODE_LOST)], LIMITS).resume_from == "step-2"

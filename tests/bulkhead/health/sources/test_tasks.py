@@ -8,25 +8,22 @@ from bulkhead.health.observation import Device, Field, NodeState, Reading, Snaps
 from bulkhead.health.policy import Policy
 from bulkhead.health.sources.tasks import TaskSource
 from bulkhead.health.verdict import Health
-from bulkhead.ledger.ledger import Ledger
 
 
-def test_what_a_task_suspects_makes_its_node_suspect_and_no_device_sick(sqlite_url: str) -> None:
-    ledger = Ledger(sqlite_url)
-    ledger.suspect(target="n1", key="k", reason="device-fault/ecc: it burns", requested_by="a task")
+def test_what_a_task_suspects_makes_its_node_suspect_and_no_device_sick() -> None:
     device = Device("GPU-1", "n1", "H100")
     readings = {device.uuid: Reading(device, 0.0, {Field.TEMPERATURE: 50.0, Field.LAST_XID: 0.0})}
     cluster = Snapshot("kubernetes", 0.0, nodes={"n1": NodeState("n1", ready=True, pool="a")})
-    look = TaskSource(ledger.suspected).look(0.0)
+    look = TaskSource(lambda: {"n1": ("device_fault/ecc: it burns",)}).look(0.0)
     found = Fleet(Policy()).take([Snapshot("dcgm", 0.0, readings), cluster, look], 0.0)
     node = found.nodes["n1"]
     assert (node.health, node.pool) == (Health.SUSPECT, "a")
-    assert "a task's pod failed there: device-fault/ecc: it burns" in node.text
+    assert "a task's pod failed there: device_fault/ecc: it burns" in node.text
     assert found.devices["GPU-1"].health is Health.HEALTHY
 
 
 def test_a_ledger_that_is_away_has_failed() -> None:
-    def away(_: object) -> dict[str, list[str]]:
+    def away() -> dict[str, list[str]]:
         raise UnavailableError("the ledger does not answer")
 
     assert TaskSource(away).look(0.0).failed == "the ledger does not answer"

@@ -1,0 +1,50 @@
+"""What tasks suspect of nodes; ``bulkhead.pods.suspicion`` decides what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine, select
+
+from bulkhead.ledger import tables
+from bulkhead.ledger.transactions import Transactions
+from bulkhead.pods.suspicion import Suspicion
+
+
+class Suspicions(Transactions):
+    """The suspicions of one ledger.
+
+    Args:
+        engine: of an opened and migrated database.
+        clock: gives the time in UTC.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        super().__init__(engine)
+        self._clock = clock
+
+    def add(self, *, node: str, owner: str, cause: str, reason: str, key: str) -> None:
+        """Record that a node is suspected, once a key.
+
+        Args:
+            node: by name.
+            owner: DAG of the task that says so.
+            cause: class and kind of its failure.
+            reason: the evidence, for people.
+            key: idempotency key.
+        """
+        with self._writing() as session:
+            if session.scalar(select(tables.Suspicion.id).where(tables.Suspicion.key == key)) is None:
+                row = tables.Suspicion(key=key, node=node, owner=owner, cause=cause, reason=reason, at=self._clock())
+                session.add(row)
+
+    def since(self, when: datetime) -> list[Suspicion]:
+        """What was said at or after a time, oldest first.
+
+        Args:
+            when: the time.
+        """
+        query = select(tables.Suspicion).where(tables.Suspicion.at >= when).order_by(tables.Suspicion.id)
+        with self._reading() as session:
+            return [Suspicion(row.node, row.owner, row.cause, row.at, row.reason) for row in session.scalars(query)]
