@@ -74,7 +74,9 @@ class PrometheusQueries(BaseModel):
 
     Attributes:
         requests: answered so far.
-        failures: of those, without a good answer.
+        failures: of those, the server's failures; None where ``status_label`` tells them.
+        status_label: label of ``requests`` with the HTTP status; failures are then told by ``plan.failing``, and client
+            errors apart from them.
         buckets: cumulative latency histogram, by ``le``; None where nobody measures one.
         bucket_unit_ms: unit of ``le``, in milliseconds.
         active: in flight now; None where nobody counts them.
@@ -83,10 +85,17 @@ class PrometheusQueries(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     requests: str
-    failures: str
+    failures: str | None = None
+    status_label: str | None = None
     buckets: str | None = None
     bucket_unit_ms: float = Field(1000.0, gt=0)
     active: str | None = None
+
+    @model_validator(mode="after")
+    def _failures_are_told(self) -> PrometheusQueries:
+        if (self.failures is None) == (self.status_label is None):
+            raise ValueError("give failures, or the status_label of requests, and not both")
+        return self
 
 
 class PrometheusSource(BaseModel):

@@ -12,6 +12,7 @@ from typing import Any
 
 _MOST_CATEGORIES = 64
 _MOST_CHARACTERS = 64
+_MOST_ERRORS, _LONGEST_ERROR = 32, 200
 _BINS = 4
 """Bins of a number: so many for each factor of e, from the inverse hyperbolic sine, which also knows zero and signs."""
 
@@ -82,6 +83,7 @@ class Tally:
         self._lock = threading.Lock()
         self._seen = self._invalid = self._compared = self._agreed = 0
         self._categories: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
 
     def add(self, predictions: list[Any] | None) -> None:
         """Count an answer.
@@ -93,6 +95,18 @@ class Tally:
             self._seen += 1
             self._invalid += predictions is None
             self._count(category(one) for one in predictions or ())
+
+    def fail(self, status: int, text: str) -> None:
+        """Count what was said in place of an answer.
+
+        Args:
+            status: of HTTP, or ``NO_ANSWER``.
+            text: for people; its first line is kept.
+        """
+        said = f"{status or 'none'} {text.strip().partition(chr(10))[0][:_LONGEST_ERROR]}".strip()
+        with self._lock:
+            known = said in self._errors or len(self._errors) < _MOST_ERRORS - 1
+            self._errors[said if known else OTHER] += 1
 
     def compare(self, ours: list[Any], theirs: list[Any]) -> None:
         """Count whether an answer agrees with another to the same request.
@@ -114,6 +128,7 @@ class Tally:
                 "categories": dict(self._categories),
                 "compared": self._compared,
                 "agreed": self._agreed,
+                "errors": dict(self._errors),
             }
 
     def _count(self, names: Iterable[str]) -> None:

@@ -7,9 +7,10 @@ import json
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from gpu_tasks.blame import Raised, blaming, noted
 from gpu_tasks.entry import run
 from gpu_tasks.errors import ConfigError
 from gpu_tasks.predictions import Tally, read
@@ -65,7 +66,7 @@ def serve(model_uri: str, port: int, host: str = LOOPBACK) -> Mapping[str, Any]:
     if model.input_example is not None:
         model.predict(model.input_example)
     config = uvicorn.Config(
-        counted(scoring_server.init(model), Tally(), Traffic()),
+        counted(scoring_server.init(blaming(model)), Tally(), Traffic()),
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=8,
         access_log=False,
@@ -92,11 +93,12 @@ def counted(server: Application, tally: Tally, traffic: Traffic) -> Application:
             case "GET", "/metrics":
                 await respond_text(send, 200, traffic.exposition(), b"text/plain; version=0.0.4")
             case _, "/invocations":
-                counting = _Counting(send, tally, traffic)
-                try:
-                    await server(scope, receive, counting)
-                finally:
-                    counting.finish()
+                with noted() as raised:
+                    counting = _Counting(send, tally, traffic, raised)
+                    try:
+                        await server(scope, receive, counting)
+                    finally:
+                        counting.finish()
             case _:
                 await server(scope, receive, send)
 
@@ -130,14 +132,20 @@ async def respond_text(send: Callable[[dict[str, Any]], Awaitable[None]], status
 
 
 class _Counting:
-    """Passes an answer on, and counts it at its end; one that failed is a failure and not an unusable answer."""
+    """Passes an answer on, and counts it at its end; one that failed is a failure and not an unusable answer.
 
-    def __init__(self, send: Any, tally: Tally, traffic: Traffic) -> None:
-        self._send, self._tally, self._traffic = send, tally, traffic
+    MLflow's scoring server says 400 to a request that does not meet the schema and to a model that raised alike: the
+    latter is made a 500, since no client can mend it.
+    """
+
+    def __init__(self, send: Any, tally: Tally, traffic: Traffic, raised: list[Raised]) -> None:
+        self._send, self._tally, self._traffic, self._raised = send, tally, traffic, raised
         self._begin = time.monotonic()
         self._status, self._body, self._whole = NO_ANSWER, b"", False
 
     async def __call__(self, message: Mapping[str, Any]) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 400 and any(self._raised_by_model()):
+            message = {**message, "status": 500}
         await self._send(message)
         if message["type"] == "http.response.start":
             self._status = message["status"]
@@ -151,6 +159,11 @@ class _Counting:
         self._traffic.add(status, (time.monotonic() - self._begin) * 1000)
         if 200 <= status < 300:
             self._tally.add(read(self._body))
+        elif status >= 400 or status == NO_ANSWER:
+            self._tally.fail(status, self._raised[-1].text if self._raised else "")
+
+    def _raised_by_model(self) -> Iterator[bool]:
+        return (one.by_model for one in self._raised)
 
 
 def bind(port: int, host: str = LOOPBACK) -> socket.socket:

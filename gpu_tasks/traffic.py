@@ -1,7 +1,8 @@
-"""Requests counted: how many, how many failed, how long they took. As JSON, and as Prometheus reads it."""
+"""Requests counted: how many, with which status, how long they took. As JSON, and as Prometheus reads it."""
 
 from __future__ import annotations
 
+import secrets
 import threading
 from bisect import bisect_left
 from collections import Counter
@@ -20,9 +21,10 @@ class Traffic:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._classes: Counter[int] = Counter()
+        self._statuses: Counter[str] = Counter()
         self._buckets = [0] * (len(BOUNDS_MS) + 1)
         self._total_ms = 0.0
+        self._life = secrets.token_hex(8)
 
     def add(self, status: int, took_ms: float) -> None:
         """Count a request.
@@ -32,23 +34,24 @@ class Traffic:
             took_ms: milliseconds from its first byte to the answer's last.
         """
         with self._lock:
-            self._classes[status // 100] += 1
+            self._statuses["none" if status == NO_ANSWER else str(status)] += 1
             self._buckets[bisect_left(BOUNDS_MS, took_ms)] += 1
             self._total_ms += took_ms
 
     def document(self) -> dict[str, Any]:
         """The counts, in the form of ``bulkhead.metrics.counters.CountersDocument``."""
         with self._lock:
-            requests = sum(self._classes.values())
+            requests = sum(self._statuses.values())
             slow = [list(pair) for pair in zip((*BOUNDS_MS, "inf"), accumulate(self._buckets), strict=True)]
-            return {"requests": requests, "failures": requests - self._classes[2], "slow": slow}
+            statuses = dict(sorted(self._statuses.items()))
+            return {"life": self._life, "requests": requests, "statuses": statuses, "slow": slow}
 
     def exposition(self) -> str:
         """The counts in Prometheus' text format, version 0.0.4."""
         with self._lock:
             lines = ["# TYPE bulkhead_requests_total counter"]
-            for kind in sorted({2, *self._classes}):
-                lines.append(f'bulkhead_requests_total{{code="{kind}xx"}} {self._classes[kind]}')
+            for status in sorted({"200", *self._statuses}):
+                lines.append(f'bulkhead_requests_total{{code="{status}"}} {self._statuses[status]}')
             lines.append("# TYPE bulkhead_request_duration_seconds histogram")
             bounds = (*(f"{bound / 1000:g}" for bound in BOUNDS_MS), "+Inf")
             for bound, count in zip(bounds, accumulate(self._buckets), strict=True):

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 _MOST_PODS = 10_000
+
+NO_ANSWER = "none"
+"""The status of a request that had none: it timed out, was reset, or nobody listened."""
+
+FAILING = ("5xx", "408", "429", NO_ANSWER)
+"""Statuses that are the server's failure. Other 4xx are the client's mistake (RFC 9110, "Client Error 4xx"): no release
+is to be judged by them."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,7 @@ class Answers:
         categories: predictions by category; a class label, or the bin of a number.
         compared: requests that candidate and stable have both answered.
         agreed: of those, where both predict the same.
+        errors: what was said in place of an answer, as ``STATUS text``, and how often.
     """
 
     seen: int = 0
@@ -29,6 +37,7 @@ class Answers:
     categories: Mapping[str, int] = field(default_factory=dict)
     compared: int = 0
     agreed: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,12 +46,15 @@ class Counters:
 
     Attributes:
         requests: answered, timed out or reset.
-        failures: of those, without a 2xx answer.
+        failures: of those, the server's failures; see ``with_failures``.
         slow: cumulative histogram: number of requests that took at most so many milliseconds, by bound.
         active: in flight now.
         answers: what the model answered; None where it should be known and could not be read.
         by_pod: what pods say that they answered, by the life of each: they come and go, and each begins at zero.
         parts: requests, failures and latencies of each pod, where the source tells pods apart; their sums are above.
+        statuses: requests by HTTP status (``503``), by its class (``5xx``) where nobody knows more, or ``NO_ANSWER``;
+            empty where the source tells of failures alone.
+        client_errors: of the requests, the clients' mistakes.
     """
 
     requests: int = 0
@@ -52,6 +64,8 @@ class Counters:
     answers: Answers | None = field(default_factory=Answers)
     by_pod: Mapping[str, Answers] = field(default_factory=dict)
     parts: Mapping[str, Counters] = field(default_factory=dict)
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    client_errors: int = 0
 
 
 class AnswersDocument(BaseModel):
@@ -64,6 +78,7 @@ class AnswersDocument(BaseModel):
     categories: dict[str, NonNegativeInt] = Field(default_factory=dict, max_length=1000)
     compared: NonNegativeInt = 0
     agreed: NonNegativeInt = 0
+    errors: dict[str, NonNegativeInt] = Field(default_factory=dict, max_length=1000)
 
 
 class PartDocument(BaseModel):
@@ -74,17 +89,17 @@ class PartDocument(BaseModel):
     requests: NonNegativeInt = 0
     failures: NonNegativeInt = 0
     slow: list[tuple[float, NonNegativeInt]] = Field(default_factory=list, max_length=1000)
+    statuses: dict[str, NonNegativeInt] = Field(default_factory=dict, max_length=1000)
 
 
-class CountersDocument(BaseModel):
-    """JSON form of ``Counters``; the bound of the last bucket is written ``"inf"``."""
+class CountersDocument(PartDocument):
+    """JSON form of ``Counters``; the bound of the last bucket is written ``"inf"``.
 
-    model_config = ConfigDict(extra="ignore")
+    A server that counts by itself gives its ``life``, another one after each start: so a restart is seen.
+    """
 
-    requests: NonNegativeInt = 0
-    failures: NonNegativeInt = 0
-    slow: list[tuple[float, NonNegativeInt]] = Field(default_factory=list, max_length=1000)
     active: NonNegativeInt = 0
+    life: str = Field("", max_length=64)
     answers: AnswersDocument | None = Field(default_factory=AnswersDocument)
     by_pod: dict[str, AnswersDocument] = Field(default_factory=dict, max_length=_MOST_PODS)
     parts: dict[str, PartDocument] = Field(default_factory=dict, max_length=_MOST_PODS)
@@ -121,11 +136,40 @@ def load(data: Any) -> Counters:
         pydantic.ValidationError: it has another form.
     """
     seen = CountersDocument.model_validate(data)
-    slow = dict(sorted(seen.slow))
-    answers = None if seen.answers is None else _loaded(seen.answers)
-    by_pod = {pod: _loaded(document) for pod, document in seen.by_pod.items()}
-    parts = {pod: Counters(one.requests, one.failures, dict(sorted(one.slow))) for pod, one in seen.parts.items()}
-    return Counters(seen.requests, seen.failures, slow, seen.active, answers, by_pod, parts)
+    return with_failures(
+        replace(
+            _counted(seen),
+            active=seen.active,
+            answers=None if seen.answers is None else _loaded(seen.answers),
+            by_pod={pod: _loaded(document) for pod, document in seen.by_pod.items()},
+            parts={pod: _counted(part) for pod, part in (seen.parts or _alone(seen)).items()},
+        )
+    )
+
+
+def fails(status: str, failing: Collection[str] = FAILING) -> bool:
+    """Whether a status is the server's failure.
+
+    Args:
+        status: see ``Counters.statuses``.
+        failing: statuses, and classes of them, that are.
+    """
+    return status in failing or (len(status) == 3 and status.isdigit() and f"{status[0]}xx" in failing)
+
+
+def with_failures(counters: Counters, failing: Collection[str] = FAILING) -> Counters:
+    """The same counters, with failures and client errors told by their statuses, where they have any.
+
+    Args:
+        counters: of one revision.
+        failing: statuses, and classes of them, that count as the server's failure.
+    """
+    parts = {name: with_failures(part, failing) for name, part in counters.parts.items()}
+    if not counters.statuses:
+        return replace(counters, parts=parts)
+    failed = {status: count for status, count in counters.statuses.items() if fails(status, failing)}
+    clients = sum(count for status, count in counters.statuses.items() if status[:1] == "4" and status not in failed)
+    return replace(counters, failures=sum(failed.values()), client_errors=clients, parts=parts)
 
 
 def total(parts: Iterable[Counters]) -> Counters:
@@ -166,18 +210,34 @@ def fell(difference: Counters) -> bool:
     Args:
         difference: see ``minus``.
     """
-    return min(difference.requests, difference.failures, *difference.slow.values(), 0) < 0
+    counts = (difference.requests, difference.failures, difference.client_errors)
+    return min(*counts, *difference.slow.values(), *difference.statuses.values()) < 0
 
 
 def _combined(one: Counters, other: Counters, sign: int) -> Counters:
-    edges = sorted({*one.slow, *other.slow})
-    slow: Mapping[float, int] = {edge: one.slow.get(edge, 0) + sign * other.slow.get(edge, 0) for edge in edges}
-    return Counters(one.requests + sign * other.requests, one.failures + sign * other.failures, slow)
+    edges, names = sorted({*one.slow, *other.slow}), sorted({*one.statuses, *other.statuses})
+    return Counters(
+        requests=one.requests + sign * other.requests,
+        failures=one.failures + sign * other.failures,
+        slow={edge: one.slow.get(edge, 0) + sign * other.slow.get(edge, 0) for edge in edges},
+        statuses={name: one.statuses.get(name, 0) + sign * other.statuses.get(name, 0) for name in names},
+        client_errors=one.client_errors + sign * other.client_errors,
+    )
 
 
 def _counts(counters: Counters) -> dict[str, Any]:
     slow = [["inf" if math.isinf(bound) else bound, count] for bound, count in counters.slow.items()]
-    return {"requests": counters.requests, "failures": counters.failures, "slow": slow}
+    document: dict[str, Any] = {"requests": counters.requests, "failures": counters.failures, "slow": slow}
+    return {**document, "statuses": dict(counters.statuses)} if counters.statuses else document
+
+
+def _alone(seen: CountersDocument) -> dict[str, PartDocument]:
+    return {seen.life: seen} if seen.life else {}
+
+
+def _counted(document: PartDocument) -> Counters:
+    slow = dict(sorted(document.slow))
+    return Counters(document.requests, document.failures, slow, statuses=document.statuses)
 
 
 def _dumped(answers: Answers) -> dict[str, Any]:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from urllib.parse import urlencode
 
 from bulkhead.errors import UnavailableError
-from bulkhead.metrics.counters import Counters, total
+from bulkhead.metrics.counters import NO_ANSWER, Counters, total, with_failures
 from bulkhead.metrics.http_json import get_body, parse_json, token_of
 from bulkhead.metrics.queries import Naming, chosen, filled
 from bulkhead.settings import PrometheusSource
 from bulkhead.text import bounded
 
 _LONGEST_TOLD = 500
+_STATUS = re.compile(r"[1-5](xx|[0-9][0-9])|none|0")
+"""HTTP's, or its class; Istio's 0 is a connection that ended before the answer."""
 
 Vector = list[tuple[dict[str, str], float]]
 """Labels and value of each series that a query gave."""
@@ -64,14 +67,24 @@ class PrometheusMetrics:
         def found(query: str | None) -> Vector:
             return self._ask(filled(query, names), at) if query else []
 
-        requests, failures = _by_series(found(self._queries.requests)), _by_series(found(self._queries.failures))
+        answered, told = found(self._queries.requests), self._queries.status_label
+        statuses = _by_status(answered, told) if told is not None else {}
+        requests = _by_series([(_without(labels, told), value) for labels, value in answered])
+        failures = _by_series(found(self._queries.failures))
         buckets: dict[str, dict[float, int]] = {}
         for labels, value in found(self._queries.buckets):
             bound = _bound(labels) * self._queries.bucket_unit_ms
-            whose = buckets.setdefault(_series({name: one for name, one in labels.items() if name != "le"}), {})
+            whose = buckets.setdefault(_series(_without(labels, "le")), {})
             whose[bound] = whose.get(bound, 0) + round(value)
         parts = {
-            name: Counters(requests.get(name, 0), failures.get(name, 0), dict(sorted(buckets.get(name, {}).items())))
+            name: with_failures(
+                Counters(
+                    requests.get(name, 0),
+                    failures.get(name, 0),
+                    dict(sorted(buckets.get(name, {}).items())),
+                    statuses=statuses.get(name, {}),
+                )
+            )
             for name in sorted({*requests, *failures, *buckets})
         }
         return replace(
@@ -138,6 +151,23 @@ def _by_series(found: Vector) -> dict[str, int]:
         name = _series(labels)
         counts[name] = counts.get(name, 0) + round(value)
     return counts
+
+
+def _by_status(found: Vector, label: str) -> dict[str, dict[str, int]]:
+    """Requests by status, for each series without it."""
+    counts: dict[str, dict[str, int]] = {}
+    for labels, value in found:
+        status = labels.get(label, "")
+        if not _STATUS.fullmatch(status):
+            raise UnavailableError(f"prometheus.queries.requests gives no HTTP status in the label {label!r}: {labels}")
+        named = NO_ANSWER if status in ("0", NO_ANSWER) else status
+        whose = counts.setdefault(_series(_without(labels, label)), {})
+        whose[named] = whose.get(named, 0) + round(value)
+    return counts
+
+
+def _without(labels: Mapping[str, str], name: str | None) -> dict[str, str]:
+    return {label: value for label, value in labels.items() if label != name}
 
 
 def _series(labels: Mapping[str, str]) -> str:

@@ -23,28 +23,29 @@ _INFER = _PODS + ',path=~"(/v2/models/.*/infer|/invocations)"'
 DEFAULTS: Mapping[str, PrometheusQueries] = {
     # gpu_tasks.serve, scraped at /metrics with the labels ``namespace`` and ``pod``.
     "bulkhead": PrometheusQueries(
-        requests=f"sum by (pod, instance) (bulkhead_requests_total{{{_PODS}}})",
-        failures=f'sum by (pod, instance) (bulkhead_requests_total{{{_PODS},code!="2xx"}})',
+        requests=f"sum by (pod, instance, code) (bulkhead_requests_total{{{_PODS}}})",
+        status_label="code",
         buckets=f"sum by (le, pod, instance) (bulkhead_request_duration_seconds_bucket{{{_PODS}}})",
     ),
     # Istio, "Standard Metrics"; as the gateway saw it, so that a server that answers nothing counts as failing.
     "istio": PrometheusQueries(
-        requests=f"sum by (pod, instance) (istio_requests_total{{{_ISTIO}}})",
-        failures=f'sum by (pod, instance) (istio_requests_total{{{_ISTIO},response_code!~"2.."}})',
+        requests=f"sum by (pod, instance, response_code) (istio_requests_total{{{_ISTIO}}})",
+        status_label="response_code",
         buckets=f"sum by (le, pod, instance) (istio_request_duration_milliseconds_bucket{{{_ISTIO}}})",
         bucket_unit_ms=1,
     ),
     # MLServer, "Metrics": what KServe serves models of MLflow with.
     "mlserver": PrometheusQueries(
-        requests=f"sum by (pod, instance) (rest_server_requests_total{{{_INFER}}})",
-        failures=f'sum by (pod, instance) (rest_server_requests_total{{{_INFER},status_code!~"2.."}})',
+        requests=f"sum by (pod, instance, status_code) (rest_server_requests_total{{{_INFER}}})",
+        status_label="status_code",
         buckets=f"sum by (le, pod, instance) (rest_server_request_duration_seconds_bucket{{{_INFER}}})",
         active=f'sum(rest_server_requests_in_progress{{{_PODS},method="POST"}})',
     ),
-    # vLLM, "Production Metrics", and its API server's own http_requests_total.
+    # vLLM, "Production Metrics", and its API server's own http_requests_total, which knows classes of statuses alone: a
+    # 408 or 429 is a client error there.
     "vllm": PrometheusQueries(
-        requests=f'sum by (pod, instance) (http_requests_total{{{_PODS},handler=~"/v1/.*"}})',
-        failures=f'sum by (pod, instance) (http_requests_total{{{_PODS},handler=~"/v1/.*",status!="2xx"}})',
+        requests=f'sum by (pod, instance, status) (http_requests_total{{{_PODS},handler=~"/v1/.*"}})',
+        status_label="status",
         buckets=f"sum by (le, pod, instance) (vllm:e2e_request_latency_seconds_bucket{{{_PODS}}})",
         active=f'sum({{__name__=~"vllm:num_requests_running|vllm:num_requests_waiting",{_PODS}}})',
     ),

@@ -10,9 +10,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bulkhead.errors import first_invalid
+from bulkhead.metrics.counters import FAILING, NO_ANSWER
 
 # RFC 9110, "token", and what an HTTPRoute's match takes. What no router takes would wait until the step is given up.
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
+_STATUS = re.compile(r"[1-5](xx|[0-9][0-9])|none")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,4096}")
 
 
@@ -101,7 +103,10 @@ class Plan(BaseModel):
         judged: whether steps are judged at all; False only for going back to a revision that served before.
         step_s: shortest time at a step, in seconds.
         min_requests: fewest requests that the candidate must have answered in a step before it can pass.
-        max_error_rate: share of the candidate's answers that may be without 2xx, 0 to 1.
+        max_error_rate: share of the candidate's requests that may fail, 0 to 1.
+        failing: HTTP statuses that count as failures: ``503``, a class of them (``5xx``), or ``none`` for no answer.
+            Other 4xx are the clients' mistakes: told of, and judged only against stable's over the same time. Where a
+            source of numbers tells of failures alone, its own idea of them counts.
         latency_ms: a request that took longer is slow. Judged at the first histogram bound not below it.
         max_slow_rate: share of the candidate's requests that may be slow, 0 to 1. With 0.01, ``latency_ms`` is a bound
             on the 99th percentile.
@@ -138,6 +143,7 @@ class Plan(BaseModel):
     step_s: float = Field(5.0, ge=0, le=7 * 86400)
     min_requests: int = Field(20, ge=1)
     max_error_rate: float = Field(0.01, gt=0, lt=1)
+    failing: tuple[str, ...] = FAILING
     latency_ms: float = Field(250.0, gt=0)
     max_slow_rate: float = Field(0.05, gt=0, lt=1)
     objective: float | None = Field(None, ge=0.5, lt=1)
@@ -177,6 +183,16 @@ class Plan(BaseModel):
         if any(low == high or (low.weight == high.weight == 100) for low, high in pairwise(steps)):
             raise ValueError("two steps one after the other are the same: leave one out")
         return steps
+
+    @field_validator("failing")
+    @classmethod
+    def _statuses(cls, failing: tuple[str, ...]) -> tuple[str, ...]:
+        for one in failing:
+            if not _STATUS.fullmatch(one):
+                raise ValueError(f"{one!r} is no status: give one such as '503', a class such as '5xx', or 'none'")
+        if "5xx" not in failing or NO_ANSWER not in failing:
+            raise ValueError("a server that breaks down answers 5xx or nothing: keep '5xx' and 'none' among them")
+        return failing
 
     @property
     def approvals(self) -> int:

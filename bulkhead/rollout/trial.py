@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Rollout
-from bulkhead.metrics.counters import Counters, dump, load
+from bulkhead.metrics.counters import Counters, dump, load, with_failures
 from bulkhead.rollout.analysis.arms import arm
 from bulkhead.rollout.analysis.burn import Reading, keep
 from bulkhead.rollout.analysis.judge import LACKING, Judgement, Verdict, judge
@@ -266,8 +266,9 @@ class Trial:
     def _judge(self, rollout: Rollout, plan: Plan) -> Judgement:
         assert rollout.window is not None
         step = plan.steps[rollout.step]
-        before = {name: load(seen) for name, seen in rollout.window["counters"].items()}
-        seen = self.world.counters(rollout, step)
+        begun = rollout.window["counters"].items()
+        before = {name: with_failures(load(counters), plan.failing) for name, counters in begun}
+        seen = {name: with_failures(one, plan.failing) for name, one in self.world.counters(rollout, step).items()}
         now = {name: self._tallied(rollout, name, before[name], counters) for name, counters in seen.items()}
         reading = Reading(self.clock(), now[rollout.revision_id])
         self._readings[rollout.id] = keep(self._readings.get(rollout.id, []), reading, plan.length_s)

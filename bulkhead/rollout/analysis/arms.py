@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bulkhead.metrics.counters import Answers, Counters, total
+from bulkhead.metrics.counters import Answers, Counters, fell, minus, total
 from bulkhead.rollout.analysis.tally import Tally
 
 
@@ -17,12 +17,14 @@ class Arm:
 
     Attributes:
         requests: answered.
-        failures: of those, without a 2xx answer.
+        failures: of those, the server's failures.
         timed: requests in the latency histogram (it lags the counters by up to a second).
         slow: of those, over the latency bound.
         above: of those, over each bound of the histogram, in milliseconds.
         answers: what the model answered; None where that could not be read, or was reset.
         active: requests in flight at the window's end.
+        client_errors: of the requests, the clients' mistakes.
+        statuses: of the requests, by HTTP status; see ``Counters.statuses``.
     """
 
     requests: int
@@ -32,6 +34,13 @@ class Arm:
     above: Mapping[float, int] = field(default_factory=dict)
     answers: Answers | None = field(default_factory=Answers)
     active: int = 0
+    client_errors: int = 0
+    statuses: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def valid(self) -> int:
+        """Requests that say something of the release: a client's mistakes neither fail it nor hide its failures."""
+        return self.requests - self.client_errors
 
 
 def arm(before: Counters, after: Counters, latency_ms: float) -> Arm | None:
@@ -52,9 +61,11 @@ def arm(before: Counters, after: Counters, latency_ms: float) -> Arm | None:
     timed = _at(after, math.inf) - _at(before, math.inf)
     above = {edge: timed - (_at(after, edge) - _at(before, edge)) for edge in after.slow if edge < math.inf}
     slow = above.get(min((edge for edge in above if edge >= latency_ms), default=math.inf), 0)
-    requests, failures = after.requests - before.requests, after.failures - before.failures
-    fell = min(requests, failures, timed, *above.values()) < 0
-    return None if fell else Arm(requests, failures, timed, slow, above, answers, after.active)
+    since = minus(after, before)
+    if fell(since) or min(timed, *above.values(), 0) < 0:
+        return None
+    statuses = {status: count for status, count in since.statuses.items() if count}
+    return Arm(since.requests, since.failures, timed, slow, above, answers, after.active, since.client_errors, statuses)
 
 
 def quantile(seen: Arm, share: float) -> tuple[float, float] | None:
@@ -87,6 +98,10 @@ def shown(seen: Arm | None) -> dict[str, Any] | None:
     if seen is None:
         return None
     numbers: dict[str, Any] = {name: getattr(seen, name) for name in ("requests", "failures", "timed", "slow")}
+    if seen.client_errors:
+        numbers["client_errors"] = seen.client_errors
+    if wrong := {status: count for status, count in seen.statuses.items() if status[0] != "2"}:
+        numbers["statuses"] = wrong
     for name, q in (("p50_ms", 0.5), ("p99_ms", 0.99)):
         if (found := quantile(seen, q)) is not None:
             numbers[name] = [bound if math.isfinite(bound) else "inf" for bound in found]
@@ -140,6 +155,7 @@ def _sum(one: Answers, other: Answers) -> Answers:
         {name: one.categories.get(name, 0) + other.categories.get(name, 0) for name in names},
         one.compared + other.compared,
         one.agreed + other.agreed,
+        {text: one.errors.get(text, 0) + other.errors.get(text, 0) for text in {**one.errors, **other.errors}},
     )
 
 
@@ -151,6 +167,7 @@ def _since(before: Answers, after: Answers) -> Answers | None:
         {name: after.categories.get(name, 0) - before.categories.get(name, 0) for name in sorted(names)},
         after.compared - before.compared,
         after.agreed - before.agreed,
+        {text: count - before.errors.get(text, 0) for text, count in after.errors.items()},
     )
     counts = (found.seen, found.invalid, found.compared, found.agreed, *found.categories.values())
     return None if min(counts) < 0 else found

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 SHARES: Mapping[str, float] = {
     "errors": 0.3,
-    "more-errors": 0.3,
+    "more-errors": 0.26,
+    "client-errors": 0.04,
     "latency": 0.12,
     "slower": 0.12,
     "invalid": 0.04,

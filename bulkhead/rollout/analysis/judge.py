@@ -121,6 +121,7 @@ def evidence(
     weight = 0.5 if step.mirror else step.weight / 100  # a mirrored request is answered by both
     if stable is not None and 0 < weight < 1 and requests.split_as_planned(weight, candidate, stable):
         found.append(requests.more_errors(plan, weight, candidate, stable))
+        found.append(requests.more_client_errors(plan, weight, candidate, stable))
         found.append(requests.slower(plan, weight, candidate, stable))
         if answers.categories and stable.answers is not None and stable.answers.categories:
             found.append(outputs.drift(plan, weight, answers, stable.answers))
@@ -141,8 +142,8 @@ def _pass_or_hold(
     elapsed_s: float,
     numbers: Mapping[str, Any],
 ) -> Judgement:
-    if candidate.requests < plan.min_requests and step.exposes:
-        reason = f"{candidate.requests} of at least {plan.min_requests} requests so far"
+    if candidate.valid < plan.min_requests and step.exposes:
+        reason = f"{candidate.valid} of at least {plan.min_requests} requests so far{requests.beside(candidate)}"
         return Judgement(Verdict.HOLD, reason, "min-requests", numbers)
     if elapsed_s < plan.step_s_of(step):
         reason = f"{elapsed_s:.1f} of {plan.step_s_of(step):g} s so far"
@@ -156,5 +157,6 @@ def _pass_or_hold(
     if plan.max_active is not None and candidate.active > plan.max_active:
         reason = f"{candidate.active} requests in flight, limit {plan.max_active}"
         return Judgement(Verdict.HOLD, reason, "saturated", numbers)
-    failed, slow = rate(candidate.failures, candidate.requests), rate(candidate.slow, candidate.timed)
-    return Judgement(Verdict.PASS, f"{failed} failed, {slow} slow", "within-limits", numbers)
+    failed, slow = rate(candidate.failures, candidate.valid), rate(candidate.slow, candidate.timed)
+    reason = f"{failed} failed, {slow} slow{requests.beside(candidate)}"
+    return Judgement(Verdict.PASS, reason, "within-limits", numbers)

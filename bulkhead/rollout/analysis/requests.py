@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+from bulkhead.metrics.counters import NO_ANSWER, fails
 from bulkhead.rollout.analysis.arms import Arm, rate, share
 from bulkhead.rollout.analysis.findings import Finding
 from bulkhead.rollout.analysis.sequential import label_above, share_above
@@ -46,10 +48,11 @@ def errors(plan: Plan, candidate: Arm, stable: Arm | None) -> Finding:
     """
 
     def look(seen: Arm) -> tuple[float, str]:
-        reason = f"{rate(seen.failures, seen.requests)} requests failed, limit {plan.max_error_rate:.1%}"
-        return share_above(seen.failures, seen.requests, plan.max_error_rate), reason
+        failed = f"{rate(seen.failures, seen.valid)} requests failed{_mostly(plan, seen)}"
+        reason = f"{failed}, limit {plan.max_error_rate:.1%}{beside(seen)}"
+        return share_above(seen.failures, seen.valid, plan.max_error_rate), reason
 
-    over = share(candidate.failures, candidate.requests) > plan.max_error_rate
+    over = share(candidate.failures, candidate.valid) > plan.max_error_rate
     return _own("errors", look(candidate), look(stable) if stable else None, over)
 
 
@@ -79,11 +82,57 @@ def more_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Findi
         candidate: its window.
         stable: the same time's.
     """
-    ours, theirs = share(candidate.failures, candidate.requests), share(stable.failures, stable.requests)
+    ours, theirs = share(candidate.failures, candidate.valid), share(stable.failures, stable.valid)
     matters = ours - theirs >= plan.min_effect
     strength = label_above(candidate.failures, stable.failures, weight, plan.max_ratio) if matters else 0.0
-    told = f"{rate(candidate.failures, candidate.requests)} requests failed"
-    return Finding("more-errors", strength, f"{told}, of stable's {rate(stable.failures, stable.requests)}")
+    told = f"{rate(candidate.failures, candidate.valid)} requests failed{_mostly(plan, candidate)}"
+    theirs_told = rate(stable.failures, stable.valid)
+    return Finding("more-errors", strength, f"{told}, of stable's {theirs_told}{beside(candidate)}")
+
+
+def more_client_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
+    """The candidate's client errors against stable's: clients make the same mistakes with both, unless it asks for
+    something else.
+
+    Args:
+        plan: the limits.
+        weight: the candidate's share of the requests, between 0 and 1, both excluded.
+        candidate: its window.
+        stable: the same time's.
+    """
+    ours, theirs = share(candidate.client_errors, candidate.requests), share(stable.client_errors, stable.requests)
+    matters = ours - theirs >= plan.min_effect
+    strength = label_above(candidate.client_errors, stable.client_errors, weight, plan.max_ratio) if matters else 0.0
+    clients = {status: count for status, count in candidate.statuses.items() if status[:1] == "4"}
+    told = f"{rate(candidate.client_errors, candidate.requests)} requests were refused as the client's mistake"
+    reason = f"{told}{_commonest(clients, candidate)}, of stable's {rate(stable.client_errors, stable.requests)}"
+    return Finding("client-errors", strength, reason)
+
+
+def beside(seen: Arm) -> str:
+    """For people: the client errors of a window, or nothing.
+
+    Args:
+        seen: the window.
+    """
+    return f"; beside them {seen.client_errors} client errors" if seen.client_errors else ""
+
+
+def _mostly(plan: Plan, seen: Arm) -> str:
+    failing = {status: count for status, count in seen.statuses.items() if fails(status, plan.failing)}
+    return _commonest(failing, seen)
+
+
+def _commonest(statuses: Mapping[str, int], seen: Arm) -> str:
+    """The commonest of some statuses, with the commonest of what was said with it."""
+    if not statuses:
+        return ""
+    status = max(sorted(statuses), key=lambda one: statuses[one])
+    errors = seen.answers.errors if seen.answers is not None else {}
+    said = {text: count for text, count in errors.items() if count > 0 and text.startswith(f"{status} ")}
+    text = max(sorted(said), key=lambda one: said[one]).partition(" ")[2] if said else ""
+    named = "without an answer" if status == NO_ANSWER else status
+    return f", mostly {named}" + (f" ({text})" if text else "")
 
 
 def slower(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:

@@ -44,5 +44,11 @@ class Tally:
             self._last[name] = part
         summed = total(self._grown.values())
         return replace(
-            now, requests=summed.requests, failures=summed.failures, slow=summed.slow, parts=dict(self._grown)
+            now,
+            requests=summed.requests,
+            failures=summed.failures,
+            slow=summed.slow,
+            statuses=summed.statuses,
+            client_errors=summed.client_errors,
+            parts=dict(self._grown),
         )

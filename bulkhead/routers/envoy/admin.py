@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from bulkhead.errors import UnavailableError
-from bulkhead.metrics.counters import Counters
+from bulkhead.metrics.counters import Counters, with_failures
 from bulkhead.metrics.http_json import get_text
 
 _TIMEOUT_S = 2.0
@@ -67,14 +67,13 @@ def rejected(port: int, service: str) -> str:
 def counters(port: int) -> Mapping[str, Counters]:
     """Cumulative numbers by cluster, from the Prometheus exposition.
 
-    ``envoy_cluster_upstream_rq_xx`` counts the answers by class. What has no answer of the upstream
-    (timeout, reset, no connection) Envoy answers itself, with a 5xx that counts there too. A failure is
-    whatever is not 2xx: MLflow's scoring server answers 400 when the *model* raises.
+    ``envoy_cluster_upstream_rq`` counts the answers by status. What has no answer of the upstream (timeout, reset, no
+    connection) Envoy answers itself, with a 5xx that counts there too.
 
     Args:
         port: of the admin interface.
     """
-    return parse_counters(get(port, "/stats/prometheus?filter=cluster%5C..*upstream_rq_(%5Cdxx|time|active)"))
+    return parse_counters(get(port, "/stats/prometheus?filter=cluster%5C..*upstream_rq_(%5Cd%5Cd%5Cd|time|active)"))
 
 
 def parse_counters(text: str) -> Mapping[str, Counters]:
@@ -92,18 +91,20 @@ def parse_counters(text: str) -> Mapping[str, Counters]:
             continue
         labels = dict(_LABEL.findall(match["labels"]))
         cluster, value = labels.get("envoy_cluster_name", ""), int(float(match["value"]))
-        if match["name"] == "envoy_cluster_upstream_rq_xx":
-            answers[cluster][labels["envoy_response_code_class"]] += value
+        if match["name"] == "envoy_cluster_upstream_rq":
+            answers[cluster][labels["envoy_response_code"]] += value
         elif match["name"] == "envoy_cluster_upstream_rq_time_bucket":
             buckets[cluster][float(labels["le"].replace("+Inf", "inf"))] = value
         elif match["name"] == "envoy_cluster_upstream_rq_active":
             active[cluster] = value
     return {
-        cluster: Counters(
-            requests=sum(answers[cluster].values()),
-            failures=sum(count for kind, count in answers[cluster].items() if kind != "2"),
-            slow=dict(sorted(buckets[cluster].items())),
-            active=active[cluster],
+        cluster: with_failures(
+            Counters(
+                requests=sum(answers[cluster].values()),
+                slow=dict(sorted(buckets[cluster].items())),
+                active=active[cluster],
+                statuses=dict(sorted(answers[cluster].items())),
+            )
         )
         for cluster in set(answers) | set(active)
     }

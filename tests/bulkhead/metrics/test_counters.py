@@ -4,7 +4,7 @@ from math import inf
 import pytest
 from pydantic import ValidationError
 
-from bulkhead.metrics.counters import Answers, Counters, dump, load
+from bulkhead.metrics.counters import FAILING, Answers, Counters, dump, fails, load, with_failures
 
 
 @pytest.mark.parametrize(
@@ -14,11 +14,36 @@ from bulkhead.metrics.counters import Answers, Counters, dump, load
         Counters(10, 2, {250.0: 7, inf: 10}),
         Counters(10, 2, {inf: 10}, answers=Answers(10, 1, {"7": 9}, 4, 3)),
         Counters(10, 2, {inf: 10}, answers=None),
+        Counters(10, 2, {inf: 10}, answers=Answers(10, errors={"500 ValueError": 2})),
+        with_failures(Counters(10, slow={inf: 10}, statuses={"200": 5, "400": 3, "503": 2})),
         Counters(10, 2, {inf: 10}, by_pod={"a/1/0": Answers(10, 1, {"7": 9}), "b/2/1": Answers()}),
     ],
 )
 def test_counters_survive_the_ledger(counters: Counters) -> None:
     assert load(json.loads(json.dumps(dump(counters), allow_nan=False))) == counters
+
+
+@pytest.mark.parametrize(
+    ("status", "failing"),
+    [
+        *[(status, True) for status in ("500", "503", "599", "5xx", "408", "429", "none")],
+        *[(status, False) for status in ("200", "204", "304", "400", "404", "422", "499", "2xx", "4xx", "", "50")],
+    ],
+)
+def test_what_is_the_servers_failure(status: str, failing: bool) -> None:
+    assert fails(status, FAILING) is failing
+
+
+def test_a_plan_may_call_more_a_failure() -> None:
+    seen = Counters(10, statuses={"200": 4, "400": 3, "422": 2, "503": 1})
+    told = [(one.failures, one.client_errors) for one in (with_failures(seen), with_failures(seen, (*FAILING, "422")))]
+    assert told == [(1, 5), (3, 3)]
+    every = with_failures(Counters(parts={"a": seen}), (*FAILING, "4xx"))
+    assert (every.parts["a"].failures, every.parts["a"].client_errors) == (6, 0)
+
+
+def test_where_nobody_tells_statuses_the_sources_own_failures_count() -> None:
+    assert with_failures(Counters(10, 3)) == Counters(10, 3)
 
 
 def test_what_an_earlier_version_wrote_is_read() -> None:

@@ -71,7 +71,7 @@ def test_every_default_is_promql(prometheus: str, name: str) -> None:
     assert _metrics(prometheus, name).counters("digits", ["none-1"]) == {"none-1": Counters()}
 
 
-# A few series as each exporter's documentation has them: (exposition, requests, failures, over 100 ms, active).
+# A few series as each exporter's documentation has them: (exposition, (requests, failures, active, client errors)).
 ISTIO = (
     'istio_requests_total{reporter="source",destination_service_namespace="serving",'
     'destination_service_name="serve-digits-1",response_code="%s"} %d\n'
@@ -81,28 +81,32 @@ MLSERVER = (
     'path="%s",status_code="%s"} %d\n'
 )
 SERIES = {
-    "istio": (ISTIO % ("200", 90) + ISTIO % ("503", 10), (100, 10, 0)),
+    "istio": (
+        "".join(ISTIO % one for one in (("200", 84), ("503", 9), ("0", 1), ("400", 4), ("429", 2))),
+        (100, 12, 0, 4),
+    ),
     "mlserver": (  # as MLServer 1.7.1 wrote it
         MLSERVER % ("/v2/models/{model_name}/infer", "200", 7)
         + MLSERVER % ("/v2/models/{model_name}/infer", "500", 3)
         + MLSERVER % ("/v2/models/{model_name}/ready", "200", 50)
         + 'rest_server_requests_in_progress{namespace="serving",pod="digits-1-predictor-a",method="POST"} 2\n',
-        (10, 3, 2),
+        (10, 3, 2, 0),
     ),
     "vllm": (
         'http_requests_total{namespace="serving",pod="serve-digits-1-a",handler="/v1/completions",status="2xx"} 5\n'
         'http_requests_total{namespace="serving",pod="serve-digits-1-a",handler="/metrics",status="2xx"} 50\n'
         'http_requests_total{namespace="serving",pod="serve-digits-1-b",handler="/v1/completions",status="4xx"} 1\n'
+        'http_requests_total{namespace="serving",pod="serve-digits-1-b",handler="/v1/completions",status="5xx"} 1\n'
         'vllm:num_requests_running{namespace="serving",pod="serve-digits-1-a"} 2\n'
         'vllm:num_requests_waiting{namespace="serving",pod="serve-digits-1-a"} 1\n'
         'http_requests_total{namespace="serving",pod="digits-1-0",handler="/v1/completions",status="2xx"} 4\n'
         'http_requests_total{namespace="serving",pod="compare-digits-1-a",handler="/v1/models",status="2xx"} 9\n',
-        (10, 1, 3),
+        (11, 1, 3, 1),
     ),
     "triton": (
         'nv_inference_request_success{namespace="serving",pod="serve-digits-1-a",model="m",version="1"} 8\n'
         'nv_inference_pending_request_count{namespace="serving",pod="serve-digits-1-a",model="m"} 4\n',
-        (8, 0, 4),
+        (8, 0, 4, 0),
     ),
 }
 
@@ -115,7 +119,7 @@ def test_every_default_reads_its_exporter(prometheus: str, expose: Expose, name:
 
     def seen() -> bool:
         found = metrics.counters("digits", ["digits-1"])["digits-1"]
-        return (found.requests, found.failures, found.active) == wanted
+        return (found.requests, found.failures, found.active, found.client_errors) == wanted
 
     until(seen, f"{wanted} of {name}")
 
@@ -215,6 +219,19 @@ def test_what_is_no_whole_answer_is_none_and_the_server_says_why(played: str, an
 def test_remarks_about_a_query_do_not_matter(played: str) -> None:
     Played.answer = (200, _vector(ONE, infos=["PromQL info: metric might not be a counter"], isPartial=False))
     assert _metrics(played, OWN).counters("digits", ["digits-1"])["digits-1"] == Counters(5, 5)
+
+
+def test_a_label_that_is_no_status_is_named(played: str) -> None:
+    Played.answer = (200, _vector({**ONE, "metric": {"code": "OK"}}))
+    told = "prometheus.queries.requests gives no HTTP status in the label 'code': {'code': 'OK'}"
+    with pytest.raises(UnavailableError, match=re.escape(told)):
+        _metrics(played, PrometheusQueries(requests="x", status_label="code")).counters("digits", ["digits-1"])
+
+
+@pytest.mark.parametrize("queries", [{"requests": "x"}, {"requests": "x", "failures": "y", "status_label": "code"}])
+def test_failures_are_told_in_one_way(queries: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="give failures, or the status_label of requests, and not both"):
+        PrometheusQueries(**queries)
 
 
 def test_pods_are_told_apart_where_the_query_does(played: str) -> None:

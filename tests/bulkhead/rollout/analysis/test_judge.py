@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkhead.metrics.counters import Counters
+from bulkhead.metrics.counters import Answers, Counters
 from bulkhead.rollout.analysis.arms import Arm, arm
 from bulkhead.rollout.analysis.findings import SHARES
 from bulkhead.rollout.analysis.judge import Verdict, evidence, judge
@@ -75,6 +75,56 @@ def test_no_traffic_and_too_little_of_it_neither_pass_nor_fail(
         assert verdict is Verdict.HOLD
     if requests < PLAN.min_requests:
         assert verdict is not Verdict.PASS
+
+
+# Whose mistake it was
+
+
+def _refused(requests: int, refused: int, **errors: int) -> Arm:
+    """An arm with clients' mistakes."""
+    statuses = {"200": requests - refused, "400": refused}
+    return Arm(requests, 0, requests, 0, client_errors=refused, statuses=statuses, answers=Answers(errors=errors))
+
+
+def test_clients_that_send_nonsense_stop_no_release() -> None:
+    first = judge(PLAN, Step(weight=100), _refused(60, 40), None, 10)
+    assert (first.verdict, first.reason) == (
+        Verdict.PASS,
+        "0 of 20 (0.0%) failed, 0 of 60 (0.0%) slow; beside them 40 client errors",
+    )
+    assert (first.numbers["candidate"]["client_errors"], first.numbers["candidate"]["statuses"]) == (40, {"400": 40})
+    assert _verdict(_refused(400, 100), _refused(400, 96)) == (Verdict.PASS, "within-limits")
+
+
+def test_nonsense_alone_is_no_evidence() -> None:
+    first = judge(PLAN, Step(weight=100), _refused(40, 40), None, 10)
+    assert (first.verdict, first.rule) == (Verdict.HOLD, "min-requests")
+    assert first.reason == "0 of at least 20 requests so far; beside them 40 client errors"
+
+
+def test_nonsense_does_not_hide_failures() -> None:
+    diluted = Arm(10_000, 50, 10_000, 0, client_errors=9900, statuses={"200": 50, "500": 50, "400": 9900})
+    assert _verdict(diluted, None) == (Verdict.FAIL, "errors")
+
+
+def test_a_candidate_that_refuses_what_stable_takes_is_blamed() -> None:
+    candidate = _refused(400, 100, **{"400 Missing inputs: ['age']": 90, "400 other": 10, "500 no": 99})
+    found = judge(PLAN, Step(weight=50), candidate, _refused(400, 4), 10)
+    assert (found.verdict, found.rule) == (Verdict.FAIL, "client-errors")
+    assert found.reason == (
+        "100 of 400 (25.0%) requests were refused as the client's mistake, mostly 400 (Missing inputs: ['age']), "
+        "of stable's 4 of 400 (1.0%)"
+    )
+
+
+def test_the_reason_names_the_commonest_status_and_what_was_said() -> None:
+    statuses = {"200": 6, "500": 4, "503": 2, "400": 9}
+    answers = Answers(errors={"500 ValueError: \x00 y": 1, "500 KeyError: 'age'": 3, "400 no": 9, "503 z": 2})
+    found = judge(PLAN, Step(weight=100), Arm(21, 6, 21, 0, {}, answers, 0, 9, statuses), WELL, 3.2)
+    told = "6 of 12 (50.0%) requests failed, mostly 500 (KeyError: 'age'), limit 1.0%; beside them 9 client errors"
+    assert found.reason == told
+    silent = judge(PLAN, Step(weight=100), Arm(12, 5, 12, 0, statuses={"none": 5}), WELL, 3.2)
+    assert silent.reason == "5 of 12 (41.7%) requests failed, mostly without an answer, limit 1.0%"
 
 
 # Against stable over the same time

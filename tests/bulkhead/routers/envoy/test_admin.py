@@ -7,10 +7,10 @@ from bulkhead.routers.envoy import admin
 from tests.ports import free_port
 
 EXPOSITION = """\
-# TYPE envoy_cluster_upstream_rq_xx counter
-envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="new"} 90
-envoy_cluster_upstream_rq_xx{envoy_response_code_class="4",envoy_cluster_name="new"} 3
-envoy_cluster_upstream_rq_xx{envoy_response_code_class="5",envoy_cluster_name="new"} 7
+# TYPE envoy_cluster_upstream_rq counter
+envoy_cluster_upstream_rq{envoy_response_code="200",envoy_cluster_name="new"} 90
+envoy_cluster_upstream_rq{envoy_response_code="400",envoy_cluster_name="new"} 3
+envoy_cluster_upstream_rq{envoy_response_code="503",envoy_cluster_name="new"} 7
 # TYPE envoy_cluster_upstream_rq_time histogram
 envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="new",le="250"} 60
 envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="new",le="+Inf"} 99
@@ -21,7 +21,8 @@ envoy_cluster_upstream_rq_active{envoy_cluster_name="old"} 0
 
 def test_counters_by_revision() -> None:
     found = admin.parse_counters(EXPOSITION)
-    assert (found["new"].requests, found["new"].failures, found["new"].active) == (100, 10, 2)
+    assert (found["new"].requests, found["new"].failures, found["new"].active) == (100, 7, 2)
+    assert (found["new"].client_errors, found["new"].statuses) == (3, {"200": 90, "400": 3, "503": 7})
     assert found["new"].slow == {250.0: 60, math.inf: 99}
     assert (found["old"].requests, found["old"].slow) == (0, {})
 
