@@ -8,12 +8,12 @@ import pytest
 from benchmarks.gpt import Run, run
 
 STEPS = """
-import sys
+import signal, sys
 for step in range(10, 40, 10):
     print(f"step {step}: loss 1.0", flush=True)
 print("the end", flush=True)
 if "stay" in sys.argv:
-    sys.stdin.read()
+    signal.pause()
 sys.exit(int(sys.argv[1]))
 """
 
