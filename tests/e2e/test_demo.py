@@ -13,7 +13,7 @@ import pytest
 from bulkhead.errors import UnavailableError
 from tests.e2e.conftest import Kept
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 
 def _status(url: str) -> int:

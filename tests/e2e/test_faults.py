@@ -7,7 +7,7 @@ from bulkhead.pods.identity import TaskIdentity, matches
 from tests.e2e.conftest import Kept
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 
 def _pods(kept: Kept, dag_id: str, run_id: str, task_id: str) -> list[str]:

@@ -12,7 +12,7 @@ from tests.e2e.conftest import Kept
 from tests.servers import Backend
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 
 def exposition(**xids: int) -> str:

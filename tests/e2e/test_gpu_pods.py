@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.conftest import Kept, Pods
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 
 def _patch(kept: Kept, path: str, body: dict[str, object]) -> None:

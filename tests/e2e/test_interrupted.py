@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.conftest import BULKHEAD, left_running
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -10,7 +10,7 @@ from bulkhead.ledger.tables import Phase
 from tests.e2e.conftest import Kept
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 
 def test_the_command_line_rolls_a_release_back_while_airflow_is_dead(kept: Kept) -> None:

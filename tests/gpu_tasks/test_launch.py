@@ -18,7 +18,7 @@ from tests.waiting import until
 
 PROGRAM = "tests.programs.ranking"
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.faults
 
 
 class Launched:

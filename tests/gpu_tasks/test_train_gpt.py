@@ -26,7 +26,7 @@ from tests.waiting import until
 
 _BYTES = 1_000_000
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.faults
 
 
 class Job:

@@ -16,7 +16,7 @@ from bulkhead.runtimes.kubernetes.access import client
 from operators.collect import over
 from tests.programs.pod_life import live
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.faults
 
 # Forks of a server that has no threads: a fork of this process would inherit locks that other tests' threads hold.
 _processes = multiprocessing.get_context("forkserver")

@@ -13,7 +13,7 @@ import pytest
 from bulkhead.ledger.tables import QuarantinePhase
 from tests.programs.fleet_step import BEGIN, FolderNodes, quarantines, step
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.faults
 
 # Forks of a server that has no threads: a fork of this process would inherit locks that other tests' threads hold.
 _processes = multiprocessing.get_context("forkserver")

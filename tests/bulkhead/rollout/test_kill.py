@@ -29,7 +29,7 @@ from tests.killing import Effects, run_in_fork
 from tests.local_pods import from_inside
 from tests.ports import free_port
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.faults
 
 NIGHTLY = bool(os.environ.get("BULKHEAD_NIGHTLY"))
 PROGRAMS = Path(__file__).parents[2] / "programs"
