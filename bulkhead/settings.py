@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from bulkhead.errors import InvalidInputError, NotFoundError
+from bulkhead.logs import Format
 from bulkhead.rungs import Rung
 
 CONFIG_VARIABLE = "BULKHEAD_CONFIG"
@@ -275,6 +276,7 @@ class Settings(BaseModel):
         mlflow_tracking_uri: of the MLflow server.
         gpu_stand_ins: CPU stand-ins that may serve GPU requests where NVML sees no GPU; 0 for none.
         services: by name: ``ServicePorts`` or ``ClusterService``.
+        log_format: of what services write to their standard error: ``text``, or ``json``, an object a line.
         lease_s: another reconciler takes over from one that has shown no sign of life for so long, in seconds.
         fleet: whose devices are watched.
         kubeconfigs: path of a kubeconfig by Airflow connection, for ``bulkhead collect``, which works without Airflow.
@@ -287,6 +289,7 @@ class Settings(BaseModel):
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     gpu_stand_ins: int = Field(0, ge=0)
     services: Mapping[str, AnyService] = Field(default_factory=dict)
+    log_format: Format = "text"
     lease_s: float = Field(5.0, gt=0, le=300)
     fleet: FleetSettings = FleetSettings()
     kubeconfigs: Mapping[str, str] = Field(default_factory=dict)

@@ -12,6 +12,7 @@ from bulkhead.collector import Collector
 from bulkhead.errors import BulkheadError
 from bulkhead.ledger.tables import Launch
 from operators.clusters import connect
+from operators.ends import PlainEnds
 from operators.hooks import BulkheadHook
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"}
 _RUNS_AT_ONCE = 50  # their ids travel in a URL
 
 
-class CollectOperator(BaseOperator):
+class CollectOperator(PlainEnds, BaseOperator):
     """Ends every pod whose task instance is over, whoever lost sight of it.
 
     Listener, trigger and operator tell the ledger when a task is over, but any of them may be dead at that moment. So

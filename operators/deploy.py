@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk.exceptions import AirflowFailException
-
 from bulkhead.control import Control
 from bulkhead.errors import BusyError, ConflictError, InvalidInputError, NotFoundError
 from bulkhead.rollout.plan import parse_plan
 from bulkhead.rollout.revision import RevisionSpec
+from operators.ends import refused
 from operators.identity import identity
 from operators.rollouts import RolloutOperator
 
@@ -86,10 +85,10 @@ class DeployOperator(RolloutOperator):
             )
         except BusyError as busy:
             if not task.earlier(busy.key):
-                raise AirflowFailException(str(busy)) from busy
+                raise refused(busy) from busy
             self._supersede(control, busy.rollout_id)
         except (InvalidInputError, NotFoundError, ConflictError) as error:
-            raise AirflowFailException(str(error)) from error
+            raise refused(error) from error
         return self.outcome(context, rollout, -1 if self.stop_at_approval else None)
 
     def again(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +101,7 @@ class DeployOperator(RolloutOperator):
         Returns:
             See ``execute``.
         """
-        self.log.info("rollout %s has returned", event["rollout_id"])
+        self._told(event)
         return self.execute(context)
 
     def _supersede(self, control: Control, rollout_id: int) -> NoReturn:
@@ -117,8 +116,9 @@ class DeployOperator(RolloutOperator):
             rollout_id=rollout_id,
         )
         control.nudge()
-        self.log.info("rollout %s, from before the task was cleared, returns first", rollout_id)
-        self.wait_for(control.ledger.rollout(rollout_id), method_name="again")
+        self.log.info("Rollout %s is from before the task was cleared: it is rolled back first.", rollout_id)
+        told = control.ledger.latest_events([rollout_id]).get(rollout_id, 0)
+        self.wait_for(control.ledger.rollout(rollout_id), told=told, method_name="again")
 
     def _revision(self, context: Context) -> RevisionSpec:
         evidence: Mapping[str, Any] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError, NotFoundError
@@ -13,6 +12,7 @@ from bulkhead.pods.gpu import GpuRequest, bind
 from bulkhead.pods.policy import Changes
 from bulkhead.runtimes.kubernetes.nodes import TAINT
 from gpu_tasks.diagnose import LEVELS, NODE_VARIABLE
+from operators.ends import PlainFailure
 from operators.gpu_pod import GpuPodOperator
 from operators.hooks import BulkheadHook
 from operators.pod import PodOperator
@@ -56,7 +56,7 @@ class _Diagnostic:
         """Tell the ledger of what has passed, and fail the task otherwise."""
         if not result["passed"]:
             told = "; ".join(f"{device}: {', '.join(wrong)}" for device, wrong in result["wrong"].items())
-            raise AirflowFailException(f"the {result['level']} diagnostic of {result['node']} has not passed: {told}")
+            raise PlainFailure(f"the {result['level']} diagnostic of {result['node']} has not passed: {told}")
         quarantines = BulkheadHook(self.bulkhead_conn_id).control().quarantines
         held = {row.target for row in quarantines.held()}
         tested = {self.target, *(one["uuid"] for one in result["devices"])}

@@ -9,6 +9,7 @@ from airflow.sdk import Asset, BaseOperator
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.quarantine import Step, summary
+from operators.ends import PlainEnds
 from operators.hooks import BulkheadHook
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ FLEET = "bulkhead-fleet"
 """Name of the asset that is updated by each look; its events carry what has changed."""
 
 
-class FleetHealthOperator(BaseOperator):
+class FleetHealthOperator(PlainEnds, BaseOperator):
     """Looks at the fleet a few times, opens and closes quarantines, and tells of it in an asset event.
 
     What it knows of each device is kept in the ledger between its runs.

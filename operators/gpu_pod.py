@@ -13,7 +13,7 @@ import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 from airflow.providers.cncf.kubernetes.utils.pod_manager import OnFinishAction
-from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError
@@ -33,6 +33,7 @@ from bulkhead.runtimes.kubernetes.logs import Position, read_rest
 from operators import training
 from operators.avoidance import elsewhere
 from operators.clusters import access_of
+from operators.ends import PlainFailure
 from operators.healthy import HealthyFirst
 from operators.hooks import BulkheadHook
 from operators.identity import identity
@@ -222,7 +223,7 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         try:
             wanted = self.build_pod_request_obj(context)
         except (InvalidInputError, AirflowNotFoundException) as wrong:
-            raise AirflowFailException(self._said(wrong)) from wrong
+            raise PlainFailure(self._said(wrong)) from wrong
         found = self._earlier(wanted, context)
         if found is None:
             self._end_superseded(wanted, context, waits)

@@ -11,13 +11,14 @@ from airflow.sdk import BaseOperator
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.requirement import DeviceRequirement
+from operators.ends import PlainEnds
 from operators.triggers.fleet import DeviceHealthTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class HealthyFirst(BaseOperator):
+class HealthyFirst(PlainEnds, BaseOperator):
     """Base of operators that launch: it comes before the launch, and holds no worker meanwhile.
 
     Args:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException
-
 from bulkhead.errors import InvalidInputError, NotFoundError
+from operators.ends import refused
 from operators.identity import identity
 from operators.rollouts import RolloutOperator
 from operators.triggers.rollout import LeftTrigger
@@ -57,9 +56,9 @@ class IsolateOperator(RolloutOperator):
             by = f"{task.owner}/{task.task_id}"
             control.isolate(revision, key=f"task/{task.key}", reason=self.reason, requested_by=by)
         except NotFoundError as error:
-            raise AirflowFailException(str(error)) from error
+            raise refused(error) from error
         if revision in control.ledger.serving():
-            self.log.info("revision %s is isolated; waiting until it has no traffic", revision)
+            self.log.info("Revision %s is isolated; its traffic goes away.", revision)
             self.defer(trigger=LeftTrigger(revision, self.bulkhead_conn_id), method_name="resume")
         return self.resume(context, {"revision": revision})
 
@@ -73,7 +72,13 @@ class IsolateOperator(RolloutOperator):
         Returns:
             ``revision``, ``result``.
         """
-        return {"revision": event["revision"], "result": "isolated"}
+        revision = event["revision"]
+        self.log.info(
+            "Isolated: revision %s has no traffic, and none is given to it or its model until 'bulkhead release %s'.",
+            revision,
+            revision,
+        )
+        return {"revision": revision, "result": "isolated"}
 
     def _released(self, context: Context) -> str:
         assert self.deploy_task_id is not None

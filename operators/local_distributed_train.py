@@ -7,8 +7,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
-
 from bulkhead.errors import BulkheadError, InvalidInputError, NotFoundError
 from bulkhead.pods.distributed import GANG, INDEX, NODE_RANK, TORCHRUN, Gang
 from bulkhead.pods.exceptions import error
@@ -17,6 +15,7 @@ from bulkhead.pods.spec import build
 from bulkhead.pods.status import parse
 from bulkhead.runtimes.local.ports import free_port
 from bulkhead.runtimes.local.runtime import LocalRuntime
+from operators.ends import PlainError, refused
 from operators.hooks import LocalRuntimeHook
 from operators.identity import identity
 from operators.launches import end, record, settle
@@ -105,7 +104,7 @@ class LocalDistributedTrainOperator(PodOperator):
         try:
             found = documents(runtime, name, self.nodes)
         except NotFoundError as gone:
-            raise AirflowException(f"job {name} is gone: somebody deleted it ({gone})") from gone
+            raise PlainError(f"job {name} is gone: somebody deleted it ({gone})") from gone
         failed = cause(found)
         end_nodes(runtime, name, self.nodes, "another rank of its job failed")
         settle(self.bulkhead_conn_id, access(runtime), "default", name, "ended")
@@ -127,7 +126,7 @@ class LocalDistributedTrainOperator(PodOperator):
         try:
             request = self._request(name, context)
         except InvalidInputError as wrong:
-            raise AirflowFailException(str(wrong)) from wrong
+            raise refused(wrong) from wrong
         for before in record(self.bulkhead_conn_id, context, access(runtime), "default", name, kind=_KIND):
             end(self.bulkhead_conn_id, before)
         try:
@@ -138,7 +137,7 @@ class LocalDistributedTrainOperator(PodOperator):
         except BulkheadError as wrong:  # all or nothing
             end_nodes(runtime, name, self.nodes, f"another node could not be launched: {wrong}")
             if isinstance(wrong, InvalidInputError):
-                raise AirflowFailException(str(wrong)) from wrong
+                raise refused(wrong) from wrong
             raise
         self.log.info("launched %d nodes of %s: %s", self.nodes, name, " ".join(self.command))
 

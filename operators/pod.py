@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
-
 from bulkhead.collector import LOCAL_ROOT
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.pods.exceptions import error
@@ -16,6 +14,7 @@ from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, sc
 from bulkhead.pods.status import Phase
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from operators import training
+from operators.ends import PlainError, refused
 from operators.healthy import HealthyFirst
 from operators.hooks import BulkheadHook, LocalRuntimeHook
 from operators.identity import identity
@@ -107,14 +106,14 @@ class PodOperator(HealthyFirst):
             try:
                 pod = build(self._request(name, context))
             except InvalidInputError as wrong:
-                raise AirflowFailException(str(wrong)) from wrong
+                raise refused(wrong) from wrong
             # What an earlier try, or one before a clear, left behind ends first: no pod runs twice at once.
             for before in record(self.bulkhead_conn_id, context, access(runtime), "default", name):
                 end(self.bulkhead_conn_id, before)
             try:
                 runtime.launch(pod)
             except InvalidInputError as wrong:
-                raise AirflowFailException(str(wrong)) from wrong
+                raise refused(wrong) from wrong
             self.log.info("launched pod %s: %s", name, " ".join(self.command))
         self._launched = (runtime, name)
         if runtime.status(name).ended:
@@ -143,7 +142,7 @@ class PodOperator(HealthyFirst):
         try:
             status = runtime.status(name, event["namespace"])
         except NotFoundError as gone:
-            raise AirflowException(f"pod {name} is gone: somebody deleted it ({gone})") from gone
+            raise PlainError(f"pod {name} is gone: somebody deleted it ({gone})") from gone
         self.log.info("log of pod %s:\n%s", name, runtime.read_log(name))
         settle(self.bulkhead_conn_id, access(runtime), event["namespace"], name, "ended")
         if status.phase is Phase.SUCCEEDED:

@@ -9,6 +9,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from bulkhead.errors import ConflictError, NotFoundError
 from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.rollout.sentences import end
+from operators.ends import PlainFailure, refused
 from operators.identity import identity
 from operators.rollouts import RolloutOperator, result
 from operators.triggers.rollout import RolloutTrigger
@@ -58,7 +60,7 @@ class RollBackOperator(RolloutOperator):
         try:
             rollout = self._ask(context)
         except (NotFoundError, ConflictError) as error:
-            raise AirflowFailException(str(error)) from error
+            raise refused(error) from error
         return self.outcome(context, rollout)
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +79,8 @@ class RollBackOperator(RolloutOperator):
         rollout = self._told(event)
         returned = rollout.owner == _by(context)  # a rollout of its own, to the revision before the stable one
         if returned and rollout.phase is not Phase.PROMOTED:
-            raise AirflowFailException(f"revision {rollout.revision_id} does not serve again: {rollout.reason}")
+            raise PlainFailure(f"Revision {rollout.revision_id} does not serve again. {end(rollout)}")
+        self.log.info("%s", end(rollout))
         return result(rollout)
 
     def _ask(self, context: Context) -> Rollout:

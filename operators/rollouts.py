@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
 
 from bulkhead.control import Control
 from bulkhead.ledger.tables import Rollout
+from bulkhead.rollout.sentences import end
+from operators.ends import PlainEnds, PlainFailure
 from operators.hooks import BulkheadHook
+from operators.narration import tell
 from operators.retry import once_more
 from operators.triggers.rollout import ReleaseTrigger, RolloutTrigger, asks_again
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class RolloutOperator(BaseOperator):
+class RolloutOperator(PlainEnds, BaseOperator):
     """Base of operators that wait for a rollout.
 
     Args:
@@ -38,13 +40,16 @@ class RolloutOperator(BaseOperator):
         """The control plane of the connection."""
         return BulkheadHook(self.bulkhead_conn_id).control()
 
-    def outcome(self, context: Context, rollout: Rollout, approval_after: int | None = None) -> dict[str, Any]:
-        """What became of a rollout; defers until that is known.
+    def outcome(
+        self, context: Context, rollout: Rollout, approval_after: int | None = None, told: int = 0
+    ) -> dict[str, Any]:
+        """What became of a rollout; defers until that is known, and logs what happens meanwhile.
 
         Args:
             context: of the task.
             rollout: in the ledger.
             approval_after: known as well once it waits for a person at a step after this one; None: only at its end.
+            told: id of the last event that does not belong into this task's log; 0 for none.
 
         Returns:
             See ``resume``.
@@ -53,19 +58,22 @@ class RolloutOperator(BaseOperator):
             AirflowFailException: see ``resume``.
         """
         if not (rollout.phase.ended or asks_again(rollout, approval_after)):
-            self.wait_for(rollout, approval_after)
-        return self.resume(context, {"rollout_id": rollout.id})
+            self.wait_for(rollout, approval_after, told)
+        return self.resume(context, {"rollout_id": rollout.id, "told": told})
 
-    def wait_for(self, rollout: Rollout, approval_after: int | None = None, method_name: str = "resume") -> NoReturn:
+    def wait_for(
+        self, rollout: Rollout, approval_after: int | None = None, told: int = 0, method_name: str = "resume"
+    ) -> NoReturn:
         """Defer until a rollout has ended.
 
         Args:
             rollout: in the ledger.
             approval_after: see ``outcome``.
+            told: see ``outcome``.
             method_name: what Airflow calls then.
         """
-        self.log.info("rollout %s of revision %s is %s", rollout.id, rollout.revision_id, rollout.phase)
-        trigger = self.trigger(rollout.id, self.bulkhead_conn_id, approval_after)
+        told = tell(self.log.info, self.control().ledger, rollout.id, told)
+        trigger = self.trigger(rollout.id, self.bulkhead_conn_id, approval_after, told)
         self.defer(trigger=trigger, method_name=method_name)
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,18 +81,21 @@ class RolloutOperator(BaseOperator):
 
         Args:
             context: of the task.
-            event: of the trigger: the rollout's id.
+            event: of the trigger: the rollout's id, and that of its last event in the log.
 
         Returns:
             ``rollout_id``, ``revision``, ``result`` (``promoted``, or ``approving`` where it waits for a person),
             ``reason``.
 
         Raises:
-            AirflowFailException: it was rolled back; the reason names the numbers.
+            AirflowFailException: it was rolled back; the reason names the numbers, and the text says what serves now
+                and what can be done next.
         """
         rollout = self._told(event)
         if rollout.phase.returning:
-            raise AirflowFailException(f"revision {rollout.revision_id} was rolled back: {rollout.reason}")
+            raise PlainFailure(end(rollout))
+        if rollout.phase.ended:
+            self.log.info("%s", end(rollout))
         return result(rollout)
 
     def rollout_of(self, context: Context, deploy_task_id: str) -> int:
@@ -99,18 +110,17 @@ class RolloutOperator(BaseOperator):
         """
         found = context["ti"].xcom_pull(task_ids=deploy_task_id) or {}
         if "rollout_id" not in found:
-            raise AirflowFailException(
+            raise PlainFailure(
                 f"deploy_task_id = {deploy_task_id!r}: it has left no rollout; name a DeployOperator upstream, "
                 f"with its task group's prefix, whose XCom is kept"
             )
         return int(found["rollout_id"])
 
     def _told(self, event: Mapping[str, Any]) -> Rollout:
+        """The rollout, once what its trigger has not logged is in the log."""
         ledger = self.control().ledger
-        rollout = ledger.rollout(event["rollout_id"])
-        for entry in ledger.events(rollout.id):
-            self.log.info("%s %s %s", entry.at.isoformat(timespec="milliseconds"), entry.kind, entry.data)
-        return rollout
+        tell(self.log.info, ledger, event["rollout_id"], event.get("told", 0))
+        return ledger.rollout(event["rollout_id"])
 
 
 def result(rollout: Rollout) -> dict[str, Any]:

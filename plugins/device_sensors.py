@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator
 
 from bulkhead.health.requirement import DeviceRequirement
+from operators.ends import PlainEnds
 from operators.hooks import BulkheadHook
 from operators.retry import once_more
 from operators.triggers.fleet import DeviceFaultTrigger, DeviceHealthTrigger
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class DeviceHealthSensor(BaseSensorOperator):
+class DeviceHealthSensor(PlainEnds, BaseSensorOperator):
     """Waits until enough healthy devices of a kind are there. Unknown is not healthy.
 
     It defers: it holds no worker, and all sensors of a triggerer share one look at the fleet every ``fleet.poll_s``.
@@ -75,7 +76,7 @@ class DeviceHealthSensor(BaseSensorOperator):
         return dict(event["devices"])
 
 
-class DeviceFaultSensor(BaseSensorOperator):
+class DeviceFaultSensor(PlainEnds, BaseSensorOperator):
     """Waits until a device turns sick, and returns what is known of it.
 
     To start a run for each fault instead, give ``DeviceFaultTrigger`` to the AssetWatcher of an asset, and let a DAG be

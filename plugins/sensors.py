@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowFailException
 
 from bulkhead.errors import InvalidInputError, NotFoundError
+from operators.ends import PlainEnds, PlainFailure
 from operators.hooks import BulkheadHook
 from operators.identity import identity
 from operators.retry import once_more
@@ -24,7 +24,7 @@ BREACHES = ("roll-back", "isolate", "fail")
 _MARGIN = timedelta(minutes=10)
 
 
-class ServingSLOSensor(BaseSensorOperator):
+class ServingSLOSensor(PlainEnds, BaseSensorOperator):
     """Guards a revision for a time: where it uses up its error budget too fast, it is rolled back or isolated.
 
     The burn rate is judged each second in several windows at once, as the SRE workbook has it, scaled to the guard's
@@ -112,7 +112,7 @@ class ServingSLOSensor(BaseSensorOperator):
             AirflowFailException: the objective was broken; the reason names the numbers.
         """
         if event["result"] == "breached":
-            raise AirflowFailException(event["reason"])
+            raise PlainFailure(event["reason"])
         self.log.info("%s", event["reason"])
         return dict(event)
 
@@ -120,12 +120,12 @@ class ServingSLOSensor(BaseSensorOperator):
         if self.deploy_task_id is not None:
             found = context["ti"].xcom_pull(task_ids=self.deploy_task_id) or {}
             if "revision" not in found:
-                raise AirflowFailException(f"deploy_task_id = {self.deploy_task_id!r}: it has left no revision")
+                raise PlainFailure(f"deploy_task_id = {self.deploy_task_id!r}: it has left no revision")
             return str(found["revision"])
         try:
             stable = BulkheadHook(self.bulkhead_conn_id).control().ledger.service(self.service).stable_revision
         except NotFoundError as error:
-            raise AirflowFailException(str(error)) from error
+            raise PlainFailure(str(error)) from error
         if stable is None:
-            raise AirflowFailException(f"service {self.service!r} has no revision to guard")
+            raise PlainFailure(f"service {self.service!r} has no revision to guard")
         return str(stable)

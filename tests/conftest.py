@@ -6,6 +6,11 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A slow machine is no finding of a property's: no test of this project fails by the clock.
+settings.register_profile("bulkhead", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bulkhead")
 
 pytest_plugins = [
     "tests.fixtures.ledger",

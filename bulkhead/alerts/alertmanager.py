@@ -52,6 +52,16 @@ class Alert(BaseModel):
         return self.labels.get("alertname", self.fingerprint)
 
     @property
+    def service(self) -> str | None:
+        """The service that it is about; None where it names none."""
+        return self.labels.get(_PREFIX + "service")
+
+    @property
+    def revision(self) -> str | None:
+        """The revision that it is about alone; None for whichever serves."""
+        return self.labels.get(_PREFIX + "revision")
+
+    @property
     def key(self) -> str:
         """Idempotency key: the same however often Alertmanager repeats it."""
         return f"alert/{self.fingerprint}/{self.starts_at.isoformat()}"
@@ -108,13 +118,12 @@ class Responder:
         Raises:
             UnavailableError: the ledger does not answer; whoever told it has to tell it again.
         """
-        service = alert.labels.get(_PREFIX + "service")
-        if service is None:
+        if alert.service is None:
             return f"ignored: it has no label {_PREFIX}service"
         if alert.status == "resolved":
             return "ignored: it is resolved, and what was taken back stays so"
         try:
-            return self._contain(alert, service)
+            return self._contain(alert, alert.service)
         except UnavailableError:
             raise
         except BulkheadError as error:
@@ -130,9 +139,8 @@ class Responder:
             return "done before"  # who serves now may be the very one that was returned to
         going = self._control.ledger.active_rollout(service)
         revision = going.revision_id if going else self._control.ledger.service(service).stable_revision
-        only = alert.labels.get(_PREFIX + "revision")
-        if revision is None or only not in (None, revision):
-            return f"ignored: {only or 'no revision'} has no traffic of {service}"
+        if revision is None or alert.revision not in (None, revision):
+            return f"ignored: {alert.revision or 'no revision'} has no traffic of {service}"
         if going is None and (age := self._age(service, revision)) > within:
             return f"ignored: revision {revision} was released {age} ago, longer than {_PREFIX}within = {within}"
         by = f"alertmanager: {alert.name}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from bulkhead.alerts.alertmanager import Responder, parse_alerts
 from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.logs import about
 from bulkhead.text import bounded, storable
 
 log = logging.getLogger(__name__)
@@ -80,15 +81,16 @@ class _Handler(BaseHTTPRequestHandler):
         status, done = 200, []
         for alert in alerts:  # one that cannot be carried out keeps none of the others from it
             did = ""
-            try:
-                did = self.server.responder.respond(alert)
-                log.info("alert %s: %s", storable(alert.name), did)
-            except UnavailableError as error:
-                status, did = 503, f"is to be told again: {error}"
-                log.warning("alert %s %s", storable(alert.name), did)
-            except Exception as error:
-                status, did = 503, f"failed: {type(error).__name__}"
-                log.exception("alert %s %s", storable(alert.name), did)
+            with about(service=alert.service, revision=alert.revision):
+                try:
+                    did = self.server.responder.respond(alert)
+                    log.info("alert %s: %s", storable(alert.name), did)
+                except UnavailableError as error:
+                    status, did = 503, f"is to be told again: {error}"
+                    log.warning("alert %s %s", storable(alert.name), did)
+                except Exception as error:
+                    status, did = 503, f"failed: {type(error).__name__}"
+                    log.exception("alert %s %s", storable(alert.name), did)
             done.append({"alert": alert.name, "did": bounded(did)})
         return status, {"alerts": done}
 

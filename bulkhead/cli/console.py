@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,25 +55,6 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
 def who() -> str:
     """Who asks, for the record."""
     return f"cli: {getpass.getuser()}"
-
-
-class _Storable(logging.Formatter):
-    """Writes lines that any terminal and any file takes, tracebacks included, whatever an error has quoted."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """As the base class does.
-
-        Args:
-            record: to be written.
-        """
-        return storable(super().format(record))
-
-
-def log_to_console() -> None:
-    """Have a service's log on its standard error, for whatever keeps it running."""
-    logging.basicConfig(level=logging.INFO)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(_Storable("%(asctime)s %(levelname)s %(name)s %(message)s"))
 
 
 def when_told_to_end(act: Callable[[], None]) -> None:

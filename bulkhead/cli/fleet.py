@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from bulkhead import fleets, settings
-from bulkhead.cli.console import app, console, log_to_console, print_table, told, when_told_to_end, who
+from bulkhead.cli.console import app, console, print_table, told, when_told_to_end, who
 from bulkhead.control import Control
 from bulkhead.errors import NotFoundError, UnavailableError
 from bulkhead.health.quarantine import summary
 from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Verdict
 from bulkhead.ledger.quarantines import Target
 from bulkhead.ledger.tables import Quarantine
+from bulkhead.logs import log_to_console
 
 log = logging.getLogger(__name__)
 quarantine = typer.Typer(no_args_is_help=True, help="Keep a device or a node away from work, and let it back.")
@@ -108,7 +109,7 @@ def release(
 
 
 def _watch(control: Control) -> None:
-    log_to_console()
+    log_to_console(control.settings.log_format)
     stop = threading.Event()
     when_told_to_end(stop.set)
     under_watch, controller = control.fleet_watch(), control.quarantine_controller()

@@ -1,43 +1,22 @@
-"""Commands about releases: see them, take them back, give them traffic, isolate them."""
+"""Commands about releases: take them back, give them traffic, approve and isolate them."""
 
 from __future__ import annotations
 
-import json
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from bulkhead import settings
-from bulkhead.cli.console import app, console, print_table, told, who
+from bulkhead.cli.console import app, console, told, who
+from bulkhead.cli.status import traffic
 from bulkhead.control import Control
-from bulkhead.errors import BulkheadError, InvalidInputError, NotFoundError, UnavailableError
-from bulkhead.ledger.tables import Isolation, Rollout
-from bulkhead.rollout.plan import parse_plan
+from bulkhead.errors import NotFoundError, UnavailableError
+from bulkhead.ledger.tables import Rollout
+from bulkhead.rollout.sentences import end
 from bulkhead.rungs import DEFAULT, Rung
-
-
-@app.command()
-def status(
-    service: Annotated[str | None, typer.Argument(help="only this service")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
-) -> None:
-    """Show services, their traffic, and the latest rollouts."""
-    with told():
-        control = Control(settings.load())
-        services = [control.ledger.service(service)] if service else control.ledger.services()
-        rows = [_service_row(control, one.name, one.stable_revision, one.generation) for one in services]
-        rollouts = [_rollout_row(one) for one in control.ledger.rollouts(service)]
-        isolated = [_isolated_row(control, one) for one in control.ledger.isolated(service)]
-        if as_json:
-            print(json.dumps({"services": rows, "rollouts": rollouts, "isolated": isolated}))
-            return
-        print_table("Services", rows)
-        print_table("Latest rollouts", rollouts)
-        if isolated:
-            print_table("Isolated revisions", isolated)
 
 
 @app.command()
@@ -96,7 +75,7 @@ def isolate(
         console.print(f"recorded: revision {revision} is isolated")
         service = control.ledger.revision(revision).service
         _reconcile_until(control, lambda: not _has_traffic(control, service, revision), wait_s, "it still has traffic")
-        console.print(f"traffic of {service}: {_traffic(control, service)}")
+        console.print(f"traffic of {service}: {traffic(control, service)}")
 
 
 @app.command()
@@ -115,8 +94,8 @@ def _tell_end(control: Control, rollout: Rollout, wait_s: float) -> None:
     console.print(f"recorded: rollout {rollout.id} of revision {rollout.revision_id}")
     told = f"rollout {rollout.id} has not ended"
     _reconcile_until(control, lambda: control.ledger.rollout(rollout.id).phase.ended, wait_s, told)
-    traffic, phase = _traffic(control, rollout.service), control.ledger.rollout(rollout.id).phase
-    console.print(f"rollout {rollout.id} is {phase}; traffic of {rollout.service}: {traffic}")
+    console.print(end(control.ledger.rollout(rollout.id)))
+    console.print(f"traffic of {rollout.service}: {traffic(control, rollout.service)}")
 
 
 def _reconcile_until(control: Control, done: Callable[[], bool], wait_s: float, told: str) -> None:
@@ -131,50 +110,4 @@ def _reconcile_until(control: Control, done: Callable[[], bool], wait_s: float, 
 
 
 def _has_traffic(control: Control, service: str, revision: str) -> bool:
-    return bool(_traffic(control, service).get(revision))
-
-
-def _traffic(control: Control, service: str) -> dict[str, int]:
-    """Percent by revision."""
-    return dict(control.site(service).router.read(service)[1].weights)
-
-
-def _service_row(control: Control, name: str, stable: str | None, generation: int) -> dict[str, Any]:
-    try:
-        weights: Any = _traffic(control, name)
-    except BulkheadError as error:  # its router is away, or is not configured: the others are shown
-        weights = str(error)
-    failing = "; ".join(f"{work}: {why}" for work, why in control.ledger.failing(name).items())
-    return {"service": name, "stable": stable, "traffic": weights, "generation": generation, "failing": failing or None}
-
-
-def _rollout_row(rollout: Rollout) -> dict[str, Any]:
-    return {
-        "rollout": rollout.id,
-        "service": rollout.service,
-        "revision": rollout.revision_id,
-        "phase": str(rollout.phase),
-        "weight": _weight(rollout),
-        "since": rollout.phase_at.isoformat(timespec="seconds"),
-        "owner": rollout.owner,
-        "reason": rollout.reason,
-    }
-
-
-def _weight(rollout: Rollout) -> int | None:
-    """Percent of the step; None where the plan cannot be read."""
-    try:
-        return parse_plan(rollout.plan).steps[rollout.step].weight
-    except (InvalidInputError, IndexError):
-        return None
-
-
-def _isolated_row(control: Control, isolation: Isolation) -> dict[str, Any]:
-    rungs = control.ledger.isolations(isolation.revision_id)
-    return {
-        "revision": isolation.revision_id,
-        "model": control.ledger.revision(isolation.revision_id).model_uri,
-        "rungs": ", ".join(f"{one.rung}{'' if one.applied_at else ' (coming)'}" for one in rungs),
-        "since": isolation.created_at.isoformat(timespec="seconds"),
-        "reason": isolation.reason,
-    }
+    return bool(traffic(control, service).get(revision))

@@ -15,10 +15,11 @@ from bulkhead import settings
 from bulkhead.alerts.alertmanager import Responder
 from bulkhead.alerts.server import PATH as ALERTS_PATH
 from bulkhead.alerts.server import AlertServer
-from bulkhead.cli.console import app, console, log_to_console, print_table, told, when_told_to_end
+from bulkhead.cli.console import app, console, print_table, told, when_told_to_end
 from bulkhead.collector import Collector
 from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
+from bulkhead.logs import log_to_console
 from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
 from bulkhead.routers.envoy.router import EnvoyRouter
@@ -51,11 +52,11 @@ def reconcile(
     watch: Annotated[bool, typer.Option(help="go on until SIGTERM")] = False,
 ) -> None:
     """Make the world match the ledger: once, or for as long as told."""
-    log_to_console()
     stop = threading.Event()
     when_told_to_end(stop.set)
     with told():
-        control = Control(settings.load())
+        control = Control(known := settings.load())
+        log_to_console(known.log_format)
         if watch:
             control.watch(stop)
         else:
@@ -104,11 +105,12 @@ def alerts(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
 ) -> None:
     """Hear Alertmanager's alerts, and roll back or isolate what they name; see docs/rollback.md."""
-    log_to_console()
     with told():
+        known = settings.load()
+        log_to_console(known.log_format)
         try:
             token = token_file.read_text(encoding="utf-8").strip()
-            server = AlertServer((host, port), token, Responder(Control(settings.load())))
+            server = AlertServer((host, port), token, Responder(Control(known)))
         except OSError as error:
             raise UnavailableError(f"{error}; name a readable file, and a free port") from error
     when_told_to_end(lambda: threading.Thread(target=server.shutdown).start())

@@ -166,7 +166,10 @@ class Story:
         )
         if rollout.phase is Phase.ROLLED_BACK:
             log = self.stack.airflow.log(DAG_ID, run_id, "deploy")
-            self._expect("was rolled back" in log, f"the log of the {name} run's deploy task does not name the reason")
+            self._expect(
+                f"Rolled back: revision {rollout.revision_id}" in log,
+                f"the log of the {name} run's deploy task does not name the reason",
+            )
         self._expect(self._all_on_stable(), f"after the {name} release the traffic is {self._split()}")
         release = self._describe(name, run_id, rollout, begin)
         self.progress.say(f"[b]{name} release: {release.result}[/b] ({escape(str(release.reason))})")

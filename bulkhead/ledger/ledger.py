@@ -264,6 +264,7 @@ class Ledger(Approvals):
             rollout = session.scalar(active(row.name))
             if rollout is not None:
                 rollout.generation, rollout.sequence = row.generation, rollout.sequence + 1
+                session.flush()
             event = Event(
                 at=self._clock(),
                 service=row.name,
@@ -299,6 +300,8 @@ class Ledger(Approvals):
             data: what JSON can hold.
         """
         with self._writing() as session:
+            # A reader that has seen an event asks for those after it: of one rollout, they are committed in order.
+            session.execute(select(Rollout.id).where(Rollout.id == rollout.id).with_for_update())
             self._event(session, rollout, kind, data)
 
     def record(self, service: str, kind: str, data: Mapping[str, Any]) -> None:

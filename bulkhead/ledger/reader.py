@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bulkhead.errors import NotFoundError
@@ -121,6 +121,7 @@ class LedgerReader(Transactions):
         kind: str | None = None,
         service: str | None = None,
         since: datetime | None = None,
+        after: int = 0,
     ) -> Sequence[Event]:
         """Events in the order in which they were written.
 
@@ -129,8 +130,9 @@ class LedgerReader(Transactions):
             kind: only this kind.
             service: only this service's.
             since: only those at or after this time.
+            after: only those whose id is above this one.
         """
-        query = select(Event).order_by(Event.id)
+        query = select(Event).where(Event.id > after).order_by(Event.id)
         wanted = ((Event.rollout_id, rollout_id), (Event.kind, kind), (Event.service, service))
         for column, value in wanted:
             if value is not None:
@@ -139,6 +141,16 @@ class LedgerReader(Transactions):
             query = query.where(Event.at >= since)
         with self._reading() as session:
             return session.scalars(query).all()
+
+    def latest_events(self, rollout_ids: Iterable[int]) -> dict[int, int]:
+        """Id of the latest event of each rollout, which is greater than those of all before it.
+
+        Args:
+            rollout_ids: of which; those without an event are left out.
+        """
+        query = select(Event.rollout_id, func.max(Event.id)).where(Event.rollout_id.in_(list(rollout_ids)))
+        with self._reading() as session:
+            return {rollout: latest for rollout, latest in session.execute(query.group_by(Event.rollout_id)) if rollout}
 
     def intents(self, kind: str) -> Sequence[Intent]:
         """Intents of a kind, oldest first.

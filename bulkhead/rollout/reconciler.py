@@ -15,6 +15,7 @@ from bulkhead.errors import BulkheadError, ConflictError, FencedError, NotFoundE
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Isolation, Phase, Rollout
+from bulkhead.logs import about
 from bulkhead.rollout.containment import Containment
 from bulkhead.rollout.keeper import Keeper
 from bulkhead.rollout.patience import Patience
@@ -90,7 +91,8 @@ class Reconciler:
         going = {rollout.service: rollout for rollout in self._ledger.active_rollouts()}
         for service in services:
             if self._holds(service.name) and self._tending.ready(service.name, _TENDING):
-                with self._tending.of(service.name, _TENDING):
+                matter = about(service=service.name, revision=service.stable_revision)
+                with matter, self._tending.of(service.name, _TENDING):
                     self._keeper.tend(service, going.get(service.name))
         stepped = [self._stepped(one) for one in self._ledger.active_rollouts()]
         self._settle_isolations()
@@ -114,7 +116,7 @@ class Reconciler:
             # A registry that is down would keep the rollouts waiting at every look.
             work = f"{isolation.rung} of isolated {isolation.revision_id}"
             if self._holds(service) and self._isolating.ready(service, work):
-                with self._isolating.of(service, work):
+                with about(service=service, revision=isolation.revision_id), self._isolating.of(service, work):
                     self._settle(isolation)
 
     def _settle(self, isolation: Isolation) -> None:
@@ -130,7 +132,7 @@ class Reconciler:
         work = f"return from isolated {isolation.revision_id}"
         if not self._holds(service) or not self._isolating.ready(service, work):
             return False
-        with self._isolating.of(service, work):
+        with about(service=service, revision=isolation.revision_id), self._isolating.of(service, work):
             return self._leave_isolated(isolation)
         return False
 
@@ -158,7 +160,8 @@ class Reconciler:
         # The way back is tried at every look: clients meet the bad release meanwhile.
         ready = rollout.phase.returning or self._advancing.ready(rollout.service, _ADVANCING)
         if self._holds(rollout.service) and ready:
-            with self._advancing.of(rollout.service, _ADVANCING):
+            matter = {"service": rollout.service, "revision": rollout.revision_id, "dag_run": rollout.owner}
+            with about(rollout=rollout.id, **matter), self._advancing.of(rollout.service, _ADVANCING):
                 return self._advance(rollout)
         return rollout
 
@@ -170,7 +173,8 @@ class Reconciler:
                 moved = self._attempt(rollout)
                 if moved is None:
                     return rollout
-                log.info("rollout %s: %s -> %s", rollout.id, rollout.phase, moved.phase)
+                why = f": {moved.reason}" if moved.phase.returning and not rollout.phase.returning else ""
+                log.info("rollout %s: %s -> %s%s", rollout.id, rollout.phase, moved.phase, why)
                 rollout = moved
         except FencedError as error:
             # Somebody turned it round meanwhile. The next pass reads anew, and carries the newer fence.

@@ -18,7 +18,8 @@ from bulkhead.rollout.analysis.judge import LACKING, Judgement, Verdict, judge
 from bulkhead.rollout.analysis.tally import Tally
 from bulkhead.rollout.analysis.truth import Truth
 from bulkhead.rollout.machine import EFFECTS, following
-from bulkhead.rollout.plan import Plan, Step, parse_plan
+from bulkhead.rollout.plan import Plan, parse_plan
+from bulkhead.rollout.sentences import APPROVAL, HOLD, where
 from bulkhead.rollout.world import World
 
 log = logging.getLogger(__name__)
@@ -27,16 +28,18 @@ _TRUTH_S = 15.0
 _FAULTS_S = 5.0
 _COMPLAINTS = 20
 _COMPLAIN_AGAIN = timedelta(minutes=1)
+_STILL_MOST = timedelta(hours=1)
 _ON_TRIAL = (Phase.ANALYSING, Phase.APPROVING, Phase.BAKING)
 
 
 class _Complaint(NamedTuple):
-    """What was recorded last of what a rollout waits for, and how often in its phase."""
+    """What was recorded last of what a rollout waits for, how often in its phase, and how often since it changed."""
 
     phase: Phase
     text: str
     times: int
     at: datetime
+    still: int = 0
 
 
 @dataclass
@@ -166,7 +169,7 @@ class Trial:
                 return self._go_on(rollout, plan, judgement)
             reason = f"no sufficient evidence after {hold_s:g} s at a step: {judgement.reason}"
             return self.ledger.turn_round(rollout, reason, _decision(plan, rollout, judgement))
-        self.complain(rollout, f"hold: {judgement.rule}")
+        self.complain(rollout, f"{HOLD}{judgement.rule}", judgement.reason)
         return None
 
     def await_approval(self, rollout: Rollout, plan: Plan) -> Rollout | None:
@@ -183,7 +186,7 @@ class Trial:
         if self._age(rollout.phase_at) > plan.approval_s:
             reason = f"nobody approved of step {rollout.step + 1} within {plan.approval_s:g} s"
             return self.ledger.turn_round(rollout, reason, {"rule": "approval"})
-        self.complain(rollout, f"a person to approve: bulkhead approve {rollout.service}")
+        self.complain(rollout, f"{APPROVAL}: bulkhead approve {rollout.service}")
         return None
 
     def bake(self, rollout: Rollout, plan: Plan) -> Rollout | None:
@@ -218,21 +221,29 @@ class Trial:
             return self.ledger.turn_round(rollout, f"gave up after {limit:g} s: {error}", {"rule": "unavailable"})
         return None
 
-    def complain(self, rollout: Rollout, text: str) -> None:
-        """Record what a rollout waits for, once, not at every look.
+    def complain(self, rollout: Rollout, text: str, why: str = "") -> None:
+        """Record what a rollout waits for: when that changes, not at every look; the same again ever more rarely.
 
         Args:
             rollout: as it was read.
             text: for people. One that is another at every look (it has an address or a time in it) is recorded some
-                times a phase, then once a minute.
+                times a phase, then once a minute. The same one is recorded again after 1 min, 2 min, 4 min … 1 h.
+            why: with the numbers of now; may be another at every look.
         """
         before, now = self._complaints.get(rollout.id), self.clock()
         if before is None or before.phase is not rollout.phase:
             before = _Complaint(rollout.phase, "", 0, now)
-        often = before.times >= _COMPLAINTS and abs(now - before.at) < _COMPLAIN_AGAIN
-        if before.text != text and not often:
-            self._complaints[rollout.id] = _Complaint(rollout.phase, text, before.times + 1, now)
-            self.ledger.append(rollout, "waiting", {"phase": rollout.phase, "for": text})
+        since, still = abs(now - before.at), before.text == text
+        if still:
+            due = since >= min(_STILL_MOST, _COMPLAIN_AGAIN * 2 ** min(before.still, 6))
+        else:
+            due = before.times < _COMPLAINTS or since >= _COMPLAIN_AGAIN
+        if due:
+            count = before.still + 1 if still else 0
+            self._complaints[rollout.id] = _Complaint(rollout.phase, text, before.times + 1, now, count)
+            data: dict[str, Any] = {"phase": rollout.phase, "index": rollout.step, "for": text}
+            more = {"why": why, "still": still}
+            self.ledger.append(rollout, "waiting", data | {name: value for name, value in more.items() if value})
 
     def _hard_failure(self, rollout: Rollout) -> Rollout | None:
         """What bypasses statistics: a candidate that serves no more, and a sick device, before the model is blamed."""
@@ -255,7 +266,7 @@ class Trial:
         return self._fail(rollout, plan, judgement) if judgement.verdict is Verdict.FAIL else None
 
     def _fail(self, rollout: Rollout, plan: Plan, judgement: Judgement) -> Rollout:
-        reason = f"{_where(plan.steps[rollout.step])} {judgement.reason}"
+        reason = f"{where(plan.steps[rollout.step])} {judgement.reason}"
         return self.ledger.turn_round(rollout, reason, _decision(plan, rollout, judgement))
 
     def _go_on(self, rollout: Rollout, plan: Plan, judgement: Judgement) -> Rollout:
@@ -321,14 +332,6 @@ def _planned(rollout: Rollout, plan: Plan) -> float:
     return {Phase.BAKING: plan.bake_s, Phase.APPROVING: plan.approval_s}.get(rollout.phase, 0.0)
 
 
-def _where(step: Step) -> str:
-    if step.mirror:
-        return f"on {step.mirror} % of the requests, mirrored,"
-    if step.weight:
-        return f"at {step.weight} % of the traffic"
-    return "for " + ", ".join(f"{name}: {value}" for name, value in step.headers.items())
-
-
 def _decision(plan: Plan, rollout: Rollout, judgement: Judgement) -> dict[str, Any]:
     step = plan.steps[rollout.step].model_dump(mode="json", exclude_defaults=True)
-    return {"step": step, "rule": judgement.rule, "numbers": judgement.numbers}
+    return {"index": rollout.step, "step": step, "rule": judgement.rule, "numbers": judgement.numbers}

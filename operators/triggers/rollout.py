@@ -10,8 +10,11 @@ from typing import Any
 from airflow.triggers.base import TriggerEvent
 
 from bulkhead.control import Control
+from bulkhead.errors import UnavailableError
+from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Rollout
 from operators.hooks import BulkheadHook
+from operators.narration import tell
 from operators.triggers.looks import LookingTrigger, looks
 
 _LOOK_S = 1.0
@@ -24,10 +27,14 @@ class Look:
     Attributes:
         rollouts: in progress, by id.
         serving: revisions that have traffic, or are about to.
+        latest: id of the latest event of each rollout in progress.
+        ledger: to read more of what has changed.
     """
 
     rollouts: dict[int, Rollout]
     serving: frozenset[str]
+    latest: dict[int, int]
+    ledger: Ledger
 
 
 class LedgerTrigger(LookingTrigger):
@@ -74,6 +81,13 @@ class LedgerTrigger(LookingTrigger):
         async for look in looks(kwargs["bulkhead_conn_id"], _look, _LOOK_S):
             yield look
 
+    async def tell(self, look: Look) -> None:
+        """Log what has happened since the look before; by default nothing.
+
+        Args:
+            look: at the ledger.
+        """
+
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Look]) -> AsyncIterator[TriggerEvent]:
         """Fire once.
 
@@ -81,6 +95,7 @@ class LedgerTrigger(LookingTrigger):
             shared_stream: of looks.
         """
         async for look in shared_stream:
+            await self.tell(look)
             if (event := self.event(look)) is not None:
                 yield TriggerEvent(event)
                 return
@@ -103,11 +118,15 @@ class RolloutTrigger(LedgerTrigger):
         rollout_id: in the ledger.
         bulkhead_conn_id: where the ledger is.
         approval_after: fire as well once it waits for a person at a step after this one; None: only at its end.
+        told: id of the rollout's last event that its task has logged; those after it are logged as they happen.
     """
 
-    def __init__(self, rollout_id: int, bulkhead_conn_id: str, approval_after: int | None = None) -> None:
+    def __init__(
+        self, rollout_id: int, bulkhead_conn_id: str, approval_after: int | None = None, told: int = 0
+    ) -> None:
         super().__init__(bulkhead_conn_id)
-        self.rollout_id, self.approval_after = rollout_id, approval_after
+        self.rollout_id, self.approval_after, self.told = rollout_id, approval_after, told
+        self._told = told
 
     def arguments(self) -> dict[str, Any]:
         """What the trigger is made from, as JSON."""
@@ -115,17 +134,31 @@ class RolloutTrigger(LedgerTrigger):
             "rollout_id": self.rollout_id,
             "bulkhead_conn_id": self.bulkhead_conn_id,
             "approval_after": self.approval_after,
+            "told": self.told,
         }
 
+    async def tell(self, look: Look) -> None:
+        """Log the rollout's events since the look before, in the log of its task.
+
+        Args:
+            look: at the ledger.
+        """
+        if look.latest.get(self.rollout_id, self._told + 1) <= self._told:
+            return
+        try:
+            self._told = await asyncio.to_thread(tell, self.log.info, look.ledger, self.rollout_id, self._told)
+        except UnavailableError as error:  # the next look, or the task itself, logs them
+            self.log.warning("%s", error)
+
     def event(self, look: Look) -> dict[str, Any] | None:
-        """The rollout's id, once it is no longer in progress, or waits.
+        """Once it is no longer in progress, or waits: the rollout's id, and that of its last event in the log.
 
         Args:
             look: at the ledger.
         """
         rollout = look.rollouts.get(self.rollout_id)
         known = rollout is None or asks_again(rollout, self.approval_after)
-        return {"rollout_id": self.rollout_id} if known else None
+        return {"rollout_id": self.rollout_id, "told": self._told} if known else None
 
 
 class ReleaseTrigger(RolloutTrigger):
@@ -173,5 +206,6 @@ class LeftTrigger(LedgerTrigger):
 
 
 def _look(control: Control) -> Look:
-    rollouts = {rollout.id: rollout for rollout in control.ledger.active_rollouts()}
-    return Look(rollouts, control.ledger.serving())
+    ledger = control.ledger
+    rollouts = {rollout.id: rollout for rollout in ledger.active_rollouts()}
+    return Look(rollouts, ledger.serving(), ledger.latest_events(rollouts), ledger)

@@ -11,6 +11,7 @@ from sqlalchemy import text as sql
 from typer.testing import CliRunner
 
 from bulkhead.cli import app
+from bulkhead.cli.status import split
 from bulkhead.control import Control
 from bulkhead.ledger.tables import Phase
 from bulkhead.pods.spec import PodRequest, build
@@ -35,10 +36,27 @@ def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
 
 
 def test_status_shows_services_and_rollouts(control: Control) -> None:
-    promote(control.ledger, "a")
-    request(control.ledger, "b", owner="airflow:release/run")
+    first = promote(control.ledger, "a")
+    rollout = request(control.ledger, "b", owner="airflow:release/run")
+    control.ledger.turn_round(
+        rollout, "at 50 % of the traffic " + "63 of 212 (29.7%) requests failed " * 4, {"by": "ada"}
+    )
     out = runner.invoke(app, ["status"]).output
-    assert "Services" in out and "Latest rollouts" in out and "airflow:release/run" in out
+    assert "Its traffic is not known: service 'digits' has no router yet" in out
+    assert f"Release of revision {rollout.revision_id} to service digits, asked for by a test" in out
+    assert "Rolling back, asked for by ada: at 50 % of the traffic 63 of 212" in out
+    assert f"Promoted: revision {first.revision_id} serves all of the traffic of service digits." in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_the_split_is_shown_as_bars() -> None:
+    lines = [one.plain for one in split({"digits-a": 89, "digits-bb": 1, "digits-c": 10}, "digits-a", "digits-bb")]
+    assert lines == [
+        f"  digits-a   {'█' * 36}{'░' * 4}  89 %  stable",
+        f"  digits-bb  {'█' * 1}{'░' * 39}   1 %  candidate",
+        f"  digits-c   {'█' * 4}{'░' * 36}  10 %",
+    ]
+    assert [one.plain for one in split({}, None, "digits-a")] == [f"  digits-a  {'░' * 40}   0 %  candidate"]
 
 
 def test_status_for_programs(control: Control) -> None:
@@ -50,7 +68,7 @@ def test_status_for_programs(control: Control) -> None:
 
 def test_status_of_a_new_ledger(control: Control) -> None:
     result = runner.invoke(app, ["status"])
-    assert result.exit_code == 0 and "nothing yet" in result.output
+    assert result.exit_code == 0 and "Nothing was released yet" in result.output
 
 
 @pytest.mark.parametrize("text", NASTY)

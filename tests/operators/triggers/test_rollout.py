@@ -38,7 +38,8 @@ def test_it_fires_when_the_rollout_ends_and_not_before(control: Control) -> None
         advance(control.ledger, rollout, Phase.PROMOTED)
         return await asyncio.wait_for(waiting, 10)
 
-    assert asyncio.run(run()) == {"rollout_id": rollout.id}
+    event = asyncio.run(run())
+    assert event == {"rollout_id": rollout.id, "told": control.ledger.events(rollout.id)[-1].id}
 
 
 @pytest.mark.parametrize(("after", "fires"), [(None, False), (-1, True), (0, False)])
@@ -49,7 +50,7 @@ def test_it_fires_for_an_approval_that_is_asked_for_after_a_step(
     control.ledger.transition(rollout, Phase.APPROVING, "approving", {})
     trigger = RolloutTrigger(rollout.id, BulkheadHook.default_conn_name, after)
     look = module._look(control)
-    assert trigger.event(look) == ({"rollout_id": rollout.id} if fires else None)
+    assert trigger.event(look) == ({"rollout_id": rollout.id, "told": 0} if fires else None)
 
 
 def test_a_revision_has_left_once_nothing_gives_it_traffic(control: Control) -> None:
@@ -76,7 +77,50 @@ def test_a_ledger_that_does_not_answer_is_waited_for(control: Control, monkeypat
         return answer
 
     monkeypatch.setattr(Ledger, "active_rollouts", active)
-    assert asyncio.run(asyncio.wait_for(_first(_trigger(rollout.id)), 10)) == {"rollout_id": rollout.id}
+    assert asyncio.run(asyncio.wait_for(_first(_trigger(rollout.id)), 10))["rollout_id"] == rollout.id
+
+
+def test_what_happens_is_in_the_tasks_log_when_it_happens(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    rollout = request(control.ledger, "a")
+    trigger = RolloutTrigger(rollout.id, BulkheadHook.default_conn_name, told=control.ledger.events()[-1].id)
+    written: list[str] = []
+    monkeypatch.setattr(trigger.log, "info", lambda form, *words: written.append(form % words))
+
+    async def heard(count: int) -> None:
+        while len(written) < count:
+            await asyncio.sleep(0.01)
+
+    async def run() -> Any:
+        waiting = asyncio.ensure_future(_first(trigger))
+        moved = control.ledger.transition(rollout, Phase.REGISTERED, "registered", {})
+        await asyncio.wait_for(heard(1), 30)
+        control.ledger.append(moved, "approved", {"by": "ada", "step": 0})
+        await asyncio.wait_for(heard(2), 30)
+        advance(control.ledger, control.ledger.turn_round(moved, "it is bad", {"by": "ada"}), Phase.ROLLED_BACK)
+        return await asyncio.wait_for(waiting, 30)
+
+    event = asyncio.run(run())
+    assert written[:3] == [
+        "Its model is registered.",
+        "Step 1 of 2 was approved by ada.",
+        "Rolling back, asked for by ada: it is bad.",
+    ]
+    assert event == {"rollout_id": rollout.id, "told": control.ledger.events(rollout.id)[-1].id}
+
+
+def test_a_ledger_that_is_away_while_it_is_read_loses_no_line(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout = advance(control.ledger, request(control.ledger, "a"), Phase.PROMOTED)
+    look = module._look(control)
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise UnavailableError("the ledger is away")
+
+    trigger = _trigger(rollout.id)
+    monkeypatch.setattr(Ledger, "events", away)
+    asyncio.run(trigger.tell(look))
+    assert trigger.event(look) == {"rollout_id": rollout.id, "told": 0}  # so that the task itself logs them
 
 
 def test_when_its_task_is_marked_the_rollout_is_taken_back(control: Control) -> None:

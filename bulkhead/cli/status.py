@@ -1,0 +1,188 @@
+"""The command that shows what serves, what is under way and what became of the latest rollouts."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from bulkhead import settings
+from bulkhead.cli.console import app, console, told
+from bulkhead.control import Control
+from bulkhead.errors import BulkheadError, InvalidInputError
+from bulkhead.ledger.tables import Isolation, Rollout, Service
+from bulkhead.rollout.plan import parse_plan
+from bulkhead.rollout.sentences import end, sentence
+from bulkhead.text import storable
+
+_WIDTH = 100
+_BAR = 40
+_EVENTS = 12
+
+
+@app.command()
+def status(
+    service: Annotated[str | None, typer.Argument(help="only this service")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Show what serves, what is under way and why, and the latest rollouts."""
+    with told():
+        control = Control(settings.load())
+        services = [control.ledger.service(service)] if service else control.ledger.services()
+        rollouts = control.ledger.rollouts(service)
+        isolated = control.ledger.isolated(service)
+        if as_json:
+            document = {
+                "services": [_service_row(control, one) for one in services],
+                "rollouts": [_rollout_row(one) for one in rollouts],
+                "isolated": [_isolated_row(control, one) for one in isolated],
+            }
+            print(json.dumps(document))
+            return
+        if not services:
+            console.print("Nothing was released yet.")
+        for one in services:
+            _show(_service(control, one))
+        _show(_latest([one for one in rollouts if one.phase.ended]))
+        _show(_isolations(control, isolated))
+
+
+def _show(lines: Iterator[str | Text]) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _service(control: Control, service: Service) -> Iterator[str | Text]:
+    active = control.ledger.active_rollout(service.name)
+    yield f"{service.name}, generation {service.generation} (times are UTC)"
+    try:
+        candidate = active.revision_id if active is not None else None
+        yield from split(traffic(control, service.name), service.stable_revision, candidate)
+    except BulkheadError as error:  # its router is away, or is not configured: the others are shown
+        yield from _wrapped(f"Its traffic is not known: {error}", "  ")
+    for work, why in control.ledger.failing(service.name).items():
+        yield from _wrapped(f"Failing now: {work}: {why}", "  ")
+    if active is not None:
+        yield from _under_way(control, active)
+    yield ""
+
+
+def split(weights: Mapping[str, int], stable: str | None, candidate: str | None) -> Iterator[Text]:
+    """A service's traffic as bars, a line for each revision that has some, or is to get some.
+
+    Args:
+        weights: percent by revision.
+        stable: the stable revision; None where there is none yet.
+        candidate: the revision of the rollout in progress; None where there is none.
+    """
+    roles = {candidate: ("candidate", "yellow"), stable: ("stable", "green")}
+    shown = list(dict.fromkeys([*weights, *(one for one in (stable, candidate) if one)]))
+    width = max(map(len, shown), default=0)
+    for revision in shown:
+        percent = weights.get(revision, 0)
+        role, colour = roles.get(revision, ("", "red"))
+        filled = round(percent * _BAR / 100) or int(percent > 0)
+        line = Text(f"  {revision:{width}}  ")
+        line.append("█" * filled, style=colour).append("░" * (_BAR - filled), style="dim")
+        yield line.append(f" {percent:3d} %  {role}".rstrip())
+
+
+def _under_way(control: Control, rollout: Rollout) -> Iterator[str]:
+    told_of = [(event, sentence(event, rollout)) for event in control.ledger.events(rollout.id)]
+    lines = [(event.at, words) for event, words in told_of if words is not None]
+    if len(lines) > _EVENTS:
+        yield f"  … {len(lines) - _EVENTS} earlier lines"
+    for at, words in lines[-_EVENTS:]:
+        yield from _wrapped(words, f"  {at:%H:%M:%S}  ")
+
+
+def _latest(rollouts: list[Rollout]) -> Iterator[str]:
+    if rollouts:
+        yield "Latest rollouts"
+    for one in rollouts:
+        at = one.ended_at or one.phase_at
+        yield from _wrapped(end(one), f"  {at:%Y-%m-%d %H:%M}  ")
+
+
+def _isolations(control: Control, isolated: Any) -> Iterator[str]:
+    if isolated:
+        yield "\nIsolated revisions"
+    for one in isolated:
+        row = _isolated_row(control, one)
+        yield from _wrapped(
+            f"{row['revision']} (model {row['model']}) is kept from: {row['rungs']}; since {row['since']}: "
+            f"{row['reason']}. 'bulkhead release {row['revision']}' takes that back.",
+            "  ",
+        )
+
+
+def _wrapped(text: str, before: str) -> list[str]:
+    """A text of one or more lines that fit the width, indented under the words in front of its first line."""
+    one_line = " ".join(storable(text).split())
+    return textwrap.wrap(one_line, _WIDTH, initial_indent=before, subsequent_indent=" " * len(before))
+
+
+def traffic(control: Control, service: str) -> dict[str, int]:
+    """Percent of a service's traffic by revision, as its router has it.
+
+    Args:
+        control: the control plane.
+        service: by name.
+
+    Raises:
+        InvalidInputError: the service is not configured.
+        UnavailableError: its router does not answer.
+    """
+    return dict(control.site(service).router.read(service)[1].weights)
+
+
+def _service_row(control: Control, service: Service) -> dict[str, Any]:
+    try:
+        weights: Any = traffic(control, service.name)
+    except BulkheadError as error:  # its router is away, or is not configured: the others are shown
+        weights = str(error)
+    failing = "; ".join(f"{work}: {why}" for work, why in control.ledger.failing(service.name).items())
+    return {
+        "service": service.name,
+        "stable": service.stable_revision,
+        "traffic": weights,
+        "generation": service.generation,
+        "failing": failing or None,
+    }
+
+
+def _rollout_row(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "rollout": rollout.id,
+        "service": rollout.service,
+        "revision": rollout.revision_id,
+        "phase": str(rollout.phase),
+        "weight": _weight(rollout),
+        "since": rollout.phase_at.isoformat(timespec="seconds"),
+        "owner": rollout.owner,
+        "reason": rollout.reason,
+        "told": end(rollout) if rollout.phase.ended else None,
+    }
+
+
+def _weight(rollout: Rollout) -> int | None:
+    """Percent of the step; None where the plan cannot be read."""
+    try:
+        return parse_plan(rollout.plan).steps[rollout.step].weight
+    except (InvalidInputError, IndexError):
+        return None
+
+
+def _isolated_row(control: Control, isolation: Isolation) -> dict[str, Any]:
+    rungs = control.ledger.isolations(isolation.revision_id)
+    return {
+        "revision": isolation.revision_id,
+        "model": control.ledger.revision(isolation.revision_id).model_uri,
+        "rungs": ", ".join(f"{one.rung}{'' if one.applied_at else ' (coming)'}" for one in rungs),
+        "since": isolation.created_at.isoformat(timespec="seconds"),
+        "reason": isolation.reason,
+    }
