@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +108,8 @@ async def _contain(
     run, deadline = context["dag_run"], context["deadline"]
     if run["state"] == "success":
         return
-    told = f"{reason} ({deadline['deadline_time']})"
+    at = datetime.fromisoformat(str(deadline["deadline_time"])).astimezone(UTC)
+    told = f"{reason} of {at:%Y-%m-%d %H:%M:%S} UTC"
     wish = {"key": f"deadline/{deadline['id']}", "reason": told, "requested_by": "airflow: deadline"}
     control = await BulkheadHook(bulkhead_conn_id).acontrol()
     owner = run_owner(run["dag_id"], run["dag_run_id"])

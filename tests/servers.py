@@ -56,7 +56,7 @@ class Backend:
 
 def get(port: int, path: str = "/", **headers: str) -> tuple[int, str, str | None]:
     """Status, body and revision header of one request."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
@@ -67,7 +67,7 @@ def get(port: int, path: str = "/", **headers: str) -> tuple[int, str, str | Non
 
 def post(port: int, path: str, body: bytes) -> tuple[int, bytes]:
     """Status and body of one request with a body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("POST", path, body=body, headers={"Content-Type": "application/json"})
         answer = connection.getresponse()

@@ -130,7 +130,7 @@ def test_reconcile_once_and_reconcile_until_told_to_stop(control: Control) -> No
     until(lambda: (control.settings.home / "nudges").exists(), "the watch")
     assert watching.poll() is None
     watching.send_signal(signal.SIGTERM)
-    assert watching.wait(20) == 0
+    assert watching.wait(240) == 0
 
 
 def test_isolate_release_and_promote(control: Control) -> None:
@@ -202,7 +202,7 @@ def test_the_router_runs_in_the_foreground_with_the_split_it_had(control: Contro
     result = runner.invoke(app, ["router", "digits"])
     assert result.exit_code == 2 and "the port is in use" in result.stderr
     envoy.terminate()
-    assert envoy.wait(20) == 0
+    assert envoy.wait(240) == 0
 
 
 def test_the_help_names_the_commands() -> None:

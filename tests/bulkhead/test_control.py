@@ -79,7 +79,7 @@ def test_a_ledger_that_is_away_for_a_while_does_not_end_the_watch(
     until(lambda: len(looked) >= 2, "a look after the failed one")
     stop.set()
     nudge(control.settings.home)
-    thread.join(10)
+    thread.join(240)
     assert not thread.is_alive()
 
 

@@ -93,7 +93,7 @@ def test_the_watch_quarantines_what_turns_sick_and_shows_it(control: Control, ex
     until(lambda: [one.target for one in control.quarantines.open_ones()] == ["GPU-a0"], "the quarantine")
     until(lambda: [one.shown for one in control.quarantines.open_ones()] == ["held"], "it to be shown on paper")
     watch.send_signal(signal.SIGTERM)
-    assert watch.wait(20) == 0
+    assert watch.wait(240) == 0
     status, document = shown()
     assert status == 1
     (held,) = document["quarantines"]

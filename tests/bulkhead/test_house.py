@@ -12,7 +12,7 @@ _HEAVY = {"airflow", "torch", "mlflow", "great_expectations", "sklearn", "matplo
 
 def _imported(module: str) -> set[str]:
     code = f"import sys, {module}; print(*sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600).stdout
     return {name.partition(".")[0] for name in out.split()}
 
 

@@ -62,7 +62,7 @@ class Kept:
         """Run ``bulkhead`` with the demo's configuration."""
         environment = {"PATH": "/usr/bin:/bin", settings.CONFIG_VARIABLE: str(self.folder / "config.yaml")}
         return subprocess.run(
-            [BULKHEAD, *words], capture_output=True, text=True, env=environment, timeout=180, check=False
+            [BULKHEAD, *words], capture_output=True, text=True, env=environment, timeout=600, check=False
         )
 
     def components(self, name: str) -> list[int]:
@@ -193,7 +193,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
         document = json.loads(text.splitlines()[-1])
         yield Kept(folder, text, document, airflow, urls["MLflow"], password, Control(configured))
     finally:
-        stopped = subprocess.run([BULKHEAD, "demo", "--stop", "--folder", str(folder)], check=True, timeout=120)
+        stopped = subprocess.run([BULKHEAD, "demo", "--stop", "--folder", str(folder)], check=True, timeout=600)
         assert stopped.returncode == 0
         until(lambda: not left_running(folder), "everything to end")
 

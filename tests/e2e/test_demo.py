@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 def _status(url: str) -> int:
     try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -62,7 +62,7 @@ def test_what_is_left_running_answers(kept: Kept) -> None:
         body,
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert json.load(answer)["predictions"][0] in range(10)
 
 

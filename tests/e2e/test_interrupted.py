@@ -21,7 +21,7 @@ def test_an_interrupted_demo_stops_everything_it_started(number: signal.Signals,
         until(lambda: "a first model" in log.read_text(), "Airflow and a training pod to run")
         assert len(left_running(folder)) > 5
         demo.send_signal(number)
-        assert demo.wait(60) == 130
+        assert demo.wait(240) == 130
     finally:
         demo.kill()
         demo.wait()

@@ -253,7 +253,7 @@ def test_a_save_that_fails_is_none_to_return_to(tmp_path: Path, monkeypatch: pyt
 def _run(where: str, what: str, ranks: int, rows: int = 7) -> dict[str, Any]:
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     command = [sys.executable, *launcher, PROGRAM, where, what, str(rows)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told

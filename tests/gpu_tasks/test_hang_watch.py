@@ -25,7 +25,7 @@ def _run(folder: Path, ranks: int, *arguments: str) -> tuple[int, Outcome | None
         command,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=600,
         check=False,
         env={**os.environ, PATH_VARIABLE: str(message)},
     )

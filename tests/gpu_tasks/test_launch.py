@@ -36,7 +36,7 @@ class Launched:
 
     def end(self) -> Outcome:
         """Wait for it; what is left."""
-        self.process.wait(60)
+        self.process.wait(240)
         outcome = Outcome.decode((self._folder / "message").read_text())
         assert outcome is not None, self.log
         return outcome

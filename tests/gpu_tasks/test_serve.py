@@ -34,13 +34,13 @@ def _ask(port: int, body: Any) -> Any:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
 
 def _counted(port: int) -> tuple[int, int]:
     """How many answers the server has counted, and how many of them by category."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/statistics", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/statistics", timeout=60) as answer:
         answers = load(json.load(answer)["model"]).answers
     assert answers is not None
     return answers.seen, sum(answers.categories.values())

@@ -34,7 +34,7 @@ def _life(folder: Path, try_number: int, kill_at: int | None = None) -> int | No
     """Live one try in a process of its own; its exit code."""
     process = _processes.Process(target=live, args=(folder, try_number, kill_at, dict(os.environ)))
     process.start()
-    process.join(60)
+    process.join(240)
     if process.exitcode is None:
         process.kill()
         process.join()

@@ -35,7 +35,7 @@ def test_it_takes_back_what_the_late_run_has_in_progress_and_returns_none(contro
     other = request(control.ledger, "b", service="letters", owner="airflow:release/other")
     assert _fire(rollback_on_deadline(reason="too slow"), _context()) is None
     now = control.ledger.rollout(late.id)
-    assert (now.phase, now.reason) == (Phase.RESTORING, "too slow (2026-11-24T10:00:00Z)")
+    assert (now.phase, now.reason) == (Phase.RESTORING, "too slow of 2026-11-24 10:00:00 UTC")
     assert control.ledger.rollout(other.id).phase is Phase.REQUESTED
 
 
@@ -82,7 +82,7 @@ def test_a_late_runs_revision_is_isolated(control: Control) -> None:
     for _ in range(2):
         assert _fire(isolate_on_deadline("digits", "too slow"), _context()) is None
     (isolated,) = control.ledger.isolated()
-    assert (isolated.revision_id, isolated.reason) == (late.revision_id, "too slow (2026-11-24T10:00:00Z)")
+    assert (isolated.revision_id, isolated.reason) == (late.revision_id, "too slow of 2026-11-24 10:00:00 UTC")
     assert control.ledger.rollout(late.id).phase is Phase.RESTORING
 
 

@@ -102,7 +102,7 @@ def test_the_hooks_do_not_block(monkeypatch: pytest.MonkeyPatch, hook: Callable[
     release, done = threading.Event(), []
 
     def slow(*arguments: str) -> None:
-        assert release.wait(30)
+        assert release.wait(240)
         done.append(arguments)
 
     monkeypatch.setattr(listener, "end_run", slow)

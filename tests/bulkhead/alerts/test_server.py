@@ -53,7 +53,7 @@ def _post(
     token: str = TOKEN,
     scheme: str = "Bearer",
 ) -> tuple[int, dict[str, Any]]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     connection.request("POST", path, text, {"Authorization": f"{scheme} {token}"})
     answer = connection.getresponse()
@@ -148,7 +148,7 @@ def test_whatever_an_alert_says_it_contains(server: AlertServer, control: Contro
 
 
 def test_it_says_that_it_lives_to_anybody(server: AlertServer) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
     connection.request("GET", "/ping")
     assert connection.getresponse().status == 200
 
@@ -188,7 +188,7 @@ def test_a_real_alertmanager_takes_a_release_back_once(alertmanager: str, contro
     old, new = promote(control.ledger, "old"), promote(control.ledger, "new")
     body = json.dumps([{"labels": ALERT["labels"], "annotations": {"summary": "p99 is 3 s"}}]).encode()
     asked = urllib.request.Request(f"{alertmanager}/api/v2/alerts", body, {"Content-Type": "application/json"})
-    urllib.request.urlopen(asked, timeout=10).close()
+    urllib.request.urlopen(asked, timeout=60).close()
     back = until(lambda: control.ledger.active_rollout("digits"), "the way back")
     assert back.revision_id == old.revision_id
     advance(control.ledger, back, Phase.PROMOTED)

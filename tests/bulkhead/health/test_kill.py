@@ -23,7 +23,7 @@ _processes.set_forkserver_preload(["tests.programs.fleet_step"])
 def killed(folder: Path, now: float, sick: bool, kill_at: int) -> int | None:
     process = _processes.Process(target=step, args=(folder, now, sick, kill_at))
     process.start()
-    process.join(60)
+    process.join(240)
     return process.exitcode
 
 

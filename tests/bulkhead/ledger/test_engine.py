@@ -77,7 +77,7 @@ def test_of_many_that_switch_a_new_file_to_wal_at_once_none_fails(tmp_path: Path
 
     def connect(path: Path) -> str:
         engine = engine_of(f"sqlite:///{path}")
-        together.wait(timeout=30)
+        together.wait(timeout=240)
         with engine.connect() as connection:
             return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
 

@@ -294,7 +294,7 @@ def test_killed_before_any_effect_its_next_run_ends_in_the_same_state(
         assert site.state(rollout) == end, f"after a kill before effect {index} of {effects}"
         index += site.stride
 
-    out, _ = site.clients.communicate("", timeout=30)
+    out, _ = site.clients.communicate("", timeout=240)
     seen = json.loads(out)
     print(f"killed before {index} effects; clients saw {sum(seen.values())} answers")
     bad = {answer: n for answer, n in seen.items() if not answer.startswith("200") and not answer.endswith("None")}

@@ -28,7 +28,7 @@ def test_it_looks_at_once_at_every_nudge_and_when_there_is_none(tmp_path: Path, 
     until(nudged, "a look after a nudge")
     stop.set()
     nudge(tmp_path)
-    thread.join(10)
+    thread.join(240)
     assert not thread.is_alive()
 
 
@@ -38,5 +38,5 @@ def test_a_lost_nudge_costs_one_period(tmp_path: Path, monkeypatch) -> None:
     thread = _collect(tmp_path, stop, seen)
     until(lambda: len(seen) >= 3, "looks without a nudge")
     stop.set()
-    thread.join(10)
+    thread.join(240)
     assert not thread.is_alive()

@@ -112,7 +112,7 @@ def test_looks_at_the_fleet_of_the_configuration(
             await asyncio.sleep(0.01)
         assert not task.done()
         exporter.name = LINE.format(1) + LINE.format(2)
-        return await asyncio.wait_for(task, 10)
+        return await asyncio.wait_for(task, 240)
 
     assert asyncio.run(appear())["devices"] == {"n1": ["GPU-1", "GPU-2"]}
     exporter.stop()
