@@ -103,7 +103,12 @@ CASES: list[tuple[str, Pod, str, str]] = [
         "no-device",
     ),
     ("Xid 79", ended(1, message="NVRM: Xid (PCI:0000:3b:00): 79, pid=1234, GPU has"), "device_fault", "xid-79"),
-    ("Xid 48", ended(1, message="NVRM: Xid (PCI:0000:3b:00): 48, An uncorrectable double bit"), "device_fault", ""),
+    (
+        "Xid 48",
+        ended(1, message="NVRM: Xid (PCI:0000:3b:00): 48, An uncorrectable double bit"),
+        "device_fault",
+        "xid-48",
+    ),
     ("Xid 95", ended(1, message="Xid (PCI:0000:3b:00): 95, Uncontained ECC error"), "device_fault", "xid-95"),
     ("Xid 31 is the program's own", ended(1, message="Xid (PCI:0000:3b:00): 31, MMU Fault"), "application", ""),
     ("Xid 13 is the program's own", ended(1, message="Xid (PCI:0000:3b:00): 13, Graphics SM"), "application", ""),

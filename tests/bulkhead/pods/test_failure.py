@@ -1,5 +1,7 @@
 """The name that each recorded failure must get."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,22 @@ def test_a_recorded_failure_gets_its_name(pod: Pod, named: str, kind: str) -> No
     if kind or named in ("application", "host_oom", "gpu_oom"):
         assert failure.kind == kind
     assert failure.message
+
+
+def test_precision_and_recall_of_the_recorded_pods(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Counter[str]] = {}
+    for _, pod, named, _ in CASES:
+        failure = classify(pod)
+        found = str(failure.failure_class) if failure is not None else "none"
+        for name in {named, found}:
+            right = "right" if named == found else "wrong" if name == found else "missed"
+            names.setdefault(name, Counter())[right] += 1
+    precision = {name: one["right"] / max(1, one["right"] + one["wrong"]) for name, one in names.items()}
+    recall = {name: one["right"] / max(1, one["right"] + one["missed"]) for name, one in names.items()}
+    with capsys.disabled():
+        worst = f"precision {min(precision.values()):.3f}, recall {min(recall.values()):.3f}"
+        print(f"\n{len(CASES)} recorded pods, {len(names)} classes: in the worst of them {worst}")
+    assert set(precision.values()) == set(recall.values()) == {1.0}
 
 
 @pytest.mark.parametrize(
