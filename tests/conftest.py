@@ -102,4 +102,7 @@ def _keep_temporary_files_together(config: pytest.Config) -> None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     together = tempfile.TemporaryDirectory(prefix="bulkhead-tests-", ignore_cleanup_errors=True)
     config.add_cleanup(together.cleanup)
-    os.environ["TMPDIR"] = tempfile.tempdir = together.name
+    patch = pytest.MonkeyPatch()
+    config.add_cleanup(patch.undo)  # a process may have several sessions, as mutmut's has
+    patch.setenv("TMPDIR", together.name)
+    patch.setattr(tempfile, "tempdir", together.name)
