@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +21,8 @@ from bulkhead.text import storable
 
 _WIDTH = 100
 _BAR = 40
+_SHORTEST_BAR = 5
+_BESIDE_BAR = len("      100 %  candidate")
 _EVENTS = 12
 
 
@@ -82,12 +84,13 @@ def split(weights: Mapping[str, int], stable: str | None, candidate: str | None)
     roles = {candidate: ("candidate", "yellow"), stable: ("stable", "green")}
     shown = list(dict.fromkeys([*weights, *(one for one in (stable, candidate) if one)]))
     width = max(map(len, shown), default=0)
+    bar = max(_SHORTEST_BAR, min(_BAR, _WIDTH - width - _BESIDE_BAR))
     for revision in shown:
         percent = weights.get(revision, 0)
         role, colour = roles.get(revision, ("", "red"))
-        filled = round(percent * _BAR / 100) or int(percent > 0)
+        filled = round(percent * bar / 100) or int(percent > 0)
         line = Text(f"  {revision:{width}}  ")
-        line.append("█" * filled, style=colour).append("░" * (_BAR - filled), style="dim")
+        line.append("█" * filled, style=colour).append("░" * (bar - filled), style="dim")
         yield line.append(f" {percent:3d} %  {role}".rstrip())
 
 
@@ -108,7 +111,7 @@ def _latest(rollouts: list[Rollout]) -> Iterator[str]:
         yield from _wrapped(end(one), f"  {at:%Y-%m-%d %H:%M}  ")
 
 
-def _isolations(control: Control, isolated: Any) -> Iterator[str]:
+def _isolations(control: Control, isolated: Sequence[Isolation]) -> Iterator[str]:
     if isolated:
         yield "\nIsolated revisions"
     for one in isolated:

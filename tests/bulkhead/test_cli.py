@@ -56,6 +56,8 @@ def test_the_split_is_shown_as_bars() -> None:
         f"  digits-bb  {'█' * 1}{'░' * 39}   1 %  candidate",
         f"  digits-c   {'█' * 4}{'░' * 36}  10 %",
     ]
+    longest = "s" * 63 + "-12345678"
+    assert max(len(one.plain) for one in split({longest: 100}, None, longest)) <= 100
     assert [one.plain for one in split({}, None, "digits-a")] == [f"  digits-a  {'░' * 40}   0 %  candidate"]
 
 
