@@ -30,9 +30,6 @@ from gpu_tasks.trainer import Built, TrainConfig, Trainer
 CHECKED = "data-checked"
 """Beside the checkpoints: hash of the text that has passed its checks."""
 
-_FLUSH_S = 10.0
-"""So long the end of a training waits for MLflow: well within a pod's grace period."""
-
 
 class TextData:
     """Text as a trainer's data: each sample is a block, and the byte after it.
@@ -77,6 +74,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")
     parser.add_argument("--weights", type=Path, help="safetensors file for the weights, once they are trained")
     parser.add_argument("--experiment", help="MLflow experiment; nothing is logged without one")
+    parser.add_argument(
+        "--flush-s", type=float, default=10, help="so long the end waits for MLflow; keep it within the grace period"
+    )
     parser.add_argument("--progress", type=Path, default=told(PROGRESS_VARIABLE), help="for signs of progress")
     parser.add_argument("--hang-s", type=float, default=600, help="so long a phase of a step may last")
     arguments = parser.parse_args(argv)
@@ -126,7 +126,8 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
             first = among.local_rank == 0
             hang_watch.start(arguments.progress, among.rank, arguments.hang_s, first_of_node=first)
         params = {name: value for name, value in vars(arguments).items() if value is not None}
-        with _told(arguments.experiment, kept, among, {**params, "data_hash": data.data_hash}) as (tell, run_id):
+        params["data_hash"] = data.data_hash
+        with _told(arguments.experiment, kept, among, params, arguments.flush_s) as (tell, run_id):
             trainer = Trainer(config, among, build, arguments.checkpoints, arguments.progress, tell)
             done = asdict(trainer.run())
             if arguments.weights is not None:
@@ -147,7 +148,7 @@ def _check(source: text.Text, kept: Store) -> None:
 
 @contextmanager
 def _told(
-    experiment: str | None, kept: Store, among: Ranks, params: Mapping[str, Any]
+    experiment: str | None, kept: Store, among: Ranks, params: Mapping[str, Any], flush_s: float
 ) -> Iterator[tuple[Callable[[int, Mapping[str, float]], None], Callable[[], str | None]]]:
     """Who is told of the metrics: people, and MLflow if an experiment is named. And which run that is."""
     if experiment is None or among.rank != 0:
@@ -167,7 +168,7 @@ def _told(
         status = "KILLED"
         raise
     finally:
-        tracker.close(_FLUSH_S)
+        tracker.close(flush_s)
         mlflow.finish(status)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 # A test that passes never waits so long, and a slow machine must not fail one.
-_PATIENCE_S = 240
+PATIENCE_S = 240
 
 Found = TypeVar("Found")
 
@@ -17,9 +17,9 @@ def until(look: Callable[[], Found | None], what: str) -> Found:
         look: asks another process.
         what: is waited for; named when it does not come.
     """
-    limit = time.monotonic() + _PATIENCE_S
+    limit = time.monotonic() + PATIENCE_S
     while not (found := look()):
         if time.monotonic() > limit:
-            raise AssertionError(f"{what}: not after {_PATIENCE_S} s")
+            raise AssertionError(f"{what}: not after {PATIENCE_S} s")
         time.sleep(0.02)
     return found

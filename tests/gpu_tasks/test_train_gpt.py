@@ -142,7 +142,7 @@ def test_shards_of_two_ranks_are_gone_on_with_by_one(tmp_path: Path, whole: dict
 def test_its_metrics_are_in_mlflow(tmp_path: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
     experiment = f"gpt {tmp_path.name}"
-    result = Job(tmp_path, 1, 10, "--experiment", experiment).result()
+    result = Job(tmp_path, 1, 10, "--experiment", experiment, "--flush-s", "240").result()
     found = MlflowClient(mlflow_uri).get_run(result["run_id"])
     assert (found.info.status, found.data.params["steps"]) == ("FINISHED", "10")
     assert found.data.params["data_hash"] == result["data_hash"]

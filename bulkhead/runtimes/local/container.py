@@ -25,7 +25,7 @@ class StartError(Exception):
 
 
 def start(
-    pod: Mapping[str, Any], files: PodFiles, limits: Limits, extra_env: Mapping[str, str]
+    pod: Mapping[str, Any], files: PodFiles, limits: Limits, temporary: str, extra_env: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     """Start the pod's container in a process group of its own, its output on a pipe.
 
@@ -37,6 +37,7 @@ def start(
         pod: the pod in its JSON form.
         files: of the pod.
         limits: entered by the child before it runs the command.
+        temporary: its directory for temporary files; whoever starts it removes it.
         extra_env: variables of the runtime (devices).
 
     Returns:
@@ -47,7 +48,7 @@ def start(
     """
     spec = pod["spec"]["containers"][0]
     paths = _paths(pod["spec"], files)
-    environment = {**_base_environment(files), **extra_env}
+    environment = {**_base_environment(files), "TMPDIR": temporary, **extra_env}
     for variable in spec.get("env") or []:
         environment[variable["name"]] = _map(_value(variable, files, environment), paths)
     words = [*spec["command"], *(spec.get("args") or [])]

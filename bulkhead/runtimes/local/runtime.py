@@ -307,5 +307,5 @@ class LocalRuntime:
 
 def _supervisor_environment() -> dict[str, str]:
     """What a Python needs to find itself and its packages, and nothing of what the launcher keeps secret."""
-    keep = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+    keep = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "TMPDIR")
     return {name: os.environ[name] for name in keep if name in os.environ}

@@ -12,9 +12,11 @@ import fcntl
 import json
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -82,10 +84,12 @@ class Supervisor:
         )
         self._say(f"limits: memory {memory}, cpu {cpu}: {bound.how}")
         self._say(f"devices: {', '.join(held) or 'none'}; the image {self._spec['image']!r} is recorded, not used")
+        temporary = tempfile.mkdtemp(prefix="bulkhead-pod-")
         try:
-            process = container.start(self._pod, self._files, bound, gpus.environment(held))
+            process = container.start(self._pod, self._files, bound, temporary, gpus.environment(held))
         except container.StartError as error:
             self._end_reason, self._end_message = "StartError", str(error)
+            self._remove(temporary)
             self._write_end(None)
             bound.remove()
             return
@@ -97,10 +101,17 @@ class Supervisor:
         self._selector.register(process.stdout, selectors.EVENT_READ, "output")
         code = self._follow(process)
         self._sweep(process)
+        self._remove(temporary)
         if not self._end_reason and bound.oom_killed():
             self._end_reason, self._end_message = "OOMKilled", f"over its memory limit of {memory}"
         self._write_end(code)
         bound.remove()
+
+    def _remove(self, temporary: str) -> None:
+        try:
+            shutil.rmtree(temporary)
+        except OSError as error:
+            self._say(f"temporary files stay in {temporary}: {error}")
 
     def _follow(self, process: subprocess.Popen[bytes]) -> int:
         while (code := process.poll()) is None:
@@ -224,8 +235,9 @@ class Supervisor:
             self._say(f"log: {self._log.lost_bytes} bytes lost: {self._log.last_error}")
             status["logLost"] = f"{self._log.lost_bytes} bytes: {self._log.last_error}"
         self._write({**status, "containerStatuses": [self._container({"terminated": terminated}, False)]})
-        while self._unsaved:  # how the pod ended must not be lost: the supervisor stays until it is written
-            self._selector.select(_RETRY_S)
+        # How the pod ended must not be lost: the supervisor stays until it is written, or nobody can ask for it.
+        while self._unsaved and self._files.folder.exists():
+            self._wait(_RETRY_S)
             self._write(self._status)
 
     def _termination_message(self, succeeded: bool) -> str:

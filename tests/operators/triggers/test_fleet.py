@@ -15,6 +15,7 @@ from bulkhead.settings import CONFIG_VARIABLE, Exporter, FleetSettings
 from bulkhead.xids import Action
 from operators.triggers.fleet import DeviceFaultTrigger, DeviceHealthTrigger, FleetView
 from tests.servers import Backend
+from tests.waiting import PATIENCE_S
 
 LINE = (
     'DCGM_FI_DEV_GPU_TEMP{{UUID="GPU-{0}",Hostname="n1",modelName="H100"}} 50\n'
@@ -112,7 +113,7 @@ def test_looks_at_the_fleet_of_the_configuration(
             await asyncio.sleep(0.01)
         assert not task.done()
         exporter.name = LINE.format(1) + LINE.format(2)
-        return await asyncio.wait_for(task, 240)
+        return await asyncio.wait_for(task, PATIENCE_S)
 
     assert asyncio.run(appear())["devices"] == {"n1": ["GPU-1", "GPU-2"]}
     exporter.stop()

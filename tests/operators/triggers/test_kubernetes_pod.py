@@ -9,6 +9,7 @@ from operators.triggers import kubernetes_pod as module
 from operators.triggers import pod_logs
 from operators.triggers.kubernetes_pod import Access, KubernetesPodTrigger
 from tests.fixtures.kubernetes import EVENTS, PODS, Log, pod, pod_event
+from tests.waiting import PATIENCE_S
 
 URL = "/api/v1/namespaces/default/pods"
 NOT_FOUND = {"waiting": {"reason": "ErrImagePull", "message": "repo/train:9: not found"}}
@@ -34,8 +35,15 @@ def _trigger(kubeconfig: str, name: str = "a", startup_s: float = 600) -> Kubern
     return KubernetesPodTrigger(name, "default", access, startup_s)
 
 
+async def _watched(cluster: kmock.KubernetesEmulator) -> None:
+    """Wait until the watch is open: this API server tells nobody what has happened before."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not len(cluster[kmock.action.WATCH]):
+            await asyncio.sleep(0.01)
+
+
 async def _first(trigger: KubernetesPodTrigger) -> dict[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         async for event in trigger.run():
             return dict(event.payload)
     raise AssertionError("the trigger ended without an event")
@@ -44,7 +52,8 @@ async def _first(trigger: KubernetesPodTrigger) -> dict[str, Any]:
 async def test_it_brings_the_last_state_along(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
     cluster.objects[PODS, "default", "a"] = pod("a")
     waiting = asyncio.ensure_future(_first(_trigger(kubeconfig)))
-    done, _ = await asyncio.wait({waiting}, timeout=0.3)
+    await _watched(cluster)
+    done, _ = await asyncio.wait({waiting}, timeout=0.1)
     assert not done
     await cluster.patch(f"{URL}/a", json={"status": {"phase": "Succeeded"}})
     event = await waiting
@@ -61,7 +70,7 @@ async def test_one_that_ended_before_fires_at_once(cluster: kmock.KubernetesEmul
 async def test_one_that_was_deleted_is_gone(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
     cluster.objects[PODS, "default", "a"] = pod("a")
     waiting = asyncio.ensure_future(_first(_trigger(kubeconfig)))
-    await asyncio.wait({waiting}, timeout=0.2)
+    await _watched(cluster)
     await cluster.delete(f"{URL}/a")
     assert (await waiting)["why"] == "gone"
 
@@ -85,7 +94,7 @@ async def test_a_pod_without_a_node_has_until_its_startup_limit(
 ) -> None:
     cluster.objects[PODS, "default", "a"] = pod("a", "Pending", conditions=[NO_GPU])
     waiting = asyncio.ensure_future(_first(_trigger(kubeconfig, startup_s=startup_s)))
-    done, _ = await asyncio.wait({waiting}, timeout=1)
+    done, _ = await asyncio.wait({waiting}, timeout=PATIENCE_S if fires else 1)
     assert bool(done) is fires
     waiting.cancel()
     await asyncio.wait({waiting})
@@ -122,9 +131,10 @@ async def test_many_triggers_share_one_watch(cluster: kmock.KubernetesEmulator, 
 
     stream = asyncio.ensure_future(broadcast())
     waiting = [asyncio.ensure_future(wait(*pair)) for pair in zip(triggers, queues, strict=True)]
+    await _watched(cluster)
     for trigger in triggers:
         await cluster.patch(f"{URL}/{trigger.name}", json={"status": {"phase": "Succeeded"}})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert await asyncio.gather(*waiting) == ["ended"] * 20
     stream.cancel()
     await asyncio.wait({stream})
@@ -167,6 +177,7 @@ async def test_the_logs_of_all_containers_come_while_they_run(
     waiting = asyncio.ensure_future(_first(trigger))
     while not trigger_log.lines:
         await asyncio.wait({waiting}, timeout=0.05)
+    await _watched(cluster)
     assert trigger_log.lines == ["[fetch] fetch says so"], "before the pod has ended"
     done = {
         "phase": "Succeeded",
@@ -220,14 +231,14 @@ async def test_where_an_autoscaler_says_that_no_node_would_do_it_is_given_up_soo
     cluster.objects[PODS, "default", "a"] = pod("a", "Pending", conditions=[UNMATCHED])
     text = "pod didn't trigger scale-up: 1 node(s) didn't match Pod's node affinity/selector"
     cluster.objects[EVENTS, "default", "e"] = pod_event("e", "a", "NotTriggerScaleUp", text)
-    found = await _given_up(_trigger(kubeconfig), 8)
+    found = await _given_up(_trigger(kubeconfig), PATIENCE_S)
     assert found is not None and found["why"] == "stuck" and "didn't match" in found["text"]
 
 
 async def test_a_secret_that_does_not_exist_is_named_soon(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
     cluster.objects[PODS, "default", "a"] = pod("a", "Pending", **MOUNT)
     cluster.objects[EVENTS, "default", "e"] = pod_event("e", "a", "FailedMount", 'secret "hf-token" not found')
-    found = await _given_up(_trigger(kubeconfig), 8)
+    found = await _given_up(_trigger(kubeconfig), PATIENCE_S)
     assert found is not None and (found["why"], found["text"]) == ("stuck", 'secret "hf-token" not found')
 
 
@@ -242,7 +253,7 @@ async def test_a_volume_that_another_node_still_holds_is_waited_for(
 async def test_who_may_not_read_events_goes_on_without(cluster: kmock.KubernetesEmulator, kubeconfig: str) -> None:
     del cluster.resources[EVENTS]
     cluster.objects[PODS, "default", "a"] = pod("a", "Pending", **MOUNT)
-    found = await _given_up(_trigger(kubeconfig, startup_s=1), 8)
+    found = await _given_up(_trigger(kubeconfig, startup_s=1), PATIENCE_S)
     assert found is not None and "not running after 1 s" in found["text"]
 
 

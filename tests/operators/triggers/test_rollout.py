@@ -11,6 +11,7 @@ from operators.hooks import BulkheadHook
 from operators.triggers import rollout as module
 from operators.triggers.rollout import LeftTrigger, ReleaseTrigger, RolloutTrigger
 from tests.rollouts import advance, promote, request
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def test_it_fires_when_the_rollout_ends_and_not_before(control: Control) -> None
         done, _ = await asyncio.wait({waiting}, timeout=0.5)
         assert not done
         advance(control.ledger, rollout, Phase.PROMOTED)
-        return await asyncio.wait_for(waiting, 240)
+        return await asyncio.wait_for(waiting, PATIENCE_S)
 
     event = asyncio.run(run())
     assert event == {"rollout_id": rollout.id, "told": control.ledger.events(rollout.id)[-1].id}
@@ -63,7 +64,7 @@ def test_a_revision_has_left_once_nothing_gives_it_traffic(control: Control) -> 
     assert trigger.event(module._look(control)) == {"revision": new.revision_id}
     advance(control.ledger, contained, Phase.ROLLED_BACK)
     assert LeftTrigger(old.revision_id, BulkheadHook.default_conn_name).event(module._look(control)) is None
-    assert asyncio.run(asyncio.wait_for(_first(trigger), 240)) == {"revision": new.revision_id}
+    assert asyncio.run(asyncio.wait_for(_first(trigger), PATIENCE_S)) == {"revision": new.revision_id}
 
 
 def test_a_ledger_that_does_not_answer_is_waited_for(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +78,7 @@ def test_a_ledger_that_does_not_answer_is_waited_for(control: Control, monkeypat
         return answer
 
     monkeypatch.setattr(Ledger, "active_rollouts", active)
-    assert asyncio.run(asyncio.wait_for(_first(_trigger(rollout.id)), 240))["rollout_id"] == rollout.id
+    assert asyncio.run(asyncio.wait_for(_first(_trigger(rollout.id)), PATIENCE_S))["rollout_id"] == rollout.id
 
 
 def test_what_happens_is_in_the_tasks_log_when_it_happens(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,11 +94,11 @@ def test_what_happens_is_in_the_tasks_log_when_it_happens(control: Control, monk
     async def run() -> Any:
         waiting = asyncio.ensure_future(_first(trigger))
         moved = control.ledger.transition(rollout, Phase.REGISTERED, "registered", {})
-        await asyncio.wait_for(heard(1), 240)
+        await asyncio.wait_for(heard(1), PATIENCE_S)
         control.ledger.append(moved, "approved", {"by": "ada", "step": 0})
-        await asyncio.wait_for(heard(2), 240)
+        await asyncio.wait_for(heard(2), PATIENCE_S)
         advance(control.ledger, control.ledger.turn_round(moved, "it is bad", {"by": "ada"}), Phase.ROLLED_BACK)
-        return await asyncio.wait_for(waiting, 240)
+        return await asyncio.wait_for(waiting, PATIENCE_S)
 
     event = asyncio.run(run())
     assert written[:3] == [

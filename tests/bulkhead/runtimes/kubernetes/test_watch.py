@@ -12,6 +12,7 @@ from bulkhead.errors import UnavailableError
 from bulkhead.runtimes.kubernetes import watch as module
 from bulkhead.runtimes.kubernetes.watch import Connect, PodWatch, ended
 from tests.fixtures.kubernetes import PODS, pod
+from tests.waiting import PATIENCE_S
 
 Following = Callable[..., tuple[PodWatch, AsyncIterator[set[str]]]]
 LIST, WATCH = kmock.action.LIST, kmock.action.WATCH
@@ -46,7 +47,7 @@ async def _until(watch: PodWatch, stream: AsyncIterator[set[str]], name: str, ph
         known = watch.pods.get(name)
         return known["status"]["phase"] == phase if known else phase is None and watch.synced
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not there():
             await anext(stream)
 
@@ -139,7 +140,7 @@ async def test_what_went_away_during_a_gap_is_told(cluster: kmock.KubernetesEmul
     watch, stream = following()
     assert await anext(stream) == {"a"}
     await cluster.delete(f"{URL}/a")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert await anext(stream) == {"a"}
     assert "a" not in watch.pods and watch.synced
 
@@ -189,7 +190,7 @@ async def test_an_api_that_is_away_is_waited_for(
         return client
 
     _, stream = following(connect=flaky)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert await anext(stream) == {"a"}
     assert tries == 4
 

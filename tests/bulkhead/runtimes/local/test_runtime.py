@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -116,12 +119,39 @@ def test_how_a_pod_ended_is_not_lost_while_its_status_cannot_be_written(runtime:
     away = runtime.layout.root / "status.away"
     runtime.layout.status.rename(away)
     runtime.layout.status.touch()  # a file where the folder was: writing fails as on a broken disk
+    supervisor = int((runtime.layout.pods / "default.job" / "supervisor.lock").read_text())
     gate.touch()
     logged(runtime, "status: cannot be written: ")
+    begun = _cpu_s(supervisor)
+    time.sleep(2)  # the time in which it would burn a core
+    assert _cpu_s(supervisor) - begun < 0.2
     runtime.layout.status.unlink()
     away.rename(runtime.layout.status)
     status = until(lambda: s if (s := runtime.status("job")).ended else None, "the status to be written")
     assert status.exit_code == 7
+
+
+def test_nobody_supervises_a_pod_whose_folder_was_removed(runtime: LocalRuntime, tmp_path: Path) -> None:
+    launch(runtime, python("print('pid', __import__('os').getpid(), flush=True); __import__('signal').pause()"))
+    logged(runtime, "pid ")
+    container = int(runtime.read_log("job").split("pid ")[1].split()[0])
+    supervisor = int((runtime.layout.pods / "default.job" / "supervisor.lock").read_text())
+    runtime.layout.root.rename(tmp_path / "away")
+    shutil.rmtree(tmp_path / "away")
+    os.kill(container, signal.SIGKILL)
+    until(lambda: not alive(supervisor), "the supervisor to end")
+
+
+def test_what_a_pod_leaves_in_its_temporary_directory_goes_with_it(runtime: LocalRuntime) -> None:
+    launch(runtime, python("import tempfile; print('made', tempfile.mkdtemp()); raise SystemExit(3)"))
+    until(lambda: runtime.status("job").ended, "its end")
+    made = Path(runtime.read_log("job").split("made ")[1].split()[0])
+    assert made.is_relative_to(tempfile.gettempdir()) and not made.parent.exists()
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_a_log_on_a_full_disk_does_not_end_the_pod_and_the_status_says_so(runtime: LocalRuntime) -> None:
