@@ -101,7 +101,7 @@ class DeployOperator(RolloutOperator):
         Returns:
             See ``execute``.
         """
-        self._told(event)
+        self._logged(event)
         return self.execute(context)
 
     def _supersede(self, control: Control, rollout_id: int) -> NoReturn:
@@ -117,8 +117,8 @@ class DeployOperator(RolloutOperator):
         )
         control.nudge()
         self.log.info("Rollout %s is from before the task was cleared: it is rolled back first.", rollout_id)
-        told = control.ledger.latest_events([rollout_id]).get(rollout_id, 0)
-        self.wait_for(control.ledger.rollout(rollout_id), told=told, method_name="again")
+        before = control.ledger.latest_events([rollout_id]).get(rollout_id, 0)
+        self.wait_for(control.ledger.rollout(rollout_id), after_event=before, method_name="again")
 
     def _revision(self, context: Context) -> RevisionSpec:
         evidence: Mapping[str, Any] = {}

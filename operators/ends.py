@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ToldInOneLine(Exception):
+class LoggedInOneLine(Exception):
     """Base of exceptions whose text says all."""
 
 
-class PlainError(ToldInOneLine, AirflowException):
+class PlainError(LoggedInOneLine, AirflowException):
     """The task has failed; Airflow tries again where it has retries."""
 
 
-class PlainFailure(ToldInOneLine, AirflowFailException):
+class PlainFailure(LoggedInOneLine, AirflowFailException):
     """The task has failed for good: another try would end in the same way."""
 
 
@@ -75,7 +75,7 @@ def in_one_line(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapp
         The entry.
     """
     error = sys.exc_info()[1] if entry.get("exc_info") else None
-    if isinstance(error, (ToldInOneLine, BulkheadError)) and not logging.getLogger().isEnabledFor(logging.DEBUG):
+    if isinstance(error, (LoggedInOneLine, BulkheadError)) and not logging.getLogger().isEnabledFor(logging.DEBUG):
         del entry["exc_info"]
         entry["event"] = " ".join(str(error).split())
     return entry

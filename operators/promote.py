@@ -53,12 +53,12 @@ class PromoteOperator(RolloutOperator):
         rollout = control.ledger.rollout(self.rollout_of(context, self.deploy_task_id))
         key, by = f"approve/{task.key}", f"{task.owner}/{task.task_id}"
         step = self._approved(control.ledger.intent(key), rollout)
-        told = control.ledger.latest_events([rollout.id]).get(rollout.id, 0)  # the deploy task has logged these
+        before = control.ledger.latest_events([rollout.id]).get(rollout.id, 0)  # the deploy task has logged these
         try:
             control.approve(rollout.id, key=key, step=step, requested_by=by, reason="approved in Airflow")
         except ConflictError as error:  # somebody else has approved, or taken it back: the wait tells which
             self.log.info("%s", error)
-        return self.outcome(context, rollout, step if self.stop_at_approval else None, told)
+        return self.outcome(context, rollout, step if self.stop_at_approval else None, before)
 
     def _approved(self, before: Intent | None, rollout: Rollout) -> int:
         """Index of the step that the person was asked about. A later one that waits as well needs a yes of its own."""

@@ -76,7 +76,7 @@ class RollBackOperator(RolloutOperator):
         Raises:
             AirflowFailException: the revision that was to serve again did not.
         """
-        rollout = self._told(event)
+        rollout = self._logged(event)
         returned = rollout.owner == _by(context)  # a rollout of its own, to the revision before the stable one
         if returned and rollout.phase is not Phase.PROMOTED:
             raise PlainFailure(f"Revision {rollout.revision_id} does not serve again. {end(rollout)}")

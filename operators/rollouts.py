@@ -12,8 +12,8 @@ from bulkhead.ledger.tables import Rollout
 from bulkhead.rollout.sentences import end
 from operators.ends import PlainEnds, PlainFailure
 from operators.hooks import BulkheadHook
-from operators.narration import tell
 from operators.retry import once_more
+from operators.rollout_log import log_events
 from operators.triggers.rollout import ReleaseTrigger, RolloutTrigger, asks_again
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class RolloutOperator(PlainEnds, BaseOperator):
         return BulkheadHook(self.bulkhead_conn_id).control()
 
     def outcome(
-        self, context: Context, rollout: Rollout, approval_after: int | None = None, told: int = 0
+        self, context: Context, rollout: Rollout, approval_after: int | None = None, after_event: int = 0
     ) -> dict[str, Any]:
         """What became of a rollout; defers until that is known, and logs what happens meanwhile.
 
@@ -49,7 +49,7 @@ class RolloutOperator(PlainEnds, BaseOperator):
             context: of the task.
             rollout: in the ledger.
             approval_after: known as well once it waits for a person at a step after this one; None: only at its end.
-            told: id of the last event that does not belong into this task's log; 0 for none.
+            after_event: id of the last event that does not belong into this task's log; 0 for none.
 
         Returns:
             See ``resume``.
@@ -58,22 +58,22 @@ class RolloutOperator(PlainEnds, BaseOperator):
             AirflowFailException: see ``resume``.
         """
         if not (rollout.phase.ended or asks_again(rollout, approval_after)):
-            self.wait_for(rollout, approval_after, told)
-        return self.resume(context, {"rollout_id": rollout.id, "told": told})
+            self.wait_for(rollout, approval_after, after_event)
+        return self.resume(context, {"rollout_id": rollout.id, "after_event": after_event})
 
     def wait_for(
-        self, rollout: Rollout, approval_after: int | None = None, told: int = 0, method_name: str = "resume"
+        self, rollout: Rollout, approval_after: int | None = None, after_event: int = 0, method_name: str = "resume"
     ) -> NoReturn:
         """Defer until a rollout has ended.
 
         Args:
             rollout: in the ledger.
             approval_after: see ``outcome``.
-            told: see ``outcome``.
+            after_event: see ``outcome``.
             method_name: what Airflow calls then.
         """
-        told = tell(self.log.info, self.control().ledger, rollout.id, told)
-        trigger = self.trigger(rollout.id, self.bulkhead_conn_id, approval_after, told)
+        after_event = log_events(self.log.info, self.control().ledger, rollout.id, after_event)
+        trigger = self.trigger(rollout.id, self.bulkhead_conn_id, approval_after, after_event)
         self.defer(trigger=trigger, method_name=method_name)
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class RolloutOperator(PlainEnds, BaseOperator):
             AirflowFailException: it was rolled back; the reason names the numbers, and the text says what serves now
                 and what can be done next.
         """
-        rollout = self._told(event)
+        rollout = self._logged(event)
         if rollout.phase.returning:
             raise PlainFailure(end(rollout))
         if rollout.phase.ended:
@@ -116,10 +116,10 @@ class RolloutOperator(PlainEnds, BaseOperator):
             )
         return int(found["rollout_id"])
 
-    def _told(self, event: Mapping[str, Any]) -> Rollout:
+    def _logged(self, event: Mapping[str, Any]) -> Rollout:
         """The rollout, once what its trigger has not logged is in the log."""
         ledger = self.control().ledger
-        tell(self.log.info, ledger, event["rollout_id"], event.get("told", 0))
+        log_events(self.log.info, ledger, event["rollout_id"], event.get("after_event", 0))
         return ledger.rollout(event["rollout_id"])
 
 

@@ -95,8 +95,8 @@ def split(weights: Mapping[str, int], stable: str | None, candidate: str | None)
 
 
 def _under_way(control: Control, rollout: Rollout) -> Iterator[str]:
-    told_of = [(event, sentence(event, rollout)) for event in control.ledger.events(rollout.id)]
-    lines = [(event.at, words) for event, words in told_of if words is not None]
+    sentences = [(event, sentence(event, rollout)) for event in control.ledger.events(rollout.id)]
+    lines = [(event.at, words) for event, words in sentences if words is not None]
     if len(lines) > _EVENTS:
         yield f"  … {len(lines) - _EVENTS} earlier lines"
     for at, words in lines[-_EVENTS:]:

@@ -61,8 +61,8 @@ def sentence(event: Event, rollout: Rollout) -> str | None:
     Returns:
         One line; None where another event tells the same.
     """
-    teller = _TELLERS.get(event.kind)
-    return _line(event.kind) if teller is None else _joined(teller(event.data or {}, rollout))
+    words = _SENTENCES.get(event.kind)
+    return _line(event.kind) if words is None else _joined(words(event.data or {}, rollout))
 
 
 def end(rollout: Rollout) -> str:
@@ -173,7 +173,8 @@ def _passed(data: Mapping[str, Any], rollout: Rollout) -> str:
 
 
 def _rollback(data: Mapping[str, Any], rollout: Rollout) -> str:
-    at = f" from {_step(data['index'], _plan(rollout)).lower()}" if "index" in data else ""
+    judged = isinstance(data.get("index"), int)
+    at = f" from {_step(_number(data, rollout), _plan(rollout)).lower()}" if judged else ""
     asked = f", asked for by {data['by']}" if data.get("by") else ""
     basis = _basis(data["numbers"], str(data.get("rule"))) if data.get("numbers") else ""
     return f"Rolling back{at}{asked}: {_stop(str(data.get('reason') or 'no reason was given'))} {basis}"
@@ -236,7 +237,7 @@ def _drift(data: Mapping[str, Any], _: Rollout) -> str:
     return f"Somebody else has changed the traffic or what serves: {data.get('why')}; {done}."
 
 
-_TELLERS: Mapping[str, Callable[[Mapping[str, Any], Rollout], str | None]] = {
+_SENTENCES: Mapping[str, Callable[[Mapping[str, Any], Rollout], str | None]] = {
     "requested": _requested,
     Phase.REGISTERED: _registered,
     Phase.LAUNCHED: _launched,
@@ -298,9 +299,8 @@ def _step(number: int, plan: Plan | None) -> str:
 
 
 def _number(data: Mapping[str, Any], rollout: Rollout) -> int:
-    number = data.get(
-        "index", data.get("step")
-    )  # an event that is older than "index" has the step itself, or its index
+    # An event from before there was an "index" has the step itself in its place, or its index.
+    number = data.get("index", data.get("step"))
     return number if isinstance(number, int) else rollout.step
 
 

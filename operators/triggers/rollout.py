@@ -14,7 +14,7 @@ from bulkhead.errors import UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Rollout
 from operators.hooks import BulkheadHook
-from operators.narration import tell
+from operators.rollout_log import log_events
 from operators.triggers.looks import LookingTrigger, looks
 
 _LOOK_S = 1.0
@@ -81,7 +81,7 @@ class LedgerTrigger(LookingTrigger):
         async for look in looks(kwargs["bulkhead_conn_id"], _look, _LOOK_S):
             yield look
 
-    async def tell(self, look: Look) -> None:
+    async def log_events(self, look: Look) -> None:
         """Log what has happened since the look before; by default nothing.
 
         Args:
@@ -95,7 +95,7 @@ class LedgerTrigger(LookingTrigger):
             shared_stream: of looks.
         """
         async for look in shared_stream:
-            await self.tell(look)
+            await self.log_events(look)
             if (event := self.event(look)) is not None:
                 yield TriggerEvent(event)
                 return
@@ -118,15 +118,15 @@ class RolloutTrigger(LedgerTrigger):
         rollout_id: in the ledger.
         bulkhead_conn_id: where the ledger is.
         approval_after: fire as well once it waits for a person at a step after this one; None: only at its end.
-        told: id of the rollout's last event that its task has logged; those after it are logged as they happen.
+        after_event: id of the rollout's last event that its task has logged; those after it are logged as they happen.
     """
 
     def __init__(
-        self, rollout_id: int, bulkhead_conn_id: str, approval_after: int | None = None, told: int = 0
+        self, rollout_id: int, bulkhead_conn_id: str, approval_after: int | None = None, after_event: int = 0
     ) -> None:
         super().__init__(bulkhead_conn_id)
-        self.rollout_id, self.approval_after, self.told = rollout_id, approval_after, told
-        self._told = told
+        self.rollout_id, self.approval_after, self.after_event = rollout_id, approval_after, after_event
+        self._logged = after_event
 
     def arguments(self) -> dict[str, Any]:
         """What the trigger is made from, as JSON."""
@@ -134,19 +134,21 @@ class RolloutTrigger(LedgerTrigger):
             "rollout_id": self.rollout_id,
             "bulkhead_conn_id": self.bulkhead_conn_id,
             "approval_after": self.approval_after,
-            "told": self.told,
+            "after_event": self.after_event,
         }
 
-    async def tell(self, look: Look) -> None:
+    async def log_events(self, look: Look) -> None:
         """Log the rollout's events since the look before, in the log of its task.
 
         Args:
             look: at the ledger.
         """
-        if look.latest.get(self.rollout_id, self._told + 1) <= self._told:
+        if look.latest.get(self.rollout_id, self._logged + 1) <= self._logged:
             return
         try:
-            self._told = await asyncio.to_thread(tell, self.log.info, look.ledger, self.rollout_id, self._told)
+            self._logged = await asyncio.to_thread(
+                log_events, self.log.info, look.ledger, self.rollout_id, self._logged
+            )
         except UnavailableError as error:  # the next look, or the task itself, logs them
             self.log.warning("%s", error)
 
@@ -158,7 +160,7 @@ class RolloutTrigger(LedgerTrigger):
         """
         rollout = look.rollouts.get(self.rollout_id)
         known = rollout is None or asks_again(rollout, self.approval_after)
-        return {"rollout_id": self.rollout_id, "told": self._told} if known else None
+        return {"rollout_id": self.rollout_id, "after_event": self._logged} if known else None
 
 
 class ReleaseTrigger(RolloutTrigger):

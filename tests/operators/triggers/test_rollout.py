@@ -40,7 +40,7 @@ def test_it_fires_when_the_rollout_ends_and_not_before(control: Control) -> None
         return await asyncio.wait_for(waiting, PATIENCE_S)
 
     event = asyncio.run(run())
-    assert event == {"rollout_id": rollout.id, "told": control.ledger.events(rollout.id)[-1].id}
+    assert event == {"rollout_id": rollout.id, "after_event": control.ledger.events(rollout.id)[-1].id}
 
 
 @pytest.mark.parametrize(("after", "fires"), [(None, False), (-1, True), (0, False)])
@@ -51,7 +51,7 @@ def test_it_fires_for_an_approval_that_is_asked_for_after_a_step(
     control.ledger.transition(rollout, Phase.APPROVING, "approving", {})
     trigger = RolloutTrigger(rollout.id, BulkheadHook.default_conn_name, after)
     look = module._look(control)
-    assert trigger.event(look) == ({"rollout_id": rollout.id, "told": 0} if fires else None)
+    assert trigger.event(look) == ({"rollout_id": rollout.id, "after_event": 0} if fires else None)
 
 
 def test_a_revision_has_left_once_nothing_gives_it_traffic(control: Control) -> None:
@@ -83,7 +83,7 @@ def test_a_ledger_that_does_not_answer_is_waited_for(control: Control, monkeypat
 
 def test_what_happens_is_in_the_tasks_log_when_it_happens(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     rollout = request(control.ledger, "a")
-    trigger = RolloutTrigger(rollout.id, BulkheadHook.default_conn_name, told=control.ledger.events()[-1].id)
+    trigger = RolloutTrigger(rollout.id, BulkheadHook.default_conn_name, after_event=control.ledger.events()[-1].id)
     written: list[str] = []
     monkeypatch.setattr(trigger.log, "info", lambda form, *words: written.append(form % words))
 
@@ -106,7 +106,7 @@ def test_what_happens_is_in_the_tasks_log_when_it_happens(control: Control, monk
         "Step 1 of 2 was approved by ada.",
         "Rolling back, asked for by ada: it is bad.",
     ]
-    assert event == {"rollout_id": rollout.id, "told": control.ledger.events(rollout.id)[-1].id}
+    assert event == {"rollout_id": rollout.id, "after_event": control.ledger.events(rollout.id)[-1].id}
 
 
 def test_a_ledger_that_is_away_while_it_is_read_loses_no_line(
@@ -120,8 +120,8 @@ def test_a_ledger_that_is_away_while_it_is_read_loses_no_line(
 
     trigger = _trigger(rollout.id)
     monkeypatch.setattr(Ledger, "events", away)
-    asyncio.run(trigger.tell(look))
-    assert trigger.event(look) == {"rollout_id": rollout.id, "told": 0}  # so that the task itself logs them
+    asyncio.run(trigger.log_events(look))
+    assert trigger.event(look) == {"rollout_id": rollout.id, "after_event": 0}  # so that the task itself logs them
 
 
 def test_when_its_task_is_marked_the_rollout_is_taken_back(control: Control) -> None:

@@ -12,7 +12,7 @@ _LATE = timedelta(seconds=10)
 """What is logged so much later than it happened says when it happened: the line's own stamp does not."""
 
 
-def tell(
+def log_events(
     write: Callable[..., None],
     ledger: LedgerReader,
     rollout_id: int,
