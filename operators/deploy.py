@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bulkhead.control import Control
-from bulkhead.errors import BusyError, ConflictError, InvalidInputError, NotFoundError
+from bulkhead.errors import BulkheadError, BusyError, ConflictError, InvalidInputError, NotFoundError
 from bulkhead.rollout.plan import parse_plan
 from bulkhead.rollout.revision import RevisionSpec
 from operators.ends import refused
@@ -85,10 +85,10 @@ class DeployOperator(RolloutOperator):
             )
         except BusyError as busy:
             if not task.earlier(busy.key):
-                raise refused(busy) from busy
+                raise refused(busy, self._serves(control)) from busy
             self._supersede(control, busy.rollout_id)
         except (InvalidInputError, NotFoundError, ConflictError) as error:
-            raise refused(error) from error
+            raise refused(error, self._serves(control)) from error
         return self.outcome(context, rollout, -1 if self.stop_at_approval else None)
 
     def again(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,6 +119,13 @@ class DeployOperator(RolloutOperator):
         self.log.info("Rollout %s is from before the task was cleared: it is rolled back first.", rollout_id)
         before = control.ledger.latest_events([rollout_id]).get(rollout_id, 0)
         self.wait_for(control.ledger.rollout(rollout_id), after_event=before, method_name="again")
+
+    def _serves(self, control: Control) -> str:
+        try:
+            stable = control.ledger.service(self.service).stable_revision
+        except BulkheadError:  # the refusal is the answer, whatever else is amiss
+            return ""
+        return f"Revision {stable} serves {self.service} as before." if stable else ""
 
     def _revision(self, context: Context) -> RevisionSpec:
         evidence: Mapping[str, Any] = {}

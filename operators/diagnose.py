@@ -56,7 +56,10 @@ class _Diagnostic:
         """Tell the ledger of what has passed, and fail the task otherwise."""
         if not result["passed"]:
             told = "; ".join(f"{device}: {', '.join(wrong)}" for device, wrong in result["wrong"].items())
-            raise PlainFailure(f"the {result['level']} diagnostic of {result['node']} has not passed: {told}")
+            raise PlainFailure(
+                f"The {result['level']} diagnostic of {result['node']} has not passed: {told}. What is in quarantine "
+                f"stays there ('bulkhead fleet' shows it). Next: have the node repaired, and test it again."
+            )
         quarantines = BulkheadHook(self.bulkhead_conn_id).control().quarantines
         held = {row.target for row in quarantines.held()}
         tested = {self.target, *(one["uuid"] for one in result["devices"])}

@@ -32,13 +32,15 @@ class PlainFailure(LoggedInOneLine, AirflowFailException):
     """The task has failed for good: another try would end in the same way."""
 
 
-def refused(error: BulkheadError) -> PlainFailure:
+def refused(error: BulkheadError, serves: str = "") -> PlainFailure:
     """The end of a task whose wish was refused before anything was changed.
 
     Args:
         error: that names what was wrong, and the remedy.
+        serves: a sentence that says what serves meanwhile; none where nothing does.
     """
-    return PlainFailure(f"Refused, and nothing was changed: {error}")
+    why = str(error).rstrip(". ")
+    return PlainFailure(" ".join(filter(None, (f"Refused, and nothing was changed: {why}.", serves))))
 
 
 class PlainEnds:

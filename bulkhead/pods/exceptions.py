@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from bulkhead.errors import BulkheadError
 from bulkhead.pods.outcome import Failure, FailureClass
 
@@ -15,11 +17,15 @@ class PodFailedError(BulkheadError):
         node: that it ran on, or an empty string.
     """
 
+    remedy: ClassVar[str] = ""
+    """What a person does about it, where no other try would end better."""
+
     def __init__(self, pod: str, failure: Failure, node: str = "") -> None:
         self.pod, self.failure, self.node = pod, failure, node
         kind = f"/{failure.kind}" if failure.kind else ""
         where = f" on node {node}" if node else ""
-        super().__init__(f"pod {pod} failed ({failure.failure_class}{kind}){where}: {failure.message}")
+        then = f"; next: {self.remedy}" if self.remedy else ""
+        super().__init__(f"pod {pod} failed ({failure.failure_class}{kind}){where}: {failure.message}{then}")
 
 
 class ApplicationFailedError(PodFailedError):
@@ -29,9 +35,13 @@ class ApplicationFailedError(PodFailedError):
 class GateRefusedError(PodFailedError):
     """The evaluate gate refused the candidate."""
 
+    remedy = "train again, or change the gate's limits; nothing was released, and what serves goes on"
+
 
 class PodConfigError(PodFailedError):
     """The pod cannot run as it was asked for: a missing secret, a bad command, a volume."""
+
+    remedy = "mend what it names, and clear the task"
 
 
 class HostOutOfMemoryError(PodFailedError):
@@ -40,6 +50,8 @@ class HostOutOfMemoryError(PodFailedError):
 
 class GpuOutOfMemoryError(PodFailedError):
     """The program asked for more GPU memory than there was."""
+
+    remedy = "make its batches smaller, or ask for GPUs with more memory"
 
 
 class DeviceFaultError(PodFailedError):
@@ -69,9 +81,13 @@ class PodUnschedulableError(PodFailedError):
 class PodRefusedError(PodFailedError):
     """Admission, or a policy, refused the pod."""
 
+    remedy = "ask for what the policy allows, or have it changed"
+
 
 class PodDeadlineError(PodFailedError):
     """The pod ran into its deadline."""
+
+    remedy = "raise its deadline, or make its work shorter"
 
 
 class PodHungError(PodFailedError):

@@ -96,6 +96,16 @@ def test_a_task_cleared_in_the_middle_of_its_rollout_waits_until_that_one_has_re
     assert deferred.value.method_name == "resume"
 
 
+def test_a_refusal_says_what_serves_meanwhile(control: Control, context: Context) -> None:
+    stable = promote(control.ledger, "old").revision_id
+    wrong = _operator(plan={"steps": "all"})
+    with pytest.raises(AirflowFailException) as refused:
+        wrong.execute(context("deploy", xcoms=EVIDENCE))
+    words = str(refused.value)
+    assert words.startswith("Refused, and nothing was changed: plan.steps = 'all': ")
+    assert words.endswith(f". Revision {stable} serves digits as before.")
+
+
 def test_another_runs_rollout_is_not_superseded(control: Control, context: Context) -> None:
     _ask(_operator(), context("deploy", xcoms=EVIDENCE))
     other = context("deploy", xcoms={"evaluate": {"model_uri": "models:/m-2"}})

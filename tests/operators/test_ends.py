@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from bulkhead.errors import BusyError, InvalidInputError, UnavailableError
 from bulkhead.pods import exceptions
 from bulkhead.pods.outcome import Failure, FailureClass
+from bulkhead.pods.policy import RULES, Action
 from operators.ends import PlainError, PlainFailure, in_one_line, refused
 
 # As airflow.sdk.execution_time.task_runner does it: the logger is there before the task is.
@@ -93,6 +94,13 @@ def test_they_are_airflows_own_kinds() -> None:
     assert not issubclass(PlainError, AirflowSkipException)
 
 
+def test_what_no_other_try_would_mend_says_what_a_person_does() -> None:
+    said = str(exceptions.error("p", Failure(failure_class=FailureClass.GATE, message="accuracy 0.9 is under 0.97")))
+    assert said.startswith("pod p failed (gate): accuracy 0.9 is under 0.97; next: train again")
+    final = {named for (named, kind), rule in RULES.items() if not kind and rule.action is Action.FAIL}
+    assert {named for named, kind in exceptions.TYPES.items() if kind.remedy} == final - {FailureClass.CANCELLED}
+
+
 def test_a_refusal_says_that_nothing_was_changed() -> None:
     said = str(refused(BusyError("service 'digits' has rollout 4 in progress", 4, "k")))
-    assert said == "Refused, and nothing was changed: service 'digits' has rollout 4 in progress"
+    assert said == "Refused, and nothing was changed: service 'digits' has rollout 4 in progress."
