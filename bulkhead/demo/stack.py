@@ -215,7 +215,7 @@ def _stop_pods(control: Control) -> None:
 
 def _base_environment() -> dict[str, str]:
     binaries = str(Path(sys.executable).parent)
-    keep = {name: os.environ[name] for name in ("HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+    keep = {name: os.environ[name] for name in ("HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}
     return {**keep, "PATH": f"{binaries}:{os.environ.get('PATH', '/usr/bin:/bin')}", "PYTHONUNBUFFERED": "1"}
 
 
