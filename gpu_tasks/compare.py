@@ -76,8 +76,7 @@ class Side:
         status, body = self._send(request)
         self._traffic.add(status, (time.monotonic() - begin) * 1000)
         if not 200 <= status < 300:
-            if status >= 400 or status == NO_ANSWER:
-                self._tally.fail(status, "")
+            self._tally.fail(status, "")
             return None
         found = predictions.read(body)
         self._tally.add(found)

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from gpu_tasks.traffic import NO_ANSWER, named
+
 _MOST_CATEGORIES = 64
 _MOST_CHARACTERS = 64
 _MOST_ERRORS, _LONGEST_ERROR = 32, 200
@@ -97,13 +99,15 @@ class Tally:
             self._count(category(one) for one in predictions or ())
 
     def fail(self, status: int, text: str) -> None:
-        """Count what was said in place of an answer.
+        """Count what was said in place of an answer; a redirection or the like says nothing of that kind.
 
         Args:
-            status: of HTTP, or ``NO_ANSWER``.
+            status: of HTTP, not 2xx, or ``NO_ANSWER``.
             text: for people; its first line is kept.
         """
-        said = f"{status or 'none'} {text.strip().partition(chr(10))[0][:_LONGEST_ERROR]}".strip()
+        if status < 400 and status != NO_ANSWER:
+            return
+        said = f"{named(status)} {text.strip().partition(chr(10))[0][:_LONGEST_ERROR]}".strip()
         with self._lock:
             known = said in self._errors or len(self._errors) < _MOST_ERRORS - 1
             self._errors[said if known else OTHER] += 1

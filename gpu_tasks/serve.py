@@ -159,7 +159,7 @@ class _Counting:
         self._traffic.add(status, (time.monotonic() - self._begin) * 1000)
         if 200 <= status < 300:
             self._tally.add(read(self._body))
-        elif status >= 400 or status == NO_ANSWER:
+        else:
             self._tally.fail(status, self._raised[-1].text if self._raised else "")
 
     def _raised_by_model(self) -> Iterator[bool]:

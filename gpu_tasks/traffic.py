@@ -16,6 +16,15 @@ NO_ANSWER = 0
 """Status of a request that had none."""
 
 
+def named(status: int) -> str:
+    """A status as ``bulkhead.metrics.counters.Counters.statuses`` has it.
+
+    Args:
+        status: of HTTP, or ``NO_ANSWER``.
+    """
+    return "none" if status == NO_ANSWER else str(status)
+
+
 class Traffic:
     """Counts requests. Safe to use from several threads."""
 
@@ -34,7 +43,7 @@ class Traffic:
             took_ms: milliseconds from its first byte to the answer's last.
         """
         with self._lock:
-            self._statuses["none" if status == NO_ANSWER else str(status)] += 1
+            self._statuses[named(status)] += 1
             self._buckets[bisect_left(BOUNDS_MS, took_ms)] += 1
             self._total_ms += took_ms
 

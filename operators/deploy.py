@@ -89,7 +89,7 @@ class DeployOperator(RolloutOperator):
             self._supersede(control, busy.rollout_id)
         except (InvalidInputError, NotFoundError, ConflictError) as error:
             raise refused(error, self._serves(control)) from error
-        return self.outcome(context, rollout, -1 if self.stop_at_approval else None)
+        return self.outcome(context, control.ledger, rollout, -1 if self.stop_at_approval else None)
 
     def again(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Ask again, once the rollout from before the clear has returned.
@@ -118,7 +118,7 @@ class DeployOperator(RolloutOperator):
         control.nudge()
         self.log.info("Rollout %s is from before the task was cleared: it is rolled back first.", rollout_id)
         before = control.ledger.latest_events([rollout_id]).get(rollout_id, 0)
-        self.wait_for(control.ledger.rollout(rollout_id), after_event=before, method_name="again")
+        self.wait_for(control.ledger, control.ledger.rollout(rollout_id), after_event=before, method_name="again")
 
     def _serves(self, control: Control) -> str:
         try:

@@ -58,7 +58,7 @@ class PromoteOperator(RolloutOperator):
             control.approve(rollout.id, key=key, step=step, requested_by=by, reason="approved in Airflow")
         except ConflictError as error:  # somebody else has approved, or taken it back: the wait tells which
             self.log.info("%s", error)
-        return self.outcome(context, rollout, step if self.stop_at_approval else None, before)
+        return self.outcome(context, control.ledger, rollout, step if self.stop_at_approval else None, before)
 
     def _approved(self, before: Intent | None, rollout: Rollout) -> int:
         """Index of the step that the person was asked about. A later one that waits as well needs a yes of its own."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from bulkhead.control import Control
 from bulkhead.errors import ConflictError, NotFoundError
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.sentences import end
@@ -57,11 +58,12 @@ class RollBackOperator(RolloutOperator):
             AirflowFailException: there is nothing to go back to. Or see ``resume``.
             AirflowSkipException: the deploy task has left nothing to take back.
         """
+        control = self.control()
         try:
-            rollout = self._ask(context)
+            rollout = self._ask(control, context)
         except (NotFoundError, ConflictError) as error:
             raise refused(error) from error
-        return self.outcome(context, rollout)
+        return self.outcome(context, control.ledger, rollout)
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Say what became of it.
@@ -83,8 +85,8 @@ class RollBackOperator(RolloutOperator):
         self.log.info("%s", end(rollout))
         return result(rollout)
 
-    def _ask(self, context: Context) -> Rollout:
-        task, control = identity(context), self.control()
+    def _ask(self, control: Control, context: Context) -> Rollout:
+        task = identity(context)
         if self.deploy_task_id is None:
             return control.roll_back(
                 self.service, key=f"task/{task.key}", reason=self.reason, requested_by=_by(context)

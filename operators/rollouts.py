@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.sdk import BaseOperator
 
 from bulkhead.control import Control
+from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Rollout
 from bulkhead.rollout.sentences import end
 from operators.ends import PlainEnds, PlainFailure
@@ -41,13 +42,19 @@ class RolloutOperator(PlainEnds, BaseOperator):
         return BulkheadHook(self.bulkhead_conn_id).control()
 
     def outcome(
-        self, context: Context, rollout: Rollout, approval_after: int | None = None, after_event: int = 0
+        self,
+        context: Context,
+        ledger: Ledger,
+        rollout: Rollout,
+        approval_after: int | None = None,
+        after_event: int = 0,
     ) -> dict[str, Any]:
         """What became of a rollout; defers until that is known, and logs what happens meanwhile.
 
         Args:
             context: of the task.
-            rollout: in the ledger.
+            ledger: that knows the rollout.
+            rollout: as it was read.
             approval_after: known as well once it waits for a person at a step after this one; None: only at its end.
             after_event: id of the last event that does not belong into this task's log; 0 for none.
 
@@ -58,21 +65,27 @@ class RolloutOperator(PlainEnds, BaseOperator):
             AirflowFailException: see ``resume``.
         """
         if not (rollout.phase.ended or asks_again(rollout, approval_after)):
-            self.wait_for(rollout, approval_after, after_event)
+            self.wait_for(ledger, rollout, approval_after, after_event)
         return self.resume(context, {"rollout_id": rollout.id, "after_event": after_event})
 
     def wait_for(
-        self, rollout: Rollout, approval_after: int | None = None, after_event: int = 0, method_name: str = "resume"
+        self,
+        ledger: Ledger,
+        rollout: Rollout,
+        approval_after: int | None = None,
+        after_event: int = 0,
+        method_name: str = "resume",
     ) -> NoReturn:
         """Defer until a rollout has ended.
 
         Args:
-            rollout: in the ledger.
+            ledger: see ``outcome``.
+            rollout: as it was read.
             approval_after: see ``outcome``.
             after_event: see ``outcome``.
             method_name: what Airflow calls then.
         """
-        after_event = log_events(self.log.info, self.control().ledger, rollout.id, after_event)
+        after_event = log_events(self.log.info, ledger, rollout.id, after_event)
         trigger = self.trigger(rollout.id, self.bulkhead_conn_id, approval_after, after_event)
         self.defer(trigger=trigger, method_name=method_name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,9 @@ _MOST_PODS = 10_000
 
 NO_ANSWER = "none"
 """The status of a request that had none: it timed out, was reset, or nobody listened."""
+
+STATUS = re.compile(r"[1-5](xx|[0-9][0-9])|none")
+"""A status as ``Counters.statuses`` has it: HTTP's, a class of them, or ``NO_ANSWER``."""
 
 FAILING = ("5xx", "408", "429", NO_ANSWER)
 """Statuses that are the server's failure. Other 4xx are the client's mistake (RFC 9110, "Client Error 4xx"): no release
@@ -66,6 +70,11 @@ class Counters:
     parts: Mapping[str, Counters] = field(default_factory=dict)
     statuses: Mapping[str, int] = field(default_factory=dict)
     client_errors: int = 0
+
+    @property
+    def valid(self) -> int:
+        """Requests that say something of the release: a client's mistakes neither fail it nor hide its failures."""
+        return self.requests - self.client_errors
 
 
 class AnswersDocument(BaseModel):

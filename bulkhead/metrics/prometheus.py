@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from urllib.parse import urlencode
 
 from bulkhead.errors import UnavailableError
-from bulkhead.metrics.counters import NO_ANSWER, Counters, total, with_failures
+from bulkhead.metrics.counters import NO_ANSWER, STATUS, Counters, total, with_failures
 from bulkhead.metrics.http_json import get_body, parse_json, token_of
 from bulkhead.metrics.queries import Naming, chosen, filled
 from bulkhead.settings import PrometheusSource
 from bulkhead.text import bounded
 
 _LONGEST_TOLD = 500
-_STATUS = re.compile(r"[1-5](xx|[0-9][0-9])|none|0")
-"""HTTP's, or its class; Istio's 0 is a connection that ended before the answer."""
+_ENDED_BEFORE = "0"
+"""Istio's status of a connection that ended before the answer."""
 
 Vector = list[tuple[dict[str, str], float]]
 """Labels and value of each series that a query gave."""
@@ -158,11 +157,11 @@ def _by_status(found: Vector, label: str) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
     for labels, value in found:
         status = labels.get(label, "")
-        if not _STATUS.fullmatch(status):
+        status = NO_ANSWER if status == _ENDED_BEFORE else status
+        if not STATUS.fullmatch(status):
             raise UnavailableError(f"prometheus.queries.requests gives no HTTP status in the label {label!r}: {labels}")
-        named = NO_ANSWER if status in ("0", NO_ANSWER) else status
         whose = counts.setdefault(_series(_without(labels, label)), {})
-        whose[named] = whose.get(named, 0) + round(value)
+        whose[status] = whose.get(status, 0) + round(value)
     return counts
 
 

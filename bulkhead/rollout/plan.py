@@ -10,11 +10,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bulkhead.errors import first_invalid
-from bulkhead.metrics.counters import FAILING, NO_ANSWER
+from bulkhead.metrics.counters import FAILING, NO_ANSWER, STATUS
 
 # RFC 9110, "token", and what an HTTPRoute's match takes. What no router takes would wait until the step is given up.
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")
-_STATUS = re.compile(r"[1-5](xx|[0-9][0-9])|none")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,4096}")
 
 
@@ -188,7 +187,7 @@ class Plan(BaseModel):
     @classmethod
     def _statuses(cls, failing: tuple[str, ...]) -> tuple[str, ...]:
         for one in failing:
-            if not _STATUS.fullmatch(one):
+            if not STATUS.fullmatch(one):
                 raise ValueError(f"{one!r} is no status: give one such as '503', a class such as '5xx', or 'none'")
         if "5xx" not in failing or NO_ANSWER not in failing:
             raise ValueError("a server that breaks down answers 5xx or nothing: keep '5xx' and 'none' among them")

@@ -61,8 +61,9 @@ def sentence(event: Event, rollout: Rollout) -> str | None:
     Returns:
         One line; None where another event tells the same.
     """
-    words = _SENTENCES.get(event.kind)
-    return _line(event.kind) if words is None else _joined(words(event.data or {}, rollout))
+    made = _SENTENCES.get(event.kind)
+    words = event.kind if made is None else made(event.data or {}, rollout)
+    return None if words is None else _line(words)
 
 
 def end(rollout: Rollout) -> str:
@@ -108,7 +109,7 @@ def where(step: Step) -> str:
         return f"on {step.mirror} % of the requests, mirrored,"
     if step.weight:
         return f"at {step.weight} % of the traffic"
-    return "for " + ", ".join(f"{name}: {value}" for name, value in step.headers.items())
+    return f"for {_headers(step)}"
 
 
 def _next(rollout: Rollout) -> str:
@@ -153,17 +154,17 @@ def _analysing(data: Mapping[str, Any], rollout: Rollout) -> str:
 
 
 def _approving(data: Mapping[str, Any], rollout: Rollout) -> str:
-    step = _step(_number(data, rollout), _plan(rollout))
+    step = _its_step(data, rollout)
     return f"{step} waits for a person: 'bulkhead approve {rollout.service}', or Airflow's web UI where its DAG asks."
 
 
 def _approved(data: Mapping[str, Any], rollout: Rollout) -> str:
     said = f": {data['reason']}" if data.get("reason") else ""
-    return f"{_step(_number(data, rollout), _plan(rollout))} was approved by {data.get('by')}{said}."
+    return f"{_its_step(data, rollout)} was approved by {data.get('by')}{said}."
 
 
 def _passed(data: Mapping[str, Any], rollout: Rollout) -> str:
-    step, reason = _step(_number(data, rollout), _plan(rollout)), data.get("reason", "")
+    step, reason = _its_step(data, rollout), data.get("reason", "")
     rule, numbers = data.get("rule"), data.get("numbers") or {}
     if rule == "not-judged":
         return f"{step} is not judged: {reason}."
@@ -174,7 +175,7 @@ def _passed(data: Mapping[str, Any], rollout: Rollout) -> str:
 
 def _rollback(data: Mapping[str, Any], rollout: Rollout) -> str:
     judged = isinstance(data.get("index"), int)
-    at = f" from {_step(_number(data, rollout), _plan(rollout)).lower()}" if judged else ""
+    at = f" from {_its_step(data, rollout).lower()}" if judged else ""
     asked = f", asked for by {data['by']}" if data.get("by") else ""
     basis = _basis(data["numbers"], str(data.get("rule"))) if data.get("numbers") else ""
     return f"Rolling back{at}{asked}: {_stop(str(data.get('reason') or 'no reason was given'))} {basis}"
@@ -225,7 +226,7 @@ def _waiting(data: Mapping[str, Any], rollout: Rollout) -> str | None:
         )
     else:
         told = _HOLDS.get(rule, rule) + (f" ({why})" if why else "")
-    return f"{_step(_number(data, rollout), _plan(rollout))} {still}waits: {_stop(told)}"
+    return f"{_its_step(data, rollout)} {still}waits: {_stop(told)}"
 
 
 def _repair(data: Mapping[str, Any], _: Rollout) -> str:
@@ -287,11 +288,20 @@ def _latency(bounds: Any) -> str:
 def _shown(step: Step) -> str:
     if step.mirror:
         return f"it answers copies of {step.mirror} % of the requests, unseen by clients."
-    named = ", ".join(f"{name}: {value}" for name, value in step.headers.items())
+    named = _headers(step)
     if not step.weight:
         return f"requests with {named} go to it." if named else "it gets no requests."
     beside = f", and requests with {named}," if named else ""
     return f"{step.weight} % of the traffic{beside} goes to it."
+
+
+def _headers(step: Step) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in step.headers.items())
+
+
+def _its_step(data: Mapping[str, Any], rollout: Rollout) -> str:
+    """The step that an event is about, and of how many."""
+    return _step(_number(data, rollout), _plan(rollout))
 
 
 def _step(number: int, plan: Plan | None) -> str:
@@ -316,10 +326,6 @@ def _stop(text: str) -> str:
     """A text as a sentence of its own."""
     text = text.rstrip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _joined(text: str | None) -> str | None:
-    return None if text is None else _line(text)
 
 
 def _line(text: str) -> str:

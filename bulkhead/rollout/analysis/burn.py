@@ -126,13 +126,9 @@ def _since(readings: Sequence[Reading], seconds: float) -> tuple[int, int] | Non
     first = max((one for one in readings if one.at <= begin), key=lambda one: one.at, default=None)
     if first is None:
         return None
-    requests = _valid(last.counters) - _valid(first.counters)
+    requests = last.counters.valid - first.counters.valid
     failures = last.counters.failures - first.counters.failures
     return None if min(requests, failures) < 0 else (requests, failures)
-
-
-def _valid(counters: Counters) -> int:
-    return counters.requests - counters.client_errors
 
 
 def burn(objective: float, readings: Sequence[Reading], length_s: float) -> Finding:

@@ -82,12 +82,10 @@ def more_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Findi
         candidate: its window.
         stable: the same time's.
     """
-    ours, theirs = share(candidate.failures, candidate.valid), share(stable.failures, stable.valid)
-    matters = ours - theirs >= plan.min_effect
-    strength = label_above(candidate.failures, stable.failures, weight, plan.max_ratio) if matters else 0.0
-    told = f"{rate(candidate.failures, candidate.valid)} requests failed{_mostly(plan, candidate)}"
-    theirs_told = rate(stable.failures, stable.valid)
-    return Finding("more-errors", strength, f"{told}, of stable's {theirs_told}{beside(candidate)}")
+    ours, theirs = (candidate.failures, candidate.valid), (stable.failures, stable.valid)
+    strength = _above_stable(plan, weight, ours, theirs)
+    told = f"{rate(*ours)} requests failed{_mostly(plan, candidate)}"
+    return Finding("more-errors", strength, f"{told}, of stable's {rate(*theirs)}{beside(candidate)}")
 
 
 def more_client_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
@@ -100,13 +98,11 @@ def more_client_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -
         candidate: its window.
         stable: the same time's.
     """
-    ours, theirs = share(candidate.client_errors, candidate.requests), share(stable.client_errors, stable.requests)
-    matters = ours - theirs >= plan.min_effect
-    strength = label_above(candidate.client_errors, stable.client_errors, weight, plan.max_ratio) if matters else 0.0
+    ours, theirs = (candidate.client_errors, candidate.requests), (stable.client_errors, stable.requests)
     clients = {status: count for status, count in candidate.statuses.items() if status[:1] == "4"}
-    told = f"{rate(candidate.client_errors, candidate.requests)} requests were refused as the client's mistake"
-    reason = f"{told}{_commonest(clients, candidate)}, of stable's {rate(stable.client_errors, stable.requests)}"
-    return Finding("client-errors", strength, reason)
+    told = f"{rate(*ours)} requests were refused as the client's mistake"
+    reason = f"{told}{_commonest(clients, candidate)}, of stable's {rate(*theirs)}"
+    return Finding("client-errors", _above_stable(plan, weight, ours, theirs), reason)
 
 
 def beside(seen: Arm) -> str:
@@ -116,6 +112,19 @@ def beside(seen: Arm) -> str:
         seen: the window.
     """
     return f"; beside them {seen.client_errors} client errors" if seen.client_errors else ""
+
+
+def _above_stable(plan: Plan, weight: float, ours: tuple[int, int], theirs: tuple[int, int]) -> float:
+    """The evidence that the candidate has more of something than stable; none where the difference does not matter.
+
+    Args:
+        plan: the limits.
+        weight: the candidate's share of the requests, between 0 and 1, both excluded.
+        ours: how often the candidate had it, and of how many requests.
+        theirs: likewise stable.
+    """
+    matters = share(*ours) - share(*theirs) >= plan.min_effect
+    return label_above(ours[0], theirs[0], weight, plan.max_ratio) if matters else 0.0
 
 
 def _mostly(plan: Plan, seen: Arm) -> str:
