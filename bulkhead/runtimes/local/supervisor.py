@@ -84,10 +84,11 @@ class Supervisor:
         )
         self._say(f"limits: memory {memory}, cpu {cpu}: {bound.how}")
         self._say(f"devices: {', '.join(held) or 'none'}; the image {self._spec['image']!r} is recorded, not used")
-        temporary = tempfile.mkdtemp(prefix="bulkhead-pod-")
+        temporary = None
         try:
+            temporary = tempfile.mkdtemp(prefix="bulkhead-pod-")
             process = container.start(self._pod, self._files, bound, temporary, gpus.environment(held))
-        except container.StartError as error:
+        except (container.StartError, OSError) as error:  # no room for temporary files ends the pod, not its supervisor
             self._end_reason, self._end_message = "StartError", str(error)
             self._remove(temporary)
             self._write_end(None)
@@ -107,7 +108,9 @@ class Supervisor:
         self._write_end(code)
         bound.remove()
 
-    def _remove(self, temporary: str) -> None:
+    def _remove(self, temporary: str | None) -> None:
+        if temporary is None:
+            return
         try:
             shutil.rmtree(temporary)
         except OSError as error:

@@ -149,6 +149,19 @@ def test_what_a_pod_leaves_in_its_temporary_directory_goes_with_it(runtime: Loca
     assert made.is_relative_to(tempfile.gettempdir()) and not made.parent.exists()
 
 
+def test_without_room_for_temporary_files_a_pod_fails_and_says_so(
+    runtime: LocalRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = (
+        "import tempfile\ndef mkdtemp(**_): raise OSError(28, 'No space left on device')\ntempfile.mkdtemp = mkdtemp\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(full)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    launch(runtime, python("print('never')"))
+    status = until(lambda: s if (s := runtime.status("job")).ended else None, "its end")
+    assert status.reason == "StartError" and "No space left on device" in status.message
+
+
 def _cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
