@@ -83,15 +83,16 @@ class AirflowClient:
         return {one["task_id"]: one["state"] or "none" for one in found}
 
     def log(self, dag_id: str, run_id: str, task_id: str) -> str:
-        """The log of a task's first try.
+        """The log of a task's latest try: a scheduler that takes over another's tasks begins their next try.
 
         Args:
             dag_id: of the DAG.
             run_id: of the run.
             task_id: of the task.
         """
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/1?full_content=true"
-        return json.dumps(self.call("GET", path)["content"])
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        latest = self.call("GET", path)["try_number"]
+        return json.dumps(self.call("GET", f"{path}/logs/{latest}?full_content=true")["content"])
 
     def call(self, method: str, path: str, body: Any = None, authorized: bool = True) -> dict[str, Any]:
         """Call the API.

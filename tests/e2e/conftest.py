@@ -180,7 +180,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
         with log.open("wb") as output:
             demo = subprocess.Popen(command, stdout=output, stderr=output)
         try:
-            code: object = demo.wait(1200)
+            code: object = demo.wait(1700)
         except subprocess.TimeoutExpired as error:
             code = error
             demo.kill()

@@ -12,13 +12,17 @@ from bulkhead.errors import UnavailableError
 
 
 class Busy(ThreadingHTTPServer):
-    """An api-server that is silent for its first requests. Attributes: silent (how many), asked."""
+    """An api-server that is silent for its first requests.
+
+    Attributes: silent (how many), asked, answers (JSON by path; an empty object for others).
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.silent, self.asked = 0, 0
+        self.answers: dict[str, str] = {}
         self.over = threading.Event()
 
 
@@ -30,10 +34,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.asked <= self.server.silent:
             self.server.over.wait()
             return
+        body = self.server.answers.get(self.path, "{}").encode()
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(body)
 
     do_POST = do_GET
 
@@ -75,3 +80,13 @@ def test_a_write_is_not_it_may_have_been_heard(busy: Busy) -> None:
     with pytest.raises(UnavailableError, match="does not answer"):
         _call(busy, "POST")
     assert busy.asked == 1
+
+
+def test_the_log_is_that_of_the_latest_try(busy: Busy) -> None:
+    task = "/api/v2/dags/d/dagRuns/r/taskInstances/t"
+    busy.answers = {
+        "/auth/token": '{"access_token": "x"}',
+        task: '{"try_number": 2}',
+        f"{task}/logs/2?full_content=true": '{"content": ["a line"]}',
+    }
+    assert "a line" in AirflowClient(f"http://127.0.0.1:{busy.server_port}", "u", "p").log("d", "r", "t")
