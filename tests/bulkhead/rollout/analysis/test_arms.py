@@ -42,3 +42,51 @@ def test_a_pod_whose_count_fell_makes_all_answers_unknown() -> None:
     before, after = Counters(by_pod={"a": Answers(10)}), Counters(by_pod={"a": Answers(3), "b": Answers(100)})
     seen = arm(before, after, 250)
     assert seen is not None and seen.answers is None
+
+
+def test_whatever_a_pod_says_is_counted_from_the_windows_begin() -> None:
+    """Those that stay, by the difference; those that came, whole; texts of errors too."""
+    stays = Answers(10, 1, {"1": 9}, 4, 3, {"500 no memory": 1})
+    stayed = Answers(30, 2, {"1": 20, "2": 8}, 9, 7, {"500 no memory": 3, "500 no disk": 2})
+    comes = Answers(6, 1, {"2": 4}, 5, 1, {"500 no disk": 4, "503 busy": 1})
+    before, after = Counters(by_pod={"stays": stays}), Counters(by_pod={"stays": stayed, "comes": comes})
+    seen = arm(before, after, 250)
+    errors = {"500 no memory": 2, "500 no disk": 6, "503 busy": 1}
+    assert seen is not None and seen.answers == Answers(26, 2, {"1": 11, "2": 12}, 10, 5, errors)
+
+
+def test_a_category_that_is_gone_means_that_the_model_counts_anew() -> None:
+    seen = arm(Counters(answers=Answers(5, 0, {"1": 1})), Counters(answers=Answers(9, 0, {"2": 9})), 250)
+    assert seen is not None and seen.answers is None
+
+
+@pytest.mark.parametrize("unreadable", [0, 1])
+def test_answers_that_could_not_be_read_at_either_end_are_unknown(unreadable: int) -> None:
+    ends = [Counters(1, answers=Answers(1)), Counters(2, answers=Answers(2))]
+    ends[unreadable] = Counters(ends[unreadable].requests, answers=None)
+    seen = arm(*ends, 250)
+    assert seen is not None and (seen.requests, seen.answers) == (1, None)
+
+
+def test_of_pods_that_are_all_gone_nothing_fell() -> None:
+    parts = {"a": Counters(100, 1, {inf: 100})}
+    seen = arm(Counters(100, 1, {inf: 100}, parts=parts), Counters(), 250)
+    assert seen is not None and (seen.requests, seen.failures, seen.timed) == (0, 0, 0)
+
+
+def test_slow_is_counted_at_the_first_bound_that_is_not_below_the_limit() -> None:
+    before, after = Counters(), Counters(10, slow={100.0: 4, 250.0: 7, 500.0: 9, inf: 10})
+    slow = {latency: arm(before, after, latency) for latency in (100, 101, 250, 251, 501)}
+    assert {latency: seen.slow for latency, seen in slow.items() if seen} == {100: 6, 101: 3, 250: 3, 251: 1, 501: 0}
+
+
+def test_a_histogram_that_began_anew_says_nothing() -> None:
+    assert arm(Counters(slow={100.0: 0, inf: 0}), Counters(slow={100.0: 5, inf: 3}), 250) is None
+    assert arm(Counters(slow={100.0: 0, inf: 5}), Counters(slow={100.0: 0, inf: 3}), 250) is None
+
+
+def test_statuses_are_those_of_the_window() -> None:
+    before = Counters(10, statuses={"200": 8, "404": 2}, client_errors=2)
+    after = Counters(20, 3, statuses={"200": 13, "404": 4, "503": 3, "500": 0}, client_errors=4, active=7)
+    seen = arm(before, after, 250)
+    assert seen == Arm(10, 3, 0, 0, {}, Answers(), 7, 2, {"200": 5, "404": 2, "503": 3})

@@ -1,3 +1,4 @@
+import math
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -6,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.metrics.counters import Counters
-from bulkhead.rollout.analysis.burn import KEPT, WORKBOOK, Reading, burning, keep, scaled
+from bulkhead.rollout.analysis.burn import KEPT, WORKBOOK, Reading, Window, burn, burning, keep, scaled
+from bulkhead.rollout.analysis.sequential import share_above
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -42,6 +44,34 @@ def test_too_little_says_nothing(readings: list[Reading]) -> None:
     assert burning(readings, 0.999, WORKBOOK, 10) is None
 
 
+def test_a_window_with_too_few_failures_leaves_the_longer_ones_to_be_judged() -> None:
+    found = burning(_readings([0.007] * 72, 300), 0.999, WORKBOOK, 100)  # 84 failures in an hour, 504 in six
+    assert found is not None and found.window.long_s == 21600
+    assert burning(_readings([0.007] * 72, 300), 0.999, WORKBOOK, 504) == found  # the fewest are enough
+
+
+def test_a_burn_as_high_as_the_factor_is_one_and_a_silent_end_is_none() -> None:
+    windows = [Window(120, 10, 1.0)]
+    assert burning(_readings([0.5] * 12, 10), 0.5, windows, 1) is not None
+    readings = _readings([0.5] * 12, 10)
+    silent = Reading(readings[-1].at + timedelta(seconds=10), readings[-1].counters)
+    assert burning([*readings, silent], 0.5, windows, 1) is None
+
+
+def test_as_a_rule_it_pays_for_each_window_that_may_have_begun_anywhere() -> None:
+    found = burn(0.95, _readings([0.0] * 11 + [1.0] * 12, 300), WORKBOOK[-1].long_s)
+    # 14.4 times a twentieth is 72 %: half of the requests is the highest limit that is asked about.
+    strength = share_above(12_000, 12_000, 0.5) - math.log(3 * KEPT)
+    assert (found.rule, found.over) == ("burn", False) and found.strength == pytest.approx(strength)
+    mild = burn(0.99, _readings([0.0] * 11 + [0.2] * 12, 300), WORKBOOK[-1].long_s)
+    assert mild.strength == pytest.approx(share_above(2400, 12_000, 0.144) - math.log(3 * KEPT))
+
+
+def test_as_a_rule_it_says_where_nothing_burns() -> None:
+    found = burn(0.999, [], 60)
+    assert (found.strength, found.reason) == (0.0, "the error budget does not burn too fast in any window")
+
+
 def test_a_reset_says_nothing() -> None:
     readings = _readings([1.0] * 12, 300)
     readings[-1] = Reading(readings[-1].at, Counters(5, 5))
@@ -65,3 +95,20 @@ def test_kept_readings_are_few_in_order_and_end_now(gaps: list[float], length_s:
         assert kept[-1].at == at
     assert len(kept) <= KEPT
     assert all(early.at < late.at for early, late in pairwise(kept))
+
+
+def test_the_latest_reading_gives_way_until_it_is_far_enough_from_the_one_before() -> None:
+    kept: list[Reading] = []
+    ends = {}
+    for half_seconds in range(7):
+        kept = keep(kept, Reading(BEGIN + timedelta(seconds=half_seconds / 2), Counters()), KEPT - 2)
+        ends[half_seconds] = [(one.at - BEGIN).total_seconds() for one in kept]
+    assert ends == {
+        0: [0],
+        1: [0, 0.5],
+        2: [0, 1],
+        3: [0, 1, 1.5],
+        4: [0, 1, 2],
+        5: [0, 1, 2, 2.5],
+        6: [0, 1, 2, 3],
+    }

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from bulkhead.metrics.counters import Answers
 from bulkhead.rollout.analysis.arms import Arm
+from bulkhead.rollout.analysis.findings import Finding
 from bulkhead.rollout.analysis.judge import Judgement, Verdict, judge
-from bulkhead.rollout.analysis.outputs import stability_index, total_variation
+from bulkhead.rollout.analysis.outputs import disagreement, drift, stability_index, total_variation
+from bulkhead.rollout.analysis.sequential import label_above
 from bulkhead.rollout.plan import Plan, Step
 
 PLAN = Plan(step_s=5, min_requests=20)
@@ -48,6 +50,44 @@ def test_a_model_that_predicts_one_class_is_found() -> None:
 def test_drift_that_does_not_matter_is_none() -> None:
     ours, theirs = Answers(10**6, 0, {"a": 520_000, "b": 480_000}), Answers(10**6, 0, {"a": 500_000, "b": 500_000})
     assert _judge(ours, theirs).verdict is Verdict.PASS
+
+
+def _drift(ours: dict[str, int], theirs: dict[str, int], weight: float = 0.5, **plan: float) -> Finding:
+    return drift(PLAN.model_copy(update=plan), weight, Answers(categories=ours), Answers(categories=theirs))
+
+
+def test_the_evidence_of_drift_is_the_mean_over_a_fixed_number_of_tests() -> None:
+    tests = [label_above(90, 10, 0.2), label_above(10, 90, 0.8), label_above(10, 5, 0.2), label_above(5, 10, 0.8)]
+    mean = (124 + sum(math.exp(one) for one in tests)) / 128
+    assert _drift({"a": 9000, "b": 1000}, {"a": 990, "b": 10}, 0.2).strength == 0.0  # a distance of 0.09 is no matter
+    assert _drift({"a": 90, "b": 10}, {"a": 10, "b": 5}, 0.2, max_drift=0.0).strength == pytest.approx(math.log(mean))
+    tests = [label_above(90, 0, 0.2), label_above(0, 90, 0.8), label_above(0, 15, 0.2), label_above(15, 0, 0.8)]
+    mean = (124 + sum(math.exp(one) for one in tests)) / 128
+    assert _drift({"a": 90}, {"b": 15}, 0.2).strength == pytest.approx(math.log(mean))
+
+
+def test_of_many_categories_those_with_most_predictions_are_tested() -> None:
+    small = [f"a{number:03}" for number in range(100)]
+    ours, theirs = {**dict.fromkeys(small, 10), "z": 200}, {**dict.fromkeys(small, 9), "z": 800}
+    assert _drift(ours, theirs).strength > 50
+    fifty = [f"a{number:03}" for number in range(50)]
+    more = dict.fromkeys(fifty, 10_000)
+    assert _drift({**more, "z": 0}, {**more, "z": 9000}, max_drift=0.0).strength > 50
+
+
+def test_a_distance_that_sampling_explains_or_that_is_the_limit_is_not_over_it() -> None:
+    ours, theirs = {"a": 55, "b": 45}, {"a": 45, "b": 55}
+    distance, noise = total_variation(Answers(categories=ours), Answers(categories=theirs))
+    assert (distance, noise) == (pytest.approx(0.1), pytest.approx(0.0564, abs=1e-4))
+    assert not _drift(ours, theirs, max_drift=0.09).over
+    assert not _drift(ours, theirs, max_drift=distance - noise).over
+    assert _drift(ours, theirs, max_drift=0.04).over
+
+
+def test_disagreement_that_is_the_limit_is_not_over_it() -> None:
+    plan = PLAN.model_copy(update={"max_disagreement": 0.1})
+    assert not disagreement(plan, Answers(compared=100, agreed=90)).over
+    assert disagreement(plan, Answers(compared=100, agreed=89)).over
 
 
 def test_a_mirrored_candidate_that_answers_otherwise_than_stable_is_found() -> None:

@@ -45,6 +45,18 @@ def test_a_pod_that_was_not_scraped_once_is_not_counted_twice() -> None:
     assert _window(before, *readings) == (300 + 200, 9)
 
 
+def test_statuses_and_client_errors_are_counted_pod_by_pod() -> None:
+    def seen(**pods: Counters) -> Counters:
+        of_all = total(pods.values())
+        return Counters(of_all.requests, statuses=of_all.statuses, client_errors=of_all.client_errors, parts=pods)
+
+    before = seen(a=Counters(10, statuses={"200": 9, "404": 1}, client_errors=1))
+    tally = Tally(before)
+    tally.take(seen(a=Counters(20, statuses={"200": 17, "404": 3}, client_errors=3)))
+    found = arm(before, tally.take(seen(a=Counters(5, statuses={"200": 1, "404": 4}, client_errors=4))), 250)
+    assert found is not None and (found.client_errors, found.statuses) == (2 + 4, {"200": 8 + 1, "404": 2 + 4})
+
+
 def test_without_pods_a_counter_that_fell_says_nothing() -> None:
     assert arm(Counters(100, 1), Tally(Counters(100, 1)).take(Counters(50, 0)), 250) is None
 
