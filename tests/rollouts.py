@@ -10,6 +10,9 @@ from bulkhead.rollout.revision import RevisionSpec
 
 PLAN = Plan(steps=(50, 100), step_s=0, min_requests=1)
 
+UNHURRIED = {"latency_ms": 60_000.0, "quick_ms": 60_000.0}
+"""For plans whose candidates are real servers: what is tested is not how quick the machine is."""
+
 
 def revision(name: str, service: str = "digits", **more: Any) -> RevisionSpec:
     return RevisionSpec(service, "digits", f"models:/{name}", "image", **more)

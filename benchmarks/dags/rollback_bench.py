@@ -16,6 +16,14 @@ with DAG(
         model_name="digits",
         evaluate_task_id=None,
         model_version="1",
-        plan={"steps": [10, 100], "step_s": 600, "hold_s": 1200, "drain_s": 2},
+        # Failures are what is timed: how quick the machine answers must not roll anything back first.
+        plan={
+            "steps": [10, 100],
+            "step_s": 600,
+            "hold_s": 1200,
+            "drain_s": 2,
+            "latency_ms": 60_000,
+            "quick_ms": 60_000,
+        },
         serve={"command": ["python", "{{ params.server }}", "{port}"], "env": {"NUMBER": "{{ params.number }}"}},
     )

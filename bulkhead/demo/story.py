@@ -25,6 +25,7 @@ DAG_ID = "digits_release"
 _MODEL = "digits"
 _IMAGE = "bulkhead/gpu-tasks:0.1.0"
 _NEVER = 10**9
+_FIRST = Plan(step_s=1, latency_ms=5000, quick_ms=5000)  # as dags/digits_release.py has it, and why
 _MIN_ACCURACY = 0.97
 _TOLD = (Phase.ANALYSING, Phase.UNALIASING, Phase.PROMOTED, Phase.ROLLED_BACK)
 
@@ -122,9 +123,7 @@ class Story:
                 f"the first model was not trained: {status.outcome.failure}; {runtime.read_log('baseline')}"
             )
         revision = RevisionSpec(SERVICE, _MODEL, str(status.outcome.result["model_uri"]), _IMAGE, {"gpus": 1})
-        rollout = stack.control.release(
-            revision, Plan(step_s=1), key="demo/baseline", owner="demo", requested_by="demo"
-        )
+        rollout = stack.control.release(revision, _FIRST, key="demo/baseline", owner="demo", requested_by="demo")
         self._wait_for(rollout, lambda now: now.exposed_at is not None, "the first revision to serve")
         self.traffic.start()
         done = self._wait_for(rollout, lambda now: now.phase.ended, "the first revision to be judged")

@@ -28,12 +28,13 @@ from tests.fixtures.runtime import end_pods
 from tests.killing import Effects, run_in_fork
 from tests.local_pods import from_inside
 from tests.ports import free_port
+from tests.rollouts import UNHURRIED
 
 pytestmark = pytest.mark.faults
 
 NIGHTLY = bool(os.environ.get("BULKHEAD_NIGHTLY"))
 PROGRAMS = Path(__file__).parents[2] / "programs"
-PLAN = Plan(steps=(50, 100), step_s=0.1, min_requests=3, drain_s=2)
+PLAN = Plan(steps=(50, 100), step_s=0.1, min_requests=3, drain_s=2, **UNHURRIED)
 
 
 class Echo(mlflow.pyfunc.PythonModel):

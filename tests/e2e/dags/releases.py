@@ -12,7 +12,15 @@ with DAG("release_asked", schedule=None, is_paused_upon_creation=False):
     release(
         "digits",
         "digits",
-        plan={"steps": [{"weight": 50, "approve": True}, 100], "step_s": 8, "min_requests": 3, "hold_s": 120},
+        plan={
+            "steps": [{"weight": 50, "approve": True}, 100],
+            "step_s": 8,
+            "min_requests": 3,
+            "hold_s": 600,
+            # What is tested is not how quick the machine is.
+            "latency_ms": 60_000,
+            "quick_ms": 60_000,
+        },
         evaluate_task_id=None,
         model_version="1",
         serve={"env": {"RUN": "{{ run_id }}"}},
