@@ -11,7 +11,7 @@ PYTEST ?= -q
 # tests/conftest.py says how many workers, and what has to run in one of them; the longest are begun first.
 PARALLEL ?= -n auto --no-loadscope-reorder
 
-.PHONY: help demo demo-stop test lint unit coverage nightly bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year lock clean
+.PHONY: help demo demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -28,8 +28,12 @@ test: lint ## everything: linters, then the whole test suite
 coverage: $(STAMP) ## the whole test suite, with the lines that it runs (half as long again)
 	$(BIN)/pytest $(PYTEST) $(PARALLEL) --cov --cov-report=term:skip-covered
 
-nightly: $(STAMP) ## what takes too long for every change: 2,000 storms, every crash point (about an hour)
+nightly: $(STAMP) ## what takes too long for every change: 2,000 storms, every crash point, mutants (some hours)
 	BULKHEAD_NIGHTLY=1 $(BIN)/pytest $(PYTEST) $(PARALLEL) --durations=25 tests/bulkhead/rollout
+	@$(MAKE) mutants
+
+mutants: $(STAMP) ## changes of the code that decides, and which of them no test notices
+	@$(BIN)/python -m benchmarks.mutants | tail -n 1
 
 unit: $(STAMP) ## the fast tests alone
 	$(BIN)/pytest $(PYTEST) $(PARALLEL) -m 'not e2e and not faults'
@@ -66,7 +70,7 @@ lock: $(STAMP) ## write requirements.lock anew, from pyproject.toml
 		--extra dev pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and everything generated
-	rm -rf $(VENV) .demo build dist *.egg-info .*_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) .demo build dist *.egg-info .*_cache .hypothesis .coverage htmlcov mutants
 
 # torch comes by pip, which takes the build that the machine's own pip configuration names; the rest by uv, which
 # is quick. Both are held to the lock. A line every five seconds says that it still works.
