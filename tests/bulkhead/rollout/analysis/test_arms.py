@@ -90,3 +90,24 @@ def test_statuses_are_those_of_the_window() -> None:
     after = Counters(20, 3, statuses={"200": 13, "404": 4, "503": 3, "500": 0}, client_errors=4, active=7)
     seen = arm(before, after, 250)
     assert seen == Arm(10, 3, 0, 0, {}, Answers(), 7, 2, {"200": 5, "404": 2, "503": 3})
+
+
+def test_an_arm_is_the_difference_of_two_readings() -> None:
+    before = Counters(100, 2, {250.0: 90, 500.0: 98, inf: 100})
+    after = Counters(150, 5, {250.0: 120, 500.0: 140, inf: 150})
+    assert arm(before, after, 250) == Arm(requests=50, failures=3, timed=50, slow=20, above={250.0: 20, 500.0: 8})
+
+
+def test_the_first_bound_not_below_the_latency_counts() -> None:
+    after = Counters(10, 0, {250.0: 5, 500.0: 9, inf: 10})
+    found = arm(Counters(), after, 300)
+    assert found is not None and found.slow == 1
+
+
+def test_a_counter_that_fell_was_reset_and_says_nothing() -> None:
+    assert arm(Counters(100, 0, {inf: 100}), Counters(3, 0, {inf: 3}), 250) is None
+
+
+def test_a_histogram_that_lags_behind_the_counters_is_no_slow_request() -> None:
+    found = arm(Counters(), Counters(10, 0, {}), 250)
+    assert found == Arm(requests=10, failures=0, timed=0, slow=0)

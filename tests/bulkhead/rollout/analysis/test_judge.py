@@ -1,15 +1,18 @@
 import math
 import random
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.metrics.counters import Answers, Counters
-from bulkhead.rollout.analysis.arms import Arm, arm
+from bulkhead.rollout.analysis.arms import Arm
+from bulkhead.rollout.analysis.burn import Reading, burn
 from bulkhead.rollout.analysis.findings import SHARES
 from bulkhead.rollout.analysis.judge import Verdict, evidence, judge
-from bulkhead.rollout.plan import RETURN, Plan, Step
+from bulkhead.rollout.analysis.sequential import label_above, share_above
+from bulkhead.rollout.plan import RETURN, Plan, Step, parse_plan
 
 PLAN = Plan(step_s=5, min_requests=20, max_error_rate=0.01, latency_ms=250, max_slow_rate=0.05, alpha=0.001)
 WELL = Arm(requests=200, failures=0, timed=200, slow=0)
@@ -236,30 +239,6 @@ def test_an_outright_failure_is_found_within_twenty_requests() -> None:
     assert sorted(needed)[50] <= 20
 
 
-# Counters
-
-
-def test_an_arm_is_the_difference_of_two_readings() -> None:
-    before = Counters(100, 2, {250.0: 90, 500.0: 98, math.inf: 100})
-    after = Counters(150, 5, {250.0: 120, 500.0: 140, math.inf: 150})
-    assert arm(before, after, 250) == Arm(requests=50, failures=3, timed=50, slow=20, above={250.0: 20, 500.0: 8})
-
-
-def test_the_first_bound_not_below_the_latency_counts() -> None:
-    after = Counters(10, 0, {250.0: 5, 500.0: 9, math.inf: 10})
-    found = arm(Counters(), after, 300)
-    assert found is not None and found.slow == 1
-
-
-def test_a_counter_that_fell_was_reset_and_says_nothing() -> None:
-    assert arm(Counters(100, 0, {math.inf: 100}), Counters(3, 0, {math.inf: 3}), 250) is None
-
-
-def test_a_histogram_that_lags_behind_the_counters_is_no_slow_request() -> None:
-    found = arm(Counters(), Counters(10, 0, {}), 250)
-    assert found == Arm(requests=10, failures=0, timed=0, slow=0)
-
-
 # The chance of a false alarm is the whole rollout's: both of its parts are shared out
 
 
@@ -298,3 +277,104 @@ def test_a_rule_has_its_share_of_alpha_and_not_all_of_it() -> None:
     one = (Step(weight=100),)
     whole = PLAN.alpha / SHARES["errors"]  # with so much, the rule's own share would be all of the plan's
     assert _fewest_failures(steps=one) > _fewest_failures(steps=one, alpha=whole)
+
+
+# What is said, and the edges of what passes
+
+
+@pytest.mark.parametrize(
+    ("candidate", "elapsed_s", "told"),
+    [
+        (None, 10, "no reading of the candidate, or its counters were reset"),
+        (Arm(19, 0, 19, 0), 10, "19 of at least 20 requests so far"),
+        (Arm(20, 0, 20, 0), 4.94, "4.9 of 5 s so far"),
+        (Arm(20, 0, 20, 0, answers=None), 5, "what the model answered could not be read"),
+        (Arm(50, 1, 50, 0), 5, "1 of 50 (2.0%) requests failed, limit 1.0%: over the limit, but not yet beyond chance"),
+        (Arm(20, 0, 20, 0, active=4), 5, "4 requests in flight, limit 3"),
+        (Arm(20, 0, 20, 1, active=3), 5, "0 of 20 (0.0%) failed, 1 of 20 (5.0%) slow"),
+        (
+            Arm(200, 50, 200, 0),
+            5,
+            "50 of 200 (25.0%) requests failed, limit 1.0%; but stable fails too: "
+            "60 of 200 (30.0%) requests failed, limit 1.0%",
+        ),
+    ],
+)
+def test_the_reason_says_what_is_lacking(candidate: Arm | None, elapsed_s: float, told: str) -> None:
+    plan = PLAN.model_copy(update={"max_active": 3})
+    stable = Arm(200, 60, 200, 0) if candidate and candidate.failures == 50 else WELL
+    assert judge(plan, Step(weight=50), candidate, stable, elapsed_s).reason == told
+
+
+def test_all_who_lack_ground_truth_are_named_and_it_is_asked_for_last() -> None:
+    plan = parse_plan({"truth": {name: {"at_least": 0.5, "required": True} for name in ("f1", "auc")}, "step_s": 5})
+    found = judge(plan, Step(weight=50), WELL, WELL, 10)
+    assert (found.verdict, found.rule) == (Verdict.HOLD, "no-ground-truth")
+    assert found.reason == "auc, f1 of the candidate is not known yet"
+    assert judge(plan, Step(weight=50), WELL, WELL, 1).rule == "min-time"
+
+
+def test_what_is_not_judged_says_so() -> None:
+    found = judge(RETURN, Step(weight=100), WELL, None, 1.2345)
+    assert (found.reason, found.rule) == ("the plan asks for no judgement", "not-judged")
+    assert found.numbers["window_s"] == 1.23 and found.numbers["candidate"]["requests"] == 200
+    assert found.numbers["stable"] is None
+
+
+@pytest.mark.parametrize(
+    ("step", "requests"), [(Step(approve=True), 0), (Step(headers={"x": "1"}), 20), (Step(mirror=1), 20)]
+)
+def test_where_nobody_asks_the_candidate_no_requests_are_waited_for(step: Step, requests: int) -> None:
+    assert judge(PLAN, step, Arm(requests, 0, requests, 0), WELL, 10).verdict is Verdict.PASS
+    if requests:
+        assert judge(PLAN, step, Arm(requests - 1, 0, 0, 0), WELL, 10).rule == "min-requests"
+
+
+def test_of_several_failures_the_most_certain_is_told_and_one_that_stable_shares_only_alone() -> None:
+    both = Arm(200, 30, 200, 150)
+    assert judge(PLAN, Step(weight=100), both, None, 10).rule == "latency"
+    found = judge(PLAN, Step(weight=100), both, Arm(200, 0, 200, 150), 10)
+    assert (found.verdict, found.rule) == (Verdict.FAIL, "errors")
+
+
+def test_the_rules_that_are_asked_are_those_with_something_to_look_at() -> None:
+    def asked(plan: Plan, step: Step, ours: Answers | None, theirs: Answers | None) -> set[str]:
+        arms = (Arm(200, 0, 200, 0, answers=one) for one in (ours, theirs))
+        return {one.rule for one in evidence(plan, step, *arms)} - {"errors", "latency"}
+
+    alone, half = Step(weight=100), Step(weight=50)
+    beside = {"more-errors", "client-errors", "slower"}
+    assert asked(PLAN, alone, Answers(1), None) == {"invalid"}
+    assert asked(PLAN, alone, Answers(compared=1), None) == {"disagreement"}
+    assert asked(PLAN.model_copy(update={"objective": 0.9}), alone, None, None) == {"burn"}
+    assert asked(PLAN, Step(headers={"x": "1"}), None, None) == set()
+    assert asked(PLAN, half, None, None) == asked(PLAN, Step(mirror=50), None, None) == beside
+    counted = Answers(categories={"1": 1})
+    assert asked(PLAN, half, counted, counted) == {*beside, "drift"}
+    assert asked(PLAN, half, counted, None) == asked(PLAN, half, None, counted) == beside
+    assert asked(PLAN, half, counted, Answers()) == asked(PLAN, half, Answers(), counted) == beside
+
+
+def test_a_mirrored_candidate_has_half_of_the_answers() -> None:
+    """Each copied request is answered by both, whatever share of all is copied."""
+    seen = {one.rule: one for one in evidence(PLAN, Step(mirror=10), Arm(200, 20, 200, 0), WELL)}
+    assert seen["more-errors"].strength == label_above(20, 0, 0.5)
+
+
+def test_the_burn_rate_is_that_of_the_plans_length() -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    counts = [Counters(requests=100 * n, failures=50 * n) for n in range(73)]
+    readings = [Reading(begin + timedelta(seconds=n), one) for n, one in enumerate(counts)]
+    plan = PLAN.model_copy(update={"objective": 0.99, "steps": (Step(weight=100, step_s=60),), "bake_s": 12.0})
+    [found] = [one for one in evidence(plan, plan.steps[0], WELL, None, readings) if one.rule == "burn"]
+    assert found == burn(0.99, readings, 72) and found.strength > 0
+
+
+def test_evidence_that_is_just_enough_fails() -> None:
+    """A share of 1 of what is asked for."""
+    plan = PLAN.model_copy(update={"steps": (Step(weight=100),)})
+    seen = Arm(200, 12, 200, 0)
+    asked = math.exp(-share_above(12, 200, 0.01)) / SHARES["errors"]
+    just, less = (plan.model_copy(update={"alpha": asked * by}) for by in (1 + 1e-9, 1 - 1e-9))
+    assert judge(just, plan.steps[0], seen, None, 10).verdict is Verdict.FAIL
+    assert judge(less, plan.steps[0], seen, None, 10).verdict is Verdict.HOLD
