@@ -108,12 +108,19 @@ async def _contain(
     run, deadline = context["dag_run"], context["deadline"]
     if run["state"] == "success":
         return
-    at = datetime.fromisoformat(str(deadline["deadline_time"])).astimezone(UTC)
-    told = f"{reason} of {at:%Y-%m-%d %H:%M:%S} UTC"
+    told = f"{reason} of {_shown(deadline.get('deadline_time'))}"
     wish = {"key": f"deadline/{deadline['id']}", "reason": told, "requested_by": "airflow: deadline"}
     control = await BulkheadHook(bulkhead_conn_id).acontrol()
     owner = run_owner(run["dag_id"], run["dag_run_id"])
     await asyncio.to_thread(partial(act, control, owner, service, **wish))
+
+
+def _shown(at: object) -> str:
+    """A time for people. One that cannot be read is shown as it came: what is wanted is recorded all the same."""
+    try:
+        return f"{datetime.fromisoformat(str(at)).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError):
+        return repr(at)
 
 
 @dataclass

@@ -39,6 +39,26 @@ def test_it_takes_back_what_the_late_run_has_in_progress_and_returns_none(contro
     assert control.ledger.rollout(other.id).phase is Phase.REQUESTED
 
 
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        ("2026-11-24T12:00:00+02:00", "2026-11-24 10:00:00 UTC"),
+        ("Tue, 24 Nov 2026", "'Tue, 24 Nov 2026'"),
+        ("0001-01-01T00:00:00+14:00", "'0001-01-01T00:00:00+14:00'"),
+        (None, "None"),
+    ],
+)
+def test_a_time_that_cannot_be_read_takes_the_release_back_all_the_same(
+    control: Control, at: str | None, told: str
+) -> None:
+    late = request(control.ledger, "a", owner=OWNER)
+    context = _context()
+    context["deadline"]["deadline_time"] = at
+    _fire(rollback_on_deadline(reason="too slow"), context)
+    now = control.ledger.rollout(late.id)
+    assert (now.phase, now.reason) == (Phase.RESTORING, f"too slow of {told}")
+
+
 def test_run_again_from_the_start_it_does_nothing_more(control: Control) -> None:
     rollout = request(control.ledger, "a", owner=OWNER)
     for _ in range(3):
