@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkhead.pods.outcome import FailureClass
+from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.policy import RULES, Action, Budget, Limits, Record, changes, decide
 
 LIMITS = Limits(user_retries=2, infrastructure_retries=3)
@@ -148,3 +148,103 @@ def test_it_always_decides_says_why_and_never_retries_beyond_the_sum(history: li
 @given(_records)
 def test_a_record_survives_the_state_store(record: Record) -> None:
     assert Record.load(record.dump()) == record
+
+
+def _moving(*failures: tuple[FailureClass, str]) -> list[Record]:
+    """Failures, each with a newer checkpoint than the one before."""
+    return [Record(*failure, node="gpu-1", checkpoint=f"step-{n}") for n, failure in enumerate(failures)]
+
+
+_APPLICATION, _CUDA = (FailureClass.APPLICATION, ""), (FailureClass.APPLICATION, "cuda")
+_FAULT, _OOM = (FailureClass.DEVICE_FAULT, "ecc"), (FailureClass.HOST_OOM, "")
+_PREEMPTED = (FailureClass.PREEMPTED, "")
+
+
+@pytest.mark.parametrize(
+    ("history", "limits", "expected"),
+    [
+        (_moving((FailureClass.GPU_OOM, "")), LIMITS, ("gpu_oom: another try would fail the same way", False)),
+        (_moving(_APPLICATION), Limits(), ("application: the 0 user retries are used up", False)),
+        (_moving(*[_APPLICATION] * 3), LIMITS, ("application: the 2 user retries are used up", False)),
+        (_moving(*[_PREEMPTED] * 4), LIMITS, ("preempted: the 3 infrastructure retries are used up", False)),
+        (_moving(*[_FAULT] * 4), LIMITS, ("device_fault/ecc: the 3 infrastructure retries are used up", True)),
+        (_moving(_CUDA, _CUDA), LIMITS, ("application/cuda: it came again after retry elsewhere", False)),
+        (
+            [Record(*_FAULT)] * 3,
+            Limits(infrastructure_retries=9),
+            ("device_fault/ecc: 3 times in a row without progress", True),
+        ),
+        (
+            _moving(_OOM, _OOM),
+            Limits(memory_factor=4, memory_ceiling=2.5),
+            ("host_oom: it had 2.5 times the memory asked for already", False),
+        ),
+    ],
+)
+def test_it_says_why_it_is_over(history: list[Record], limits: Limits, expected: tuple[str, bool]) -> None:
+    decision = decide(history, limits)
+    assert (decision.reason, decision.suspect) == expected
+    assert (decision.action, decision.delay_s) == (Action.FAIL, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        (_moving(_APPLICATION), (Action.RETRY, "application: retry here, 1 of 2 user retries", 0, False)),
+        (_moving(_CUDA), (Action.ELSEWHERE, "application/cuda: retry elsewhere, 1 of 2 user retries", 0, False)),
+        (
+            _moving(_APPLICATION, _FAULT, _PREEMPTED, _FAULT),
+            (Action.ELSEWHERE, "device_fault/ecc: retry elsewhere, 3 of 3 infrastructure retries", 5, True),
+        ),
+        (
+            _moving(_OOM, _OOM),
+            (Action.MORE_MEMORY, "host_oom: retry with more memory, 2 of 3 infrastructure retries", 0, False),
+        ),
+        (
+            _moving((FailureClass.IMAGE, ""), _PREEMPTED, (FailureClass.IMAGE, "rate-limit")),
+            (Action.WAIT, "image/rate-limit: wait, then retry, 3 of 3 infrastructure retries", 30, False),
+        ),
+        (
+            _moving((FailureClass.IMAGE, ""), (FailureClass.IMAGE, "rate-limit")),
+            (Action.WAIT, "image/rate-limit: wait, then retry, 2 of 3 infrastructure retries", 60, False),
+        ),
+        (
+            [Record(*_FAULT, node="gpu-1"), Record(FailureClass.UNSCHEDULABLE, "gpu")],
+            (Action.RETRY, "unschedulable/gpu: retry also where it failed, 2 of 3 infrastructure retries", 5, False),
+        ),
+    ],
+)
+def test_it_says_what_is_tried_next(history: list[Record], expected: tuple[Action, str, float, bool]) -> None:
+    decision = decide(history, LIMITS)
+    assert (decision.action, decision.reason, decision.delay_s, decision.suspect) == expected
+
+
+def test_a_node_whose_pod_was_refused_there_is_left_like_any_other() -> None:
+    """Unschedulable *on a node* (its kubelet refused the pod) says nothing of the others."""
+    refused = Record(FailureClass.UNSCHEDULABLE, "node-admission", "gpu-2")
+    history = [Record(*_FAULT, node="gpu-1"), refused]
+    assert decide(history, LIMITS).action is Action.ELSEWHERE
+    assert changes(history, LIMITS).exclude_nodes == ("gpu-1", "gpu-2")
+
+
+def test_nodes_that_are_avoided_stay_so_when_there_is_no_room_again() -> None:
+    nowhere = Record(FailureClass.UNSCHEDULABLE, "gpu")
+    history = [Record(*_FAULT, node="gpu-1"), nowhere, Record(*_FAULT, node="gpu-2"), nowhere]
+    found = changes(history, LIMITS)
+    assert (found.exclude_nodes, found.avoid_nodes) == ((), ("gpu-1", "gpu-2"))
+
+
+def test_a_record_keeps_what_a_decision_needs() -> None:
+    failure = Failure(failure_class=FailureClass.DEVICE_FAULT, message="xid 79", kind="xid-79", checkpoint="step-7")
+    assert Record.of(failure, "gpu-1") == Record(FailureClass.DEVICE_FAULT, "xid-79", "gpu-1", "step-7")
+    assert Record.of(failure, "gpu-1").dump() == {
+        "failure_class": "device_fault",
+        "kind": "xid-79",
+        "node": "gpu-1",
+        "checkpoint": "step-7",
+    }
+
+
+def test_what_is_resumed_from_is_nothing_without_a_checkpoint() -> None:
+    assert changes([Record(*_PREEMPTED)], LIMITS).resume_from is None
+    assert changes([], LIMITS).memory_factor == 1
