@@ -1,5 +1,7 @@
 """Leases on services."""
 
+import os
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -105,3 +107,97 @@ def test_a_holder_whose_ledger_was_restored_from_a_backup_lives(
         assert second.hold(ledger.services()) == set()
         time.now += TTL_S - 1
     assert not second.unsure
+
+
+def test_it_is_renewed_after_a_third_of_its_time_and_counts_by_one(
+    ledger: Ledger, lessee: Callable[[], Leases], time: Time
+) -> None:
+    leases = lessee()
+    assert leases.renew() == set()  # nothing is held yet
+    leases.hold(ledger.services())
+    counts = []
+    for now in (0.0, 1.9, 2.0, 3.9, 4.0):
+        time.now = now
+        assert leases.renew() == {"digits", "words"}
+        counts.append(ledger.service("digits").renewals)
+    assert counts == [2, 2, 3, 3, 4]
+
+
+def test_one_lets_go_of_its_own_alone(ledger: Ledger, lessee: Callable[[], Leases]) -> None:
+    first, second = lessee(), lessee()
+    digits, words = ledger.services()
+    assert first.hold([digits]) == {"digits"}
+    assert second.hold([words]) == {"words"}
+    assert first._holder != second._holder
+    first.release()
+    assert first.renew() == set()
+    assert (ledger.service("digits").held_by, ledger.service("words").held_by) == (None, second._holder)
+    assert second.hold(ledger.services()) == {"digits", "words"}
+
+
+def test_what_is_held_and_what_is_taken_are_both_ones_own(ledger: Ledger, lessee: Callable[[], Leases]) -> None:
+    leases = lessee()
+    assert leases.hold(ledger.services()[:1]) == {"digits"}
+    assert leases.hold(ledger.services()) == {"digits", "words"}
+
+
+def test_a_holder_that_follows_another_is_watched_anew(
+    ledger: Ledger, lessee: Callable[[], Leases], time: Time
+) -> None:
+    """Though it counts from where the other was."""
+    first, second, watcher = lessee(), lessee(), lessee()
+    first.hold(ledger.services())
+    watcher.hold(ledger.services())
+    assert watcher.unsure
+    time.now += TTL_S - 1
+    with ledger._writing() as session:
+        session.execute(update(Service).values(held_by=second._holder))
+    assert watcher.hold(ledger.services()) == set()
+    time.now += TTL_S - 1
+    assert watcher.hold(ledger.services()) == set()
+    assert watcher.unsure  # it has not been seen to renew
+    time.now += 1
+    assert watcher.hold(ledger.services()) == {"digits", "words"}
+
+
+def test_one_that_is_seen_to_renew_is_watched_from_then_on(
+    ledger: Ledger, lessee: Callable[[], Leases], time: Time
+) -> None:
+    first, second = lessee(), lessee()
+    first.hold(ledger.services())
+    second.hold(ledger.services())
+    time.now = TTL_S - 1
+    first.renew()
+    assert second.hold(ledger.services()) == set()
+    assert not second.unsure
+    time.now += TTL_S - 1
+    assert second.hold(ledger.services()) == set()
+    assert not second.unsure
+    time.now += 1
+    assert second.hold(ledger.services()) == {"digits", "words"}
+
+
+def test_what_was_renewed_or_taken_since_it_was_read_is_not_taken(
+    ledger: Ledger, lessee: Callable[[], Leases], time: Time
+) -> None:
+    first, second, third = lessee(), lessee(), lessee()
+    first.hold(ledger.services())
+    for late in (second, third):
+        late.hold(ledger.services())
+    time.now = TTL_S
+    read = ledger.services()
+    first.renew()
+    assert second.hold(read) == set()  # renewed meanwhile
+    time.now = 3 * TTL_S
+    read = ledger.services()
+    assert second.hold(read) == set()  # which it sees now
+    time.now = 4 * TTL_S
+    assert second.hold(read) == {"digits", "words"}
+    assert third.hold(read) == set()  # taken meanwhile
+
+
+def test_it_says_who_holds(ledger: Ledger, lessee: Callable[[], Leases]) -> None:
+    leases = lessee()
+    leases.hold(ledger.services())
+    machine, process, number = str(ledger.service("digits").held_by).rsplit("/", 2)
+    assert (machine, process, len(number)) == (socket.gethostname(), str(os.getpid()), 8)
