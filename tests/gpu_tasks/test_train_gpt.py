@@ -98,11 +98,14 @@ def test_it_learns(whole: dict[str, Any]) -> None:
 
 
 def test_a_rank_that_is_killed_costs_no_more_than_since_the_checkpoint(tmp_path: Path, whole: dict[str, Any]) -> None:
-    job = Job(tmp_path, 2, 12)
-    os.kill(job.at(6), signal.SIGKILL)
+    job, checkpoints = Job(tmp_path, 2, 12), tmp_path / "checkpoints"
+    # Checkpoints are written beside the training: on a slow disk step 6 is reached before that of step 4 is whole.
+    until((checkpoints / "step-0000000004").exists, "the checkpoint of step 4")
+    os.kill(job.at(5), signal.SIGKILL)
     assert job.process.wait(240) != 0
+    newest = max(int(path.name[-10:]) for path in checkpoints.glob("step-??????????"))
     again = Job(tmp_path, 2, 12).result()
-    assert again["resumed_from"] == 4
+    assert again["resumed_from"] == newest and newest in (4, 8)
     assert again["loss"] == pytest.approx(whole["loss"], abs=1e-6)
 
 
