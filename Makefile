@@ -73,14 +73,16 @@ clean: ## remove the environment and everything generated
 	rm -rf $(VENV) .demo build dist *.egg-info .*_cache .hypothesis .coverage htmlcov mutants
 
 # torch comes by pip, which takes the build that the machine's own pip configuration names; the rest by uv, which
-# is quick. Both are held to the lock. A line every five seconds says that it still works.
+# is quick. Both are held to the lock. A line every five seconds says that it still works. What they leave in the
+# temporary folder (uv its locks) goes at the end.
 $(STAMP): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
 		f"Python {v[0]}.{v[1]} does not fit: give one of 3.11 to 3.13, for instance make PYTHON=python3.12")'
 	@echo "making the environment in $(VENV) (once; a few minutes where packages must be downloaded)"
 	@begin=$$SECONDS; \
 	( while sleep 5; do echo "  … installing, $$((SECONDS - begin)) s so far"; done ) & beat=$$!; \
-	trap 'kill $$beat' EXIT; \
+	export TMPDIR=$$(mktemp -d); \
+	trap 'kill $$beat; rm -rf "$$TMPDIR"' EXIT; \
 	$(PYTHON) -m venv $(VENV); \
 	$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock uv torch; \
 	$(BIN)/uv pip install -q --python $(BIN)/python -c requirements.lock -e '.[dev]'

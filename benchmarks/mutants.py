@@ -3,7 +3,8 @@
 mutmut changes that code in one place at a time (a bound, an operator, an argument, a word) and runs the tests that
 come there. A change that no test notices has survived: either a test lacks, or it makes no difference. Of the second
 kind each is listed in ``survivors.yaml``, with the reason why. What is changed, and which tests are run, is said in
-``pyproject.toml``, ``[tool.mutmut]``; results are kept in ``mutants/``, so that a second run tries only what is new.
+``pyproject.toml``, ``[tool.mutmut]``. Each run begins anew, in ``mutants/``: of an earlier one mutmut would keep what
+survived although a test has come since, and would ask for tests that have another name now.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -25,6 +27,7 @@ EXPLAINED = Path(__file__).with_name("survivors.yaml")
 LEAST = 0.95
 """Share of the changes that has to be noticed."""
 
+_WORK = ROOT / "mutants"
 _MUTMUT = str(Path(sys.executable).with_name("mutmut"))
 _NOTICED = ("killed", "timeout", "segfault")
 _ENDED = (*_NOTICED, "survived", "no tests")
@@ -127,9 +130,11 @@ def _mutmut(*words: str) -> str:
 def main() -> int:
     """Try every change, print one JSON line, and return whether the bar was held as an exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("only", nargs="*", help="names of mutants to try, * for any; else all that were not yet tried")
+    parser.add_argument("only", nargs="*", help="names of mutants to try, * for any; else all")
     parser.add_argument("--children", type=int, default=2, help="how many are tried at once")
     arguments = parser.parse_args()
+    if _WORK.exists():
+        shutil.rmtree(_WORK)
     run = [_MUTMUT, "run", "--max-children", str(arguments.children), *arguments.only]
     subprocess.run(run, cwd=ROOT, check=True, stdout=sys.stderr)
     found = statuses(_mutmut("results", "--all", "true"))

@@ -60,7 +60,8 @@ def arm(before: Counters, after: Counters, latency_ms: float) -> Arm | None:
         before, after = total(before.parts.values()), Tally(before).take(after)
     timed = _at(after, math.inf) - _at(before, math.inf)
     above = {edge: timed - (_at(after, edge) - _at(before, edge)) for edge in after.slow if edge < math.inf}
-    slow = above[min(beyond)] if (beyond := [edge for edge in above if edge >= latency_ms]) else 0
+    bounds = [edge for edge in above if edge >= latency_ms]
+    slow = above[min(bounds)] if bounds else 0
     since = minus(after, before)
     if fell(since) or min([timed, *above.values()]) < 0:
         return None
