@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -136,7 +138,9 @@ def main() -> int:
     if _WORK.exists():
         shutil.rmtree(_WORK)
     run = [_MUTMUT, "run", "--max-children", str(arguments.children), *arguments.only]
-    subprocess.run(run, cwd=ROOT, check=True, stdout=sys.stderr)
+    # The process of a mutant ends without its session's cleaning up: what is left goes with this folder.
+    with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as folder:
+        subprocess.run(run, cwd=ROOT, env={**os.environ, "TMPDIR": folder}, check=True, stdout=sys.stderr)
     found = statuses(_mutmut("results", "--all", "true"))
     survived = [change(name, _mutmut("show", name)) for name, how in found.items() if how in ("survived", "no tests")]
     document = verdict(found, survived, explained(EXPLAINED.read_text()))
