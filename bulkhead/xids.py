@@ -177,7 +177,7 @@ def _of_link(row: Xid, text: str) -> Xid:
     if severity.lower() != "fatal":
         return replace(row, description=told, blame=Blame.NOTE, action=Action.NONE)
     if word is not None and (row.number, int(word, 16) >> 20 & 0x3F) in _PEER_SUBCODES:
-        return replace(row, description=f"{told}: look at the peer", blame=Blame.LINK, action=Action.CHECK_LINK)
+        return replace(row, description=f"{told}: look at the peer")
     return replace(row, description=told, blame=Blame.DEVICE)
 
 

@@ -98,29 +98,6 @@ def test_an_accuracy_that_is_not_a_number_is_refused(good: dict[str, Any], monke
 # The bound
 
 
-def test_equal_models_differ_by_nothing() -> None:
-    right = np.array([True, False, True, True])
-    assert non_inferiority(right, right) == (0.0, 0.0)
-
-
-def test_the_bound_by_hand() -> None:
-    candidate = np.array([True] * 90 + [False] * 10)
-    champion = np.ones(100, dtype=bool)
-    low, difference = non_inferiority(candidate, champion)
-    assert difference == pytest.approx(-0.1)
-    assert low == pytest.approx(-0.1 - 1.645 * np.sqrt(0.09 * 100 / 99) / 10)
-
-
-def test_more_images_narrow_it() -> None:
-    rng = np.random.default_rng(0)
-    bounds = []
-    for n in (100, 10_000):
-        candidate, champion = rng.random(n) < 0.95, rng.random(n) < 0.95
-        low, difference = non_inferiority(candidate, champion)
-        bounds.append(difference - low)
-    assert bounds[1] < bounds[0] / 5
-
-
 def test_it_is_the_lower_bound_that_has_to_keep_the_margin_and_not_the_difference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -12,8 +12,10 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from gpu_tasks import data_checks, digits
 from gpu_tasks import evaluate as module
 from gpu_tasks.errors import GateError
+from gpu_tasks.evaluate import non_inferiority
 
 REQUIRED = ["--model-uri", "models:/m-1", "--run-id", "r", "--data-hash", "h", "--model-name", "digits"]
+DATA = SimpleNamespace(data_hash="h" * 64)
 
 
 class Client:
@@ -63,7 +65,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     made.champion = MlflowException("no such alias", RESOURCE_DOES_NOT_EXIST)
     monkeypatch.setattr(mlflow, "MlflowClient", lambda: made)
     monkeypatch.setattr(mlflow, "pyfunc", SimpleNamespace(load_model=lambda uri: uri))
-    monkeypatch.setattr(digits, "load", lambda: SimpleNamespace(data_hash="h" * 64))
+    monkeypatch.setattr(digits, "load", lambda: DATA)
     _checked(monkeypatch)
     _answers(monkeypatch, {"models:/m-1": _right(97)})
     return made
@@ -71,7 +73,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
 
 def _checked(monkeypatch: pytest.MonkeyPatch, *failed: str) -> None:
     report = SimpleNamespace(details={"all": "of it"}, failed=list(failed), passed=9)
-    monkeypatch.setattr(data_checks, "check_digits", lambda data: report)
+    monkeypatch.setattr(data_checks, "check_digits", lambda data: report if data is DATA else None)
 
 
 def _right(count: int) -> Any:
@@ -79,7 +81,7 @@ def _right(count: int) -> Any:
 
 
 def _answers(monkeypatch: pytest.MonkeyPatch, by_uri: dict[str, Any]) -> None:
-    monkeypatch.setattr(module, "_correct", lambda model, data: by_uri[model])
+    monkeypatch.setattr(module, "_correct", lambda model, data: by_uri[model] if data is DATA else None)
 
 
 def _evaluate(**more: Any) -> dict[str, Any]:
@@ -112,6 +114,19 @@ def test_what_is_missing_is_named(missing: int, capsys: pytest.CaptureFixture[st
         module.main(REQUIRED[:missing] + REQUIRED[missing + 2 :])
     said = capsys.readouterr().err
     assert f"required: {REQUIRED[missing]}" in said and said.startswith("usage: gpu_tasks.evaluate")
+
+
+def test_the_options_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        module.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for told in (
+        "--run-id RUN_ID MLflow run of the training --data-hash",
+        "--data-hash DATA_HASH hash of the data that it was trained on --model-name",
+        "--model-name MODEL_NAME registered model, whose champion is the rival --min-accuracy",
+        "--margin MARGIN how much worse than the champion is still fine",
+    ):
+        assert told in said
 
 
 @pytest.mark.parametrize("option", ["--min-accuracy", "--margin"])
@@ -176,7 +191,7 @@ def test_a_first_model_passes_with_its_evidence(client: Client) -> None:
 def test_a_model_is_held_against_the_champion(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.champion = SimpleNamespace(version="7", source="models:/m-7")
     _answers(monkeypatch, {"models:/m-1": _right(98), "models:/m-7": _right(99)})
-    low, difference = module.non_inferiority(_right(98), _right(99))
+    low, difference = non_inferiority(_right(98), _right(99))
     evidence = _evaluate(margin=-low)  # a bound that is the margin keeps it
     assert {name: evidence[name] for name in ("accuracy", "champion", "champion_accuracy")} == {
         "accuracy": 0.98,
@@ -250,3 +265,26 @@ def test_what_is_right_is_told_image_by_image() -> None:
     data = SimpleNamespace(test_images=[1, 2, 3], test_labels=np.array([1, 2, 4]))
     seen = module._correct(SimpleNamespace(predict=lambda images: list(images)), data)
     assert seen.tolist() == [True, True, False]
+
+
+def test_equal_models_differ_by_nothing() -> None:
+    right = np.array([True, False, True, True])
+    assert non_inferiority(right, right) == (0.0, 0.0)
+
+
+def test_the_bound_by_hand() -> None:
+    candidate = np.array([True] * 90 + [False] * 10)
+    champion = np.ones(100, dtype=bool)
+    low, difference = non_inferiority(candidate, champion)
+    assert difference == pytest.approx(-0.1)
+    assert low == pytest.approx(-0.1 - 1.645 * np.sqrt(0.09 * 100 / 99) / 10)
+
+
+def test_more_images_narrow_it() -> None:
+    rng = np.random.default_rng(0)
+    bounds = []
+    for n in (100, 10_000):
+        candidate, champion = rng.random(n) < 0.95, rng.random(n) < 0.95
+        low, difference = non_inferiority(candidate, champion)
+        bounds.append(difference - low)
+    assert bounds[1] < bounds[0] / 5

@@ -201,14 +201,17 @@ def test_an_eviction_counts_although_the_program_ended_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resources", "named"),
-    [({}, "application"), ({"limits": {"nvidia.com/gpu": "1"}}, "device_fault")],
+    ("resources", "named", "kind"),
+    [
+        ({}, "application", "no-gpu-asked-for"),
+        ({"limits": {"nvidia.com/gpu": "1"}}, "device_fault", "no-device"),
+    ],
 )
-def test_a_program_that_asked_for_no_gpu_blames_no_device(resources: Pod, named: str) -> None:
+def test_a_program_that_asked_for_no_gpu_blames_no_device(resources: Pod, named: str, kind: str) -> None:
     pod = ended(1, message="RuntimeError: No CUDA GPUs are available")
     pod["spec"] = {"containers": [{"name": "main", "resources": resources}]}
     failure = classify(pod)
-    assert failure is not None and failure.failure_class == named
+    assert failure is not None and (failure.failure_class, failure.kind) == (named, kind)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,11 @@ _PREEMPTED = (FailureClass.PREEMPTED, "")
             Limits(memory_factor=4, memory_ceiling=2.5),
             ("host_oom: it had 2.5 times the memory asked for already", False),
         ),
+        (
+            _moving(_APPLICATION, _OOM, _OOM),
+            Limits(memory_factor=4, memory_ceiling=2.5),
+            ("host_oom: it had 2.5 times the memory asked for already", False),
+        ),
     ],
 )
 def test_it_says_why_it_is_over(history: list[Record], limits: Limits, expected: tuple[str, bool]) -> None:
@@ -195,6 +200,10 @@ def test_it_says_why_it_is_over(history: list[Record], limits: Limits, expected:
         (
             _moving(_APPLICATION, _FAULT, _PREEMPTED, _FAULT),
             (Action.ELSEWHERE, "device_fault/ecc: retry elsewhere, 3 of 3 infrastructure retries", 5, True),
+        ),
+        (
+            _moving(_FAULT, _FAULT),
+            (Action.ELSEWHERE, "device_fault/ecc: retry elsewhere, 2 of 3 infrastructure retries", 5, True),
         ),
         (
             _moving(_OOM, _OOM),

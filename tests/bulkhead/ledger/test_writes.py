@@ -1,0 +1,259 @@
+"""What each write of the ledger leaves, column by column: on SQLite and on PostgreSQL."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from bulkhead.errors import BusyError, ConflictError, FencedError
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.tables import Base, Event, Intent, Phase, Rollout, Service
+from tests.rollouts import advance, promote, request
+
+NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
+PLAN = {"steps": [50, 100]}
+REVISION = {
+    "id": "digits-1",
+    "service": "digits",
+    "model_name": "model",
+    "model_uri": "models:/m-1",
+    "image": "image",
+    "serve": {"command": ["serve"]},
+    "evidence": {},
+}
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    """One whose clock goes on by a second at each look."""
+    times = (NOW + timedelta(seconds=number) for number in range(10_000))
+    made = Ledger(ledger_url, lambda: next(times))
+    yield made
+    made.engine.dispose()
+
+
+def _columns(ledger: Ledger, table: type[Base]) -> list[dict[str, Any]]:
+    with ledger._reading() as session:
+        rows = session.scalars(select(table).order_by(table.id)).all()  # type: ignore[attr-defined]
+    return [{one.name: getattr(row, one.name) for one in table.__table__.columns} for row in rows]
+
+
+def _ask(ledger: Ledger, **more: Any) -> Rollout:
+    asked = {"key": "k", "owner": "run", "requested_by": "deploy", "reason": "better"}
+    return ledger.request_rollout(REVISION, PLAN, **{**asked, **more})
+
+
+def test_a_wish_for_a_rollout(ledger: Ledger) -> None:
+    rollout = _ask(ledger)
+    (intent,) = _columns(ledger, Intent)
+    assert {name: value for name, value in intent.items() if name not in ("id", "created_at")} == {
+        "key": "k",
+        "kind": "rollout",
+        "service": "digits",
+        "owner": "run",
+        "target": None,
+        "requested_by": "deploy",
+        "reason": "better",
+        "rollout_id": rollout.id,
+    }
+    (row,) = _columns(ledger, Rollout)
+    empty = ("window", "reason", "decision", "exposed_at", "decided_at", "contained_at", "ended_at", "stable_id")
+    assert {name: value for name, value in row.items() if not name.endswith("_at") and name not in empty} == {
+        "id": rollout.id,
+        "key": "k",
+        "service": "digits",
+        "owner": "run",
+        "revision_id": "digits-1",
+        "generation": 1,
+        "sequence": 1,
+        "phase": Phase.REQUESTED,
+        "step": 0,
+        "plan": PLAN,
+    }
+    assert all(row[name] is None for name in empty)
+    assert NOW <= row["created_at"] == row["phase_at"] <= intent["created_at"]
+    (event,) = _columns(ledger, Event)
+    assert (event["service"], event["rollout_id"], event["kind"]) == ("digits", rollout.id, "requested")
+    assert event["data"] == {"by": "deploy", "revision": "digits-1"}
+
+
+def test_a_wish_without_a_reason_has_none(ledger: Ledger) -> None:
+    ledger.request_rollout(REVISION, PLAN, key="k", owner="run", requested_by="deploy")
+    assert [one["reason"] for one in _columns(ledger, Intent)] == [""]
+
+
+def test_the_next_wish_is_of_the_next_generation_and_knows_the_stable_revision(ledger: Ledger) -> None:
+    advance(ledger, _ask(ledger), Phase.PROMOTED)
+    again = ledger.request_rollout(
+        {**REVISION, "id": "digits-2"}, PLAN, key="k2", owner="run", requested_by="deploy", reason="better"
+    )
+    assert (again.generation, again.stable_id, again.phase) == (2, "digits-1", Phase.REQUESTED)
+    assert ledger.service("digits").generation == 2
+
+
+def test_the_stable_revision_is_promoted_at_once(ledger: Ledger) -> None:
+    advance(ledger, _ask(ledger), Phase.PROMOTED)
+    again = _ask(ledger, key="again")
+    assert (again.phase, again.ended_at, again.reason) == (
+        Phase.PROMOTED,
+        again.phase_at,
+        "it is the stable revision already",
+    )
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_withdrawn_owner_is_refused_unless_a_person_asks_again(ledger: Ledger, cleared: bool) -> None:
+    assert ledger.withdraw(owner="run", key="w", reason="late", requested_by="deadline") == []
+    if cleared:
+        assert _ask(ledger, cleared=True).phase is Phase.REQUESTED
+    else:
+        with pytest.raises(ConflictError, match="late"):
+            _ask(ledger)
+        assert _columns(ledger, Rollout) == []
+    withdrawal = _columns(ledger, Intent)[0]
+    assert (withdrawal["kind"], withdrawal["owner"], withdrawal["rollout_id"]) == ("withdraw", "run", None)
+
+
+def test_a_service_that_is_busy_is_left_as_it_is(ledger: Ledger) -> None:
+    rollout = _ask(ledger)
+    with pytest.raises(BusyError, match=f"^service 'digits': rollout {rollout.id} of .* is requested for run"):
+        _ask(ledger, key="other", owner="other")
+    assert (ledger.service("digits").generation, len(_columns(ledger, Intent))) == (1, 1)
+
+
+def test_a_wish_to_go_back(ledger: Ledger) -> None:
+    rollout = advance(ledger, _ask(ledger), Phase.ANALYSING)
+    wish = {"key": "b", "reason": "it is slow", "requested_by": "a person"}
+    asked = ledger.request_rollback(**wish, rollout_id=rollout.id)
+    assert asked.rollout is not None and asked.rollout.id == rollout.id
+    intent = _columns(ledger, Intent)[-1]
+    assert intent["id"] == asked.intent_id
+    assert {name: value for name, value in intent.items() if name not in ("id", "created_at")} == {
+        "key": "b",
+        "kind": "rollback",
+        "service": "digits",
+        "owner": None,
+        "target": None,
+        "requested_by": "a person",
+        "reason": "it is slow",
+        "rollout_id": rollout.id,
+    }
+    now = ledger.rollout(rollout.id)
+    assert (now.phase, now.reason, now.decision) == (Phase.RESTORING, "it is slow", {"by": "a person"})
+    assert (now.generation, now.sequence) == (rollout.generation + 1, rollout.sequence + 1)
+    assert now.decided_at == now.phase_at and now.phase_at > rollout.phase_at
+    (event,) = ledger.events(rollout.id, "rollback")
+    assert (event.service, event.data) == ("digits", {"reason": "it is slow", "by": "a person"})
+    again = ledger.request_rollback(**wish, rollout_id=rollout.id)
+    assert (again.intent_id, again.rollout and again.rollout.id) == (asked.intent_id, rollout.id)
+
+
+def test_a_wish_to_go_back_where_nothing_is_in_progress_is_kept_all_the_same(ledger: Ledger) -> None:
+    wish = {"key": "b", "reason": "it is slow", "requested_by": "a person"}
+    asked = ledger.request_rollback(**wish, service="digits")
+    assert asked.rollout is None
+    (intent,) = _columns(ledger, Intent)
+    assert (intent["service"], intent["rollout_id"], intent["kind"]) == ("digits", None, "rollback")
+    assert ledger.request_rollback(**wish, service="digits") == asked
+
+
+def test_a_wish_to_go_back_takes_the_rollout_that_it_names_and_no_other(ledger: Ledger) -> None:
+    rollouts = [request(ledger, "a", service=service, key=service) for service in ("digits", "letters")]
+    by_id = ledger.request_rollback(key="1", reason="", requested_by="a person", rollout_id=rollouts[1].id)
+    assert by_id.rollout is not None and by_id.rollout.id == rollouts[1].id
+    assert [ledger.rollout(one.id).phase for one in rollouts] == [Phase.REQUESTED, Phase.RESTORING]
+    by_service = ledger.request_rollback(key="2", reason="", requested_by="a person", service="digits")
+    assert by_service.rollout is not None and by_service.rollout.id == rollouts[0].id
+
+
+def test_a_withdrawal(ledger: Ledger) -> None:
+    mine, other = request(ledger, "a", owner="run"), request(ledger, "a", service="letters", owner="other")
+    (taken,) = ledger.withdraw(owner="run", key="w", reason="late", requested_by="deadline")
+    assert (taken.id, taken.phase, taken.decision) == (mine.id, Phase.RESTORING, {"by": "deadline"})
+    assert ledger.rollout(other.id).phase is Phase.REQUESTED
+    intent = _columns(ledger, Intent)[-1]
+    assert {name: value for name, value in intent.items() if name not in ("id", "created_at")} == {
+        "key": "w",
+        "kind": "withdraw",
+        "service": None,
+        "owner": "run",
+        "target": None,
+        "requested_by": "deadline",
+        "reason": "late",
+        "rollout_id": None,
+    }
+
+
+def test_a_step_sets_what_it_is_told_and_when(ledger: Ledger) -> None:
+    rollout = _ask(ledger)
+    moved = ledger.transition(rollout, Phase.SHIFTING, "shifting", {"weight": 50}, step=1, exposed_at=NOW)
+    assert (moved.phase, moved.sequence, moved.step, moved.exposed_at) == (Phase.SHIFTING, 2, 1, NOW)
+    assert moved.phase_at > rollout.phase_at and moved.ended_at is None
+    (event,) = ledger.events(rollout.id, "shifting")
+    assert (event.service, event.rollout_id, event.data) == ("digits", rollout.id, {"weight": 50})
+    with pytest.raises(FencedError, match=f"^rollout {rollout.id} has moved on since sequence 1$"):
+        ledger.transition(rollout, Phase.SHIFTING, "shifting", {})
+    with pytest.raises(FencedError, match=f"^rollout {rollout.id} has moved on since sequence 1$"):
+        ledger.turn_round(rollout, "late", {})
+    ended = ledger.transition(moved, Phase.PROMOTED, "promoted", {})
+    assert ended.ended_at == ended.phase_at
+
+
+def test_a_revision_is_stable_when_the_one_before_is_being_retired_and_not_earlier(ledger: Ledger) -> None:
+    rollout = advance(ledger, _ask(ledger), Phase.SHIFTING)
+    assert ledger.service("digits").stable_revision is None
+    ledger.transition(rollout, Phase.RETIRING, "retiring", {})
+    assert ledger.service("digits").stable_revision == "digits-1"
+
+
+def test_a_decision_to_go_back(ledger: Ledger) -> None:
+    rollout = advance(ledger, _ask(ledger), Phase.ANALYSING)
+    turned = ledger.turn_round(rollout, "25 % failed", {"rule": "errors"})
+    assert (turned.reason, turned.decision, turned.sequence) == (
+        "25 % failed",
+        {"rule": "errors"},
+        rollout.sequence + 1,
+    )
+    (event,) = ledger.events(rollout.id, "rollback")
+    assert event.data == {"reason": "25 % failed", "rule": "errors"}
+
+
+def test_a_repair_of_a_service_with_a_rollout_in_progress(ledger: Ledger) -> None:
+    rollout = _ask(ledger)
+    assert ledger.new_generation(ledger.service("digits"), "its server died") == 2
+    moved = ledger.rollout(rollout.id)
+    assert (moved.generation, moved.sequence) == (2, rollout.sequence + 1)
+    (event,) = ledger.events(kind="repair")
+    assert (event.service, event.rollout_id) == ("digits", rollout.id)
+    assert event.data == {"why": "its server died", "generation": 2}
+
+
+def test_a_repair_of_a_service_without_one_may_have_a_kind_of_its_own(ledger: Ledger) -> None:
+    done = promote(ledger, "a")
+    assert ledger.new_generation(ledger.service("digits"), "its node is gone", "moved") == 2
+    (event,) = ledger.events(kind="moved")
+    assert (event.rollout_id, event.data["generation"]) == (None, 2)
+    assert ledger.rollout(done.id).generation == 1
+    with pytest.raises(FencedError, match=r"^service digits: digits-\w+ is stable, no more what was read$"):
+        ledger.new_generation(Service(name="digits", generation=2, stable_revision="digits-0"), "again")
+
+
+def test_events_of_a_rollout_and_of_a_service(ledger: Ledger) -> None:
+    rollout = _ask(ledger)
+    ledger.append(rollout, "waiting", {"for": "a node"})
+    ledger.record("digits", "note", {"from": "a person"})
+    waiting, note = _columns(ledger, Event)[-2:]
+    assert (waiting["service"], waiting["rollout_id"], waiting["data"]) == ("digits", rollout.id, {"for": "a node"})
+    assert (note["service"], note["rollout_id"], note["kind"]) == ("digits", None, "note")
+    assert note["data"] == {"from": "a person"} and note["at"] > waiting["at"] > NOW
+
+
+def test_a_version_that_another_has_is_refused(ledger: Ledger) -> None:
+    _ask(ledger)
+    ledger.set_model_version("digits-1", "3")
+    ledger.set_model_version("digits-1", "3")
+    with pytest.raises(ConflictError, match=r"^revision digits-1 is version 3, not 4$"):
+        ledger.set_model_version("digits-1", "4")
+    assert ledger.revision("digits-1").model_version == "3"
