@@ -3,6 +3,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# Tests start hundreds of processes, each of which would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -85,5 +87,5 @@ $(STAMP): pyproject.toml requirements.lock
 	trap 'kill $$beat; rm -rf "$$TMPDIR"' EXIT; \
 	$(PYTHON) -m venv $(VENV); \
 	$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock uv torch; \
-	$(BIN)/uv pip install -q --python $(BIN)/python -c requirements.lock -e '.[dev]'
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c requirements.lock -e '.[dev]'
 	@touch $@

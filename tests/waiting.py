@@ -17,9 +17,12 @@ def until(look: Callable[[], Found | None], what: str) -> Found:
         look: asks another process.
         what: is waited for; named when it does not come.
     """
-    limit = time.monotonic() + PATIENCE_S
+    limit, began = time.monotonic() + PATIENCE_S, time.monotonic()
     while not (found := look()):
-        if time.monotonic() > limit:
+        now = time.monotonic()
+        if now > limit:
             raise AssertionError(f"{what}: not after {PATIENCE_S} s")
-        time.sleep(0.02)
+        # Whoever is asked (an Airflow) has to get on with its work meanwhile: the longer a look takes, the rarer.
+        time.sleep(min(max(0.02, 4 * (now - began)), 1.0))
+        began = time.monotonic()
     return found

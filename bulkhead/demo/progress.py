@@ -17,6 +17,9 @@ Found = TypeVar("Found")
 _BEAT_S = 5.0
 _LATE_S = 2.0
 _LOOK_S = 0.2
+_REST = 4
+"""Times as long as a look took, nothing is asked: whoever is asked, on the same machine, is to get on with its work."""
+_LONGEST_REST_S = 1.0
 
 
 class Progress:
@@ -72,16 +75,18 @@ class Progress:
         Raises:
             UnavailableError: it did not come in time.
         """
-        began = time.monotonic()
+        began = looked = time.monotonic()
         with self._heard(what, began):
             while (found := look()) is None:
                 self._check()
                 now = time.monotonic()
+                took = now - looked
                 if now - began > limit_s:
                     raise UnavailableError(f"{what}: not there after {limit_s:g} s {detail()}")
                 if now - self._beat >= _BEAT_S:
                     self.beat(f"{what}, {now - began:.0f} s so far {detail()}")
-                time.sleep(_LOOK_S)  # between two looks at other processes
+                time.sleep(max(_LOOK_S, min(_REST * took, _LONGEST_REST_S)))  # between two looks at other processes
+                looked = time.monotonic()
         return found
 
     @contextmanager

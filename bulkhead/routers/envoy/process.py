@@ -52,7 +52,8 @@ def start(router: EnvoyRouter, service: str, log: Path | None = None, wait_s: fl
     ports = router.ports(service)
     for name, port in (("port", ports.port), ("admin_port", ports.admin_port)):
         _check_free(service, name, port)
-    argv = [binary(), "-c", str(router.prepare(service)), "--use-dynamic-base-id", "--concurrency", "1"]
+    # What is kept for a hot restart is shared memory, which an Envoy that is killed leaves in /dev/shm for ever.
+    argv = [binary(), "-c", str(router.prepare(service)), "--disable-hot-restart", "--concurrency", "1"]
     process = _run([*argv, "--log-level", "warning"], log)
     limit = time.monotonic() + wait_s
     while True:

