@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -189,25 +190,36 @@ def _lasting(window: Window, latest: Reading, policy: Policy) -> Iterator[Findin
     """Conditions that have lasted."""
     heat, peers = policy.heat, policy.peers
     lasted = {one: latest.at - since for one, since in window.since.items()}
+
+    def seconds_of(condition: Condition) -> float:
+        return lasted.get(condition, -1.0)
+
     for condition, reason, what in (
-        (Condition.HOT, Reason.HEAT, f"hot ({latest.fields.get(Field.TEMPERATURE, 0):.0f} degrees C)"),
+        (Condition.HOT, Reason.HEAT, f"hot ({_hottest(latest, policy)})"),
         (Condition.THROTTLED, Reason.HEAT, "throttled for heat"),
         (Condition.BRAKED, Reason.POWER, "slowed by the power brake"),
     ):
-        seconds = lasted.get(condition, -1.0)
+        seconds = seconds_of(condition)
         if seconds >= heat.suspect_s:
             health = Health.SICK if seconds >= heat.sick_s else Health.SUSPECT
             yield Finding(health, reason, f"{what} for {seconds:.0f} s", Action.CHECK_MECHANICALS, 0.8, latest.at)
-    if lasted.get(Condition.NARROW, -1.0) >= policy.links.narrow_s:
+    if seconds_of(Condition.NARROW) >= policy.links.narrow_s:
         width, most = (int(latest.fields[one]) for one in (Field.PCIE_WIDTH, Field.PCIE_WIDTH_MAX))
-        text = f"{width} of {most} PCIe lanes for {lasted[Condition.NARROW]:.0f} s"
+        text = f"{width} of {most} PCIe lanes for {seconds_of(Condition.NARROW):.0f} s"
         yield Finding(Health.SICK, Reason.PCIE, text, Action.CHECK_MECHANICALS, 0.8, latest.at)
-    if lasted.get(Condition.HUNG, -1.0) >= policy.hang.suspect_s:
-        text = f"busy, and nothing moves, for {lasted[Condition.HUNG]:.0f} s"
+    if seconds_of(Condition.HUNG) >= policy.hang.suspect_s:
+        text = f"busy, and nothing moves, for {seconds_of(Condition.HUNG):.0f} s"
         yield Finding(Health.SUSPECT, Reason.HUNG, text, Action.RESTART_APP, 0.5, latest.at)
-    if lasted.get(Condition.VERY_SLOW, -1.0) >= peers.for_s:
-        text = f"over {peers.sick_drop:.0%} slower than its peers for {lasted[Condition.VERY_SLOW]:.0f} s"
+    if seconds_of(Condition.VERY_SLOW) >= peers.for_s:
+        text = f"over {peers.sick_drop:.0%} slower than its peers for {seconds_of(Condition.VERY_SLOW):.0f} s"
         yield Finding(Health.SICK, Reason.SLOW, text, Action.RESET, 0.7, latest.at)
-    elif lasted.get(Condition.SLOW, -1.0) >= peers.for_s:
-        text = f"over {peers.suspect_drop:.0%} slower than its peers for {lasted[Condition.SLOW]:.0f} s"
+    elif seconds_of(Condition.SLOW) >= peers.for_s:
+        text = f"over {peers.suspect_drop:.0%} slower than its peers for {seconds_of(Condition.SLOW):.0f} s"
         yield Finding(Health.SUSPECT, Reason.SLOW, text, Action.NONE, 0.6, latest.at)
+
+
+def _hottest(latest: Reading, policy: Policy) -> str:
+    """Which of its temperatures is too high: a GPU may be cool beside memory that is not."""
+    core, memory = (latest.fields.get(one, -math.inf) for one in (Field.TEMPERATURE, Field.MEMORY_TEMPERATURE))
+    is_memory = core < policy.heat.hot_c and memory >= policy.heat.memory_hot_c
+    return f"memory {memory:.0f} degrees C" if is_memory else f"{core:.0f} degrees C"

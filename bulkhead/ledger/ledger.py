@@ -207,14 +207,11 @@ class Ledger(Approvals):
             values["ended_at"] = now
         with self._writing() as session:
             statement = (
-                update(Rollout)
-                .where(Rollout.id == rollout.id, Rollout.sequence == rollout.sequence)
-                .values(**values)
-                .execution_options(synchronize_session=False)
+                update(Rollout).where(Rollout.id == rollout.id, Rollout.sequence == rollout.sequence).values(**values)
             )
             if session.connection().execute(statement).rowcount != 1:
                 raise FencedError(f"rollout {rollout.id} has moved on since sequence {rollout.sequence}")
-            moved = session.get_one(Rollout, rollout.id, populate_existing=True)
+            moved = session.get_one(Rollout, rollout.id)
             if phase is Phase.RETIRING:
                 self._locked_service(session, rollout.service).stable_revision = rollout.revision_id
             self._event(session, moved, event, data)

@@ -42,6 +42,7 @@ def test_an_unknown_xid_is_contained_and_a_person_called() -> None:
         ("GPU recovery action changed from 0x0 (None) to 0x4 (Drain and Reset)", Action.DRAIN_AND_RESET),
         ("GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)", Action.NONE),
         ("GPU recovery action changed from 0x0 (None) to 0x7 (Sing a Song)", Action.CALL),
+        ("GPU recovery action changed from 0x0 (None) to 0xb (Sing a Song)", Action.CALL),
         ("GPU recovery action changed from 0x0 (None) to 0x2 (OS Reboot)", Action.REBOOT),
         ("GPU recovery action changed from 0x0 (None) to 0x3 (Drain P2P)", Action.CHECK_LINK),
         ("nothing of the kind", None),

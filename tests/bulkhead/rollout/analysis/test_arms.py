@@ -101,7 +101,7 @@ def test_an_arm_is_the_difference_of_two_readings() -> None:
 def test_the_first_bound_not_below_the_latency_counts() -> None:
     after = Counters(10, 0, {250.0: 5, 500.0: 9, inf: 10})
     found = arm(Counters(), after, 300)
-    assert found is not None and found.slow == 1
+    assert found is not None and (found.slow, found.timed, found.above) == (1, 10, {250.0: 5, 500.0: 1})
 
 
 def test_a_counter_that_fell_was_reset_and_says_nothing() -> None:

@@ -112,3 +112,9 @@ def test_the_latest_reading_gives_way_until_it_is_far_enough_from_the_one_before
         5: [0, 1, 2, 2.5],
         6: [0, 1, 2, 3],
     }
+
+
+def test_a_reading_is_kept_only_where_it_is_as_far_from_the_one_before_as_few_readings_have_to_be() -> None:
+    first, near, far = (Reading(BEGIN + timedelta(seconds=seconds), Counters()) for seconds in (0, 0.99, 1.98))
+    assert keep([first, near], far, KEPT - 2) == [first, far]
+    assert keep([first, near], far, 0.99 * (KEPT - 2)) == [first, near, far]
