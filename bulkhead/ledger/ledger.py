@@ -336,7 +336,7 @@ class Ledger(Approvals):
     def _locked_service(self, session: Session, name: str) -> Service:
         service = session.scalar(select(Service).where(Service.name == name).with_for_update())
         if service is None:
-            service = Service(name=name, generation=0, stable_revision=None)
+            service = Service(name=name, generation=0)
             session.add(service)
             session.flush()
         return service

@@ -303,7 +303,9 @@ def test_a_rule_has_its_share_of_alpha_and_not_all_of_it() -> None:
 def test_the_reason_says_what_is_lacking(candidate: Arm | None, elapsed_s: float, told: str) -> None:
     plan = PLAN.model_copy(update={"max_active": 3})
     stable = Arm(200, 60, 200, 0) if candidate and candidate.failures == 50 else WELL
-    assert judge(plan, Step(weight=50), candidate, stable, elapsed_s).reason == told
+    found = judge(plan, Step(weight=50), candidate, stable, elapsed_s)
+    assert (found.reason, found.numbers["window_s"]) == (told, elapsed_s)
+    assert (found.verdict is Verdict.PASS) is (found.rule == "within-limits") and found.verdict is not Verdict.FAIL
 
 
 def test_all_who_lack_ground_truth_are_named_and_it_is_asked_for_last() -> None:

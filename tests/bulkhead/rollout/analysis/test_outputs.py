@@ -10,8 +10,8 @@ from bulkhead.metrics.counters import Answers
 from bulkhead.rollout.analysis.arms import Arm
 from bulkhead.rollout.analysis.findings import Finding
 from bulkhead.rollout.analysis.judge import Judgement, Verdict, judge
-from bulkhead.rollout.analysis.outputs import disagreement, drift, stability_index, total_variation
-from bulkhead.rollout.analysis.sequential import label_above
+from bulkhead.rollout.analysis.outputs import disagreement, drift, invalid, stability_index, total_variation
+from bulkhead.rollout.analysis.sequential import label_above, share_above
 from bulkhead.rollout.plan import Plan, Step
 
 PLAN = Plan(step_s=5, min_requests=20)
@@ -41,6 +41,24 @@ def test_where_stable_cannot_answer_either_the_requests_are_to_blame() -> None:
     assert _judge(Answers(100, 30), Answers(100, 30)).rule == "stable-fails-too"
 
 
+@pytest.mark.parametrize(("unusable", "over"), [(1, False), (2, True)])
+def test_a_share_of_unusable_answers_that_is_the_limit_is_not_over_it(unusable: int, over: bool) -> None:
+    plan = PLAN.model_copy(update={"max_invalid_rate": 0.01})
+    found = invalid(plan, Answers(100, unusable), None)
+    assert (found.rule, found.over, found.shared) == ("invalid", over, "")
+    assert found.strength == share_above(unusable, 100, 0.01)
+
+
+@pytest.mark.parametrize(("unusable", "shared"), [(2, False), (3, True)])
+def test_stable_is_asked_more_leniently(unusable: int, shared: bool) -> None:
+    """3 of 29 is evidence of exp(3.02), just above one in twenty."""
+    plan = PLAN.model_copy(update={"max_invalid_rate": 0.01})
+    told = (
+        f"{unusable} of 29 ({unusable / 29:.1%}) answers were not usable (NaN, infinite, empty, not JSON), limit 1.0%"
+    )
+    assert invalid(plan, Answers(29, 20), Answers(29, unusable)).shared == (told if shared else "")
+
+
 def test_a_model_that_predicts_one_class_is_found() -> None:
     found = _judge(Answers(300, 0, {"7": 300}), Answers(300, 0, {str(one): 30 for one in range(10)}))
     assert (found.verdict, found.rule) == (Verdict.FAIL, "drift")
@@ -64,6 +82,27 @@ def test_the_evidence_of_drift_is_the_mean_over_a_fixed_number_of_tests() -> Non
     tests = [label_above(90, 0, 0.2), label_above(0, 90, 0.8), label_above(0, 15, 0.2), label_above(15, 0, 0.8)]
     mean = (124 + sum(math.exp(one) for one in tests)) / 128
     assert _drift({"a": 90}, {"b": 15}, 0.2).strength == pytest.approx(math.log(mean))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [({"a": 12, "b": 8}, {"a": 8, "b": 12}), ({"a": 4}, {"b": 4}), ({"b": 4}, {"a": 4})]
+)
+def test_weak_evidence_of_drift_is_a_mean_with_those_that_say_nothing(
+    ours: dict[str, int], theirs: dict[str, int]
+) -> None:
+    tests = [label_above(ours.get(name, 0), theirs.get(name, 0), 0.5) for name in "ab"]
+    tests += [label_above(theirs.get(name, 0), ours.get(name, 0), 0.5) for name in "ab"]
+    mean = (124 + sum(math.exp(one) for one in tests)) / 128
+    assert _drift(ours, theirs, max_drift=0.0).strength == pytest.approx(math.log(mean), abs=1e-12)
+
+
+def test_no_more_tests_than_were_fixed_beforehand_are_made_of_many_categories() -> None:
+    ours = {f"a{number:03}": 200 - number for number in range(100)}
+    theirs = {f"b{number:03}": 200 - number for number in range(100)}
+    tests = [label_above(200 - number, 0, 0.5) for number in range(32) for _ in "ab"]
+    tests += [label_above(0, 200 - number, 0.5) for number in range(32) for _ in "ab"]
+    mean = sum(math.exp(one) for one in tests) / 128
+    assert _drift(ours, theirs, max_drift=0.0).strength == pytest.approx(math.log(mean), abs=1e-12)
 
 
 def test_of_many_categories_those_with_most_predictions_are_tested() -> None:
@@ -138,3 +177,16 @@ def test_distances_are_symmetric_bounded_and_zero_for_the_same(a: dict[str, int]
     assert math.isclose(distance, total_variation(theirs, ours)[0])
     assert math.isclose(stability_index(ours, theirs), stability_index(theirs, ours))
     assert total_variation(ours, ours)[0] == stability_index(ours, ours) == 0
+
+
+def test_distances_by_hand() -> None:
+    ours, theirs = Answers(categories={"a": 80, "b": 20}), Answers(categories={"a": 50, "b": 50})
+    assert stability_index(ours, theirs) == pytest.approx(0.3 * math.log(4))
+    distance, noise = total_variation(ours, theirs)
+    assert (distance, noise) == (pytest.approx(0.3), pytest.approx(math.sqrt(0.65 * 0.35 * 0.04 / math.pi)))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [({}, {"a": 1}), ({"a": 1}, {}), ({}, {})])
+def test_without_predictions_of_both_there_is_no_distance(ours: dict[str, int], theirs: dict[str, int]) -> None:
+    assert total_variation(Answers(categories=ours), Answers(categories=theirs)) == (0.0, 0.0)
+    assert stability_index(Answers(categories=ours), Answers(categories=theirs)) == 0.0

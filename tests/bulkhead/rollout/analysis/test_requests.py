@@ -64,6 +64,9 @@ def test_a_difference_as_large_as_the_least_that_matters_matters(ours: int, matt
     refused = Arm(100, 0, 100, 0, client_errors=ours, statuses={"422": ours, "200": 100 - ours})
     found = more_client_errors(PLAN, 0.5, refused, _requests(1000))
     assert (found.rule, found.strength) == ("client-errors", label_above(ours, 0, 0.5) if matters else 0.0)
+    assert more_errors(PLAN, 0.5, _requests(100, 9 + ours), _requests(100, 9)).strength == (
+        label_above(9 + ours, 9, 0.5) if matters else 0.0
+    )
     assert found.reason == (
         f"{ours} of 100 ({ours}.0%) requests were refused as the client's mistake, mostly 422, "
         "of stable's 0 of 1000 (0.0%)"
@@ -101,11 +104,24 @@ def test_a_bound_at_which_the_difference_is_the_least_that_matters_counts(ours: 
     assert found.strength == pytest.approx(label_above(ours, 0, 0.5) if matters else 0.0)
     if not matters:
         assert (found.strength, found.reason) == (0.0, "its latencies are not longer than stable's by any bound")
+    of_both = slower(PLAN, 0.5, _timed(200, _250=10 + ours), _timed(200, _250=10))
+    assert of_both.strength == pytest.approx(label_above(10 + ours, 10, 0.5) if matters else 0.0)
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "sound"),
-    [(0, 100, False), (100, 0, False), (0, 0, False), (1, 3, True), (25, 75, True), (25, 400, False), (80, 75, False)],
+    [
+        (0, 100, False),
+        (100, 0, False),
+        (0, 3, False),
+        (3, 0, False),
+        (10, 1, False),
+        (0, 0, False),
+        (1, 3, True),
+        (25, 75, True),
+        (25, 400, False),
+        (80, 75, False),
+    ],
 )
 def test_two_are_compared_only_where_the_traffic_is_split_as_the_weight_says(
     ours: int, theirs: int, sound: bool

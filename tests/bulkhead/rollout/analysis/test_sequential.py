@@ -64,3 +64,11 @@ def test_an_incident_that_befalls_both_is_no_evidence() -> None:
 def test_a_candidate_that_always_fails_is_found_within_a_few_failures(weight: float, most: int) -> None:
     failures = next(n for n in range(1, 100) if label_above(n, 0, weight) >= -math.log(0.01))
     assert failures <= most
+
+
+@pytest.mark.parametrize(("weight", "ratio", "sound"), [(0.2, 1.0, 0.2), (0.2, 2.0, 1 / 3), (0.5, 3.0, 0.75)])
+def test_a_label_is_the_candidates_by_its_share_of_the_traffic_and_the_ratio(
+    weight: float, ratio: float, sound: float
+) -> None:
+    for ours, theirs in ((9, 1), (3, 40)):
+        assert label_above(ours, theirs, weight, ratio) == pytest.approx(share_above(ours, ours + theirs, sound))
