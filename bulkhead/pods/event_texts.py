@@ -13,7 +13,6 @@ from typing import Any
 from bulkhead.pods.outcome import Failure, FailureClass
 
 _C = FailureClass
-_EVIDENCE = 1000
 _RECURS = 3
 """An event that has come so often does not pass by itself within seconds."""
 
@@ -52,9 +51,9 @@ def before_it_runs(events: Iterable[Event]) -> Failure | None:
             continue
         if reason in _BEFORE_IT_RUNS:
             kind = "volume-held" if _HELD.search(message) else "volume" if _MISSING.search(message) else "volume-late"
-            return _failure(_C.CONFIG, kind, message or reason, reason)
+            return Failure.named(_C.CONFIG, kind, message or reason, reason)
         if reason == "FailedCreatePodSandBox":
-            return _failure(_C.CONFIG, "sandbox", message or reason, reason)
+            return Failure.named(_C.CONFIG, "sandbox", message or reason, reason)
     return None
 
 
@@ -81,7 +80,7 @@ def who_ended(failure: Failure, events: Iterable[Event]) -> Failure:
     for event in sorted(events, key=_at, reverse=True):
         reason = str(event.get("reason"))
         if reason in _ENDED:
-            named = _failure(*_ENDED[reason], str(event.get("message") or reason), reason)
+            named = Failure.named(*_ENDED[reason], str(event.get("message") or reason), reason)
             return named.model_copy(update={"rank": failure.rank, "checkpoint": failure.checkpoint})
     return failure
 
@@ -112,7 +111,3 @@ def _count(event: Event) -> int:
 
 def _at(event: Event) -> str:
     return str(event.get("lastTimestamp") or event.get("eventTime") or "")
-
-
-def _failure(named: FailureClass, kind: str, message: str, evidence: str) -> Failure:
-    return Failure(failure_class=named, kind=kind, message=message[:_EVIDENCE], evidence=evidence[-_EVIDENCE:])

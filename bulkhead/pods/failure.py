@@ -16,7 +16,6 @@ from bulkhead.pods.containers import asks_for_gpu, base, base_name, sidecars, te
 from bulkhead.pods.device_texts import device
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
 
-_EVIDENCE = 1000
 _TOLD_TO_END = (143, 137)
 """Exit codes of what SIGTERM, and after the grace period SIGKILL, has ended."""
 
@@ -131,7 +130,7 @@ def _stuck(status: Mapping[str, Any]) -> Failure | None:
 
 def _unknown(status: Mapping[str, Any]) -> Failure:
     text = status.get("message") or status.get("reason") or "the pod failed and left no reason"
-    return Failure(failure_class=FailureClass.APPLICATION, kind="unknown", message=str(text)[:_EVIDENCE])
+    return Failure.named(FailureClass.APPLICATION, "unknown", str(text), "")
 
 
 def _containers(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -25,6 +25,7 @@ PATH_VARIABLE = "BULKHEAD_TERMINATION_LOG"
 """Environment variable in which the pod spec tells the container where its termination message goes."""
 
 _CUT = "…[cut]"
+_LONGEST_TEXT = 1000
 _LONGEST_NAME = 300
 _TOO_LONG = "it failed, and what it said beside that (result, checkpoint) is too large for a termination message"
 
@@ -74,6 +75,20 @@ class Failure(BaseModel):
     rank: int | None = None
     checkpoint: str | None = None
     device: str | None = None
+
+    @classmethod
+    def named(cls, failure_class: FailureClass, kind: str, message: str, evidence: str) -> Failure:
+        """A failure as the cluster's own texts tell it, cut where least is lost: at the message's end, and before the
+        last words of the evidence.
+
+        Args:
+            failure_class: see the attributes, as the others.
+            kind: more exactly.
+            message: for people.
+            evidence: free text.
+        """
+        cut = _LONGEST_TEXT
+        return cls(failure_class=failure_class, kind=kind, message=message[:cut], evidence=evidence[-cut:])
 
     @field_validator("message", "evidence", "checkpoint")
     @classmethod

@@ -17,7 +17,6 @@ LOST = {"ContainerStatusUnknown", "Unknown"}
 """Reasons with which a kubelet or a container runtime says that it does not know how a container ended."""
 
 _C = FailureClass
-_EVIDENCE = 1000
 
 _DISRUPTIONS = {
     "PreemptionByScheduler": (_C.PREEMPTED, "scheduler"),
@@ -148,7 +147,7 @@ def disruption(status: Mapping[str, Any]) -> Failure | None:
         named, kind = _C.NODE_LOST, "unreachable"
     elif not evicted and _SHUTDOWN.search(_USER_NAMES.sub("", message)):
         named, kind = _C.PREEMPTED, "node-shutdown"
-    return _failure(named, kind, message or reason, reason)
+    return Failure.named(named, kind, message or reason, reason)
 
 
 def _by_kueue(status: Mapping[str, Any]) -> Failure | None:
@@ -157,7 +156,7 @@ def _by_kueue(status: Mapping[str, Any]) -> Failure | None:
         return None
     reason, message = str(condition.get("reason")), str(condition.get("message") or "")
     named, kind = next((found for pattern, found in _KUEUE if pattern.search(reason)), (_C.PREEMPTED, "kueue"))
-    return _failure(named, kind, message or reason, reason)
+    return Failure.named(named, kind, message or reason, reason)
 
 
 def pod_reason(status: Mapping[str, Any]) -> Failure | None:
@@ -168,16 +167,16 @@ def pod_reason(status: Mapping[str, Any]) -> Failure | None:
     """
     reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
     if reason == "Evicted":
-        return _failure(_C.EVICTED, _evicted(message) or "unknown", message, reason)
+        return Failure.named(_C.EVICTED, _evicted(message) or "unknown", message, reason)
     if reason == "UnexpectedAdmissionError" and (found := of_node(message)) is not None:
-        return _failure(*found, message, reason)
+        return Failure.named(*found, message, reason)
     if reason.startswith("OutOf"):
-        return _failure(_C.UNSCHEDULABLE, "node-admission", message or reason, reason)
+        return Failure.named(_C.UNSCHEDULABLE, "node-admission", message or reason, reason)
     if reason in _POD_REASONS:
         named, kind = _POD_REASONS[reason]
-        return _failure(named, kind, message or reason, reason)
+        return Failure.named(named, kind, message or reason, reason)
     if reason and _REFUSED.search(message) and not status.get("containerStatuses"):
-        return _failure(_C.UNSCHEDULABLE, "node-admission", message, reason)
+        return Failure.named(_C.UNSCHEDULABLE, "node-admission", message, reason)
     return None
 
 
@@ -191,18 +190,18 @@ def exit_code(container: str, terminated: Mapping[str, Any]) -> Failure:
     code, reason = int(terminated["exitCode"]), str(terminated.get("reason") or "")
     text = str(terminated.get("message") or "")
     if reason == "OOMKilled":
-        return _failure(_C.HOST_OOM, "", f"container {container} was over its memory limit", text or reason)
+        return Failure.named(_C.HOST_OOM, "", f"container {container} was over its memory limit", text or reason)
     if reason in LOST:
         lost = f"container {container}: how it ended is not known: its node was lost or restarted"
-        return _failure(_C.NODE_LOST, "unknown-end", text or lost, reason)
+        return Failure.named(_C.NODE_LOST, "unknown-end", text or lost, reason)
     if reason in KERNEL:
         named, kind = _not_started(text) or (_C.CONFIG, "bad-command")
-        return _failure(named, kind, text or f"container {container} could not be started", reason)
+        return Failure.named(named, kind, text or f"container {container} could not be started", reason)
     named_device = device(text)
     if named_device is not None:
-        return _failure(*named_device, f"container {container} ended with exit code {code}", text)
+        return Failure.named(*named_device, f"container {container} ended with exit code {code}", text)
     named, kind, words = _EXIT_CODES.get(code, (_C.APPLICATION, "", f"exit code {code}"))
-    return _failure(named, kind, f"container {container}: {words}", text or reason)
+    return Failure.named(named, kind, f"container {container}: {words}", text or reason)
 
 
 def is_victim(failure: Failure) -> bool:
@@ -226,10 +225,10 @@ def waiting(container: str, state: Mapping[str, Any]) -> Failure | None:
     reason, message = str(state.get("reason") or ""), str(state.get("message") or "")
     kind = of_image(reason, message)
     if kind is not None:
-        return _failure(_C.IMAGE, kind, message or f"container {container}: {reason}", reason)
+        return Failure.named(_C.IMAGE, kind, message or f"container {container}: {reason}", reason)
     if reason in _CONFIG_REASONS:
         named, what = _not_started(message) or (_C.CONFIG, "container")
-        return _failure(named, what, message or f"container {container}: {reason}", reason)
+        return Failure.named(named, what, message or f"container {container}: {reason}", reason)
     return None
 
 
@@ -256,7 +255,7 @@ def scheduling(status: Mapping[str, Any], recorded: Iterable[Mapping[str, Any]])
         return None
     rules = ((_NO_GPU, "gpu"), (_NO_VOLUME, "volume"), (_NO_ROOM, "room"), (_TAINTED, "taint"), (_NO_NODE, "selector"))
     kind = next((kind for pattern, kind in rules if pattern.search(message)), "unknown")
-    return _failure(_C.UNSCHEDULABLE, kind, message or "no node takes the pod", "Unschedulable")
+    return Failure.named(_C.UNSCHEDULABLE, kind, message or "no node takes the pod", "Unschedulable")
 
 
 def _evicted(message: str) -> str | None:
@@ -266,7 +265,3 @@ def _evicted(message: str) -> str | None:
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
     found: Iterable[Mapping[str, Any]] = status.get("conditions") or []
     return next((one for one in found if one.get("type") == kind), None)
-
-
-def _failure(named: FailureClass, kind: str, message: str, evidence: str) -> Failure:
-    return Failure(failure_class=named, kind=kind, message=message[:_EVIDENCE], evidence=evidence[-_EVIDENCE:])
