@@ -8,10 +8,11 @@ is retried for ever: the same cause without progress stops (NVIDIA Resiliency Ex
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bulkhead.pods.event_texts import never_scales
 from bulkhead.pods.outcome import Failure
 from bulkhead.pods.outcome import FailureClass as C
 
@@ -220,6 +221,20 @@ def decide(history: Sequence[Record], limits: Limits) -> Decision:
     action = "retry also where it failed" if rule is _LET_BACK else rule.action
     reason = f"{name}: {action}, {spent} of {allowed} {rule.budget} retries"
     return Decision(rule.action, reason, min(delay, _LONGEST_DELAY_S), rule.suspect)
+
+
+def hopeless(failure: Failure, events: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a pod that cannot start would have to wait for ever.
+
+    Args:
+        failure: why it cannot.
+        events: about it, in their JSON form. The scheduler says the same of a node pool that is scaled up from zero,
+            and of a volume on its way, as of what will never be: there the autoscaler has to have said that it cannot
+            help.
+    """
+    if Record.of(failure, "").rule.action is not Action.FAIL:
+        return False
+    return failure.failure_class is not C.UNSCHEDULABLE or never_scales(events)
 
 
 def changes(history: Sequence[Record], limits: Limits) -> Changes:

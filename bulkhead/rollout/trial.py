@@ -128,7 +128,8 @@ class Trial:
         if workload.status.ready:
             return self.move(rollout)
         if self._age(rollout.phase_at) > plan.ready_s:
-            reason = f"the candidate was not ready after {plan.ready_s:g} s"
+            told = f": {workload.status.message}" if workload.status.message else ""
+            reason = f"the candidate was not ready after {plan.ready_s:g} s{told}"
             return self.ledger.turn_round(rollout, reason, {"rule": "not-serving"})
         return None
 
@@ -252,7 +253,7 @@ class Trial:
             reason = f"a device under the candidate is sick, whatever its model is worth: {fault}"
             return self.ledger.turn_round(rollout, reason, {"rule": "device"})
         workload = self.world.server(rollout.service, rollout.revision_id)
-        if workload is not None and not workload.status.ended:
+        if workload is not None and not workload.status.ended and workload.status.failure is None:
             return None
         why = workload.status.message if workload else "its pod is gone"
         reason = f"the candidate stopped serving: {why or 'its process ended'}"

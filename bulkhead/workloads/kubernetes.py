@@ -17,6 +17,7 @@ from bulkhead.runtimes.kubernetes.objects import (
     Kind,
     Objects,
 )
+from bulkhead.runtimes.kubernetes.pods import events
 from bulkhead.workloads import keepers, manifests, quarters
 from bulkhead.workloads.base import Placement, Workload, address
 from bulkhead.workloads.serving import parse_serve
@@ -206,7 +207,8 @@ class KubernetesWorkloads:
         status = keepers.status(kind, keeper)
         if status.ready or keepers.answers(kind, keeper):
             return status
-        return quarters.failing(quarters.pods(self._objects, keepers.labels(kind, keeper))) or status
+        found = quarters.pods(self._objects, keepers.labels(kind, keeper))
+        return quarters.failing(found, lambda pod: events(self._core, pod, self._objects.namespace)) or status
 
     def _stop(self, server: str, revision_id: str | None, generation: int) -> None:
         for kind in (DISRUPTION_BUDGET, SERVICE):

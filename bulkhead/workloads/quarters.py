@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kubernetes import client as k8s
@@ -11,6 +11,7 @@ from kubernetes.client.exceptions import ApiException
 
 from bulkhead.pods.failure import classify
 from bulkhead.pods.identity import LABEL_PREFIX
+from bulkhead.pods.policy import hopeless
 from bulkhead.pods.status import Phase, PodStatus
 from bulkhead.runtimes.kubernetes.objects import (
     DEPLOYMENT,
@@ -77,20 +78,41 @@ def lives(found: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return told
 
 
-def failing(found: Iterable[Mapping[str, Any]]) -> PodStatus | None:
-    """A failure of pods that does not mend by waiting, or None.
+Events = Callable[[str], Iterable[Mapping[str, Any]]]
+"""Gives the events about a pod, by its name, in their JSON form."""
+
+
+def failing(found: Iterable[Mapping[str, Any]], events: Events) -> PodStatus | None:
+    """Why the pods of a server do not answer, or None where nothing is known to be in their way.
 
     Args:
         found: the pods of a server of which none answers.
+        events: asked for the first pod that has not started, and for no other: they are alike.
+
+    Returns:
+        Failed where waiting does not mend it; pending, with the failure, where it may yet: a node pool that is scaled
+        up from zero, a registry that is busy.
     """
-    for pod in found:
-        if pod["metadata"].get("deletionTimestamp"):
+    there = [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+    first = next((pod for pod in there if _has_not_started(pod)), None)
+    waits = None
+    for pod in there:
+        told = list(events(pod["metadata"]["name"])) if pod is first else []
+        failure = classify(_as_ended(pod), told)
+        if failure is None:
             continue
-        failure = classify(_as_ended(pod))
-        if failure is not None:
-            message = f"{pod['metadata']['name']}: {failure.message}"
-            return PodStatus(Phase.FAILED, reason=failure.kind, message=message, failure=failure)
-    return None
+        mends = _has_not_started(pod) and not hopeless(failure, told)
+        message = f"{pod['metadata']['name']}: {failure.message}"
+        phase = Phase.PENDING if mends else Phase.FAILED
+        status = PodStatus(phase, reason=failure.kind, message=message, failure=failure)
+        if not mends:
+            return status
+        waits = waits or status
+    return waits
+
+
+def _has_not_started(pod: Mapping[str, Any]) -> bool:
+    return str((pod.get("status") or {}).get("phase") or Phase.PENDING) == Phase.PENDING
 
 
 def _as_ended(pod: Mapping[str, Any]) -> Mapping[str, Any]:

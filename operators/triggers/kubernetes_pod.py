@@ -14,11 +14,10 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from kubernetes_asyncio.client import ApiException, CoreV1Api
 
 from bulkhead.errors import BulkheadError, UnavailableError
-from bulkhead.pods.event_texts import never_scales, plain
+from bulkhead.pods.event_texts import plain
 from bulkhead.pods.failure import classify
 from bulkhead.pods.identity import MANAGED
-from bulkhead.pods.outcome import FailureClass
-from bulkhead.pods.policy import Action, Record
+from bulkhead.pods.policy import hopeless
 from bulkhead.runtimes.kubernetes.access import Access
 from bulkhead.runtimes.kubernetes.pods import MOST_EVENTS
 from bulkhead.runtimes.kubernetes.watch import Pod, PodWatch, ended
@@ -220,11 +219,7 @@ class KubernetesPodTrigger(BaseEventTrigger):
             late = now - self._began > self.startup_s
             return {"why": "stuck", "pod": pod, "text": f"not running after {self.startup_s:g} s"} if late else None
         self._stuck_since = self._stuck_since or now
-        hopeless = Record.of(failure, "").rule.action is Action.FAIL
-        if failure.failure_class is FailureClass.UNSCHEDULABLE:
-            # The scheduler says the same of a node pool that is scaled up from zero, and of a volume on its way.
-            hopeless = hopeless and never_scales(self._events)
-        limit = _HOPELESS_S if hopeless else self.startup_s
+        limit = _HOPELESS_S if hopeless(failure, self._events) else self.startup_s
         if now - self._stuck_since < limit:
             return None
         return {"why": "stuck", "pod": pod, "text": failure.message}

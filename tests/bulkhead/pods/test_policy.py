@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.pods.outcome import Failure, FailureClass
-from bulkhead.pods.policy import RULES, Action, Budget, Limits, Record, changes, decide
+from bulkhead.pods.policy import RULES, Action, Budget, Limits, Record, changes, decide, hopeless
 
 LIMITS = Limits(user_retries=2, infrastructure_retries=3)
 _records = st.builds(
@@ -257,3 +257,22 @@ def test_a_record_keeps_what_a_decision_needs() -> None:
 def test_what_is_resumed_from_is_nothing_without_a_checkpoint() -> None:
     assert changes([Record(*_PREEMPTED)], LIMITS).resume_from is None
     assert changes([], LIMITS).memory_factor == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "kind", "told", "expected"),
+    [
+        (FailureClass.IMAGE, "auth", [], True),
+        (FailureClass.IMAGE, "rate-limit", [], False),
+        (FailureClass.CONFIG, "volume", [], True),
+        (FailureClass.UNSCHEDULABLE, "selector", [], False),
+        (FailureClass.UNSCHEDULABLE, "selector", ["TriggeredScaleUp"], False),
+        (FailureClass.UNSCHEDULABLE, "selector", ["NotTriggerScaleUp"], True),
+        (FailureClass.UNSCHEDULABLE, "gpu", ["NotTriggerScaleUp"], False),
+    ],
+)
+def test_a_pod_that_cannot_start_waits_where_it_may_yet(
+    named: FailureClass, kind: str, told: list[str], expected: bool
+) -> None:
+    failure = Failure(failure_class=named, kind=kind)
+    assert hopeless(failure, [{"reason": reason} for reason in told]) is expected

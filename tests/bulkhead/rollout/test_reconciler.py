@@ -6,9 +6,6 @@ import pytest
 
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout
-from bulkhead.pods.outcome import Failure, FailureClass
-from bulkhead.pods.status import Phase as PodPhase
-from bulkhead.pods.status import PodStatus
 from bulkhead.rollout.plan import RETURN, Plan
 from tests.rollouts import revision
 from tests.worlds import Stage
@@ -109,39 +106,6 @@ def test_what_it_waits_for_is_recorded_once_not_at_every_look(stage: Stage) -> N
     for _ in range(5):
         stage.reconciler.run_once()
     assert len(stage.ledger.events(rollout.id, "waiting")) == 1
-
-
-def test_a_candidate_that_is_not_ready_in_time_goes_back_without_having_had_traffic(stage: Stage) -> None:
-    old = stage.stable()
-    stage.workloads.ready = False
-    rollout = stage.ask("new", PLAN)
-    stage.reconciler.run_once()
-    assert stage.now(rollout).phase is Phase.LAUNCHED
-    stage.clock.pass_by(61)
-    stage.reconciler.run_once()
-    assert stage.now(rollout).reason == "the candidate was not ready after 60 s"
-    assert all(share == {old: 100} for share in stage.router.history)
-
-
-def test_a_candidate_that_dies_at_its_start_goes_back_with_its_own_words(stage: Stage) -> None:
-    stage.stable()
-    stage.workloads.ready = False
-    rollout = stage.ask("new", PLAN)
-    stage.reconciler.run_once()
-    why = Failure(failure_class=FailureClass.APPLICATION, message="no module named digits")
-    stage.workloads.servers[rollout.revision_id] = PodStatus(PodPhase.FAILED, failure=why)
-    stage.reconciler.run_once()
-    assert "did not start: application: no module named digits" in str(stage.now(rollout).reason)
-
-
-def test_a_candidate_that_dies_under_traffic_goes_back_without_waiting_for_statistics(stage: Stage) -> None:
-    old = stage.stable()
-    rollout = stage.ask("new", PLAN)
-    stage.reconciler.run_once()
-    stage.workloads.die(rollout.revision_id)
-    stage.reconciler.run_once()
-    assert stage.now(rollout).reason == "the candidate stopped serving: killed"
-    assert stage.weights == {old: 100}
 
 
 def test_a_rollback_from_outside_is_carried_out(stage: Stage) -> None:

@@ -6,6 +6,9 @@ import pytest
 
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.pods.outcome import Failure, FailureClass
+from bulkhead.pods.status import Phase as PodPhase
+from bulkhead.pods.status import PodStatus
 from bulkhead.rollout.plan import RETURN, parse_plan
 from bulkhead.routers.base import Pin
 from tests.worlds import Stage
@@ -225,3 +228,55 @@ def test_the_registry_is_not_asked_at_every_look(stage: Stage, monkeypatch: pyte
     for _ in range(60):
         _serve(stage, rollout, seconds=0.5)
     assert len(asked) == 6  # of both revisions, at 0, 15 and 30 s
+
+
+# Starting
+
+NO_GPU = Failure(failure_class=FailureClass.UNSCHEDULABLE, kind="gpu", message="3 Insufficient nvidia.com/gpu")
+WAITS = PodStatus(PodPhase.PENDING, message="pod x: 3 Insufficient nvidia.com/gpu", failure=NO_GPU)
+
+
+def _starting(stage: Stage) -> Rollout:
+    stage.workloads.ready = False
+    rollout = _new(stage, ready_s=60)
+    assert stage.now(rollout).phase is Phase.LAUNCHED
+    return rollout
+
+
+def test_a_candidate_that_is_not_ready_in_time_goes_back_without_having_had_traffic(stage: Stage) -> None:
+    rollout = _starting(stage)
+    stage.clock.pass_by(61)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).reason == "the candidate was not ready after 60 s"
+    assert all(share == {rollout.stable_id: 100} for share in stage.router.history)
+
+
+def test_a_candidate_whose_node_is_still_to_come_is_waited_for_and_told_of(stage: Stage) -> None:
+    rollout = _starting(stage)
+    stage.workloads.servers[rollout.revision_id] = WAITS
+    stage.clock.pass_by(59)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).phase is Phase.LAUNCHED
+    stage.clock.pass_by(2)
+    stage.reconciler.run_once()
+    assert stage.now(rollout).reason == f"the candidate was not ready after 60 s: {WAITS.message}"
+
+
+def test_a_candidate_that_dies_at_its_start_goes_back_with_its_own_words(stage: Stage) -> None:
+    rollout = _starting(stage)
+    why = Failure(failure_class=FailureClass.APPLICATION, message="no module named digits")
+    stage.workloads.servers[rollout.revision_id] = PodStatus(PodPhase.FAILED, failure=why)
+    stage.reconciler.run_once()
+    assert "did not start: application: no module named digits" in str(stage.now(rollout).reason)
+
+
+@pytest.mark.parametrize("status", [PodStatus(PodPhase.FAILED, message="killed"), WAITS], ids=["dead", "cannot start"])
+def test_a_candidate_that_answers_no_more_under_traffic_goes_back_without_waiting_for_statistics(
+    stage: Stage, status: PodStatus
+) -> None:
+    rollout = _new(stage)
+    assert stage.now(rollout).phase is Phase.ANALYSING
+    stage.workloads.servers[rollout.revision_id] = status
+    stage.reconciler.run_once()
+    assert stage.now(rollout).reason == f"the candidate stopped serving: {status.message}"
+    assert stage.weights == {rollout.stable_id: 100}
