@@ -3,7 +3,7 @@ from math import inf
 import pytest
 
 from bulkhead.metrics.counters import Answers, Counters
-from bulkhead.rollout.analysis.arms import Arm, arm, quantile
+from bulkhead.rollout.analysis.arms import Arm, arm, quantile, shown
 
 
 @pytest.mark.parametrize(("share", "between"), [(0.5, (0.0, 10.0)), (0.9, (10.0, 100.0)), (0.99, (100.0, inf))])
@@ -111,3 +111,18 @@ def test_a_counter_that_fell_was_reset_and_says_nothing() -> None:
 def test_a_histogram_that_lags_behind_the_counters_is_no_slow_request() -> None:
     found = arm(Counters(), Counters(10, 0, {}), 250)
     assert found == Arm(requests=10, failures=0, timed=0, slow=0)
+
+
+def test_an_arm_as_numbers_has_the_buckets_of_its_median_and_of_its_99th_percentile() -> None:
+    seen = Arm(100, 3, 100, 20, {100.0: 60, 250.0: 20, 500.0: 2}, Answers(90, 1, compared=8, agreed=7))
+    assert shown(seen) == {
+        "requests": 100,
+        "failures": 3,
+        "timed": 100,
+        "slow": 20,
+        "p50_ms": [100.0, 250.0],
+        "p99_ms": [500.0, "inf"],
+        "answers": {"seen": 90, "invalid": 1},
+        "agreed": [7, 8],
+    }
+    assert shown(None) is None

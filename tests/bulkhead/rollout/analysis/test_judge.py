@@ -283,36 +283,42 @@ def test_a_rule_has_its_share_of_alpha_and_not_all_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("candidate", "elapsed_s", "told"),
+    ("candidate", "elapsed_s", "rule", "told"),
     [
-        (None, 10, "no reading of the candidate, or its counters were reset"),
-        (Arm(19, 0, 19, 0), 10, "19 of at least 20 requests so far"),
-        (Arm(20, 0, 20, 0), 4.94, "4.9 of 5 s so far"),
-        (Arm(20, 0, 20, 0, answers=None), 5, "what the model answered could not be read"),
-        (Arm(50, 1, 50, 0), 5, "1 of 50 (2.0%) requests failed, limit 1.0%: over the limit, but not yet beyond chance"),
-        (Arm(20, 0, 20, 0, active=4), 5, "4 requests in flight, limit 3"),
-        (Arm(20, 0, 20, 1, active=3), 5, "0 of 20 (0.0%) failed, 1 of 20 (5.0%) slow"),
+        (None, 10, "no-data", "no reading of the candidate, or its counters were reset"),
+        (Arm(19, 0, 19, 0), 10, "min-requests", "19 of at least 20 requests so far"),
+        (Arm(20, 0, 20, 0), 4.94, "min-time", "4.9 of 5 s so far"),
+        (Arm(20, 0, 20, 0, answers=None), 5, "no-answers", "what the model answered could not be read"),
+        (
+            Arm(50, 1, 50, 0),
+            5,
+            "errors-unclear",
+            "1 of 50 (2.0%) requests failed, limit 1.0%: over the limit, but not yet beyond chance",
+        ),
+        (Arm(20, 0, 20, 0, active=4), 5, "saturated", "4 requests in flight, limit 3"),
+        (Arm(20, 0, 20, 1, active=3), 5, "within-limits", "0 of 20 (0.0%) failed, 1 of 20 (5.0%) slow"),
         (
             Arm(200, 50, 200, 0),
             5,
+            "stable-fails-too",
             "50 of 200 (25.0%) requests failed, limit 1.0%; but stable fails too: "
             "60 of 200 (30.0%) requests failed, limit 1.0%",
         ),
     ],
 )
-def test_the_reason_says_what_is_lacking(candidate: Arm | None, elapsed_s: float, told: str) -> None:
+def test_the_reason_says_what_is_lacking(candidate: Arm | None, elapsed_s: float, rule: str, told: str) -> None:
     plan = PLAN.model_copy(update={"max_active": 3})
     stable = Arm(200, 60, 200, 0) if candidate and candidate.failures == 50 else WELL
     found = judge(plan, Step(weight=50), candidate, stable, elapsed_s)
-    assert (found.reason, found.numbers["window_s"]) == (told, elapsed_s)
-    assert (found.verdict is Verdict.PASS) is (found.rule == "within-limits") and found.verdict is not Verdict.FAIL
+    assert (found.rule, found.reason, found.numbers["window_s"]) == (rule, told, elapsed_s)
+    assert found.verdict is (Verdict.PASS if rule == "within-limits" else Verdict.HOLD)
 
 
 def test_all_who_lack_ground_truth_are_named_and_it_is_asked_for_last() -> None:
     plan = parse_plan({"truth": {name: {"at_least": 0.5, "required": True} for name in ("f1", "auc")}, "step_s": 5})
     found = judge(plan, Step(weight=50), WELL, WELL, 10)
     assert (found.verdict, found.rule) == (Verdict.HOLD, "no-ground-truth")
-    assert found.reason == "auc, f1 of the candidate is not known yet"
+    assert (found.reason, found.numbers["window_s"]) == ("auc, f1 of the candidate is not known yet", 10)
     assert judge(plan, Step(weight=50), WELL, WELL, 1).rule == "min-time"
 
 
