@@ -6,7 +6,9 @@ from bulkhead.metrics.counters import Answers, Counters
 from bulkhead.rollout.analysis.arms import Arm, arm, quantile, shown
 
 
-@pytest.mark.parametrize(("share", "between"), [(0.5, (0.0, 10.0)), (0.9, (10.0, 100.0)), (0.99, (100.0, inf))])
+@pytest.mark.parametrize(
+    ("share", "between"), [(0.5, (0.0, 10.0)), (0.6, (0.0, 10.0)), (0.9, (10.0, 100.0)), (0.99, (100.0, inf))]
+)
 def test_a_quantile_is_known_as_well_as_the_histogram(share: float, between: tuple[float, float]) -> None:
     assert quantile(Arm(100, 0, 100, 0, {10.0: 40, 100.0: 5}), share) == between
 

@@ -353,6 +353,9 @@ def test_the_rules_that_are_asked_are_those_with_something_to_look_at() -> None:
     alone, half = Step(weight=100), Step(weight=50)
     beside = {"more-errors", "client-errors", "slower"}
     assert asked(PLAN, alone, Answers(1), None) == {"invalid"}
+    assert len(evidence(PLAN, alone, Arm(200, 0, 200, 0, answers=Answers(1)), None)) == 3
+    [more] = [one for one in evidence(PLAN, half, Arm(200, 50, 200, 0), WELL) if one.rule == "more-errors"]
+    assert more.strength == label_above(50, 0, 0.5)
     assert asked(PLAN, alone, Answers(compared=1), None) == {"disagreement"}
     assert asked(PLAN.model_copy(update={"objective": 0.9}), alone, None, None) == {"burn"}
     assert asked(PLAN, Step(headers={"x": "1"}), None, None) == set()

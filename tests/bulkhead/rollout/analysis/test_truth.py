@@ -20,6 +20,8 @@ def _limits(**limits: Any) -> Any:
     [
         ({"at_least": 0.9}, 0.9, None, None),
         ({"at_least": 0.9}, 0.89, None, "auc is 0.89, at least 0.9 was asked for"),
+        ({"at_most": 1.5}, 1.5, None, None),
+        ({"max_drop": 0.25}, 0.5, 0.75, None),
         ({"at_most": 1.5}, 1.6, None, "auc is 1.6, at most 1.5 was asked for"),
         ({"max_drop": 0.02}, 0.9, 0.91, None),
         ({"max_drop": 0.02}, 0.9, 0.93, "auc is 0.9, more than 0.02 below stable's 0.93"),
@@ -35,6 +37,11 @@ def test_a_limit_is_held_against_what_is_known(
 ) -> None:
     truth = Truth(*({} if value is None else {"auc": value} for value in (candidate, stable)))
     assert broken(_limits(**limits), truth) == told
+
+
+def test_a_metric_that_is_not_known_yet_hides_no_other() -> None:
+    limits = parse_plan({"truth": {"auc": {"at_least": 0.9}, "f1": {"at_least": 0.8}}}).truth
+    assert broken(limits, Truth({"f1": 0.7})) == "f1 is 0.7, at least 0.8 was asked for"
 
 
 def test_only_what_is_required_lacks() -> None:
