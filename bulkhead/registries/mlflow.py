@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -63,7 +64,11 @@ class MlflowRegistry:
             if found:
                 return str(found[0].version)
             mlflow.set_tracking_uri(self._uri)
-            mlflow.models.get_model_info(model_uri)  # registering what does not exist is a server error in MLflow
+            # Registering what does not exist is a server error in MLflow. (Its get_model_info would leave a folder.)
+            model_id = _logged_model(model_uri)
+            lies = self._client.get_logged_model(model_id).artifact_location if model_id else model_uri.rstrip("/")
+            with tempfile.TemporaryDirectory() as folder:
+                mlflow.artifacts.download_artifacts(artifact_uri=f"{lies}/MLmodel", dst_path=folder)
             made = mlflow.register_model(
                 model_uri, model_name, tags={_REVISION_TAG: revision}, await_registration_for=30
             )

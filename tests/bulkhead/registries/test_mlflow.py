@@ -1,7 +1,9 @@
 """A real MLflow server."""
 
 import itertools
+import tempfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -42,6 +44,15 @@ def test_a_revision_is_registered_once(registry: MlflowRegistry, logged: str, mo
     assert registry.register(model, logged, "digits-1") == "1"
     assert registry.register(model, logged, "digits-1") == "1"
     assert registry.register(model, logged, "digits-2") == "2"
+
+
+def test_registering_leaves_no_files_behind(
+    registry: MlflowRegistry, logged: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reconciler runs for months."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    registry.register(model, logged, "digits-1")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_version_that_exists_is_found_and_one_that_does_not_is_named(
