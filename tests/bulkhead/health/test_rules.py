@@ -190,7 +190,7 @@ def test_an_applications_xid_speaks_against_the_device_under_one_job_after_the_o
     told = f"Xid 31 ({known(31).description}) under 2 different jobs: ml/job-1, ml/job-2"
     assert _applications(*jobs[:2]) == [Finding(Health.SUSPECT, Reason.APPLICATION, told, Action.CALL, 0.6, NOW - 1000)]
     told = f"Xid 31 ({known(31).description}) under 3 different jobs: ml/job-1, ml/job-2, ml/job-3"
-    one = XidEvent(NOW - 9, 13, "ml/job-9")  # another Xid, under one job, speaks neither for nor against it
+    one = XidEvent(NOW - 9000, 13, "ml/job-9")  # another Xid, under one job, speaks neither for nor against it
     assert _applications(one, *jobs) == [Finding(Health.SICK, Reason.APPLICATION, told, Action.CALL, 0.6, NOW - 1000)]
 
 
@@ -357,6 +357,8 @@ def test_it_says_which_of_its_temperatures_is_too_high() -> None:
     assert told(temperature_c=92, memory_temperature_c=105) == "hot (92 degrees C) for 60 s"
     assert told(temperature_c=91, memory_temperature_c=105) == "hot (memory 105 degrees C) for 60 s"
     assert told(temperature_c=91, memory_temperature_c=104) == "hot (91 degrees C) for 60 s"
+    since = {Condition.HOT: NOW - 60}
+    assert _found(_window(fields={Field.MEMORY_TEMPERATURE: 105}, since=since))[-1].text.startswith("hot (memory 105 ")
 
 
 def test_fewer_lanes_than_it_has_are_sick() -> None:

@@ -172,6 +172,7 @@ def test_a_withdrawal(ledger: Ledger) -> None:
     mine, other = request(ledger, "a", owner="run"), request(ledger, "a", service="letters", owner="other")
     (taken,) = ledger.withdraw(owner="run", key="w", reason="late", requested_by="deadline")
     assert (taken.id, taken.phase, taken.decision) == (mine.id, Phase.RESTORING, {"by": "deadline"})
+    assert taken.reason == "late"
     assert ledger.rollout(other.id).phase is Phase.REQUESTED
     intent = _columns(ledger, Intent)[-1]
     assert {name: value for name, value in intent.items() if name not in ("id", "created_at")} == {

@@ -94,6 +94,7 @@ def test_a_scheduler_that_does_not_say_why(message: str | None) -> None:
         ("DeletionByTaintManager", "node.kubernetes.io/unreachable:NoExecute", C.NODE_LOST, "unreachable"),
         ("EvictionByEvictionAPI", "a drain", C.EVICTED, "drain"),
         ("EvictionByEvictionAPI", "imminent node shutdown", C.PREEMPTED, "node-shutdown"),
+        ("EvictionByEvictionAPI", "low on resource: memory, and node shutdown", C.PREEMPTED, "node-shutdown"),
         ("TerminationByKubelet", "The node was low on resource: memory.", C.EVICTED, "memory"),
         ("TerminationByKubelet", "Pod was terminated in response to it.", C.PREEMPTED, "node-shutdown"),
         ("TomorrowsReason", "something else", C.PREEMPTED, "TomorrowsReason"),
@@ -118,6 +119,11 @@ def test_what_the_cluster_ended_without_a_word(
 ) -> None:
     assert _told(reasons.disruption(_named(condition, reason, message))) == (named, kind, reason, reason)
     assert reasons.disruption(_named(condition, reason, message, "False")) is None
+
+
+def test_what_kueue_says_of_it_is_kept() -> None:
+    status = _named("TerminationTarget", "WorkloadEvictedDueToPreempted", "Preempted to fit another")
+    assert _told(reasons.disruption(status))[2] == "Preempted to fit another"
 
 
 def test_an_eviction_is_told_by_the_pods_own_message_too() -> None:

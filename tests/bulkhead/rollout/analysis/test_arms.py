@@ -116,15 +116,17 @@ def test_a_histogram_that_lags_behind_the_counters_is_no_slow_request() -> None:
 
 
 def test_an_arm_as_numbers_has_the_buckets_of_its_median_and_of_its_99th_percentile() -> None:
-    seen = Arm(100, 3, 100, 20, {100.0: 60, 250.0: 20, 500.0: 2}, Answers(90, 1, compared=8, agreed=7))
+    seen = Arm(100, 3, 100, 20, {100.0: 60, 250.0: 20, 500.0: 1}, Answers(90, 1, compared=8, agreed=7))
     assert shown(seen) == {
         "requests": 100,
         "failures": 3,
         "timed": 100,
         "slow": 20,
         "p50_ms": [100.0, 250.0],
-        "p99_ms": [500.0, "inf"],
+        "p99_ms": [250.0, 500.0],
         "answers": {"seen": 90, "invalid": 1},
         "agreed": [7, 8],
     }
     assert shown(None) is None
+    slow = shown(Arm(10, 0, 10, 9, {100.0: 9}))
+    assert slow is not None and slow["p50_ms"] == [100.0, "inf"]

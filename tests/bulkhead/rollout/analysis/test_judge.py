@@ -54,7 +54,7 @@ def test_one_failure_among_few_requests_is_not_enough_to_fail() -> None:
 def test_the_reason_names_the_numbers() -> None:
     found = judge(PLAN, Step(weight=100), Arm(12, 5, 12, 0), WELL, 3.2)
     assert found.reason == "5 of 12 (41.7%) requests failed, limit 1.0%"
-    assert found.numbers["candidate"]["failures"] == 5
+    assert (found.numbers["candidate"]["failures"], found.numbers["stable"]["requests"]) == (5, 200)
     assert found.numbers["window_s"] == 3.2
 
 

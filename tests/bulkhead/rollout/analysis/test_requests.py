@@ -139,3 +139,11 @@ def test_of_statuses_that_are_alike_the_lower_is_named_and_only_with_what_was_sa
     assert errors(PLAN, gone, None).reason == "6 of 7 (85.7%) requests failed, mostly 500, limit 1.0%"
     unread = Arm(7, 6, 7, 0, statuses=statuses, answers=None)
     assert errors(PLAN, unread, None).reason == "6 of 7 (85.7%) requests failed, mostly 500, limit 1.0%"
+    once = Arm(7, 1, 7, 0, statuses={"503": 1}, answers=Answers(errors={"503 no": 1}))
+    assert errors(PLAN, once, None).reason == "1 of 7 (14.3%) requests failed, mostly 503 (no), limit 1.0%"
+
+
+def test_what_the_plan_calls_a_failure_is_named_as_one() -> None:
+    plan = PLAN.model_copy(update={"failing": ("5xx", "404", "none")})
+    seen = Arm(7, 6, 7, 0, statuses={"200": 1, "404": 6})
+    assert errors(plan, seen, None).reason == "6 of 7 (85.7%) requests failed, mostly 404, limit 1.0%"
