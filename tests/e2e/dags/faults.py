@@ -7,8 +7,12 @@ from airflow.sdk import DAG, Param
 from operators.deploy import DeployOperator
 from operators.pod import PodOperator
 
+# On SQLite, Airflow gives the id of a trigger that is gone to the next one: the late event of a cleared task's trigger
+# may resume its next try, which Airflow then takes for one that somebody has killed, and tries again. That is soon here.
+SOON = timedelta(seconds=1)
+
 with DAG("sleeper", schedule=None, is_paused_upon_creation=False):
-    PodOperator(task_id="sleep", command=["python", "-c", "import time; time.sleep(600)"], gpus=0)
+    PodOperator(task_id="sleep", command=["python", "-c", "import time; time.sleep(600)"], gpus=0, retry_delay=SOON)
 
 with DAG("counter", schedule=None, is_paused_upon_creation=False):
     PodOperator(
@@ -16,7 +20,7 @@ with DAG("counter", schedule=None, is_paused_upon_creation=False):
         command=["python", "-c", "import time; print('counted once', flush=True); time.sleep(12)"],
         gpus=0,
         retries=1,
-        retry_delay=timedelta(seconds=1),
+        retry_delay=SOON,
     )
 
 with DAG(

@@ -17,6 +17,7 @@ COMMON = {
     "config_file": str(Path(__file__).with_name("kubeconfig")),
     "security_context": V1PodSecurityContext(run_as_user=65534),
     "termination_grace_period": 1,
+    "retry_delay": timedelta(seconds=1),  # see faults.py
 }
 """``run-s`` is for a cluster that plays the kubelet: how many seconds a pod runs there."""
 
