@@ -8,7 +8,7 @@ from operators.deploy import DeployOperator
 from operators.pod import PodOperator
 
 # On SQLite, Airflow gives the id of a trigger that is gone to the next one: the late event of a cleared task's trigger
-# may resume its next try, which Airflow then takes for one that somebody has killed, and tries again. That is soon here.
+# may resume its next try, which Airflow then takes for one that somebody has killed, and tries again: soon, here.
 SOON = timedelta(seconds=1)
 
 with DAG("sleeper", schedule=None, is_paused_upon_creation=False):
