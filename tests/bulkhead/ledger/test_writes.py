@@ -40,6 +40,11 @@ def _columns(ledger: Ledger, table: type[Base]) -> list[dict[str, Any]]:
     return [{one.name: getattr(row, one.name) for one in table.__table__.columns} for row in rows]
 
 
+def _wish(intent: dict[str, Any]) -> dict[str, Any]:
+    """An intent without what the ledger adds to it."""
+    return {name: value for name, value in intent.items() if name not in ("id", "created_at")}
+
+
 def _ask(ledger: Ledger, **more: Any) -> Rollout:
     asked = {"key": "k", "owner": "run", "requested_by": "deploy", "reason": "better"}
     return ledger.request_rollout(REVISION, PLAN, **{**asked, **more})
@@ -48,7 +53,7 @@ def _ask(ledger: Ledger, **more: Any) -> Rollout:
 def test_a_wish_for_a_rollout(ledger: Ledger) -> None:
     rollout = _ask(ledger)
     (intent,) = _columns(ledger, Intent)
-    assert {name: value for name, value in intent.items() if name not in ("id", "created_at")} == {
+    assert _wish(intent) == {
         "key": "k",
         "kind": "rollout",
         "service": "digits",
@@ -130,7 +135,7 @@ def test_a_wish_to_go_back(ledger: Ledger) -> None:
     assert asked.rollout is not None and asked.rollout.id == rollout.id
     intent = _columns(ledger, Intent)[-1]
     assert intent["id"] == asked.intent_id
-    assert {name: value for name, value in intent.items() if name not in ("id", "created_at")} == {
+    assert _wish(intent) == {
         "key": "b",
         "kind": "rollback",
         "service": "digits",
@@ -175,7 +180,7 @@ def test_a_withdrawal(ledger: Ledger) -> None:
     assert taken.reason == "late"
     assert ledger.rollout(other.id).phase is Phase.REQUESTED
     intent = _columns(ledger, Intent)[-1]
-    assert {name: value for name, value in intent.items() if name not in ("id", "created_at")} == {
+    assert _wish(intent) == {
         "key": "w",
         "kind": "withdraw",
         "service": None,

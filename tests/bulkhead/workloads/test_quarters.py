@@ -89,8 +89,13 @@ def test_a_registry_that_is_busy_is_waited_for() -> None:
 
 def test_the_events_of_the_first_pod_that_has_not_started_are_read_and_no_others() -> None:
     asked: list[str] = []
-    crashed = _pod({"restartCount": 0, "state": {"running": {}}})
-    failing([crashed, _unscheduled("b"), _unscheduled("c")], lambda name: asked.append(name) or [])  # type: ignore[func-returns-value]
+
+    def events(name: str) -> list[dict[str, Any]]:
+        asked.append(name)
+        return []
+
+    runs = _pod({"restartCount": 0, "state": {"running": {}}})
+    failing([runs, _unscheduled("b"), _unscheduled("c")], events)
     assert asked == ["b"]
 
 
