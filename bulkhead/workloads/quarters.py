@@ -98,7 +98,9 @@ def failing(found: Iterable[Mapping[str, Any]], events: Events) -> PodStatus | N
     waits = None
     for pod in there:
         told = list(events(pod["metadata"]["name"])) if pod is first else []
-        failure = classify(_as_ended(pod), told)
+        shown = _as_ended(pod)
+        # A node on its way makes waiting right, where nobody is served yet; the pod does not answer all the same.
+        failure = classify(shown, told) or classify(shown)
         if failure is None:
             continue
         mends = _has_not_started(pod) and not hopeless(failure, told)
