@@ -25,6 +25,11 @@ def server(sqlite_url: str, workloads: KubernetesWorkloads) -> Iterator[Revision
     yield served(sqlite_url)
 
 
+def _failure(workloads: KubernetesWorkloads, server: Revision) -> Any:
+    found = workloads.find(server.id)
+    return found.status.failure if found and found.status.ended else None
+
+
 def test_a_server_is_three_objects_and_launching_again_changes_none(
     server: Revision, workloads: KubernetesWorkloads, objects: Objects
 ) -> None:
@@ -129,14 +134,33 @@ def test_every_pod_is_asked_what_it_has_answered(
 def test_a_server_that_ends_again_and_again_has_failed(sqlite_url: str, workloads: KubernetesWorkloads) -> None:
     server = served(sqlite_url, "echo no weights; exit 3")
     workloads.launch(server, 1)
-
-    def failed() -> Any:
-        found = workloads.find(server.id)
-        return found.status.failure if found and found.status.ended else None
-
-    failure = until(failed, "the failure")
+    failure = until(lambda: _failure(workloads, server), "the failure")
     assert failure.failure_class is FailureClass.APPLICATION
     assert "3" in failure.message
+
+
+@pytest.mark.usefixtures("running_nodes")
+def test_a_secret_that_is_not_there_is_told_in_the_words_of_the_events(
+    sqlite_url: str, workloads: KubernetesWorkloads
+) -> None:
+    token = {"name": "token", "secret": {"secretName": "hugging-face"}}
+    mount = {"name": "token", "mountPath": "/token"}
+    server = served(sqlite_url, pod={"volumes": [token], "containers": [{"name": "main", "volumeMounts": [mount]}]})
+    workloads.launch(server, 1)
+    failure = until(lambda: _failure(workloads, server), "the failure")
+    assert (failure.failure_class, failure.kind) == (FailureClass.CONFIG, "volume")
+    assert 'secret "hugging-face" not found' in failure.message
+
+
+@pytest.mark.usefixtures("running_nodes")
+def test_a_server_for_which_no_node_has_a_gpu_waits_and_says_so(
+    sqlite_url: str, workloads: KubernetesWorkloads
+) -> None:
+    server = served(sqlite_url, gpus=64)
+    workloads.launch(server, 1)
+    status = until(lambda: (found := workloads.find(server.id)) and found.status.failure and found.status, "why")
+    assert (status.ended, status.failure.failure_class) == (False, FailureClass.UNSCHEDULABLE)
+    assert "Insufficient nvidia.com/gpu" in status.message
 
 
 @pytest.mark.usefixtures("running_nodes")
