@@ -3,7 +3,7 @@
 Sources: NVIDIA's Xid catalogue (docs.nvidia.com/deploy/xid-errors, "Analyzing Xid errors with the Xid catalog"), of
 which each row of ``xids.csv`` keeps NVIDIA's own actions beside ours; and for what a line of the kernel's log says
 beside the number, NVIDIA's open-gpu-kernel-modules (``NVRM: Xid (PCI:0000:3b:00 GPU-I:05): …``), and its workflows of
-45 ("caused by previous Xid"), 144 to 150 (NVLink 5) and 154.
+45 ("caused by previous Xid") and 154; those of NVLink 5 has ``bulkhead.nvlink5``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from bulkhead import nvlink5
 
 
 class Blame(enum.StrEnum):
@@ -116,11 +118,7 @@ class Line(NamedTuple):
 
 _LINE = re.compile(r"\bXid(?: \((?:PCI:)?([0-9a-fA-F:.]{5,20})(?: GPU-I:\w{1,4})?\))?[:,\s]+(\d{1,5})\b,? ?(.*)")
 _CAUSED_BY = re.compile(r"caused by previous Xid (\d{1,5})", re.IGNORECASE)
-# open-gpu-kernel-modules, "Xid 144 to 150": unit, severity, cluster, injected, link, and the words of its registers.
-_NVLINK5 = re.compile(r"\b(Non-?fatal|Fatal) XC\d+ i(\d) Link (-?\d+)(?: \(0x([0-9a-fA-F]{1,8}))?", re.IGNORECASE)
 _OF_NVLINK5 = range(144, 151)
-_PEER_SUBCODES = {(149, 37)}
-"""Of NETIR_LINK_EVT: the link's other end has ended it. Bits 20 to 25 of the first word."""
 _RECOVERY = re.compile(r"\bto\s+0x([0-9a-f]+)\b", re.IGNORECASE)
 RECOVERY = {
     0: Action.NONE,
@@ -130,6 +128,12 @@ RECOVERY = {
     4: Action.DRAIN_AND_RESET,
 }
 """NVML's ``nvmlDeviceGpuRecoveryAction_t``, which a 154 names by its number; its words change from driver to driver."""
+
+_ADVISED: Mapping[str, Mapping[str, Any]] = {
+    nvlink5.RESET: {"blame": Blame.DEVICE, "action": Action.RESET},
+    nvlink5.AS_154_SAYS: {"blame": Blame.WATCH, "action": Action.RESTART_APP},
+    nvlink5.LEAVE: {"blame": Blame.NOTE, "action": Action.NONE},
+}
 
 
 @cache
@@ -154,8 +158,8 @@ def known(number: int, text: str = "") -> Xid:
 
     Returns:
         Its row, as the line has it: a 45 that says which Xid has caused it means that one, an NVLink event is as grave
-        as it says, one that was injected is nobody's. For a number that is not in the catalogue a row that says so: it
-        is contained, and a person is called.
+        as NVIDIA's table says or its line, one that was injected is nobody's. For a number that is not in the
+        catalogue a row that says so: it is contained, and a person is called.
     """
     unknown = Xid(number, "not in the catalogue", Blame.UNKNOWN, Action.CALL, "none")
     row = catalogue().get(number, unknown)
@@ -167,18 +171,20 @@ def known(number: int, text: str = "") -> Xid:
 
 
 def _of_link(row: Xid, text: str) -> Xid:
-    found = _NVLINK5.search(text)
-    if found is None:
+    event = nvlink5.read(text)
+    if event is None:
         return row
-    severity, injected, link, word = found.groups()
-    told = f"{row.description}, {severity.lower()}, link {link}"
-    if injected != "0":
+    severity = "fatal" if event.fatal else "nonfatal"
+    told = ", ".join(filter(None, (row.description, event.unit, severity, f"link {event.link}")))
+    if event.injected:
         return replace(row, description=f"{told}, injected by a test", blame=Blame.NOTE, action=Action.NONE)
-    if severity.lower() != "fatal":
-        return replace(row, description=told, blame=Blame.NOTE, action=Action.NONE)
-    if word is not None and (row.number, int(word, 16) >> 20 & 0x3F) in _PEER_SUBCODES:
+    advice = nvlink5.advice(row.number, event)
+    if advice is None or (event.fatal and not advice.fatal):  # the driver saw what the catalogue has not
+        graver = {"blame": Blame.DEVICE} if event.fatal else {"blame": Blame.NOTE, "action": Action.NONE}
+        return replace(row, description=told, **graver)
+    if advice.investigatory == nvlink5.PEER:
         return replace(row, description=f"{told}: look at the peer")
-    return replace(row, description=told, blame=Blame.DEVICE)
+    return replace(row, description=told, **_ADVISED[advice.immediate])
 
 
 def stated_action(text: str) -> Action | None:

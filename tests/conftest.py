@@ -1,5 +1,6 @@
 """Fixtures for every test, and an Airflow home of the session's own: importing Airflow writes to it."""
 
+import multiprocessing.util
 import os
 import tempfile
 from collections.abc import Generator
@@ -100,6 +101,7 @@ def _keep_temporary_files_together(config: pytest.Config) -> None:
     Only pytest's own ``tmp_path`` stays where it is looked for.
     """
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    multiprocessing.util.get_temp_dir()  # made now, outside: it is removed when this process ends, after ours
     together = tempfile.TemporaryDirectory(prefix="bulkhead-tests-", ignore_cleanup_errors=True)
     config.add_cleanup(together.cleanup)
     patch = pytest.MonkeyPatch()

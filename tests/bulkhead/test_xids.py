@@ -54,6 +54,8 @@ def test_154_states_an_action(text: str, action: Action | None) -> None:
 
 LINK = "RLW_RXPIPE {} XC0 i{} Link 13 (0x{} 0x00000008 0x00000001 0x00000000 0x00100000 0x00000004)"
 
+EVENT = "NETIR_LINK_EVT  {}   XC0 i0 Link 09 (0x{} 0x00000000 0x00000000 0x00000000 0x00000000 0x00000000)"
+
 
 @pytest.mark.parametrize(
     ("number", "text", "blame", "action", "told"),
@@ -61,7 +63,20 @@ LINK = "RLW_RXPIPE {} XC0 i{} Link 13 (0x{} 0x00000008 0x00000001 0x00000000 0x0
         (145, LINK.format("Nonfatal", 0, "0409a0c2"), Blame.NOTE, Action.NONE, "nonfatal, link 13"),
         (145, LINK.format("Fatal", 0, "0409a0c2"), Blame.DEVICE, Action.CHECK_LINK, "fatal, link 13"),
         (145, LINK.format("Fatal", 1, "0409a0c2"), Blame.NOTE, Action.NONE, "injected"),
-        (149, LINK.format("Fatal", 0, "025001c6"), Blame.LINK, Action.CHECK_LINK, "peer"),
+        (145, "RLW_RXPIPE Nonfatal XC0 i0 Link 13 (0x0409a4c2 0x00000004)", Blame.DEVICE, Action.RESET, "RLW_RXPIPE"),
+        (145, "RLW_REMAP Nonfatal XC1 i0 Link 02 (0x00000004 0x00000001)", Blame.WATCH, Action.RESTART_APP, "REMAP"),
+        (
+            144,
+            "SAW_MVB Nonfatal XC0 i0 Link 02 (0x00000021 0x00000002)",
+            Blame.DEVICE,
+            Action.RESET,
+            "nonfatal, link 2",
+        ),
+        (149, EVENT.format("Fatal", "025001c6"), Blame.LINK, Action.CHECK_LINK, "link 9: look at the peer"),
+        (149, EVENT.format("Fatal", "000625c6"), Blame.DEVICE, Action.RESET, "Error, NETIR_LINK_EVT, fatal, link 9"),
+        (149, EVENT.format("Fatal", "026001c6"), Blame.NOTE, Action.NONE, "fatal, link 9"),
+        (149, EVENT.format("Fatal", "03f001c6"), Blame.DEVICE, Action.CHECK_LINK, "fatal, link 9"),
+        (149, EVENT.format("Nonfatal", "03f001c6"), Blame.NOTE, Action.NONE, "nonfatal, link 9"),
         (150, LINK.format("Fatal", 0, "025001c6"), Blame.DEVICE, Action.CHECK_LINK, "fatal"),
         (145, "words of another driver", Blame.LINK, Action.CHECK_LINK, ""),
         (45, "pid=1, Ch 00000001 caused by previous Xid 149", Blame.LINK, Action.CHECK_LINK, "told by a 45"),

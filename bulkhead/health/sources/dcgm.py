@@ -62,6 +62,9 @@ _BLANK = 140737488355328.0
 _BLANK_INT32 = range(2147483632, 2147483648)
 _EXPORTER = "dcgm-exporter"
 """In the name of the exporter's own pod, which is nobody's job."""
+_JOBS = (("exported_namespace", "exported_pod"), ("pod_namespace", "pod_name"), ("namespace", "pod"))
+"""Labels of who has a device. Prometheus renames the exporter's own where it has the same ones from discovery, which
+mean the exporter's pod; with ``--use-old-namespace`` the exporter has others, and those from discovery stay."""
 _MOST_BLOCKS = 500_000
 _MOST_BYTES = 256 * 1024 * 1024
 
@@ -93,8 +96,9 @@ def series(labels: Mapping[str, str]) -> Series | None:
     if not uuid:
         return None
     xid = labels.get("xid")
-    # Prometheus renames the exporter's own labels where it has the same ones from discovery.
-    namespace, pod = (labels.get(f"exported_{one}") or labels.get(one, "") for one in ("namespace", "pod"))
+    namespace, pod = next(
+        ((labels.get(space, ""), labels[name]) for space, name in _JOBS if labels.get(name)), ("", "")
+    )
     if _EXPORTER in pod:
         pod = ""
     return Series(

@@ -37,6 +37,27 @@ def test_reads_device_job_and_fields() -> None:
     assert reading.fields == {Field.TEMPERATURE: 51.0, Field.NVLINK_ERRORS: 5.0}
 
 
+@pytest.mark.parametrize(
+    ("labels", "job"),
+    [
+        ({"namespace": "ml", "pod": "train"}, "ml/train"),
+        ({"pod_namespace": "ml", "pod_name": "train", "namespace": "gpu", "pod": "dcgm-exporter-x7"}, "ml/train"),
+        (
+            {"exported_namespace": "ml", "exported_pod": "train", "namespace": "gpu", "pod": "dcgm-exporter-x7"},
+            "ml/train",
+        ),
+        ({"namespace": "gpu", "pod": "dcgm-exporter-x7"}, ""),
+        ({"hpc_job": "4711"}, "4711"),
+        ({"hpc_job": "4711", "pod": "", "exported_pod": ""}, "4711"),
+        ({"hpc_job": "4711", "namespace": "gpu", "pod": "dcgm-exporter-x7"}, "4711"),
+        ({}, ""),
+    ],
+)
+def test_who_has_a_device_under_every_name_that_the_exporter_has_for_it(labels: dict[str, str], job: str) -> None:
+    found = series({"UUID": "GPU-a", **labels})
+    assert found is not None and found.job == job
+
+
 def test_slices_are_under_their_gpu() -> None:
     lines = [
         f'DCGM_FI_DEV_{name}{{{ONE},GPU_I_PROFILE="1g.10gb",GPU_I_ID="{slot}"}} {value}'
