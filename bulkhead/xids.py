@@ -119,6 +119,8 @@ class Line(NamedTuple):
 _LINE = re.compile(r"\bXid(?: \((?:PCI:)?([0-9a-fA-F:.]{5,20})(?: GPU-I:\w{1,4})?\))?[:,\s]+(\d{1,5})\b,? ?(.*)")
 _CAUSED_BY = re.compile(r"caused by previous Xid (\d{1,5})", re.IGNORECASE)
 _OF_NVLINK5 = range(144, 151)
+STATES_ACTION = 154
+"""Of a driver that names the action for the Xids beside it."""
 _RECOVERY = re.compile(r"\bto\s+0x([0-9a-f]+)\b", re.IGNORECASE)
 RECOVERY = {
     0: Action.NONE,
@@ -131,7 +133,7 @@ RECOVERY = {
 
 _ADVISED: Mapping[str, Mapping[str, Any]] = {
     nvlink5.RESET: {"blame": Blame.DEVICE, "action": Action.RESET},
-    nvlink5.AS_154_SAYS: {"blame": Blame.WATCH, "action": Action.RESTART_APP},
+    nvlink5.AS_154_SAYS: {"blame": Blame.NOTE, "action": Action.RESTART_APP},  # a 154 beside it may ask for more
     nvlink5.LEAVE: {"blame": Blame.NOTE, "action": Action.NONE},
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bulkhead.health.observation import XidEvent
-from bulkhead.xids import Action, Xid, known, stated_action
+from bulkhead.xids import STATES_ACTION, Action, Xid, known, stated_action
 
 TOGETHER_S = 30.0
 """Xids of a device so close to each other, in seconds, are one fault."""
@@ -68,7 +68,7 @@ def _fault(group: Sequence[XidEvent]) -> Fault:
     action = xid.action
     if xid.number == 48 and numbers & {63, 64}:
         action = Action.DRAIN_AND_RESET
-    stated = [told for one in group if one.xid == 154 and (told := stated_action(one.text)) is not None]
+    stated = [told for one in group if one.xid == STATES_ACTION and (told := stated_action(one.text)) is not None]
     action = stated[-1] if stated else action
     job = next((one.job for one in group if one.job), "")
     others = tuple(sorted(numbers - {xid.number}))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from bulkhead.health.conditions import Condition, conditions
 from bulkhead.health.observation import COUNTERS, Device, Field, Reading, XidEvent
 from bulkhead.health.policy import Policy
+from bulkhead.xids import STATES_ACTION, Action, Blame, stated_action
+from bulkhead.xids import known as meant
 
 _MOST_EVENTS = 256
 
@@ -60,15 +62,18 @@ class Window:
         """Take an Xid in, unless it is known: two sources may tell of one.
 
         Args:
-            event: the Xid.
+            event: the Xid. Lines of the kernel's log that mean something else (an NVLink event that has become fatal,
+                a 154 that states another action) are events of their own.
         """
-        same = (one for one in self.xids if one.xid == event.xid and abs(one.at - event.at) <= _SAME_S)
-        known = next(same, None)
-        if known is None:
+        near = [at for at, one in enumerate(self.xids) if one.xid == event.xid and abs(one.at - event.at) <= _SAME_S]
+        known = self.xids[near[-1]] if near else None
+        if known is None or (known.text and event.text and _meaning(known) != _meaning(event)):
             self.xids.append(event)
-        elif event.text and not known.text:
-            # The kernel's line says more than a gauge.
-            self.xids[self.xids.index(known)] = XidEvent(known.at, event.xid, known.job or event.job, event.text)
+        elif (event.text and not known.text) or (event.certain and not known.certain):
+            # The kernel's line says more than a gauge, and a count that grows more than one that was there.
+            when = known.at if known.certain else event.at
+            text, certain = event.text or known.text, known.certain or event.certain
+            self.xids[near[-1]] = XidEvent(when, event.xid, known.job or event.job, text, certain)
 
     def answer(self, at: float) -> None:
         """Forget the evidence up to a time: somebody has answered it, by a repair that a test has confirmed.
@@ -127,3 +132,8 @@ class Window:
 
 _SAME_S = 60.0
 """Two sources that tell of one Xid are at most so far apart: a scrape's interval, in seconds."""
+
+
+def _meaning(event: XidEvent) -> tuple[Blame, Action, Action | None]:
+    row = meant(event.xid, event.text)
+    return row.blame, row.action, stated_action(event.text) if event.xid == STATES_ACTION else None

@@ -64,7 +64,7 @@ EVENT = "NETIR_LINK_EVT  {}   XC0 i0 Link 09 (0x{} 0x00000000 0x00000000 0x00000
         (145, LINK.format("Fatal", 0, "0409a0c2"), Blame.DEVICE, Action.CHECK_LINK, "fatal, link 13"),
         (145, LINK.format("Fatal", 1, "0409a0c2"), Blame.NOTE, Action.NONE, "injected"),
         (145, "RLW_RXPIPE Nonfatal XC0 i0 Link 13 (0x0409a4c2 0x00000004)", Blame.DEVICE, Action.RESET, "RLW_RXPIPE"),
-        (145, "RLW_REMAP Nonfatal XC1 i0 Link 02 (0x00000004 0x00000001)", Blame.WATCH, Action.RESTART_APP, "REMAP"),
+        (145, "RLW_REMAP Nonfatal XC1 i0 Link 02 (0x00000004 0x00000001)", Blame.NOTE, Action.RESTART_APP, "REMAP"),
         (
             144,
             "SAW_MVB Nonfatal XC0 i0 Link 02 (0x00000021 0x00000002)",

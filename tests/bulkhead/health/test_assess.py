@@ -80,6 +80,57 @@ def test_two_sources_that_tell_of_one_xid_tell_of_one() -> None:
     assert made.xids == [XidEvent(10.0, 31, "ml/train", "pid=1")]
 
 
+def test_a_count_that_grows_is_of_now_though_its_xid_was_there_before() -> None:
+    made = window()
+    made.report(XidEvent(10.0, 48, certain=False))
+    made.report(XidEvent(40.0, 48, "ml/train"))
+    made.report(XidEvent(50.0, 48, certain=False))
+    assert made.xids == [XidEvent(40.0, 48, "ml/train")]
+    assert assess(made, POLICY, 60.0).health is Health.SICK
+
+
+def test_a_line_of_a_trace_of_unknown_age_has_its_own_time() -> None:
+    made = window()
+    made.report(XidEvent(10.0, 48, "ml/train", certain=False))
+    made.report(XidEvent(5.0, 48, text="pid=1"))
+    assert made.xids == [XidEvent(5.0, 48, "ml/train", "pid=1")]
+
+
+def test_a_link_that_fails_for_good_after_it_has_erred_is_sick() -> None:
+    made = window()
+    for at, severity in ((10.0, "Nonfatal"), (20.0, "Nonfatal"), (40.0, "Fatal"), (50.0, "Fatal")):
+        made.report(XidEvent(at, 145, text=f"RLW_RXPIPE {severity} XC0 i0 Link 13 (0x0409a0c2 0x00000008)"))
+    assert [one.at for one in made.xids] == [10.0, 40.0]
+    assert assess(made, POLICY, 60.0).health is Health.SICK
+
+
+def test_an_nvlink_event_that_ends_a_program_alone_leaves_the_device_unless_a_154_asks() -> None:
+    made = window()
+    for at in range(-400, 1, 100):
+        made.report(XidEvent(at, 145, text="RLW_SRC_TRACK Nonfatal XC1 i0 Link 17 (0x000000e2 0x00000004)"))
+    assert assess(made, POLICY, 1.0).health is Health.HEALTHY
+    made.report(XidEvent(1.0, 154, text="GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)"))
+    found = assess(made, POLICY, 1.0)
+    assert (found.health, found.action) == (Health.SICK, Action.RESET)
+
+
+def test_the_driver_may_state_another_action_a_moment_later() -> None:
+    made = window()
+    made.report(XidEvent(10.0, 79, text="GPU has fallen off the bus."))
+    for at, stated in ((11.0, "0x0 (None) to 0x4"), (20.0, "0x4 (Drain and Reset) to 0x1"), (21.0, "0x1 (…) to 0x4")):
+        made.report(XidEvent(at, 154, text=f"GPU recovery action changed from {stated} (…)"))
+        made.report(XidEvent(at, 154, text=f"GPU recovery action changed from {stated} (…)"))
+    assert [one.at for one in made.xids] == [10.0, 11.0, 20.0, 21.0]
+    assert assess(made, POLICY, 30.0).action is Action.DRAIN_AND_RESET
+
+
+def test_a_programs_flood_of_lines_is_one_event_a_minute() -> None:
+    made = window()
+    for number in range(2000):
+        made.report(XidEvent(number / 100, 13, text=f"Graphics SM Warp Exception on (GPC {number})"))
+    assert len(made.xids) == 1
+
+
 def test_another_source_counts_from_another_beginning() -> None:
     made = window(ecc_uncorrected=0)
     made.take(Reading(DEVICE, 15.0, {**FINE, Field.ECC_UNCORRECTED: 7.0}), "nvml", POLICY)

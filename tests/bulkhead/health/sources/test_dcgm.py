@@ -58,6 +58,26 @@ def test_who_has_a_device_under_every_name_that_the_exporter_has_for_it(labels: 
     assert found is not None and found.job == job
 
 
+@pytest.mark.parametrize("counter", ["DCGM_EXP_XID_ERRORS_COUNT", "DCGM_EXP_XID_ERRORS_TOTAL"])
+def test_a_count_that_is_repeated_for_each_pod_and_instance_is_one(counter: str) -> None:
+    shares = ('pod="a",namespace="ml"', 'pod="b",namespace="ml"', 'GPU_I_ID="1",GPU_I_PROFILE="1g.10gb"')
+    counted = [f'{counter}{{{ONE},xid="94",{share}}} {times}' for share, times in zip(shares, (1, 2, 1), strict=True)]
+    other = f'{counter}{{{ONE},xid="31",{shares[0]}}} 5'
+    assert taken("\n".join([*counted, other])).readings["GPU-1"].xid_counts == {94: 2, 31: 5}
+
+
+def test_a_total_that_grows_is_an_xid_of_now() -> None:
+    fleet = Fleet(Policy())
+    heat = f"DCGM_FI_DEV_GPU_TEMP{{{ONE}}} 50"
+    for step, times in enumerate((1, 1, 2)):
+        snapshot = Snapshot("dcgm", 1.8e9 + 15 * step)
+        read(f'{heat}\nDCGM_EXP_XID_ERRORS_TOTAL{{{ONE},xid="48"}} {times}', snapshot, Blocks(series))
+        snapshot.covers = snapshot.shown_nodes
+        told = fleet.take([snapshot], snapshot.at).devices["GPU-1"]
+        assert told.health is (Health.SICK if times > 1 else Health.SUSPECT)  # one of unknown age at the first look
+    assert told.text.startswith("Xid 48")
+
+
 def test_slices_are_under_their_gpu() -> None:
     lines = [
         f'DCGM_FI_DEV_{name}{{{ONE},GPU_I_PROFILE="1g.10gb",GPU_I_ID="{slot}"}} {value}'

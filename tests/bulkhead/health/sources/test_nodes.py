@@ -26,6 +26,10 @@ def node(*conditions: tuple[str, str], labels: dict[str, str] | None = None, **s
         ("NvidiaGPUHealthy", "False", ("NvidiaGPUHealthy: why",)),
         ("NvidiaGPUHealthy", "True", ()),
         ("AcceleratedHardwareReady", "False", ("AcceleratedHardwareReady: why",)),
+        ("GPUUnhealthy", "False", ()),
+        ("GPUUnhealthy", "True", ("GPUUnhealthy: why",)),
+        ("GpuNotHealthy", "False", ()),
+        ("GpuNotHealthy", "True", ("GpuNotHealthy: why",)),
         ("DiskPressure", "True", ()),
     ],
 )
@@ -44,6 +48,11 @@ def test_taints_of_devices_are_faults_but_not_our_own_nor_the_usual_one() -> Non
     keys = ("nvidia.com/gpu", "bulkhead.dev/quarantine", "example.com/gpu-broken", "dedicated")
     taints = [k8s.V1Taint(key=key, effect="NoSchedule", value="x") for key in keys]
     assert state(node(taints=taints)).faults == ("taint example.com/gpu-broken=x",)
+
+
+@pytest.mark.parametrize("key", ["gpu", "accelerator", "nvidia.com/gpu.product", "node.example.com/gpu-pool"])
+def test_a_taint_that_keeps_nodes_for_who_wants_a_gpu_is_no_fault(key: str) -> None:
+    assert state(node(taints=[k8s.V1Taint(key=key, effect="NoSchedule", value="x")])).faults == ()
 
 
 def test_a_cluster_that_is_away_has_failed() -> None:
