@@ -77,7 +77,7 @@ class Site:
                 effects.watch(control.ledger.engine)
             reconciler, ledger = control.reconciler, control.ledger
             while reconciler.run_once() or reconciler.unsure or ledger.unsettled_isolations():
-                time.sleep(0.02)  # the reconciler's own period, shortened
+                time.sleep(0.1)  # the reconciler's own period, shortened
             if effects is not None:
                 (control.settings.home / "effects.json").write_text(json.dumps(effects.seen))
 
