@@ -12,12 +12,21 @@ from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    TaskDeferralTimeout,
+)
 
 from bulkhead.errors import BulkheadError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+NO_TRIGGERER = "Is a triggerer running? `airflow jobs check --job-type TriggererJob` tells."
+"""The remedy, where nothing but an Airflow that stands still explains it."""
 
 
 class LoggedInOneLine(Exception):
@@ -30,6 +39,14 @@ class PlainError(LoggedInOneLine, AirflowException):
 
 class PlainFailure(LoggedInOneLine, AirflowFailException):
     """The task has failed for good: another try would end in the same way."""
+
+
+class PlainTimeout(LoggedInOneLine, TaskDeferralTimeout):
+    """What a task waited for did not come in time; Airflow tries again where it has retries."""
+
+
+class PlainSensorTimeout(LoggedInOneLine, AirflowSensorTimeout):
+    """What a sensor waited for did not come in time; as Airflow has it, it is not tried again."""
 
 
 def refused(error: BulkheadError, serves: str = "") -> PlainFailure:
@@ -57,6 +74,31 @@ class PlainEnds:
         """
         end_plainly()
         super().pre_execute(context)  # type: ignore[misc]
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Airflow calls this where a task that was deferred goes on.
+
+        Args:
+            next_method: that goes on.
+            next_kwargs: of it.
+            context: of the task.
+
+        Returns:
+            What that method returns.
+
+        Raises:
+            PlainTimeout: its time was over; a sensor raises ``PlainSensorTimeout``. A sensor with ``soft_fail`` skips.
+        """
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
+        except AirflowSensorTimeout as error:
+            raise PlainSensorTimeout(self.gave_up()) from error
+        except TaskDeferralTimeout as error:
+            raise PlainTimeout(self.gave_up()) from error
+
+    def gave_up(self) -> str:
+        """What a person reads where what the task waited for did not come in time."""
+        return f"Gave up: what it waited for did not come in time. {NO_TRIGGERER}"
 
 
 def end_plainly() -> None:

@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.requirement import DeviceRequirement
-from operators.ends import PlainEnds
+from operators.ends import NO_TRIGGERER, PlainEnds
 from operators.triggers.fleet import DeviceHealthTrigger
 
 if TYPE_CHECKING:
@@ -59,6 +59,14 @@ class HealthyFirst(PlainEnds, BaseOperator):
         trigger = DeviceHealthTrigger(asdict(self.healthy), self.bulkhead_conn_id)
         self.defer(trigger=trigger, method_name="launch", timeout=self.healthy_timeout)
         return None
+
+    def gave_up(self) -> str:
+        """See ``PlainEnds.gave_up``."""
+        late = f"its pod did not end long after its deadline. {NO_TRIGGERER}"
+        if self.healthy is None:
+            return f"Gave up: {late}"
+        missing = f"there were not {self.healthy} within {self.healthy_timeout} (`bulkhead fleet` shows what there is)"
+        return f"Gave up: {missing}, or {late}"
 
     def launch(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Launch.

@@ -75,6 +75,11 @@ class DeviceHealthSensor(PlainEnds, BaseSensorOperator):
         self.log.info("%s", event["text"])
         return dict(event["devices"])
 
+    def gave_up(self) -> str:
+        """See ``PlainEnds.gave_up``."""
+        waited = timedelta(seconds=self.timeout)
+        return f"Gave up after {waited}: there were not {self.requirement}. `bulkhead fleet` shows what there is."
+
 
 class DeviceFaultSensor(PlainEnds, BaseSensorOperator):
     """Waits until a device turns sick, and returns what is known of it.
@@ -123,3 +128,7 @@ class DeviceFaultSensor(PlainEnds, BaseSensorOperator):
         """
         self.log.warning("device %s of node %s is sick: %s", event["device"], event["node"], event["text"])
         return dict(event)
+
+    def gave_up(self) -> str:
+        """See ``PlainEnds.gave_up``."""
+        return f"Gave up after {timedelta(seconds=self.timeout)}: no device of {self.model} turned sick."

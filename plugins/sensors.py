@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator
 
 from bulkhead.errors import InvalidInputError, NotFoundError
-from operators.ends import PlainEnds, PlainFailure
+from operators.ends import NO_TRIGGERER, PlainEnds, PlainFailure
 from operators.hooks import BulkheadHook
 from operators.identity import identity
 from operators.retry import once_more
@@ -115,6 +115,10 @@ class ServingSLOSensor(PlainEnds, BaseSensorOperator):
             raise PlainFailure(event["reason"])
         self.log.info("%s", event["reason"])
         return dict(event)
+
+    def gave_up(self) -> str:
+        """See ``PlainEnds.gave_up``."""
+        return f"The guard of service {self.service} was not over within {self.guard + _MARGIN}. {NO_TRIGGERER}"
 
     def _revision(self, context: Context) -> str:
         if self.deploy_task_id is not None:

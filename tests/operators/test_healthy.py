@@ -5,11 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout, TaskDeferred
 
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.requirement import DeviceRequirement
+from operators.ends import LoggedInOneLine
 from operators.gpu_pod import GpuPodOperator
 from operators.local_distributed_train import LocalDistributedTrainOperator
 from operators.pod import PodOperator
@@ -44,6 +45,34 @@ def test_when_they_are_there_it_launches(control: Control, context: Context) -> 
         operator.launch(context("t"), {"devices": {"n1": []}, "text": "there"})
     assert isinstance(deferred.value.trigger, LocalPodTrigger)
     assert [one.name for one in control.runtime.list({})] == [deferred.value.trigger.name]
+
+
+@pytest.mark.parametrize(
+    ("healthy", "told"),
+    [
+        (None, "Gave up: its pod did not end long after its deadline. Is a triggerer running?"),
+        (
+            DeviceRequirement(8, None, "*H100*", False),
+            "Gave up: there were not 8 healthy devices of *H100* within 0:20:00 "
+            "(`bulkhead fleet` shows what there is), or its pod did not end long after its deadline.",
+        ),
+    ],
+)
+def test_what_did_not_come_in_time_ends_in_a_sentence_and_may_be_tried_again(
+    healthy: DeviceRequirement | None, told: str, context: Context
+) -> None:
+    limit = timedelta(minutes=20)
+    operator = GpuPodOperator(task_id="train", image="x", healthy=healthy, healthy_timeout=limit)
+    with pytest.raises(TaskDeferralTimeout) as ended:
+        operator.resume_execution("__fail__", {"error": "Trigger timeout"}, context("train"))
+    assert isinstance(ended.value, LoggedInOneLine)
+    assert str(ended.value).startswith(told)
+
+
+def test_a_trigger_that_failed_keeps_its_traceback(context: Context) -> None:
+    with pytest.raises(TaskDeferralError) as ended:
+        GpuPodOperator(task_id="train", image="x").resume_execution("__fail__", {"error": "a bug"}, context("train"))
+    assert not isinstance(ended.value, LoggedInOneLine)
 
 
 def test_bad_input_is_refused_when_the_dag_is_read() -> None:

@@ -5,9 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from bulkhead.errors import InvalidInputError
+from operators.ends import LoggedInOneLine
 from plugins.device_sensors import DeviceFaultSensor, DeviceHealthSensor
 
 Context = Callable[..., Any]
@@ -26,6 +27,20 @@ def test_a_soft_failure_skips(context: Context) -> None:
     sensor = DeviceHealthSensor(task_id="gpus", soft_fail=True)
     with pytest.raises(AirflowSkipException):
         sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, context("gpus"))
+
+
+def test_whose_time_is_over_ends_in_a_sentence_and_is_not_tried_again(context: Context) -> None:
+    gpus = DeviceHealthSensor(task_id="gpus", count=8, nodes=2, model="*H100*", timeout=600)
+    with pytest.raises(AirflowSensorTimeout) as ended:
+        gpus.resume_execution("__fail__", {"error": "Trigger timeout"}, context("gpus"))
+    assert isinstance(ended.value, LoggedInOneLine)
+    assert str(ended.value) == (
+        "Gave up after 0:10:00: there were not 2 nodes with 8 healthy devices of *H100* each. "
+        "`bulkhead fleet` shows what there is."
+    )
+    fault = DeviceFaultSensor(task_id="fault", model="*H100*", timeout=600)
+    with pytest.raises(AirflowSensorTimeout, match=r"^Gave up after 0:10:00: no device of \*H100\* turned sick\.$"):
+        fault.resume_execution("__fail__", {"error": "Trigger timeout"}, context("fault"))
 
 
 def test_a_fault_is_returned(context: Context) -> None:

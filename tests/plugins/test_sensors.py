@@ -3,10 +3,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
+from operators.ends import LoggedInOneLine
 from plugins.sensors import ServingSLOSensor
 from tests.rollouts import promote, request
 
@@ -39,6 +40,16 @@ def test_nothing_to_guard_is_said(control: Control, context: Context) -> None:
         ServingSLOSensor(task_id="guard", service="digits").execute(context("guard"))
     with pytest.raises(AirflowFailException, match="deploy_task_id = 'deploy': it has left no revision"):
         ServingSLOSensor(task_id="guard", service="digits", deploy_task_id="deploy").execute(context("guard"))
+
+
+def test_a_guard_that_nobody_ran_ends_in_a_sentence(context: Context) -> None:
+    sensor = ServingSLOSensor(task_id="guard", service="digits", guard=timedelta(minutes=5))
+    with pytest.raises(AirflowSensorTimeout) as ended:
+        sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, context("guard"))
+    assert isinstance(ended.value, LoggedInOneLine)
+    assert str(ended.value).startswith(
+        "The guard of service digits was not over within 0:15:00. Is a triggerer running?"
+    )
 
 
 def test_a_broken_objective_fails_the_task_with_the_numbers(context: Context) -> None:
