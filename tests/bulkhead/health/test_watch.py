@@ -3,7 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bulkhead.health.observation import Device, Field, Reading, Snapshot
+from bulkhead.health.fleet import Fleet
+from bulkhead.health.observation import Device, Field, Reading, Snapshot, XidEvent
 from bulkhead.health.policy import Policy
 from bulkhead.health.quarantine import QuarantineController
 from bulkhead.health.verdict import Health
@@ -58,6 +59,21 @@ def test_evidence_that_was_answered_speaks_no_more(tmp_path: Path) -> None:
     assert watch.look().devices["GPU-1"].health is Health.HEALTHY
     source.errors, now[0] = 2.0, now[0] + 15
     assert watch.look().devices["GPU-1"].health is Health.SICK
+
+
+def test_an_event_that_is_kept_for_an_hour_and_was_answered_is_read_again_in_vain() -> None:
+    fleet, event = Fleet(Policy()), XidEvent(100.0, 79, text="GPU has fallen off the bus.")
+
+    def health(at: float) -> Health:
+        cluster = Snapshot("kubernetes", at, xids={"GPU-1": [event]})
+        return fleet.take([Played("1").look(at), cluster], at).devices["GPU-1"].health
+
+    health(90.0)
+    assert health(115.0) is Health.SICK
+    fleet.answer({"GPU-1": 130.0})
+    assert [health(145.0), health(160.0)] == [Health.HEALTHY] * 2
+    event = XidEvent(170.0, 79, text="GPU has fallen off the bus.")
+    assert health(175.0) is Health.SICK
 
 
 def test_the_next_watch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
