@@ -126,14 +126,12 @@ def _table() -> Mapping[tuple[int, str], Sequence[_Row]]:
             line["match"],
             frozenset(int(code, 16) for code in line["codes"].split()),
             Advice(line["immediate_action"], line["investigatory_action"], line["severity"] == "fatal"),
-            [(int(mask, 16), int(value, 16)) for mask, value in map(_halves, line["action_2_if"].split())],
+            [
+                (int(mask, 16), int(value, 16))
+                for mask, value in (one.split(":") for one in line["action_2_if"].split())
+            ],
             line["action_2"],
         )
         for unit in line["units"].split("/"):
             found.setdefault((int(line["xid"]), unit), []).append(row)
     return found
-
-
-def _halves(text: str) -> tuple[str, str]:
-    mask, _, value = text.partition(":")
-    return mask, value

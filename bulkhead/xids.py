@@ -179,11 +179,11 @@ def _of_link(row: Xid, text: str) -> Xid:
     severity = "fatal" if event.fatal else "nonfatal"
     told = ", ".join(filter(None, (row.description, event.unit, severity, f"link {event.link}")))
     if event.injected:
-        return replace(row, description=f"{told}, injected by a test", blame=Blame.NOTE, action=Action.NONE)
+        return replace(row, description=f"{told}, injected by a test", **_ADVISED[nvlink5.LEAVE])
     advice = nvlink5.advice(row.number, event)
     if advice is None or (event.fatal and not advice.fatal):  # the driver saw what the catalogue has not
-        graver = {"blame": Blame.DEVICE} if event.fatal else {"blame": Blame.NOTE, "action": Action.NONE}
-        return replace(row, description=told, **graver)
+        judged = {"blame": Blame.DEVICE} if event.fatal else _ADVISED[nvlink5.LEAVE]
+        return replace(row, description=told, **judged)
     if advice.investigatory == nvlink5.PEER:
         return replace(row, description=f"{told}: look at the peer")
     return replace(row, description=told, **_ADVISED[advice.immediate])

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from bulkhead.health.conditions import Condition, conditions
 from bulkhead.health.observation import COUNTERS, Device, Field, Reading, XidEvent
 from bulkhead.health.policy import Policy
-from bulkhead.xids import STATES_ACTION, Action, Blame, stated_action
-from bulkhead.xids import known as meant
+from bulkhead.xids import STATES_ACTION, Action, Blame, known, stated_action
 
 _MOST_EVENTS = 256
 
@@ -66,14 +65,14 @@ class Window:
                 a 154 that states another action) are events of their own.
         """
         near = [at for at, one in enumerate(self.xids) if one.xid == event.xid and abs(one.at - event.at) <= _SAME_S]
-        known = self.xids[near[-1]] if near else None
-        if known is None or (known.text and event.text and _meaning(known) != _meaning(event)):
+        last = self.xids[near[-1]] if near else None
+        if last is None or (last.text and event.text and _meaning(last) != _meaning(event)):
             self.xids.append(event)
-        elif (event.text and not known.text) or (event.certain and not known.certain):
+        elif (event.text and not last.text) or (event.certain and not last.certain):
             # The kernel's line says more than a gauge, and a count that grows more than one that was there.
-            when = known.at if known.certain else event.at
-            text, certain = event.text or known.text, known.certain or event.certain
-            self.xids[near[-1]] = XidEvent(when, event.xid, known.job or event.job, text, certain)
+            when = last.at if last.certain else event.at
+            text, certain = event.text or last.text, last.certain or event.certain
+            self.xids[near[-1]] = XidEvent(when, event.xid, last.job or event.job, text, certain)
 
     def answer(self, at: float) -> None:
         """Forget the evidence up to a time: somebody has answered it, by a repair that a test has confirmed.
@@ -135,5 +134,5 @@ _SAME_S = 60.0
 
 
 def _meaning(event: XidEvent) -> tuple[Blame, Action, Action | None]:
-    row = meant(event.xid, event.text)
+    row = known(event.xid, event.text)
     return row.blame, row.action, stated_action(event.text) if event.xid == STATES_ACTION else None
