@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from rich.console import Console
@@ -33,6 +33,7 @@ class Progress:
     def __init__(self, console: Console, check: Callable[[], None]) -> None:
         self._console, self._check = console, check
         self._began = self._beat = time.monotonic()
+        self._doing: tuple[str, float] | None = None
 
     @property
     def elapsed_s(self) -> float:
@@ -76,7 +77,7 @@ class Progress:
             UnavailableError: it did not come in time.
         """
         began = looked = time.monotonic()
-        with self._heard(what, began):
+        with self.heard(what):
             while (found := look()) is None:
                 self._check()
                 now = time.monotonic()
@@ -90,13 +91,27 @@ class Progress:
         return found
 
     @contextmanager
-    def _heard(self, what: str, began: float) -> Iterator[None]:
-        """Be heard also while a look at a busy process takes long."""
+    def heard(self, what: str) -> Iterator[None]:
+        """Be heard also while a question to a busy process takes long.
+
+        Args:
+            what: is being done; where there is something inside it that says so itself, that is told.
+        """
+        outer, self._doing = self._doing, (what, time.monotonic())
+        try:
+            with nullcontext() if outer else self._speaking():
+                yield
+        finally:
+            self._doing = outer
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
         over = threading.Event()
 
         def speak() -> None:
             while not over.wait(_LOOK_S):
-                if time.monotonic() - self._beat >= _BEAT_S + _LATE_S:
+                if self._doing and time.monotonic() - self._beat >= _BEAT_S + _LATE_S:
+                    what, began = self._doing
                     self.beat(f"{what}, {time.monotonic() - began:.0f} s so far")
 
         speaker = threading.Thread(target=speak, name="progress", daemon=True)

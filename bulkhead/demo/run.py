@@ -48,10 +48,11 @@ def run(folder: Path, dags: Path, keep: bool, console: Console) -> int:
     _interruptible()
     done = False
     try:
-        story.start()
-        releases = [story.good(), story.bad(), story.hanging()]
-        traffic.stop()
-        errors = story.check_traffic(releases)
+        with progress.heard("the demo"):
+            story.start()
+            releases = [story.good(), story.bad(), story.hanging()]
+            traffic.stop()
+            errors = story.check_traffic(releases)
         done = True
     except BulkheadError as error:
         console.print(f"[red]the demo failed:[/red] {escape(str(error))}", highlight=False)

@@ -1,4 +1,5 @@
 import io
+import threading
 
 import pytest
 from rich.console import Console
@@ -38,6 +39,20 @@ def test_it_is_heard_while_a_look_takes_long(said: io.StringIO) -> None:
         return True
 
     assert _progress(said).wait("the server", look)
+
+
+def test_it_is_heard_between_two_waits_and_tells_the_innermost(said: io.StringIO) -> None:
+    def look() -> bool:
+        until(lambda: "… the server" in said.getvalue(), "a word about what is waited for")
+        return True
+
+    progress = _progress(said)
+    with progress.heard("the demo"):
+        until(lambda: "… the demo" in said.getvalue(), "a word before there is anything to wait for")
+        progress.wait("the server", look)
+        before = said.getvalue().count("… the demo")
+        until(lambda: said.getvalue().count("… the demo") > before, "a word after it")
+    assert not any(thread.name == "progress" for thread in threading.enumerate())
 
 
 def test_what_does_not_come_is_an_error(said: io.StringIO) -> None:
