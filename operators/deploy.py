@@ -91,6 +91,22 @@ class DeployOperator(RolloutOperator):
             raise refused(error, self._serves(control)) from error
         return self.outcome(context, control.ledger, rollout, -1 if self.stop_at_approval else None)
 
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """See ``RolloutOperator.resume``.
+
+        Args:
+            context: of the task.
+            event: of the trigger; the late one of a try before the task was cleared (see ``HealthyFirst``) is none,
+                and the task goes on with its own release.
+
+        Returns:
+            See there.
+        """
+        if identity(context).earlier(self.control().ledger.rollout(event["rollout_id"]).key):
+            self.log.info("word of rollout %s, which is from before the task was cleared", event["rollout_id"])
+            return self.execute(context)
+        return super().resume(context, event)
+
     def again(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Ask again, once the rollout from before the clear has returned.
 

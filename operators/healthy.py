@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.requirement import DeviceRequirement
 from operators.ends import NO_TRIGGERER, PlainEnds
+from operators.identity import identity
 from operators.triggers.fleet import DeviceHealthTrigger
 
 if TYPE_CHECKING:
@@ -59,6 +60,23 @@ class HealthyFirst(PlainEnds, BaseOperator):
         trigger = DeviceHealthTrigger(asdict(self.healthy), self.bulkhead_conn_id)
         self.defer(trigger=trigger, method_name="launch", timeout=self.healthy_timeout)
         return None
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """See ``PlainEnds.resume_execution``.
+
+        Where Airflow's database gives the id of a deleted trigger again (SQLite), the late event of a task that was
+        cleared resumes its next try: word of a pod that is not this episode's is none, and the task goes on waiting.
+
+        Args:
+            next_method: see there.
+            next_kwargs: see there.
+            context: see there.
+        """
+        name = ((next_kwargs or {}).get("event") or {}).get("name") if next_method == "resume" else None
+        if name is not None and not identity(context).named(name):
+            self.log.info("word of pod %s, which is from before the task was cleared: going on with its own", name)
+            return self.launch(context)
+        return super().resume_execution(next_method, next_kwargs, context)
 
     def gave_up(self) -> str:
         """See ``PlainEnds.gave_up``."""

@@ -105,6 +105,14 @@ class TaskIdentity:
         """
         return f"{_label(prefix or self.task_id)[:32].strip('-')}-{_digest(self.key)}-{try_number}"
 
+    def named(self, pod: str) -> bool:
+        """Whether a pod has a name of this episode, whichever its try.
+
+        Args:
+            pod: name of any pod, or of a job of pods.
+        """
+        return pod.rpartition("-")[0].endswith(f"-{_digest(self.key)}")
+
 
 def run_owner(dag_id: str, run_id: str) -> str:
     """A DAG run, as the ledger names it.

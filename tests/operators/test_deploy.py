@@ -96,6 +96,16 @@ def test_a_task_cleared_in_the_middle_of_its_rollout_waits_until_that_one_has_re
     assert deferred.value.method_name == "resume"
 
 
+def test_late_word_of_a_rollout_from_before_the_clear_is_none(control: Control, context: Context) -> None:
+    _ask(_operator(), context("deploy", xcoms=EVIDENCE))
+    old = advance(control.ledger, control.ledger.turn_round(_only(control), "cleared", {}), Phase.ROLLED_BACK)
+    cleared = context("deploy", try_number=2, max_tries=2, xcoms=EVIDENCE)
+    own = _ask(_operator(), cleared).trigger.rollout_id
+    with pytest.raises(TaskDeferred) as deferred:
+        _operator().resume(cleared, {"rollout_id": old.id})
+    assert deferred.value.trigger.rollout_id == own != old.id
+
+
 def test_a_refusal_says_what_serves_meanwhile(control: Control, context: Context) -> None:
     stable = promote(control.ledger, "old").revision_id
     wrong = _operator(plan={"steps": "all"})

@@ -107,6 +107,21 @@ def test_a_cleared_task_ends_its_earlier_pod_and_starts_anew(control: Control, c
     assert not control.runtime.status(second.name).ended
 
 
+def test_late_word_of_a_pod_from_before_the_clear_is_none(control: Control, context: Context) -> None:
+    first = _launch(_operator(SLEEP), context("train", max_tries=0))
+    cleared = context("train", try_number=2, max_tries=1)
+    second = _launch(_operator(SLEEP), cleared)
+    late = {"event": {"name": first.name, "namespace": "default"}}
+    with pytest.raises(TaskDeferred) as deferred:
+        _operator(SLEEP).resume_execution("resume", late, cleared)
+    assert deferred.value.trigger.name == second.name
+    assert not control.runtime.status(second.name).ended
+    control.runtime.terminate(second.name, reason="a test")
+    own = {"event": {"name": second.name, "namespace": "default"}}
+    with pytest.raises(PodFailedError, match="a test"):
+        _operator(SLEEP).resume_execution("resume", own, context("train", try_number=3, max_tries=1))
+
+
 @pytest.mark.parametrize(
     ("left", "kind"),
     [

@@ -53,6 +53,16 @@ def test_tries_of_one_episode_share_labels_and_not_names() -> None:
     assert TASK.pod_name(1) != TASK.pod_name(2)
 
 
+@given(_identities, _identities, st.integers(1, 1000), st.sampled_from([None, "own", "a-b-"]))
+def test_a_name_tells_its_episode_whichever_its_try(
+    task: TaskIdentity, other: TaskIdentity, try_number: int, prefix: str | None
+) -> None:
+    assert task.named(task.pod_name(try_number, prefix))
+    assert task.named(other.pod_name(try_number, prefix)) is (task.key == other.key)
+    assert not task.named(replace(task, episode=task.episode + 1).pod_name(try_number, prefix))
+    assert not task.named("train")
+
+
 def test_tasks_that_only_differ_in_case_or_signs_have_different_names() -> None:
     assert replace(TASK, task_id="a_b").pod_name(1) != replace(TASK, task_id="a.b").pod_name(1)
 
