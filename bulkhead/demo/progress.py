@@ -15,7 +15,7 @@ from bulkhead.errors import UnavailableError
 Found = TypeVar("Found")
 
 _BEAT_S = 5.0
-_LATE_S = 2.0
+_LATE_S = 1.0
 _LOOK_S = 0.2
 _REST = 4
 """Times as long as a look took, nothing is asked: whoever is asked, on the same machine, is to get on with its work."""
