@@ -1,5 +1,6 @@
 """Fixtures for every test, and an Airflow home of the session's own: importing Airflow writes to it."""
 
+import gc
 import multiprocessing.util
 import os
 import tempfile
@@ -30,6 +31,8 @@ pytest_plugins = [
 
 _MOST_WORKERS = 8
 _DEMO, _E2E = "demo", "tests/e2e/"
+_TRAINED = "tests/gpu_tasks/"
+"""Where all tests of a file share a model that was trained for them."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -40,17 +43,19 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Each test goes to whichever worker is free; those that share one demo, with its Airflow, stay in one.
+    """Each test goes to whichever worker is free; those that share what takes long to make stay in one.
 
     (pytest-xdist 3.8 does this by a mark, ``xdist_group``, which has no effect with pytest 9.2.)
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneDemo(LoadScopeScheduling):
+    class Shared(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return _DEMO if _shares_demo(nodeid) else nodeid
+            if _shares_demo(nodeid):
+                return _DEMO
+            return nodeid.partition("::")[0] if nodeid.startswith(_TRAINED) else nodeid
 
-    return OneDemo(config, log)
+    return Shared(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -86,7 +91,14 @@ def _rank(item: pytest.Item) -> int:
     return 1 if item.get_closest_marker("faults") or item.get_closest_marker("e2e") else 2
 
 
+def pytest_collection_finish() -> None:
+    """What every test imports stays: the collector need not look through it again, nor a fork copy it for that."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # until all is imported
     if not hasattr(config, "workerinput"):  # workers inherit what is set here
         _keep_temporary_files_together(config)
     home = tempfile.TemporaryDirectory(prefix="airflow-home-")
