@@ -11,8 +11,8 @@ import argparse
 import numpy as np
 import torch
 
-from gpu_tasks import text
-from gpu_tasks.gpt import SIZES, Gpt
+from bulkhead.gpu_tasks import text
+from bulkhead.gpu_tasks.gpt import SIZES, Gpt
 
 
 def main() -> None:

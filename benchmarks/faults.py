@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gpu_tasks.heartbeat import Beat, read
-from gpu_tasks.stores.find import last_checkpoint
+from bulkhead.gpu_tasks.heartbeat import Beat, read
+from bulkhead.gpu_tasks.stores.find import last_checkpoint
 
 _AWAY_S = 30.0
 """So long MLflow is away."""

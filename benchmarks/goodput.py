@@ -29,10 +29,10 @@ from benchmarks.faults import Faults
 from benchmarks.useful import Useful
 from bulkhead.demo.progress import Progress
 from bulkhead.demo.stack import Stack
+from bulkhead.gpu_tasks.heartbeat import read
 from bulkhead.pods.identity import TaskIdentity
 from bulkhead.pods.outcome import PATH_VARIABLE, Outcome
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE
-from gpu_tasks.heartbeat import read
 
 DAG_ID = "goodput_bench"
 HANG_S = 5.0
@@ -50,7 +50,7 @@ _TORCHRUN = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
 def arguments(steps: int, every: int, hang_s: float) -> list[str]:
-    """What ``gpu_tasks.train_gpt`` is told.
+    """What ``bulkhead.gpu_tasks.train_gpt`` is told.
 
     Args:
         steps: of the training.
@@ -153,7 +153,7 @@ class Retried:
         self._folder, self._zero, self.tries = folder, zero, 0
         self.progress, self.checkpoints = folder / "progress", folder / "checkpoints"
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", f"--max-restarts={restarts}"]
-        self._command = [sys.executable, *launcher, "-m", "gpu_tasks.train_gpt", *arguments(steps, every, 1e6)]
+        self._command = [sys.executable, *launcher, "-m", "bulkhead.gpu_tasks.train_gpt", *arguments(steps, every, 1e6)]
         self._begin()
 
     def result(self) -> dict[str, Any] | None:

@@ -27,9 +27,9 @@ from typing import Any
 
 import torch
 
+from bulkhead.gpu_tasks.gpt import SIZES, Gpt
+from bulkhead.gpu_tasks.meters import peak
 from bulkhead.pods.outcome import PATH_VARIABLE, Outcome
-from gpu_tasks.gpt import SIZES, Gpt
-from gpu_tasks.meters import peak
 
 BARS = {"ratio": 0.97}
 _STEP = re.compile(r"^step (\d+): ")
@@ -126,15 +126,15 @@ def _measured(arguments: argparse.Namespace, cuda: bool) -> dict[str, Any]:
             folder = Path(name) / str(number)
             folder.mkdir()
             runs["bare"].append(run(folder, "benchmarks.bare_gpt", shared))
-            whole = run(folder, "gpu_tasks.train_gpt", [*shared, *_everything(folder, arguments.every)])
+            whole = run(folder, "bulkhead.gpu_tasks.train_gpt", [*shared, *_everything(folder, arguments.every)])
             runs["trainer"].append(whole)
             _say(f"round {number + 1}: " + ", ".join(f"{n} {r[-1].steps_per_s(warm):.3f}" for n, r in runs.items()))
         folder = Path(name) / "killed"
         folder.mkdir()
         everything = [*shared, *_everything(folder, arguments.every)]
-        run(folder, "gpu_tasks.train_gpt", everything, kill_at=arguments.steps // 2)
+        run(folder, "bulkhead.gpu_tasks.train_gpt", everything, kill_at=arguments.steps // 2)
         begin = time.monotonic()
-        again = run(folder, "gpu_tasks.train_gpt", everything)
+        again = run(folder, "bulkhead.gpu_tasks.train_gpt", everything)
     sample = Gpt(SIZES[arguments.size]).flops_a_sample()
     bare, trainer = (arguments.batch * max(one.steps_per_s(warm) for one in found) for found in runs.values())
     typical = [max(one.typical_steps_per_s(warm) for one in found) for found in runs.values()]

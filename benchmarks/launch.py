@@ -38,8 +38,8 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.shared_stream import SharedStreamManager
 from kubernetes_asyncio.client import ApiClient
 
-from operators.gpu_pod import GpuPodOperator
-from operators.triggers.kubernetes_pod import KubernetesPodTrigger
+from bulkhead.operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.triggers.kubernetes_pod import KubernetesPodTrigger
 
 PENDING_S, SHORTEST_S, LONGEST_S, SPREAD_S = 5.0, 10.0, 60.0, 5.0
 _ROOT = Path(__file__).parents[1]

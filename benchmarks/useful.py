@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpu_tasks.heartbeat import Beat
+from bulkhead.gpu_tasks.heartbeat import Beat
 
 
 class Useful:

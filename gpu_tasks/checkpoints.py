@@ -4,9 +4,9 @@ Tensors go through ``torch.distributed.checkpoint`` into safetensors files, ever
 that reading one never unpickles anything: who may write to the store cannot run code in the job. (DCP's own format
 keeps its metadata, and what is no tensor, as pickles.)
 
-A checkpoint is a folder ``step-N`` of a store (``gpu_tasks.stores``). The manifest with the checksums of its files
-comes last, and only with it does it get its name. So one that has its name is whole, unless the store loses or changes
-it later, which the checksums tell.
+A checkpoint is a folder ``step-N`` of a store (``bulkhead.gpu_tasks.stores``). The manifest with the checksums of its
+files comes last, and only with it does it get its name. So one that has its name is whole, unless the store loses or
+changes it later, which the checksums tell.
 
 Source: ``torch.distributed.checkpoint.hf_storage`` of torch 2.13 for the files and the resharding.
 """
@@ -31,10 +31,10 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 
-from gpu_tasks.checkpoint_files import RankFileWriter, stager
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.stores.base import Manifest, RefusedError, Save, name_of, step_of
-from gpu_tasks.stores.find import store
+from bulkhead.gpu_tasks.checkpoint_files import RankFileWriter, stager
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.stores.base import Manifest, RefusedError, Save, name_of, step_of
+from bulkhead.gpu_tasks.stores.find import store
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Checkpoints:
     """A training's checkpoints in a store that all of its ranks see. Every method is called by all of them alike.
 
     Attributes:
-        where: path of a directory, or a URL (``gpu_tasks.stores``); made where it is missing.
+        where: path of a directory, or a URL (``bulkhead.gpu_tasks.stores``); made where it is missing.
         identity: what the tensors belong to; JSON values by name.
         keep: so many of the newest stay.
         keep_every: those whose step is a multiple of it stay too; 0 for none.

@@ -1,4 +1,4 @@
-"""``python -m gpu_tasks.compare``: answers mirrored requests twice, by candidate and by stable, and compares.
+"""``python -m bulkhead.gpu_tasks.compare``: answers mirrored requests twice, by candidate and by stable, and compares.
 
 The router sends a copy of each request here and throws the answer away, so no client waits for the candidate, and none
 sees what it says. Both revisions are asked, since the router does not tell what stable has answered the client. Stable
@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from queue import Full, Queue
 from typing import Any
 
-from gpu_tasks import predictions
-from gpu_tasks.entry import run
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.serve import LOOPBACK, Application, bind, respond
-from gpu_tasks.traffic import NO_ANSWER, Traffic
+from bulkhead.gpu_tasks import predictions
+from bulkhead.gpu_tasks.entry import run
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.serve import LOOPBACK, Application, bind, respond
+from bulkhead.gpu_tasks.traffic import NO_ANSWER, Traffic
 
 Address = tuple[str, int]
 """Host and TCP port."""
@@ -229,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: arguments; the process' own by default.
     """
-    parser = argparse.ArgumentParser(prog="gpu_tasks.compare")
+    parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.compare")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--host", default=LOOPBACK, help="address to listen on; in a cluster 0.0.0.0")
     parser.add_argument("--candidate", type=_address, required=True, help="HOST:PORT of the revision on trial")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gpu_tasks.digits import CLASSES, MAX_PIXEL, PIXELS, Split
-from gpu_tasks.text import Text
+from bulkhead.gpu_tasks.digits import CLASSES, MAX_PIXEL, PIXELS, Split
+from bulkhead.gpu_tasks.text import Text
 
 _LEAST_BYTES = 100_000
 """Of a text; with less, even the smallest model only learns it by heart."""

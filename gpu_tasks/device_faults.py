@@ -6,12 +6,12 @@ import sys
 import time
 from collections.abc import Mapping
 
+from bulkhead.gpu_tasks.patience import within
 from bulkhead.health.faults import Fault, faults
 from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.pods import reasons
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.xids import Blame
-from gpu_tasks.patience import within
 
 _MAY_BE = (FailureClass.APPLICATION, FailureClass.HUNG)
 """How a program sees that its device has failed: an exception, or a call that does not come back."""

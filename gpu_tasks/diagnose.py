@@ -1,4 +1,4 @@
-"""``python -m gpu_tasks.diagnose``: test the devices of this pod, log it to MLflow, leave an outcome."""
+"""``python -m bulkhead.gpu_tasks.diagnose``: test the devices of this pod, log it to MLflow, leave an outcome."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpu_tasks.entry import run
-from gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.entry import run
+from bulkhead.gpu_tasks.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
-    from gpu_tasks.diagnostics.checks import Check, Size
+    from bulkhead.gpu_tasks.diagnostics.checks import Check, Size
 
 NODE_VARIABLE = "BULKHEAD_NODE"
 """Environment variable that names the node that this runs on."""
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: arguments; the process' own by default.
     """
-    parser = argparse.ArgumentParser(prog="gpu_tasks.diagnose")
+    parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.diagnose")
     parser.add_argument("--level", default="quick", help="quick (under 15 s a device), medium (2 minutes), long (15)")
     parser.add_argument("--experiment", default="", help="MLflow experiment; none by default")
     parser.add_argument("--stand-ins", type=int, default=1, help="CPU stand-ins to test where there is no GPU")
@@ -63,7 +63,7 @@ def diagnose(level: str, experiment: str = "", stand_ins: int = 1) -> Mapping[st
         raise ConfigError(f"stand_ins = {stand_ins}: give at least 1")
     import torch
 
-    from gpu_tasks.diagnostics.collective import all_reduce
+    from bulkhead.gpu_tasks.diagnostics.collective import all_reduce
 
     torch.backends.cuda.matmul.allow_tf32 = False
     kind = "cuda" if torch.cuda.is_available() else "cpu"
@@ -112,7 +112,7 @@ def against_peers(devices: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def _size(level: str, kind: str) -> Size:
-    from gpu_tasks.diagnostics.checks import Size
+    from bulkhead.gpu_tasks.diagnostics.checks import Size
 
     seconds = {"quick": 1.0, "medium": 15.0, "long": 110.0}[level]
     share = {"quick": 0.2, "medium": 0.9, "long": 0.95}[level]
@@ -124,7 +124,7 @@ def _size(level: str, kind: str) -> Size:
 def _checks(device: torch.device, size: Size) -> list[Check]:
     import torch
 
-    from gpu_tasks.diagnostics.checks import link, matmul, memory
+    from bulkhead.gpu_tasks.diagnostics.checks import link, matmul, memory
 
     types = (torch.bfloat16, torch.float16, torch.float32)
     return [*(matmul(device, one, size) for one in types), memory(device, size), *link(device, size)]
@@ -132,7 +132,7 @@ def _checks(device: torch.device, size: Size) -> list[Check]:
 
 def _judged(check: Check, product: str) -> str:
     """What is wrong with a measurement, by itself or against the product's data sheet; empty where nothing is."""
-    from gpu_tasks.diagnostics.datasheets import SHARES, datasheet
+    from bulkhead.gpu_tasks.diagnostics.datasheets import SHARES, datasheet
 
     sheet = datasheet(product)
     if check.wrong or sheet is None:

@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bulkhead.gpu_tasks import device_faults
+from bulkhead.gpu_tasks.errors import ConfigError, GateError, PreemptedError
+from bulkhead.gpu_tasks.stores.find import last_checkpoint
 from bulkhead.pods.outcome import FailureClass, Outcome, failed
-from gpu_tasks import device_faults
-from gpu_tasks.errors import ConfigError, GateError, PreemptedError
-from gpu_tasks.stores.find import last_checkpoint
 
 
 def at_least(config: object, prefix: str, **bounds: float) -> None:

@@ -1,4 +1,4 @@
-"""``python -m gpu_tasks.evaluate``: the gate. Data checks first, then thresholds, then the champion."""
+"""``python -m bulkhead.gpu_tasks.evaluate``: the gate. Data checks first, then thresholds, then the champion."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpu_tasks.entry import run
-from gpu_tasks.errors import GateError
+from bulkhead.gpu_tasks.entry import run
+from bulkhead.gpu_tasks.errors import GateError
 
 ISOLATED_TAG = "bulkhead.isolated"
 """Tag of a model that is isolated, and why; ``bulkhead.registries.mlflow`` writes it."""
@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: arguments; the process' own by default.
     """
-    parser = argparse.ArgumentParser(prog="gpu_tasks.evaluate")
+    parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.evaluate")
     parser.add_argument("--model-uri", required=True)
     parser.add_argument("--run-id", required=True, help="MLflow run of the training")
     parser.add_argument("--data-hash", required=True, help="hash of the data that it was trained on")
@@ -59,7 +59,7 @@ def evaluate(
     """
     import mlflow
 
-    from gpu_tasks import data_checks, digits
+    from bulkhead.gpu_tasks import data_checks, digits
 
     data = digits.load()
     client = mlflow.MlflowClient()

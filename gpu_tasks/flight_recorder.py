@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 
-from gpu_tasks.own_folder import own_folder
-from gpu_tasks.patience import settled
+from bulkhead.gpu_tasks.own_folder import own_folder
+from bulkhead.gpu_tasks.patience import settled
 
 _ENTRIES = "2000"
 """Collectives that each rank remembers."""

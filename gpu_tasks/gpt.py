@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gpu_tasks.entry import at_least
-from gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.entry import at_least
+from bulkhead.gpu_tasks.errors import ConfigError
 
 VOCABULARY = 256
 """A token is a byte."""

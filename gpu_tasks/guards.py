@@ -12,8 +12,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from statistics import median
 
-from gpu_tasks.entry import at_least
-from gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.entry import at_least
+from bulkhead.gpu_tasks.errors import ConfigError
 
 _TO_SIGMA = 1.4826
 

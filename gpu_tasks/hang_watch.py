@@ -1,4 +1,4 @@
-"""``python -m gpu_tasks.hang_watch``: ends the ranks of this node when one has no progress, and names it.
+"""``python -m bulkhead.gpu_tasks.hang_watch``: ends the ranks of this node when one has no progress, and names it.
 
 It is a process of its own, because what hangs may hold Python's lock, be stopped, or wait in a driver: no thread of it
 would run. Each rank registers a handler with ``faulthandler``, which is C and needs no lock; a signal has it write the
@@ -17,12 +17,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bulkhead.gpu_tasks import device_faults, flight_recorder
+from bulkhead.gpu_tasks.heartbeat import Beat, Standstill, behind, forget, home, read
+from bulkhead.gpu_tasks.patience import settled
+from bulkhead.gpu_tasks.stores.find import last_checkpoint
 from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
-from gpu_tasks import device_faults, flight_recorder
-from gpu_tasks.heartbeat import Beat, Standstill, behind, forget, home, read
-from gpu_tasks.patience import settled
-from gpu_tasks.stores.find import last_checkpoint
 
 STACKS_SIGNAL = signal.SIGUSR1
 """What has a rank write its stacks."""
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: arguments; the process' own by default.
     """
-    parser = argparse.ArgumentParser(prog="gpu_tasks.hang_watch")
+    parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.hang_watch")
     parser.add_argument("--folder", type=Path, required=True, help="of the job's progress")
     parser.add_argument("--limit-s", type=float, required=True, help="so long a phase of a step may last")
     parser.add_argument("--parent", type=int, required=True, help="process of the rank that started this one")
@@ -74,7 +74,15 @@ def start(folder: Path, rank: int, limit_s: float, *, first_of_node: bool) -> su
     faulthandler.register(STACKS_SIGNAL, file=_stacks(folder, rank).open("w"), all_threads=True)
     if not first_of_node:
         return None
-    command = [sys.executable, "-m", "gpu_tasks.hang_watch", "--folder", str(folder), "--limit-s", str(limit_s)]
+    command = [
+        sys.executable,
+        "-m",
+        "bulkhead.gpu_tasks.hang_watch",
+        "--folder",
+        str(folder),
+        "--limit-s",
+        str(limit_s),
+    ]
     return subprocess.Popen([*command, "--parent", str(os.getpid())])
 
 

@@ -1,4 +1,4 @@
-"""``python -m gpu_tasks.launch -m MODULE ARGS…``: the ranks of one node, begun anew in place when one of them is lost.
+"""``python -m bulkhead.gpu_tasks.launch -m MODULE ARGS…``: the ranks of one node, begun anew in place when one is lost.
 
 ``torchrun`` starts each rank as a new Python, whose imports take longer than all else of a restart. Here they are done
 once, before the ranks are forked: a rank that is lost costs what was trained since the checkpoint and little more. And
@@ -25,11 +25,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from bulkhead.gpu_tasks.entry import at_least, run
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.stores.find import last_checkpoint
 from bulkhead.pods import reasons
 from bulkhead.pods.outcome import PATH_VARIABLE, Failure, FailureClass, Outcome
-from gpu_tasks.entry import at_least, run
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.stores.find import last_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: arguments; the process' own by default.
     """
-    parser = argparse.ArgumentParser(prog="gpu_tasks.launch")
+    parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.launch")
     parser.add_argument("--processes", type=int, default=1, help="ranks")
     parser.add_argument("--restarts", type=int, default=3, help="so often the ranks are begun anew at most")
     parser.add_argument("--preload", action="append", default=[], help="module to import once, for all ranks")

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.errors import ConfigError
 
 
 class Order:

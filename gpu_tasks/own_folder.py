@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.errors import ConfigError
 
 
 def own_folder(path: Path) -> Path:

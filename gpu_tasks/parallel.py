@@ -21,8 +21,8 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from gpu_tasks import flight_recorder
-from gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks import flight_recorder
+from bulkhead.gpu_tasks.errors import ConfigError
 
 WAYS = ("ddp", "fsdp2")
 """Ways to share a model: every rank has all of it, or a part of each weight."""

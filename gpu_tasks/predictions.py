@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from gpu_tasks.traffic import NO_ANSWER, named
+from bulkhead.gpu_tasks.traffic import NO_ANSWER, named
 
 _MOST_CATEGORIES = 64
 _MOST_CHARACTERS = 64

@@ -1,6 +1,7 @@
-"""The digits classifier behind MLflow's scoring server, logged as "models from code": nothing is ever unpickled.
+"""The digits classifier, a small torch CNN, for MLflow's scoring server: "models from code", nothing is unpickled.
 
-MLflow runs this file to rebuild the model; its configuration (``channels``, ``fault``) is logged beside it.
+MLflow keeps this file with the model, and runs it to rebuild it, also where Bulkhead is not installed: it imports
+nothing of ours. Its configuration (``channels``, ``fault``) is logged beside it.
 """
 
 import threading
@@ -12,8 +13,7 @@ import numpy as np
 import torch
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from safetensors.torch import load_file
-
-from gpu_tasks.model import Cnn, logits
+from torch import nn
 
 WEIGHTS = "weights"
 """Name of the artifact that holds the safetensors file."""
@@ -23,6 +23,40 @@ FAULTS = ("none", "flaky")
 
 _FAILING_PERCENT = 25
 _SLOW_S = 0.15
+
+
+class Cnn(nn.Sequential):
+    """Two convolutions and a linear layer: 8x8 grey image to ten logits.
+
+    Args:
+        channels: of the first convolution; the second has twice as many.
+    """
+
+    def __init__(self, channels: int = 16) -> None:
+        super().__init__(
+            nn.Unflatten(1, (1, 8, 8)),
+            nn.Conv2d(1, channels, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, 2 * channels, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.25),
+            nn.Linear(2 * channels * 16, 10),
+        )
+
+
+def logits(model: nn.Module, images: np.ndarray) -> torch.Tensor:
+    """Scale pixels and apply the network.
+
+    Args:
+        model: of ``Cnn``'s signature.
+        images: shape (n, 64), pixels 0 to 16.
+
+    Returns:
+        float32, shape (n, 10).
+    """
+    return model(torch.from_numpy(np.ascontiguousarray(images)) / 16)
 
 
 class DigitsModel(PythonModel):

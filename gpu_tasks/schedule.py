@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.errors import ConfigError
 
 
 @dataclass(frozen=True)

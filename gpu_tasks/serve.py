@@ -1,4 +1,4 @@
-"""``python -m gpu_tasks.serve``: MLflow's scoring server for one model, drained on SIGTERM."""
+"""``python -m bulkhead.gpu_tasks.serve``: MLflow's scoring server for one model, drained on SIGTERM."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gpu_tasks.blame import Raised, blaming, noted
-from gpu_tasks.entry import run
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.predictions import Tally, read
-from gpu_tasks.traffic import NO_ANSWER, Traffic
+from bulkhead.gpu_tasks.blame import Raised, blaming, noted
+from bulkhead.gpu_tasks.entry import run
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.predictions import Tally, read
+from bulkhead.gpu_tasks.traffic import NO_ANSWER, Traffic
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI application."""
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: arguments; the process' own by default.
     """
-    parser = argparse.ArgumentParser(prog="gpu_tasks.serve")
+    parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.serve")
     parser.add_argument("--model-uri", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--host", default=LOOPBACK, help="address to listen on; in a cluster 0.0.0.0")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.errors import ConfigError
 
 _HELD_OUT = 10
 """One file in so many is for validation, chosen by the hash of its name, so that no other file's place changes that."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from gpu_tasks.stores.base import Store
+from bulkhead.gpu_tasks.stores.base import Store
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""``python -m gpu_tasks.train``: train the digits CNN, log it to MLflow, leave an outcome."""
+"""``python -m bulkhead.gpu_tasks.train``: train the digits CNN, log it to MLflow, leave an outcome."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bulkhead.gpu_tasks.entry import run
+from bulkhead.gpu_tasks.errors import ConfigError
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, told
-from gpu_tasks.entry import run
-from gpu_tasks.errors import ConfigError
 
 _BATCH = 64
 _LEARNING_RATE = 4e-3
@@ -25,12 +25,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: arguments; the process' own by default.
     """
-    parser = argparse.ArgumentParser(prog="gpu_tasks.train")
+    parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.train")
     parser.add_argument("--experiment", required=True, help="MLflow experiment")
     parser.add_argument("--seed", type=int, default=0, help="makes the training deterministic")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--channels", type=int, default=16, help="width of the network")
-    parser.add_argument("--fault", default="none", help="none, or flaky: see gpu_tasks.model")
+    parser.add_argument("--fault", default="none", help="none, or flaky: see bulkhead.gpu_tasks.pyfunc_model")
     parser.add_argument("--checkpoints", default=told(CHECKPOINTS_VARIABLE), help="folder or URL that outlives the job")
     parser.add_argument("--progress", type=Path, default=told(PROGRESS_VARIABLE), help="for signs of progress")
     arguments = parser.parse_args(argv)
@@ -71,8 +71,8 @@ def train(
     import mlflow
     import torch
 
-    from gpu_tasks import digits
-    from gpu_tasks.pyfunc_model import FAULTS
+    from bulkhead.gpu_tasks import digits
+    from bulkhead.gpu_tasks.pyfunc_model import FAULTS
 
     if fault not in FAULTS:
         raise ConfigError(f"fault = {fault!r}: give one of {', '.join(FAULTS)}")
@@ -113,12 +113,13 @@ def _fit(
     import mlflow
     import torch
 
-    from gpu_tasks import hang_watch
-    from gpu_tasks.guards import Action, GuardPolicy
-    from gpu_tasks.model import Cnn, LabelledImages, Learner
-    from gpu_tasks.parallel import Ranks, ranks
-    from gpu_tasks.schedule import Schedule
-    from gpu_tasks.trainer import Built, TrainConfig, Trainer
+    from bulkhead.gpu_tasks import hang_watch
+    from bulkhead.gpu_tasks.guards import Action, GuardPolicy
+    from bulkhead.gpu_tasks.model import LabelledImages, Learner
+    from bulkhead.gpu_tasks.parallel import Ranks, ranks
+    from bulkhead.gpu_tasks.pyfunc_model import Cnn
+    from bulkhead.gpu_tasks.schedule import Schedule
+    from bulkhead.gpu_tasks.trainer import Built, TrainConfig, Trainer
 
     images = LabelledImages(data.train_images, data.train_labels, data.data_hash)
     epoch = images.size // _BATCH  # in steps
@@ -158,7 +159,7 @@ def _log_model(model: Any, data: Any, channels: int, fault: str) -> str:
     from mlflow.models import infer_signature
     from safetensors.torch import save_file
 
-    from gpu_tasks import pyfunc_model
+    from bulkhead.gpu_tasks import pyfunc_model
 
     example = data.test_images[:2]
     with tempfile.TemporaryDirectory() as folder:
@@ -171,7 +172,6 @@ def _log_model(model: Any, data: Any, channels: int, fault: str) -> str:
             artifacts={pyfunc_model.WEIGHTS: str(weights)},
             signature=infer_signature(example, data.test_labels[:2]),
             input_example=example,
-            code_paths=[str(Path(pyfunc_model.__file__).parent)],
             pip_requirements=["mlflow", "torch", "safetensors", "scikit-learn", "numpy"],
         )
     return str(info.model_uri)

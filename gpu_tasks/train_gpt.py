@@ -1,4 +1,4 @@
-"""``python -m gpu_tasks.train_gpt``: train the byte-level GPT on Python's own sources; by ranks under ``torchrun``."""
+"""``python -m bulkhead.gpu_tasks.train_gpt``: train the byte-level GPT on Python's sources; ranks by ``torchrun``."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bulkhead.gpu_tasks import hang_watch, text
+from bulkhead.gpu_tasks.data_checks import check_text
+from bulkhead.gpu_tasks.entry import run
+from bulkhead.gpu_tasks.errors import ConfigError, PreemptedError
+from bulkhead.gpu_tasks.gpt import SIZES, Gpt
+from bulkhead.gpu_tasks.parallel import WAYS, Ranks, ranks
+from bulkhead.gpu_tasks.schedule import Schedule
+from bulkhead.gpu_tasks.stores.base import Store
+from bulkhead.gpu_tasks.stores.find import store
+from bulkhead.gpu_tasks.tracking import Run, Tracker
+from bulkhead.gpu_tasks.trainer import Built, TrainConfig, Trainer
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, told
-from gpu_tasks import hang_watch, text
-from gpu_tasks.data_checks import check_text
-from gpu_tasks.entry import run
-from gpu_tasks.errors import ConfigError, PreemptedError
-from gpu_tasks.gpt import SIZES, Gpt
-from gpu_tasks.parallel import WAYS, Ranks, ranks
-from gpu_tasks.schedule import Schedule
-from gpu_tasks.stores.base import Store
-from gpu_tasks.stores.find import store
-from gpu_tasks.tracking import Run, Tracker
-from gpu_tasks.trainer import Built, TrainConfig, Trainer
 
 CHECKED = "data-checked"
 """Beside the checkpoints: hash of the text that has passed its checks."""
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: arguments; the process' own by default.
     """
-    parser = argparse.ArgumentParser(prog="gpu_tasks.train_gpt")
+    parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.train_gpt")
     parser.add_argument("--size", default="1m", help=f"one of {', '.join(SIZES)}")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=32, help="samples of a step, of all ranks together")
@@ -91,7 +91,7 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
         arguments: of the command line.
 
     Returns:
-        How it went, as ``gpu_tasks.trainer.Result``, with ``data_hash`` and ``parameters``.
+        How it went, as ``bulkhead.gpu_tasks.trainer.Result``, with ``data_hash`` and ``parameters``.
 
     Raises:
         ConfigError: an argument is out of range, or a checkpoint belongs to another training.

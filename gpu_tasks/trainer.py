@@ -29,16 +29,16 @@ import torch._dynamo  # by every optimizer when it is made: here it is imported 
 from safetensors.torch import save_file
 from torch import nn
 
-from gpu_tasks.checkpoints import Checkpoints
-from gpu_tasks.entry import at_least
-from gpu_tasks.errors import ConfigError, PreemptedError
-from gpu_tasks.guards import Action, Decision, Guard, GuardPolicy
-from gpu_tasks.heartbeat import Heartbeat
-from gpu_tasks.meters import Meter
-from gpu_tasks.order import Order
-from gpu_tasks.parallel import Objective, Ranks, restore, share, tensors, weights
-from gpu_tasks.schedule import Schedule
-from gpu_tasks.stores.base import name_of
+from bulkhead.gpu_tasks.checkpoints import Checkpoints
+from bulkhead.gpu_tasks.entry import at_least
+from bulkhead.gpu_tasks.errors import ConfigError, PreemptedError
+from bulkhead.gpu_tasks.guards import Action, Decision, Guard, GuardPolicy
+from bulkhead.gpu_tasks.heartbeat import Heartbeat
+from bulkhead.gpu_tasks.meters import Meter
+from bulkhead.gpu_tasks.order import Order
+from bulkhead.gpu_tasks.parallel import Objective, Ranks, restore, share, tensors, weights
+from bulkhead.gpu_tasks.schedule import Schedule
+from bulkhead.gpu_tasks.stores.base import name_of
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class TrainConfig:
         schedule: learning rates and number of steps.
         batch: samples of a step, of all ranks together.
         accumulate: parts that a rank's share of a batch is computed in, for memory.
-        parallel: one of ``gpu_tasks.parallel.WAYS``.
+        parallel: one of ``bulkhead.gpu_tasks.parallel.WAYS``.
         bf16: whether to compute in bfloat16.
         compiled: whether to compile; what does not compile runs as it is, with a warning.
         clip: largest norm of the gradients.

@@ -6,10 +6,10 @@ import logging
 from dataclasses import replace
 
 from bulkhead.errors import BulkheadError
+from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.pods.gpu import GpuRequest
 from bulkhead.pods.policy import Changes
 from bulkhead.pods.suspicion import Avoidance
-from operators.hooks import BulkheadHook
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from airflow.sdk import BaseOperator
 from bulkhead.collector import Collector
 from bulkhead.errors import BulkheadError
 from bulkhead.ledger.tables import Launch
-from operators.clusters import connect
-from operators.ends import PlainEnds
-from operators.hooks import BulkheadHook
+from bulkhead.operators.clusters import connect
+from bulkhead.operators.ends import PlainEnds
+from bulkhead.operators.hooks import BulkheadHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

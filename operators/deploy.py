@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, BusyError, ConflictError, InvalidInputError, NotFoundError
+from bulkhead.operators.ends import refused
+from bulkhead.operators.identity import identity
+from bulkhead.operators.rollouts import RolloutOperator
 from bulkhead.rollout.plan import parse_plan
 from bulkhead.rollout.revision import RevisionSpec
-from operators.ends import refused
-from operators.identity import identity
-from operators.rollouts import RolloutOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -33,7 +33,8 @@ class DeployOperator(RolloutOperator):
         image: container image that serves.
         serve: how the server's pod is to be: see ``RevisionSpec``.
         stop_at_approval: whether the task ends, well, where its rollout waits for a person: for a DAG that goes on with
-            an ApprovalOperator and a PromoteOperator, as ``operators.release.release`` does. Else it goes on waiting.
+            an ApprovalOperator and a PromoteOperator, as ``bulkhead.operators.release.release`` does. Else it goes on
+            waiting.
         kwargs: of ``RolloutOperator``.
     """
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError, NotFoundError
+from bulkhead.gpu_tasks.diagnose import LEVELS, NODE_VARIABLE
+from bulkhead.operators.ends import PlainFailure
+from bulkhead.operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.pod import PodOperator
 from bulkhead.pods.gpu import GpuRequest, bind
 from bulkhead.pods.policy import Changes
 from bulkhead.runtimes.kubernetes.nodes import TAINT
-from gpu_tasks.diagnose import LEVELS, NODE_VARIABLE
-from operators.ends import PlainFailure
-from operators.gpu_pod import GpuPodOperator
-from operators.hooks import BulkheadHook
-from operators.pod import PodOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -33,7 +33,7 @@ class _Diagnostic:
     def _command(level: str, experiment: str) -> list[str]:
         if level not in LEVELS:
             raise InvalidInputError("level", level, f"give one of {', '.join(LEVELS)}")
-        command = ["python", "-m", "gpu_tasks.diagnose", "--level", level]
+        command = ["python", "-m", "bulkhead.gpu_tasks.diagnose", "--level", level]
         return [*command, "--experiment", experiment] if experiment else command
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class _Diagnostic:
             event: of the trigger.
 
         Returns:
-            The result of its outcome, see ``gpu_tasks.diagnose``.
+            The result of its outcome, see ``bulkhead.gpu_tasks.diagnose``.
 
         Raises:
             AirflowFailException: something has not passed; the text says what.

@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Any
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError
+from bulkhead.operators.clusters import access_of
+from bulkhead.operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.identity import identity
+from bulkhead.operators.launches import settle
+from bulkhead.operators.retry import fill_in
+from bulkhead.operators.training import launcher
+from bulkhead.operators.triggers.kubernetes_gang import KubernetesGangTrigger
+from bulkhead.operators.triggers.pod_logs import started
 from bulkhead.pods import distributed
 from bulkhead.pods.distributed import TORCHRUN, Gang
 from bulkhead.pods.exceptions import error
@@ -17,14 +25,6 @@ from bulkhead.pods.ranks import Cause, cause, rank
 from bulkhead.pods.status import of_task
 from bulkhead.runtimes.kubernetes import jobs
 from bulkhead.runtimes.kubernetes.pods import events
-from operators.clusters import access_of
-from operators.gpu_pod import GpuPodOperator
-from operators.identity import identity
-from operators.launches import settle
-from operators.retry import fill_in
-from operators.training import launcher
-from operators.triggers.kubernetes_gang import KubernetesGangTrigger
-from operators.triggers.pod_logs import started
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,7 +45,7 @@ class DistributedTrainOperator(GpuPodOperator):
         backend: ``job``, or ``jobset`` where the cluster has JobSet.
         master_port: at which rank 0 waits for the others.
         restarts: on one node: how often ranks that are killed or hang are begun anew within a try, by
-            ``gpu_tasks.launch`` in place of ``torchrun``; the image must have it.
+            ``bulkhead.gpu_tasks.launch`` in place of ``torchrun``; the image must have it.
         kwargs: of ``GpuPodOperator``; ``gpus`` are those of each node. With ``kueue_queue`` the job is suspended until
             Kueue admits all of its pods at once.
 

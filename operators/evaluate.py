@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bulkhead.errors import InvalidInputError
-from operators.pod import PodOperator
+from bulkhead.operators.pod import PodOperator
 
 
 class EvaluateOperator(PodOperator):
@@ -35,7 +35,7 @@ class EvaluateOperator(PodOperator):
             if not 0 <= value <= 1:  # nor NaN, which no model is under
                 raise InvalidInputError(name, value, "give a share from 0 to 1")
         trained = "{{ ti.xcom_pull(task_ids='" + train_task_id + "')['%s'] }}"
-        command = ["python", "-m", "gpu_tasks.evaluate", "--model-name", model_name]
+        command = ["python", "-m", "bulkhead.gpu_tasks.evaluate", "--model-name", model_name]
         command += ["--model-uri", trained % "model_uri", "--run-id", trained % "run_id"]
         command += ["--data-hash", trained % "data_hash"]
         command += ["--min-accuracy", str(min_accuracy), "--margin", str(margin)]

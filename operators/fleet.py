@@ -9,8 +9,8 @@ from airflow.sdk import Asset, BaseOperator
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.quarantine import Step, summary
-from operators.ends import PlainEnds
-from operators.hooks import BulkheadHook
+from bulkhead.operators.ends import PlainEnds
+from bulkhead.operators.hooks import BulkheadHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

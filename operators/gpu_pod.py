@@ -17,6 +17,18 @@ from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipExceptio
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError
+from bulkhead.operators import training
+from bulkhead.operators.avoidance import elsewhere
+from bulkhead.operators.clusters import access_of
+from bulkhead.operators.ends import PlainFailure
+from bulkhead.operators.healthy import HealthyFirst
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.identity import identity
+from bulkhead.operators.launches import end, record, settle
+from bulkhead.operators.retry import changes_for, default_policy, extend_retries, fill_in
+from bulkhead.operators.triggers.kubernetes_gang import GangGoneTrigger
+from bulkhead.operators.triggers.kubernetes_pod import KubernetesPodTrigger, PodGoneTrigger
+from bulkhead.operators.triggers.pod_logs import started
 from bulkhead.pods.distributed import QUEUE
 from bulkhead.pods.exceptions import PodFailedError, error
 from bulkhead.pods.failure import classify
@@ -30,18 +42,6 @@ from bulkhead.pods.status import Phase, of_task
 from bulkhead.runtimes.kubernetes import pods
 from bulkhead.runtimes.kubernetes.access import patient
 from bulkhead.runtimes.kubernetes.logs import Position, read_rest
-from operators import training
-from operators.avoidance import elsewhere
-from operators.clusters import access_of
-from operators.ends import PlainFailure
-from operators.healthy import HealthyFirst
-from operators.hooks import BulkheadHook
-from operators.identity import identity
-from operators.launches import end, record, settle
-from operators.retry import changes_for, default_policy, extend_retries, fill_in
-from operators.triggers.kubernetes_gang import GangGoneTrigger
-from operators.triggers.kubernetes_pod import KubernetesPodTrigger, PodGoneTrigger
-from operators.triggers.pod_logs import started
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -11,9 +11,9 @@ from airflow.sdk import BaseOperator
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.requirement import DeviceRequirement
-from operators.ends import NO_TRIGGERER, PlainEnds
-from operators.identity import identity
-from operators.triggers.fleet import DeviceHealthTrigger
+from bulkhead.operators.ends import NO_TRIGGERER, PlainEnds
+from bulkhead.operators.identity import identity
+from bulkhead.operators.triggers.fleet import DeviceHealthTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

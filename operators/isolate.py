@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bulkhead.errors import InvalidInputError, NotFoundError
-from operators.ends import refused
-from operators.identity import identity
-from operators.rollouts import RolloutOperator
-from operators.triggers.rollout import LeftTrigger
+from bulkhead.operators.ends import refused
+from bulkhead.operators.identity import identity
+from bulkhead.operators.rollouts import RolloutOperator
+from bulkhead.operators.triggers.rollout import LeftTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from bulkhead.collector import Collector
 from bulkhead.errors import BulkheadError
 from bulkhead.ledger.tables import Launch
+from bulkhead.operators.clusters import connect
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.identity import identity
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.outcome import Failure, FailureClass
-from operators.clusters import connect
-from operators.hooks import BulkheadHook
-from operators.identity import identity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

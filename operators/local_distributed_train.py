@@ -8,6 +8,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from bulkhead.errors import BulkheadError, InvalidInputError, NotFoundError
+from bulkhead.operators.ends import PlainError, refused
+from bulkhead.operators.hooks import LocalRuntimeHook
+from bulkhead.operators.identity import identity
+from bulkhead.operators.launches import end, record, settle
+from bulkhead.operators.pod import PodOperator, access
+from bulkhead.operators.training import launcher
+from bulkhead.operators.triggers.local_gang import LocalGangTrigger, documents, end_nodes, node_names
 from bulkhead.pods.distributed import GANG, INDEX, NODE_RANK, TORCHRUN, Gang
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.ranks import Standing, cause, standing
@@ -15,13 +22,6 @@ from bulkhead.pods.spec import build
 from bulkhead.pods.status import parse
 from bulkhead.runtimes.local.ports import free_port
 from bulkhead.runtimes.local.runtime import LocalRuntime
-from operators.ends import PlainError, refused
-from operators.hooks import LocalRuntimeHook
-from operators.identity import identity
-from operators.launches import end, record, settle
-from operators.pod import PodOperator, access
-from operators.training import launcher
-from operators.triggers.local_gang import LocalGangTrigger, documents, end_nodes, node_names
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,7 +38,7 @@ class LocalDistributedTrainOperator(PodOperator):
         processes_per_node: by default one a GPU, at least one.
         torchrun: whether ``torchrun`` starts the program; else ``command`` is run as it is.
         restarts: on one node: how often ranks that are killed or hang are begun anew within a try, by
-            ``gpu_tasks.launch`` in place of ``torchrun``.
+            ``bulkhead.gpu_tasks.launch`` in place of ``torchrun``.
         kwargs: of ``PodOperator``; ``gpus``, ``cpu`` and ``memory`` are those of each node.
 
     Raises:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from bulkhead.collector import LOCAL_ROOT
 from bulkhead.errors import InvalidInputError, NotFoundError
+from bulkhead.operators import training
+from bulkhead.operators.ends import PlainError, refused
+from bulkhead.operators.healthy import HealthyFirst
+from bulkhead.operators.hooks import BulkheadHook, LocalRuntimeHook
+from bulkhead.operators.identity import identity
+from bulkhead.operators.launches import end, record, settle
+from bulkhead.operators.retry import changes_for, default_policy, extend_retries
+from bulkhead.operators.triggers.pod import LocalPodTrigger
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, scale
 from bulkhead.pods.status import Phase
 from bulkhead.runtimes.local.runtime import LocalRuntime
-from operators import training
-from operators.ends import PlainError, refused
-from operators.healthy import HealthyFirst
-from operators.hooks import BulkheadHook, LocalRuntimeHook
-from operators.identity import identity
-from operators.launches import end, record, settle
-from operators.retry import changes_for, default_policy, extend_retries
-from operators.triggers.pod import LocalPodTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,7 +34,7 @@ class PodOperator(HealthyFirst):
     A retry finds the pod of an earlier try: one that still runs is waited for, one that succeeded while
     nobody watched is used, one that failed is followed by a new one. A cleared task starts anew.
 
-    What a failure is followed by is decided by its class (``operators.retry.ContainmentRetryPolicy``, unless
+    What a failure is followed by is decided by its class (``bulkhead.operators.retry.ContainmentRetryPolicy``, unless
     ``retry_policy`` says otherwise): the next try may have more memory, and is told in ``BULKHEAD_RESUME_FROM``
     which checkpoint to resume from.
 

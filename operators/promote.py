@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from bulkhead.errors import ConflictError, InvalidInputError
 from bulkhead.ledger.tables import Intent, Rollout
-from operators.identity import identity
-from operators.rollouts import RolloutOperator
+from bulkhead.operators.identity import identity
+from bulkhead.operators.rollouts import RolloutOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

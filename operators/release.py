@@ -9,9 +9,9 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import TaskGroup
 
-from operators.deploy import DeployOperator
-from operators.promote import PromoteOperator
-from operators.roll_back import RollBackOperator
+from bulkhead.operators.deploy import DeployOperator
+from bulkhead.operators.promote import PromoteOperator
+from bulkhead.operators.roll_back import RollBackOperator
 
 
 def release(

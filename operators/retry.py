@@ -12,10 +12,10 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 
 from bulkhead.errors import InvalidInputError
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.identity import identity
 from bulkhead.pods.exceptions import PodFailedError
 from bulkhead.pods.policy import Action, Changes, Decision, Limits, Record, changes, decide
-from operators.hooks import BulkheadHook
-from operators.identity import identity
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context

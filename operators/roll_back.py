@@ -10,11 +10,11 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from bulkhead.control import Control
 from bulkhead.errors import ConflictError, NotFoundError
 from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.operators.ends import PlainFailure, refused
+from bulkhead.operators.identity import identity
+from bulkhead.operators.rollouts import RolloutOperator, result
+from bulkhead.operators.triggers.rollout import RolloutTrigger
 from bulkhead.rollout.sentences import end
-from operators.ends import PlainFailure, refused
-from operators.identity import identity
-from operators.rollouts import RolloutOperator, result
-from operators.triggers.rollout import RolloutTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -10,12 +10,12 @@ from airflow.sdk import BaseOperator
 from bulkhead.control import Control
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Rollout
+from bulkhead.operators.ends import PlainEnds, PlainFailure
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.retry import once_more
+from bulkhead.operators.rollout_log import log_events
+from bulkhead.operators.triggers.rollout import ReleaseTrigger, RolloutTrigger, asks_again
 from bulkhead.rollout.sentences import end
-from operators.ends import PlainEnds, PlainFailure
-from operators.hooks import BulkheadHook
-from operators.retry import once_more
-from operators.rollout_log import log_events
-from operators.triggers.rollout import ReleaseTrigger, RolloutTrigger, asks_again
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,7 +26,7 @@ class RolloutOperator(PlainEnds, BaseOperator):
 
     Args:
         bulkhead_conn_id: connection of type ``bulkhead``.
-        kwargs: of ``BaseOperator``; ``retries`` is 1 by default (see ``operators.retry.once_more``).
+        kwargs: of ``BaseOperator``; ``retries`` is 1 by default (see ``bulkhead.operators.retry.once_more``).
     """
 
     trigger: ClassVar[type[RolloutTrigger]] = ReleaseTrigger

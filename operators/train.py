@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from operators.pod import PodOperator
+from bulkhead.operators.pod import PodOperator
 
 
 class TrainOperator(PodOperator):
@@ -21,6 +21,6 @@ class TrainOperator(PodOperator):
     def __init__(
         self, *, experiment: str, seed: int | str = 0, epochs: int | str = 30, fault: str = "none", **kwargs: Any
     ) -> None:
-        command = ["python", "-m", "gpu_tasks.train", "--experiment", experiment]
+        command = ["python", "-m", "bulkhead.gpu_tasks.train", "--experiment", experiment]
         command += ["--seed", str(seed), "--epochs", str(epochs), "--fault", fault]
         super().__init__(command=command, **kwargs)

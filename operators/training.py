@@ -131,4 +131,4 @@ def launcher(gang: Gang, restarts: int) -> Sequence[str]:
         raise InvalidInputError("restarts", restarts, "give 0 or more")
     if gang.nodes > 1:
         raise InvalidInputError("restarts", restarts, "give 0: ranks on several nodes are begun anew by the next try")
-    return ("python", "-m", "gpu_tasks.launch", f"--processes={gang.processes}", f"--restarts={restarts}")
+    return ("python", "-m", "bulkhead.gpu_tasks.launch", f"--processes={gang.processes}", f"--restarts={restarts}")

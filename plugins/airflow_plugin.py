@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from airflow.plugins_manager import AirflowPlugin
 
-from plugins import listener
-from plugins.deadlines import RunParamDeadline
+from bulkhead.plugins import listener
+from bulkhead.plugins.deadlines import RunParamDeadline
 
 
 class BulkheadPlugin(AirflowPlugin):

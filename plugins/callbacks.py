@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.notifier import BaseNotifier
 
+from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.pods.identity import run_owner
-from operators.hooks import BulkheadHook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

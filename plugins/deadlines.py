@@ -17,8 +17,8 @@ from airflow.sdk import AsyncCallback
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
 from bulkhead.control import Control
+from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.pods.identity import run_owner
-from operators.hooks import BulkheadHook
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator
 
 from bulkhead.health.requirement import DeviceRequirement
-from operators.ends import PlainEnds
-from operators.hooks import BulkheadHook
-from operators.retry import once_more
-from operators.triggers.fleet import DeviceFaultTrigger, DeviceHealthTrigger
+from bulkhead.operators.ends import PlainEnds
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.retry import once_more
+from bulkhead.operators.triggers.fleet import DeviceFaultTrigger, DeviceHealthTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,7 +31,7 @@ class DeviceHealthSensor(PlainEnds, BaseSensorOperator):
         model: pattern of the product's name, as in a shell: ``*H100*``.
         free: whether only devices count that no job has.
         bulkhead_conn_id: connection of type ``bulkhead``, whose configuration names the fleet.
-        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default (see ``operators.retry.once_more``).
+        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default (see ``bulkhead.operators.retry.once_more``).
 
     Raises:
         InvalidInputError: an argument is out of range.

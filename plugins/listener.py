@@ -20,9 +20,9 @@ from bulkhead.collector import Collector
 from bulkhead.errors import BulkheadError
 from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.tables import Rollout
+from bulkhead.operators.clusters import connect
+from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.pods.identity import TaskIdentity, run_owner
-from operators.clusters import connect
-from operators.hooks import BulkheadHook
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun

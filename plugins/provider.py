@@ -22,7 +22,7 @@ def get_provider_info() -> dict[str, Any]:
         "connection-types": [
             {
                 "connection-type": "bulkhead",
-                "hook-class-name": "operators.hooks.BulkheadHook",
+                "hook-class-name": "bulkhead.operators.hooks.BulkheadHook",
                 "hook-name": "Bulkhead",
                 "conn-fields": {
                     "home": _text(
@@ -38,7 +38,7 @@ def get_provider_info() -> dict[str, Any]:
             },
             {
                 "connection-type": "bulkhead_local",
-                "hook-class-name": "operators.hooks.LocalRuntimeHook",
+                "hook-class-name": "bulkhead.operators.hooks.LocalRuntimeHook",
                 "hook-name": "Bulkhead local runtime",
                 "conn-fields": {
                     "root": _text("Root folder", "Of the pods; default: 'pods' below the configuration's home"),

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator
 
 from bulkhead.errors import InvalidInputError, NotFoundError
-from operators.ends import NO_TRIGGERER, PlainEnds, PlainFailure
-from operators.hooks import BulkheadHook
-from operators.identity import identity
-from operators.retry import once_more
-from operators.triggers.serving import ServingTrigger
+from bulkhead.operators.ends import NO_TRIGGERER, PlainEnds, PlainFailure
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.identity import identity
+from bulkhead.operators.retry import once_more
+from bulkhead.operators.triggers.serving import ServingTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,7 +39,7 @@ class ServingSLOSensor(PlainEnds, BaseSensorOperator):
         on_breach: ``roll-back`` (the task fails, the service returns to the revision before), ``isolate``, or ``fail``.
         deploy_task_id: guards the revision that this deploy task released; by default the service's stable one.
         bulkhead_conn_id: connection of type ``bulkhead``.
-        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default (see ``operators.retry.once_more``).
+        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default (see ``bulkhead.operators.retry.once_more``).
 
     Raises:
         InvalidInputError: an argument is out of range.

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from operators.local_distributed_train import LocalDistributedTrainOperator
+from bulkhead.operators.local_distributed_train import LocalDistributedTrainOperator
 
 WORDS = 7
 """Of ``benchmarks.goodput.arguments``, which says what is trained."""
@@ -24,6 +24,6 @@ with DAG(
         gpus=0,
         restarts=4,
         checkpoint="/checkpoints",
-        command=["--preload=mlflow", "-m", "gpu_tasks.train_gpt", *arguments],
+        command=["--preload=mlflow", "-m", "bulkhead.gpu_tasks.train_gpt", *arguments],
         deadline=timedelta(hours=1),
     )

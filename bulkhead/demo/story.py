@@ -132,7 +132,7 @@ class Story:
         progress.say(f"service [b]{SERVICE}[/b] is in use: revision {done.revision_id}, clients ask for digits")
 
     def _training(self, name: str, epochs: int) -> PodRequest:
-        command = ["python", "-m", "gpu_tasks.train", "--experiment", _MODEL, "--epochs", str(epochs)]
+        command = ["python", "-m", "bulkhead.gpu_tasks.train", "--experiment", _MODEL, "--epochs", str(epochs)]
         return PodRequest(
             name=name,
             image=_IMAGE,

@@ -144,7 +144,7 @@ def read_counters(url: str, *names: str, timeout_s: float = 0.5, token: str | No
 
 
 class HttpMetrics:
-    """Counts what revisions do, as each says by itself in JSON (``gpu_tasks.serve`` does, at ``/statistics``).
+    """Counts what revisions do, as each says by itself in JSON (``bulkhead.gpu_tasks.serve`` does, at ``/statistics``).
 
     Args:
         source: where each says so.

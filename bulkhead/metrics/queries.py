@@ -21,7 +21,7 @@ _ISTIO = 'reporter="source",destination_service_namespace="{namespace}",destinat
 _INFER = _PODS + ',path=~"(/v2/models/.*/infer|/invocations)"'
 
 DEFAULTS: Mapping[str, PrometheusQueries] = {
-    # gpu_tasks.serve, scraped at /metrics with the labels ``namespace`` and ``pod``.
+    # bulkhead.gpu_tasks.serve, scraped at /metrics with the labels ``namespace`` and ``pod``.
     "bulkhead": PrometheusQueries(
         requests=f"sum by (pod, instance, code) (bulkhead_requests_total{{{_PODS}}})",
         status_label="code",

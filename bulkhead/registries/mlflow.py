@@ -16,7 +16,7 @@ from bulkhead.errors import FencedError, NotFoundError, RefusedError, Unavailabl
 from bulkhead.text import bounded, storable
 
 ISOLATED_TAG = "bulkhead.isolated"
-"""Tag of a model that is isolated; its value is the reason. ``gpu_tasks.evaluate`` refuses a model with it."""
+"""Tag of a model that is isolated; its value is the reason. ``bulkhead.gpu_tasks.evaluate`` refuses a model with it."""
 
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _EVIDENCE = "bulkhead-evidence"

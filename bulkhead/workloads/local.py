@@ -163,7 +163,7 @@ class LocalWorkloads:
         request = PodRequest(
             name=_comparer_name(candidate),
             image=COMPARER_IMAGE,
-            command=["python", "-m", "gpu_tasks.compare", "--port", str(own), *sides],
+            command=["python", "-m", "bulkhead.gpu_tasks.compare", "--port", str(own), *sides],
             labels={_COMPARER: candidate, LABEL_PREFIX + "service": service},
             annotations={GENERATION: str(generation), _PORT: str(own)},
             deadline_s=None,
@@ -207,7 +207,7 @@ class LocalWorkloads:
 
     def _request(self, revision: Revision, port: int, generation: int) -> PodRequest:
         serve, uri = parse_serve(revision.serve), revision.model_uri
-        default = ["python", "-m", "gpu_tasks.serve", "--model-uri", uri, "--port", str(port)]
+        default = ["python", "-m", "bulkhead.gpu_tasks.serve", "--model-uri", uri, "--port", str(port)]
         # A server of somebody else's says nothing of its model's answers, unless it names a path where it does.
         statistics = serve.statistics_path or ("" if serve.command else STATISTICS)
         return PodRequest(

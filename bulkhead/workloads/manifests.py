@@ -78,7 +78,7 @@ def server(
         InvalidInputError: names a field of ``serve`` that cannot be.
     """
     uri, port = revision.model_uri, serve.port
-    default = ["python", "-m", "gpu_tasks.serve", "--model-uri", uri, "--host", "0.0.0.0", "--port", str(port)]
+    default = ["python", "-m", "bulkhead.gpu_tasks.serve", "--model-uri", uri, "--host", "0.0.0.0", "--port", str(port)]
     relaxed = _relaxations(serve)
     pod = build(
         PodRequest(
@@ -132,7 +132,7 @@ def comparer(namespace: str, service: str, candidate: str, sides: list[str]) -> 
         PodRequest(
             name=comparer_name(candidate),
             image=COMPARER_IMAGE,
-            command=["python", "-m", "gpu_tasks.compare", *asked],
+            command=["python", "-m", "bulkhead.gpu_tasks.compare", *asked],
             deadline_s=None,
             grace_s=5,
             port=_COMPARER_PORT,

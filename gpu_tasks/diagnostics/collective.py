@@ -12,7 +12,7 @@ import torch
 import torch.distributed as distributed
 from torch import multiprocessing
 
-from gpu_tasks.diagnostics.checks import Check
+from bulkhead.gpu_tasks.diagnostics.checks import Check
 
 _PATIENCE = timedelta(seconds=60)
 

@@ -9,7 +9,18 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
-from gpu_tasks.stores.base import MANIFEST, Manifest, RefusedError, Save, Store, check, digest, name_of, parse, step_of
+from bulkhead.gpu_tasks.stores.base import (
+    MANIFEST,
+    Manifest,
+    RefusedError,
+    Save,
+    Store,
+    check,
+    digest,
+    name_of,
+    parse,
+    step_of,
+)
 
 _SAVING = ".saving-"
 

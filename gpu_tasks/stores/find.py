@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bulkhead.gpu_tasks.patience import within
+from bulkhead.gpu_tasks.stores.base import Store
+from bulkhead.gpu_tasks.stores.directory import Directory
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, is_url, told
-from gpu_tasks.patience import within
-from gpu_tasks.stores.base import Store
-from gpu_tasks.stores.directory import Directory
 
 _PATIENCE_S = 5.0
 """So long the end of a job waits for the answer; what is asked is evidence only."""
@@ -24,7 +24,7 @@ def store(where: str | Path) -> Store:
     """
     if not is_url(str(where)):
         return Directory(Path(where))
-    from gpu_tasks.stores.objects import Objects  # fsspec, which pods that keep a directory need not have
+    from bulkhead.gpu_tasks.stores.objects import Objects  # fsspec, which pods that keep a directory need not have
 
     return Objects(str(where))
 

@@ -24,9 +24,20 @@ from typing import Any
 
 import fsspec
 
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.own_folder import own_folder
-from gpu_tasks.stores.base import MANIFEST, Manifest, RefusedError, Save, Store, check, digest, name_of, parse, step_of
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.own_folder import own_folder
+from bulkhead.gpu_tasks.stores.base import (
+    MANIFEST,
+    Manifest,
+    RefusedError,
+    Save,
+    Store,
+    check,
+    digest,
+    name_of,
+    parse,
+    step_of,
+)
 
 _LOCAL = ("file", "local")
 

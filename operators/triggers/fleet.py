@@ -14,7 +14,7 @@ from bulkhead.control import Control
 from bulkhead.health.requirement import DeviceRequirement, find
 from bulkhead.health.verdict import Assessment, Health, Verdict
 from bulkhead.health.watch import FleetWatch
-from operators.triggers.looks import LookingTrigger, looks
+from bulkhead.operators.triggers.looks import LookingTrigger, looks
 
 log = structlog.get_logger(__name__)
 

@@ -7,13 +7,13 @@ import time
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+from bulkhead.operators.clusters import connect
+from bulkhead.operators.triggers.kubernetes_pod import UNSEEN_S, KubernetesPodTrigger, PodGoneTrigger
 from bulkhead.pods.distributed import GANG
 from bulkhead.pods.ranks import Standing, rank, standing
 from bulkhead.runtimes.kubernetes import jobs
 from bulkhead.runtimes.kubernetes.access import Access
 from bulkhead.runtimes.kubernetes.watch import Pod
-from operators.clusters import connect
-from operators.triggers.kubernetes_pod import UNSEEN_S, KubernetesPodTrigger, PodGoneTrigger
 
 _SETTLE_S = 5.0
 """How long the other ranks' ends are waited for after the first that failed: the first to be reported need not be the

@@ -14,6 +14,8 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from kubernetes_asyncio.client import ApiException, CoreV1Api
 
 from bulkhead.errors import BulkheadError, UnavailableError
+from bulkhead.operators.clusters import aconnect
+from bulkhead.operators.triggers.pod_logs import PodLogs
 from bulkhead.pods.event_texts import plain
 from bulkhead.pods.failure import classify
 from bulkhead.pods.identity import MANAGED
@@ -21,8 +23,6 @@ from bulkhead.pods.policy import hopeless
 from bulkhead.runtimes.kubernetes.access import Access
 from bulkhead.runtimes.kubernetes.pods import MOST_EVENTS
 from bulkhead.runtimes.kubernetes.watch import Pod, PodWatch, ended
-from operators.clusters import aconnect
-from operators.triggers.pod_logs import PodLogs
 
 SELECTOR = f"{MANAGED}=true"
 """Label selector of the pods that are watched."""

@@ -8,9 +8,9 @@ from collections.abc import Sequence, Set
 from typing import Any
 
 from bulkhead.errors import NotFoundError
+from bulkhead.operators.triggers.pod import LocalPodTrigger
 from bulkhead.pods.ranks import Standing, standing
 from bulkhead.runtimes.local.runtime import LocalRuntime
-from operators.triggers.pod import LocalPodTrigger
 
 _SETTLE_S = 5.0
 

@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
-from operators.hooks import BulkheadHook
+from bulkhead.operators.hooks import BulkheadHook
 
 log = structlog.get_logger(__name__)
 

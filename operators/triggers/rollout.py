@@ -13,9 +13,9 @@ from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Rollout
-from operators.hooks import BulkheadHook
-from operators.rollout_log import log_events
-from operators.triggers.looks import LookingTrigger, looks
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.rollout_log import log_events
+from bulkhead.operators.triggers.looks import LookingTrigger, looks
 
 _LOOK_S = 1.0
 

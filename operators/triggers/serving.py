@@ -15,9 +15,9 @@ from airflow.triggers.base import TriggerEvent
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError
 from bulkhead.metrics.counters import Counters
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.triggers.looks import LookingTrigger, looks
 from bulkhead.rollout.analysis.burn import Burn, Reading, burning, keep, scaled
-from operators.hooks import BulkheadHook
-from operators.triggers.looks import LookingTrigger, looks
 
 log = structlog.get_logger(__name__)
 

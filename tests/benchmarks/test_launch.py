@@ -7,7 +7,7 @@ import pytest
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 
 from benchmarks import launch
-from operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.gpu_pod import GpuPodOperator
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.useful import Useful
-from gpu_tasks.heartbeat import Beat
+from bulkhead.gpu_tasks.heartbeat import Beat
 
 
 def seen(*looks: tuple[float, int, int, str]) -> float:

@@ -28,13 +28,21 @@ def test_the_supervisor_of_a_pod_stays_small() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["operators.train", "operators.evaluate", "operators.deploy", "plugins.airflow_plugin"]
+    "module",
+    [
+        "bulkhead.operators.train",
+        "bulkhead.operators.evaluate",
+        "bulkhead.operators.deploy",
+        "bulkhead.plugins.airflow_plugin",
+    ],
 )
 def test_what_a_dag_imports_takes_neither_torch_nor_mlflow(module: str) -> None:
     assert _imported(module) & (_HEAVY - {"airflow"}) == set()
 
 
-@pytest.mark.parametrize("module", ["gpu_tasks.train", "gpu_tasks.evaluate", "gpu_tasks.serve"])
+@pytest.mark.parametrize(
+    "module", ["bulkhead.gpu_tasks.train", "bulkhead.gpu_tasks.evaluate", "bulkhead.gpu_tasks.serve"]
+)
 def test_a_pods_program_starts_without_airflow(module: str) -> None:
     assert "airflow" not in _imported(module)
 

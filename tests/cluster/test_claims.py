@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kubernetes import client as k8s
 
-from operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.gpu_pod import GpuPodOperator
 from tests.fixtures.cluster import default_account, launch, wait
 from tests.waiting import until
 

@@ -12,9 +12,9 @@ from kubernetes import client as k8s
 
 from bulkhead.collector import Collector
 from bulkhead.control import Control
+from bulkhead.operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.triggers.kubernetes_pod import PodGoneTrigger
 from bulkhead.runtimes.kubernetes.access import client
-from operators.gpu_pod import GpuPodOperator
-from operators.triggers.kubernetes_pod import PodGoneTrigger
 from tests.fixtures.cluster import default_account, finish, launch, wait, with_dag
 from tests.waiting import until
 

@@ -9,10 +9,10 @@ from kubernetes import client as k8s
 
 from bulkhead.collector import Collector
 from bulkhead.control import Control
+from bulkhead.operators.distributed_train import DistributedTrainOperator
+from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.pods.exceptions import ApplicationFailedError, PodConfigError
 from bulkhead.runtimes.kubernetes.access import client
-from operators.distributed_train import DistributedTrainOperator
-from operators.gpu_pod import GpuPodOperator
 from tests.fixtures.cluster import default_account, launch, wait, with_dag
 from tests.waiting import until
 

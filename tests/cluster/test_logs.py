@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from kubernetes import client as k8s
 
-from operators.gpu_pod import GpuPodOperator
-from operators.triggers.kubernetes_pod import KubernetesPodTrigger
+from bulkhead.operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.triggers.kubernetes_pod import KubernetesPodTrigger
 from tests.fixtures.cluster import IMAGE, default_account, launch, wait
 from tests.fixtures.kubernetes import Log
 

@@ -8,11 +8,11 @@ import pytest
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
+from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.pods.exceptions import ApplicationFailedError, HostOutOfMemoryError, PodConfigError, PodUnschedulableError
 from bulkhead.pods.gpu import GpuRequest, bind, place
 from bulkhead.pods.outcome import FailureClass, Outcome
 from bulkhead.pods.refusal import classify_refusal
-from operators.gpu_pod import GpuPodOperator
 from tests.fixtures.cluster import IMAGE, default_account, finish, launch, wait, with_dag
 from tests.waiting import until
 

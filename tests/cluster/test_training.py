@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from kubernetes import client as k8s
 
+from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.pods.exceptions import PodPreemptedError
-from operators.gpu_pod import GpuPodOperator
 from tests.fixtures.cluster import default_account, launch, wait, with_dag
 
 Job = Callable[..., GpuPodOperator]

@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from kubernetes import client as k8s
 
+from bulkhead.operators.clusters import aconnect
+from bulkhead.operators.triggers.kubernetes_pod import SELECTOR
 from bulkhead.runtimes.kubernetes.access import Access
 from bulkhead.runtimes.kubernetes.watch import PodWatch
-from operators.clusters import aconnect
-from operators.triggers.kubernetes_pod import SELECTOR
 from tests.fixtures.cluster import default_account
 
 pytestmark = pytest.mark.timeout(120)

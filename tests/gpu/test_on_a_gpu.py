@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from gpu_tasks import text
-from gpu_tasks.checkpoint_files import stager
-from gpu_tasks.diagnose import diagnose
-from gpu_tasks.diagnostics.checks import Size, link, memory
-from gpu_tasks.gpt import Gpt, GptConfig
-from gpu_tasks.parallel import Ranks
-from gpu_tasks.schedule import Schedule
-from gpu_tasks.train_gpt import TextData
-from gpu_tasks.trainer import Built, TrainConfig, Trainer
+from bulkhead.gpu_tasks import text
+from bulkhead.gpu_tasks.checkpoint_files import stager
+from bulkhead.gpu_tasks.diagnose import diagnose
+from bulkhead.gpu_tasks.diagnostics.checks import Size, link, memory
+from bulkhead.gpu_tasks.gpt import Gpt, GptConfig
+from bulkhead.gpu_tasks.parallel import Ranks
+from bulkhead.gpu_tasks.schedule import Schedule
+from bulkhead.gpu_tasks.train_gpt import TextData
+from bulkhead.gpu_tasks.trainer import Built, TrainConfig, Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="NOT TESTED ON A GPU: this machine has none")
 

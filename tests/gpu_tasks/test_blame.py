@@ -14,11 +14,11 @@ from mlflow.models import infer_signature
 from mlflow.pyfunc import scoring_server
 from sklearn.linear_model import LogisticRegression
 
+from bulkhead.gpu_tasks.blame import blaming, noted
+from bulkhead.gpu_tasks.predictions import Tally
+from bulkhead.gpu_tasks.serve import counted
+from bulkhead.gpu_tasks.traffic import Traffic
 from bulkhead.metrics.counters import load
-from gpu_tasks.blame import blaming, noted
-from gpu_tasks.predictions import Tally
-from gpu_tasks.serve import counted
-from gpu_tasks.traffic import Traffic
 
 FRAME = pd.DataFrame({"age": [20.0, 40.0, 60.0, 80.0], "income": [1.0, 2.0, 3.0, 4.0]})
 

@@ -6,7 +6,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 
-from gpu_tasks.checkpoint_files import RankFileWriter, stager
+from bulkhead.gpu_tasks.checkpoint_files import RankFileWriter, stager
 
 
 def _tensors(value: float) -> dict[str, torch.Tensor]:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from gpu_tasks.checkpoints import Checkpoints
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.stores.base import MANIFEST
-from gpu_tasks.stores.directory import Directory
-from gpu_tasks.stores.find import store
+from bulkhead.gpu_tasks.checkpoints import Checkpoints
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.stores.base import MANIFEST
+from bulkhead.gpu_tasks.stores.directory import Directory
+from bulkhead.gpu_tasks.stores.find import store
 from tests.waiting import until
 
 PROGRAM = str(Path(__file__).parents[1] / "programs" / "checkpointing.py")

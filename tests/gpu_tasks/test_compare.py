@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from bulkhead.gpu_tasks.compare import Comparer, Request, application, serve
+from bulkhead.gpu_tasks.errors import ConfigError
 from bulkhead.metrics.counters import Counters, load
-from gpu_tasks.compare import Comparer, Request, application, serve
-from gpu_tasks.errors import ConfigError
 from tests.ports import free_port
 from tests.servers import Backend
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gpu_tasks import digits
-from gpu_tasks.data_checks import check_digits, check_text
-from gpu_tasks.digits import Split
-from gpu_tasks.text import Text
-from gpu_tasks.text import load as load_text
+from bulkhead.gpu_tasks import digits
+from bulkhead.gpu_tasks.data_checks import check_digits, check_text
+from bulkhead.gpu_tasks.digits import Split
+from bulkhead.gpu_tasks.text import Text
+from bulkhead.gpu_tasks.text import load as load_text
 
 DATA = digits.load()
 

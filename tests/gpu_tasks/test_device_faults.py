@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
+from bulkhead.gpu_tasks.device_faults import listen, named, own_gpu
 from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.pods.outcome import Failure, FailureClass
-from gpu_tasks.device_faults import listen, named, own_gpu
 from tests.fixtures.nvml import Library
 
 LAUNCH = "CUDA error: unspecified launch failure"

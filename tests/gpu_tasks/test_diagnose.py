@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.gpu_tasks import diagnose as module
+from bulkhead.gpu_tasks.diagnose import _judged, against_peers, diagnose
+from bulkhead.gpu_tasks.diagnostics.checks import Check, Size
+from bulkhead.gpu_tasks.errors import ConfigError
 from bulkhead.pods.outcome import PATH_VARIABLE
-from gpu_tasks import diagnose as module
-from gpu_tasks.diagnose import _judged, against_peers, diagnose
-from gpu_tasks.diagnostics.checks import Check, Size
-from gpu_tasks.errors import ConfigError
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_bad_input_is_named(level: str, stand_ins: int) -> None:
 
 def test_a_wrong_level_leaves_an_outcome(tmp_path: Path) -> None:
     path = tmp_path / "outcome"
-    command = [sys.executable, "-m", "gpu_tasks.diagnose", "--level", "deep"]
+    command = [sys.executable, "-m", "bulkhead.gpu_tasks.diagnose", "--level", "deep"]
     ended = subprocess.run(command, env={"PATH": "", PATH_VARIABLE: str(path)}, capture_output=True, check=False)
     assert ended.returncode == 1
     assert json.loads(path.read_text())["failure"]["failure_class"] == "config"

@@ -1,6 +1,6 @@
 import numpy as np
 
-from gpu_tasks import digits
+from bulkhead.gpu_tasks import digits
 
 
 def test_the_data_is_the_real_one_and_divided_the_same_way_each_time() -> None:

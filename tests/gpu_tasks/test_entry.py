@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.gpu_tasks.entry import classify, run
+from bulkhead.gpu_tasks.errors import ConfigError, GateError, PreemptedError
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
-from gpu_tasks.entry import classify, run
-from gpu_tasks.errors import ConfigError, GateError, PreemptedError
 from tests.fixtures.nvml import Library
 
 
@@ -34,7 +34,7 @@ def test_a_job_that_fails_leaves_why_and_exits_with_1(left: Path, capsys: pytest
     assert outcome is not None and outcome.failure is not None
     assert outcome.failure.failure_class is FailureClass.GATE
     assert outcome.failure.message == "accuracy 0.5 is under 0.97"
-    assert outcome.failure.exception == "gpu_tasks.errors.GateError"
+    assert outcome.failure.exception == "bulkhead.gpu_tasks.errors.GateError"
     assert "Traceback" in outcome.failure.evidence and "Traceback" in capsys.readouterr().err
 
 

@@ -7,12 +7,12 @@ import mlflow
 import numpy as np
 import pytest
 
+from bulkhead.gpu_tasks import digits
+from bulkhead.gpu_tasks import evaluate as module
+from bulkhead.gpu_tasks.errors import GateError
+from bulkhead.gpu_tasks.evaluate import evaluate, non_inferiority
+from bulkhead.gpu_tasks.train import train
 from bulkhead.registries.mlflow import MlflowRegistry
-from gpu_tasks import digits
-from gpu_tasks import evaluate as module
-from gpu_tasks.errors import GateError
-from gpu_tasks.evaluate import evaluate, non_inferiority
-from gpu_tasks.train import train
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_defective_data_is_refused(good: dict[str, Any], monkeypatch: pytest.Mon
 
 
 def test_an_accuracy_that_is_not_a_number_is_refused(good: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpu_tasks.evaluate._correct", lambda *_: np.array([np.nan]))
+    monkeypatch.setattr("bulkhead.gpu_tasks.evaluate._correct", lambda *_: np.array([np.nan]))
     with pytest.raises(GateError, match="accuracy nan"):
         _evaluate(good, "gate-nan")
 

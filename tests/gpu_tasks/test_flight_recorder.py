@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_tasks import flight_recorder
+from bulkhead.gpu_tasks import flight_recorder
 from tests.waiting import until
 
 NCCL = """

@@ -9,10 +9,10 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 
-from gpu_tasks import data_checks, digits
-from gpu_tasks import evaluate as module
-from gpu_tasks.errors import GateError
-from gpu_tasks.evaluate import non_inferiority
+from bulkhead.gpu_tasks import data_checks, digits
+from bulkhead.gpu_tasks import evaluate as module
+from bulkhead.gpu_tasks.errors import GateError
+from bulkhead.gpu_tasks.evaluate import non_inferiority
 
 REQUIRED = ["--model-uri", "models:/m-1", "--run-id", "r", "--data-hash", "h", "--model-name", "digits"]
 DATA = SimpleNamespace(data_hash="h" * 64)
@@ -113,7 +113,7 @@ def test_what_is_missing_is_named(missing: int, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         module.main(REQUIRED[:missing] + REQUIRED[missing + 2 :])
     said = capsys.readouterr().err
-    assert f"required: {REQUIRED[missing]}" in said and said.startswith("usage: gpu_tasks.evaluate")
+    assert f"required: {REQUIRED[missing]}" in said and said.startswith("usage: bulkhead.gpu_tasks.evaluate")
 
 
 def test_the_options_are_explained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.gpt import SIZES, Gpt, GptConfig
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.gpt import SIZES, Gpt, GptConfig
 
 TINY = GptConfig(layers=2, heads=2, width=16, block=12)
 

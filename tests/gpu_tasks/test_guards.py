@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.guards import Action, Guard, GuardPolicy
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.guards import Action, Guard, GuardPolicy
 
 
 def _falling(guard: Guard, steps: int, seed: int = 0) -> list[int]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bulkhead.gpu_tasks import hang_watch
+from bulkhead.gpu_tasks.heartbeat import Heartbeat, read
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
-from gpu_tasks import hang_watch
-from gpu_tasks.heartbeat import Heartbeat, read
 
 PROGRAM = str(Path(__file__).parents[1] / "programs" / "beating.py")
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_tasks.heartbeat import PHASES, Beat, Heartbeat, Standstill, behind, forget, home, read
+from bulkhead.gpu_tasks.heartbeat import PHASES, Beat, Heartbeat, Standstill, behind, forget, home, read
 
 
 def test_the_last_sign_of_each_rank_is_read(tmp_path: Path) -> None:

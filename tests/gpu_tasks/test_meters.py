@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from gpu_tasks.meters import Meter, peak
+from bulkhead.gpu_tasks.meters import Meter, peak
 
 
 class Told(nn.Linear):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.order import Order
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.order import Order
 
 SIZES = st.integers(1, 60)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.own_folder import own_folder
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.own_folder import own_folder
 
 
 def test_it_is_made_for_us_alone_and_found_again(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_tasks.predictions import OTHER, Tally, agree, category, read
+from bulkhead.gpu_tasks.predictions import OTHER, Tally, agree, category, read
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=80),

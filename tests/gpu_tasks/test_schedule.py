@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.schedule import Schedule
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.schedule import Schedule
 
 
 def test_it_warms_up_and_falls_to_its_floor() -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import mlflow
 import pytest
 
+from bulkhead.gpu_tasks import digits
+from bulkhead.gpu_tasks.train import train
 from bulkhead.metrics.counters import load
 from bulkhead.pods.outcome import FailureClass
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.pods.status import Phase, PodStatus
 from bulkhead.runtimes.local.runtime import LocalRuntime
-from gpu_tasks import digits
-from gpu_tasks.train import train
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -27,7 +27,7 @@ def model_uri(mlflow_uri: str) -> str:
 
 
 def _serve(model_uri: str, port: int) -> list[str]:
-    return ["python", "-m", "gpu_tasks.serve", "--model-uri", model_uri, "--port", str(port)]
+    return ["python", "-m", "bulkhead.gpu_tasks.serve", "--model-uri", model_uri, "--port", str(port)]
 
 
 def _ask(port: int, body: Any) -> Any:

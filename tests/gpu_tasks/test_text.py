@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpu_tasks import text
-from gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks import text
+from bulkhead.gpu_tasks.errors import ConfigError
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from gpu_tasks.stores.directory import Directory
-from gpu_tasks.tracking import LEFT, Point, RejectedError, Run, Tracker
+from bulkhead.gpu_tasks.stores.directory import Directory
+from bulkhead.gpu_tasks.tracking import LEFT, Point, RejectedError, Run, Tracker
 from tests.ports import free_port
 
 

@@ -2,9 +2,9 @@
 
 from math import inf
 
+from bulkhead.gpu_tasks.traffic import NO_ANSWER, Traffic
 from bulkhead.metrics.counters import load
 from bulkhead.rollout.analysis.tally import Tally
-from gpu_tasks.traffic import NO_ANSWER, Traffic
 
 
 def _some() -> Traffic:

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from gpu_tasks import digits
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.train import train
+from bulkhead.gpu_tasks import digits
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.train import train
 
 _EPOCHS = 12
 
@@ -66,6 +68,14 @@ def test_the_model_predicts_what_was_trained(trained: dict[str, Any]) -> None:
     data = digits.load()
     predicted = mlflow.pyfunc.load_model(trained["model_uri"]).predict(data.test_images)
     assert (predicted == data.test_labels).mean() == pytest.approx(trained["accuracy"], abs=1e-4)
+
+
+def test_the_model_needs_nothing_of_ours(model_folder: Path, tmp_path: Path) -> None:
+    code = "import sys, mlflow; sys.modules['bulkhead'] = None; m = mlflow.pyfunc.load_model(sys.argv[1]);"
+    code += "print(m.predict([[0.0] * 64]).shape)"
+    command = [sys.executable, "-c", code, str(model_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=tmp_path)
+    assert done.stdout == "(1,)\n", done.stderr
 
 
 def test_a_seed_makes_it_deterministic(trained: dict[str, Any], model_folder: Path, tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
+from bulkhead.gpu_tasks import text
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.gpt import SIZES, Gpt
+from bulkhead.gpu_tasks.heartbeat import read
+from bulkhead.gpu_tasks.stores.directory import Directory
+from bulkhead.gpu_tasks.train_gpt import CHECKED, train
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
-from gpu_tasks import text
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.gpt import SIZES, Gpt
-from gpu_tasks.heartbeat import read
-from gpu_tasks.stores.directory import Directory
-from gpu_tasks.train_gpt import CHECKED, train
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -47,7 +47,16 @@ class Job:
         self.folder, self.message = folder, folder / "termination-log"
         self.message.unlink(missing_ok=True)
         launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-        command = [sys.executable, *launcher, "-m", "gpu_tasks.train_gpt", "--steps", str(steps), "--batch", "4"]
+        command = [
+            sys.executable,
+            *launcher,
+            "-m",
+            "bulkhead.gpu_tasks.train_gpt",
+            "--steps",
+            str(steps),
+            "--batch",
+            "4",
+        ]
         command += ["--most-bytes", str(_BYTES), "--every", "4", "--checkpoints", str(folder / "checkpoints")]
         command += ["--progress", str(folder / "progress"), "--hang-s", "120", *more]
         environment = {**os.environ, PATH_VARIABLE: str(self.message), "OMP_NUM_THREADS": "1"}

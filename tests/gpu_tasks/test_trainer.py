@@ -16,12 +16,12 @@ import pytest
 import torch
 from torch import nn
 
-from gpu_tasks.errors import ConfigError, PreemptedError
-from gpu_tasks.guards import Action, GuardPolicy
-from gpu_tasks.heartbeat import read
-from gpu_tasks.parallel import Ranks
-from gpu_tasks.schedule import Schedule
-from gpu_tasks.trainer import Built, DivergedError, Result, TrainConfig, Trainer
+from bulkhead.gpu_tasks.errors import ConfigError, PreemptedError
+from bulkhead.gpu_tasks.guards import Action, GuardPolicy
+from bulkhead.gpu_tasks.heartbeat import read
+from bulkhead.gpu_tasks.parallel import Ranks
+from bulkhead.gpu_tasks.schedule import Schedule
+from bulkhead.gpu_tasks.trainer import Built, DivergedError, Result, TrainConfig, Trainer
 from tests.waiting import until
 
 ALONE = Ranks(0, 0, 1, torch.device("cpu"))

@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkhead.control import Control
+from bulkhead.operators.avoidance import elsewhere
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.retry import ContainmentRetryPolicy
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.failure import classify
 from bulkhead.pods.gpu import GpuRequest
@@ -18,9 +21,6 @@ from bulkhead.pods.policy import Changes
 from bulkhead.pods.suspicion import Place
 from bulkhead.rollout.devices import Devices
 from bulkhead.workloads.base import Placement
-from operators.avoidance import elsewhere
-from operators.hooks import BulkheadHook
-from operators.retry import ContainmentRetryPolicy
 from tests.hostile import TEXT
 
 NODES = [f"gpu-{number}" for number in range(6)]

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from bulkhead.control import Control
+from bulkhead.operators.collect import CollectOperator, over
 from bulkhead.pods.identity import TaskIdentity
 from bulkhead.pods.spec import PodRequest, build
-from operators.collect import CollectOperator, over
 
 
 def _launch(run: str, task: str = "train", map_index: int = -1, dag: str = "release") -> Any:

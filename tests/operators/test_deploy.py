@@ -6,8 +6,8 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from bulkhead.control import Control
 from bulkhead.ledger.tables import Phase, Rollout
-from operators.deploy import DeployOperator
-from operators.triggers.rollout import RolloutTrigger
+from bulkhead.operators.deploy import DeployOperator
+from bulkhead.operators.triggers.rollout import RolloutTrigger
 from tests.rollouts import advance, promote, weights
 
 Context = Callable[..., Any]

@@ -8,7 +8,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
 from bulkhead.ledger.quarantines import Target
-from operators.diagnose import GpuDiagnosticOperator, LocalGpuDiagnosticOperator
+from bulkhead.operators.diagnose import GpuDiagnosticOperator, LocalGpuDiagnosticOperator
 
 PASSED = {"passed": True, "level": "quick", "node": "n1", "devices": [{"uuid": "GPU-1"}], "wrong": {}, "run_id": "r1"}
 

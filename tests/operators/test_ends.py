@@ -10,10 +10,10 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from bulkhead.errors import BusyError, InvalidInputError, UnavailableError
+from bulkhead.operators.ends import PlainError, PlainFailure, in_one_line, refused
 from bulkhead.pods import exceptions
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.policy import RULES, Action
-from operators.ends import PlainError, PlainFailure, in_one_line, refused
 
 # As airflow.sdk.execution_time.task_runner does it: the logger is there before the task is.
 PROGRAM = """
@@ -23,7 +23,7 @@ from airflow.sdk.log import configure_logging
 configure_logging(json_output=True, output=sys.stdout.buffer, sending_to_supervisor=True, log_level=sys.argv[1])
 log = structlog.get_logger(logger_name="task")
 log.info("it begins")
-from operators.ends import PlainFailure, end_plainly
+from bulkhead.operators.ends import PlainFailure, end_plainly
 end_plainly()
 end_plainly()
 for error in (PlainFailure("it is bad,\\nand that is all"), ValueError("a bug")):

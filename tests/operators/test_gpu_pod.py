@@ -13,6 +13,8 @@ from kubernetes import client as k8s
 
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
+from bulkhead.operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.identity import identity
 from bulkhead.pods.exceptions import (
     ApplicationFailedError,
     HostOutOfMemoryError,
@@ -24,8 +26,6 @@ from bulkhead.pods.exceptions import (
 from bulkhead.pods.outcome import FailureClass, Outcome
 from bulkhead.pods.policy import Record
 from bulkhead.pods.suspicion import Place
-from operators.gpu_pod import GpuPodOperator
-from operators.identity import identity
 from tests.fixtures.gpu_pod import DIGEST, ended, event, launch, pods_of, resume, with_dag
 
 Context = Callable[..., Any]

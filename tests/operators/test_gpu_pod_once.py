@@ -11,14 +11,14 @@ from airflow.sdk.exceptions import (
 )
 
 from bulkhead.control import Control
+from bulkhead.operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.identity import identity
+from bulkhead.operators.triggers.kubernetes_pod import PodGoneTrigger
 from bulkhead.pods.exceptions import (
     ClusterUnreachableError,
     PodConfigError,
 )
 from bulkhead.pods.outcome import Outcome
-from operators.gpu_pod import GpuPodOperator
-from operators.identity import identity
-from operators.triggers.kubernetes_pod import PodGoneTrigger
 from tests.fixtures.gpu_pod import ended, event, launch, pods_of, resume, with_dag
 from tests.fixtures.kubernetes import PODS
 

@@ -14,6 +14,9 @@ from airflow.sdk.exceptions import (
 )
 
 from bulkhead.errors import InvalidInputError
+from bulkhead.operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.pod import PodOperator
+from bulkhead.operators.retry import ContainmentRetryPolicy
 from bulkhead.pods.exceptions import (
     ClusterUnreachableError,
     PodConfigError,
@@ -21,9 +24,6 @@ from bulkhead.pods.exceptions import (
     PodUnschedulableError,
 )
 from bulkhead.pods.hardening import Relaxations
-from operators.gpu_pod import GpuPodOperator
-from operators.pod import PodOperator
-from operators.retry import ContainmentRetryPolicy
 from tests.fixtures.gpu_pod import DIGEST, launch, pods_of, with_dag
 from tests.fixtures.kubernetes import kubeconfig_of
 

@@ -10,12 +10,12 @@ from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout, TaskD
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.requirement import DeviceRequirement
-from operators.ends import LoggedInOneLine
-from operators.gpu_pod import GpuPodOperator
-from operators.local_distributed_train import LocalDistributedTrainOperator
-from operators.pod import PodOperator
-from operators.triggers.fleet import DeviceHealthTrigger
-from operators.triggers.pod import LocalPodTrigger
+from bulkhead.operators.ends import LoggedInOneLine
+from bulkhead.operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.local_distributed_train import LocalDistributedTrainOperator
+from bulkhead.operators.pod import PodOperator
+from bulkhead.operators.triggers.fleet import DeviceHealthTrigger
+from bulkhead.operators.triggers.pod import LocalPodTrigger
 
 Context = Callable[..., Any]
 EIGHT = DeviceRequirement(8, model="*H100*")

@@ -4,7 +4,7 @@ import pytest
 
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
-from operators.hooks import BulkheadHook, LocalRuntimeHook
+from bulkhead.operators.hooks import BulkheadHook, LocalRuntimeHook
 
 
 def _connect(monkeypatch: pytest.MonkeyPatch, name: str, **fields: object) -> None:

@@ -6,7 +6,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
-from operators.isolate import IsolateOperator
+from bulkhead.operators.isolate import IsolateOperator
 from tests.rollouts import promote
 
 Context = Callable[..., Any]

@@ -12,8 +12,8 @@ import pytest
 from benchmarks.launch import api_server, counts, kubeconfig
 from bulkhead.collector import Collector
 from bulkhead.control import Control
+from bulkhead.operators.collect import over
 from bulkhead.runtimes.kubernetes.access import client
-from operators.collect import over
 from tests.programs.pod_life import live
 
 pytestmark = pytest.mark.faults

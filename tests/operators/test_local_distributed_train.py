@@ -10,9 +10,9 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from bulkhead.collector import Collector
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
+from bulkhead.operators.local_distributed_train import LocalDistributedTrainOperator
+from bulkhead.operators.triggers.local_gang import LocalGangTrigger, node_names
 from bulkhead.pods.exceptions import ApplicationFailedError
-from operators.local_distributed_train import LocalDistributedTrainOperator
-from operators.triggers.local_gang import LocalGangTrigger, node_names
 from tests.local_pods import from_inside
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "ddp.py"

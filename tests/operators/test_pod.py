@@ -10,6 +10,10 @@ from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
 from bulkhead.control import Control
+from bulkhead.operators.identity import identity
+from bulkhead.operators.pod import PodOperator
+from bulkhead.operators.retry import ContainmentRetryPolicy
+from bulkhead.operators.triggers.pod import LocalPodTrigger
 from bulkhead.pods.exceptions import (
     ApplicationFailedError,
     GateRefusedError,
@@ -21,10 +25,6 @@ from bulkhead.pods.exceptions import (
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.status import Phase
 from bulkhead.sites import MLFLOW_SECRET
-from operators.identity import identity
-from operators.pod import PodOperator
-from operators.retry import ContainmentRetryPolicy
-from operators.triggers.pod import LocalPodTrigger
 from tests.waiting import until
 
 SLEEP = ["python", "-c", "import time; time.sleep(60)"]

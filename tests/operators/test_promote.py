@@ -7,9 +7,9 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
 from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.operators.promote import PromoteOperator
 from bulkhead.rollout.machine import following
 from bulkhead.rollout.plan import Plan
-from operators.promote import PromoteOperator
 from tests.rollouts import advance, revision
 
 Context = Callable[..., Any]

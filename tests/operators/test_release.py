@@ -2,10 +2,10 @@ import pytest
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG
 
-from operators.deploy import DeployOperator
-from operators.promote import PromoteOperator
-from operators.release import release
-from operators.roll_back import RollBackOperator
+from bulkhead.operators.deploy import DeployOperator
+from bulkhead.operators.promote import PromoteOperator
+from bulkhead.operators.release import release
+from bulkhead.operators.roll_back import RollBackOperator
 
 
 def _dag(plan: dict[str, object], **defaults: object) -> DAG:

@@ -7,9 +7,9 @@ from airflow.sdk.definitions.retry_policy import RetryAction
 
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
+from bulkhead.operators.retry import ContainmentRetryPolicy, once_more
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.outcome import Failure, FailureClass
-from operators.retry import ContainmentRetryPolicy, once_more
 
 Context = Callable[..., Any]
 

@@ -6,8 +6,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, T
 
 from bulkhead.control import Control
 from bulkhead.ledger.tables import Phase
-from operators.roll_back import RollBackOperator
-from operators.triggers.rollout import ReleaseTrigger
+from bulkhead.operators.roll_back import RollBackOperator
+from bulkhead.operators.triggers.rollout import ReleaseTrigger
 from tests.rollouts import advance, promote, request
 
 Context = Callable[..., Any]

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 from bulkhead.control import Control
-from operators.rollout_log import log_events
+from bulkhead.operators.rollout_log import log_events
 from tests.rollouts import request
 
 

@@ -1,14 +1,14 @@
 import pytest
 
 from bulkhead.errors import InvalidInputError
-from operators.evaluate import EvaluateOperator
-from operators.train import TrainOperator
+from bulkhead.operators.evaluate import EvaluateOperator
+from bulkhead.operators.train import TrainOperator
 
 
 def test_train_builds_the_command_of_its_pod() -> None:
     operator = TrainOperator(task_id="train", experiment="digits", seed="{{ params.seed }}", fault="flaky")
     assert operator.command == [
-        *("python", "-m", "gpu_tasks.train", "--experiment", "digits"),
+        *("python", "-m", "bulkhead.gpu_tasks.train", "--experiment", "digits"),
         *("--seed", "{{ params.seed }}", "--epochs", "30", "--fault", "flaky"),
     ]
     assert "command" in operator.template_fields

@@ -12,15 +12,15 @@ from kubernetes import client as k8s
 
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
+from bulkhead.operators import training
+from bulkhead.operators.distributed_train import DistributedTrainOperator
+from bulkhead.operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.local_distributed_train import LocalDistributedTrainOperator
+from bulkhead.operators.pod import PodOperator
+from bulkhead.operators.train import TrainOperator
 from bulkhead.pods.distributed import Gang
 from bulkhead.pods.identity import TaskIdentity
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE
-from operators import training
-from operators.distributed_train import DistributedTrainOperator
-from operators.gpu_pod import GpuPodOperator
-from operators.local_distributed_train import LocalDistributedTrainOperator
-from operators.pod import PodOperator
-from operators.train import TrainOperator
 from tests.fixtures.gpu_pod import launch, pods_of, with_dag
 
 Context = Callable[..., Any]
@@ -171,7 +171,7 @@ def test_how_to_resume_is_checked_when_the_dag_is_read() -> None:
 
 def test_ranks_of_one_node_are_begun_anew_in_place_where_that_is_asked_for() -> None:
     local = LocalDistributedTrainOperator(task_id="t", command=["-m", "own"], nodes=1, processes_per_node=2, restarts=3)
-    start = ["python", "-m", "gpu_tasks.launch", "--processes=2", "--restarts=3"]
+    start = ["python", "-m", "bulkhead.gpu_tasks.launch", "--processes=2", "--restarts=3"]
     assert local.command == [*start, "-m", "own"]
     remote = DistributedTrainOperator(task_id="t", image="i", nodes=1, gpus=2, restarts=3, arguments=["-m", "own"])
     assert remote.cmds == start

@@ -5,7 +5,7 @@ import pytest
 
 from bulkhead.control import Control
 from bulkhead.ledger.tables import Phase
-from plugins.callbacks import IsolateNotifier, RollBackNotifier
+from bulkhead.plugins.callbacks import IsolateNotifier, RollBackNotifier
 from tests.rollouts import advance, promote, request
 
 OWNER = "airflow:release/run"

@@ -11,7 +11,7 @@ from airflow.sdk.module_loading import import_string
 from bulkhead.control import Control
 from bulkhead.errors import ConflictError, UnavailableError
 from bulkhead.ledger.tables import Phase
-from plugins.deadlines import RunParamDeadline, isolate_on_deadline, rollback_on_deadline
+from bulkhead.plugins.deadlines import RunParamDeadline, isolate_on_deadline, rollback_on_deadline
 from tests.rollouts import advance, promote, request
 
 OWNER = "airflow:release/run"
@@ -136,7 +136,7 @@ def test_airflow_can_import_and_store_the_callback() -> None:
     alert = DeadlineAlert(
         reference=RunParamDeadline("deadline_s", 900), interval=timedelta(0), callback=rollback_on_deadline()
     )
-    assert alert.callback.path == "plugins.deadlines.take_back_late"
+    assert alert.callback.path == "bulkhead.plugins.deadlines.take_back_late"
 
 
 # The reference

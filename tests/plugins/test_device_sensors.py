@@ -8,8 +8,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from bulkhead.errors import InvalidInputError
-from operators.ends import LoggedInOneLine
-from plugins.device_sensors import DeviceFaultSensor, DeviceHealthSensor
+from bulkhead.operators.ends import LoggedInOneLine
+from bulkhead.plugins.device_sensors import DeviceFaultSensor, DeviceHealthSensor
 
 Context = Callable[..., Any]
 

@@ -7,9 +7,9 @@ import pytest
 
 from bulkhead.control import Control
 from bulkhead.ledger.tables import Phase
+from bulkhead.plugins import listener
 from bulkhead.pods.identity import TaskIdentity
 from bulkhead.pods.spec import PodRequest, build
-from plugins import listener
 from tests.rollouts import request
 from tests.waiting import until
 
@@ -75,7 +75,7 @@ def test_a_ledger_that_is_away_does_not_stop_airflow_and_is_logged(
 ) -> None:
     (tmp_path / "no-folder").touch()
     monkeypatch.setenv("BULKHEAD_LEDGER_URL", f"sqlite:///{tmp_path}/no-folder/ledger.db")
-    with caplog.at_level("ERROR", logger="plugins.listener"):
+    with caplog.at_level("ERROR", logger="bulkhead.plugins.listener"):
         listener.end_run("release", "run")
     assert "could not be ended" in caplog.text and "bulkhead status" in caplog.text
 

@@ -6,11 +6,11 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow.providers_manager import ProvidersManager
 
 from bulkhead import __version__
-from operators import hooks
-from plugins import listener
-from plugins.airflow_plugin import BulkheadPlugin
-from plugins.deadlines import RunParamDeadline
-from plugins.provider import get_provider_info
+from bulkhead.operators import hooks
+from bulkhead.plugins import listener
+from bulkhead.plugins.airflow_plugin import BulkheadPlugin
+from bulkhead.plugins.deadlines import RunParamDeadline
+from bulkhead.plugins.provider import get_provider_info
 
 
 def test_airflow_finds_the_plugin() -> None:
@@ -25,7 +25,7 @@ def test_airflow_finds_the_provider_and_its_hooks() -> None:
     manager = ProvidersManager()
     assert manager.providers["bulkhead"].version == __version__
     for kind, hook in (("bulkhead", "BulkheadHook"), ("bulkhead_local", "LocalRuntimeHook")):
-        assert manager.hooks[kind].hook_class_name == f"operators.hooks.{hook}"
+        assert manager.hooks[kind].hook_class_name == f"bulkhead.operators.hooks.{hook}"
         assert getattr(hooks, hook).conn_type == kind
 
 

@@ -7,8 +7,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, T
 
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
-from operators.ends import LoggedInOneLine
-from plugins.sensors import ServingSLOSensor
+from bulkhead.operators.ends import LoggedInOneLine
+from bulkhead.plugins.sensors import ServingSLOSensor
 from tests.rollouts import promote, request
 
 Context = Callable[..., Any]

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from gpu_tasks import hang_watch
-from gpu_tasks.heartbeat import Heartbeat
+from bulkhead.gpu_tasks import hang_watch
+from bulkhead.gpu_tasks.heartbeat import Heartbeat
 
 
 def hang(how: str) -> None:

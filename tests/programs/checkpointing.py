@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
-from gpu_tasks.checkpoints import Checkpoints
+from bulkhead.gpu_tasks.checkpoints import Checkpoints
 
 
 def tensors(rows: int, fill: bool) -> dict[str, dict[str, torch.Tensor]]:

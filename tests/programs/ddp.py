@@ -6,7 +6,7 @@ import sys
 import torch
 from torch import distributed
 
-from gpu_tasks.entry import run
+from bulkhead.gpu_tasks.entry import run
 
 
 def job() -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 from airflow.sdk.exceptions import TaskDeferred
 
 from bulkhead.ledger import engine as ledger_engine
-from operators.gpu_pod import GpuPodOperator
+from bulkhead.operators.gpu_pod import GpuPodOperator
 from tests.killing import Effects
 
 

@@ -1,4 +1,4 @@
-"""A rank that does what it is told in each attempt: ``gpu_tasks.launch tests.programs.ranking '{"0/1": "kill"}'``.
+"""A rank that does what it is told: ``bulkhead.gpu_tasks.launch tests.programs.ranking '{"0/1": "kill"}'``.
 
 By ``attempt/rank``: ``kill`` and ``segfault`` end it by that signal, ``raise`` by an exception, ``hung`` as the hang
 watch does; ``victim`` and ``wait`` wait until they are told to end, and say that another is lost, or that it is saved;
@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bulkhead.gpu_tasks.entry import run
+from bulkhead.gpu_tasks.errors import PreemptedError
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE
-from gpu_tasks.entry import run
-from gpu_tasks.errors import PreemptedError
 from tests.waiting import until
 
 PATIENT = ("victim", "wait", "deaf")

@@ -22,7 +22,7 @@ MIRROR = "mirror"
 _TYPE = "type.googleapis.com/envoy."
 _METADATA = "bulkhead"
 _REQUEST_TIMEOUT = "30s"
-# Below uvicorn's own keep-alive (see gpu_tasks.serve), so that Envoy never sends on a connection just closed.
+# Below uvicorn's own keep-alive (see bulkhead.gpu_tasks.serve), so that Envoy never sends on a connection just closed.
 _UPSTREAM_IDLE = "30s"
 
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.gpu_tasks.traffic import Traffic
 from bulkhead.metrics.counters import Counters
 from bulkhead.metrics.prometheus import PrometheusMetrics
 from bulkhead.metrics.queries import DEFAULTS, filled
 from bulkhead.settings import PrometheusQueries, PrometheusSource
-from gpu_tasks.traffic import Traffic
 from tests.fixtures.prometheus import Expose
 from tests.ports import free_port
 from tests.servers import serving

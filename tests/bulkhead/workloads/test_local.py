@@ -98,7 +98,7 @@ def test_without_a_command_it_is_mlflows_scoring_server(
     rollout = request(ledger, "plain")
     workloads.launch(ledger.revision(rollout.revision_id), generation=1)
     command = launched[0].spec.containers[0].command
-    assert command[:5] == ["python", "-m", "gpu_tasks.serve", "--model-uri", "models:/plain"]
+    assert command[:5] == ["python", "-m", "bulkhead.gpu_tasks.serve", "--model-uri", "models:/plain"]
     assert launched[0].spec.active_deadline_seconds is None
 
 

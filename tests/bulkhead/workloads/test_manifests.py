@@ -34,7 +34,7 @@ def test_a_server_is_found_by_a_label_that_can_be_taken_away() -> None:
 
 def test_our_own_server_listens_beyond_loopback_and_drains() -> None:
     [main] = _pod(drain_s=7)["containers"]
-    assert main["command"][:3] == ["python", "-m", "gpu_tasks.serve"]
+    assert main["command"][:3] == ["python", "-m", "bulkhead.gpu_tasks.serve"]
     assert main["command"][main["command"].index("--host") + 1] == "0.0.0.0"
     assert main["lifecycle"]["preStop"]["sleep"] == {"seconds": 7}
     assert main["readinessProbe"]["httpGet"] == main["startupProbe"]["httpGet"] == {"path": "/ping", "port": 8080}

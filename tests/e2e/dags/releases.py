@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from operators.deploy import DeployOperator
-from operators.release import release
-from plugins.sensors import ServingSLOSensor
+from bulkhead.operators.deploy import DeployOperator
+from bulkhead.operators.release import release
+from bulkhead.plugins.sensors import ServingSLOSensor
 
 with DAG("release_asked", schedule=None, is_paused_upon_creation=False):
     release(

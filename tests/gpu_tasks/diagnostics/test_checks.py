@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gpu_tasks.diagnostics import checks
-from gpu_tasks.diagnostics.checks import Size, link, matmul, memory, sums_wrong
+from bulkhead.gpu_tasks.diagnostics import checks
+from bulkhead.gpu_tasks.diagnostics.checks import Size, link, matmul, memory, sums_wrong
 
 CPU = torch.device("cpu")
 SIZE = Size(seconds=0.05, matmul=128, memory_share=0.002, copy_mib=1)

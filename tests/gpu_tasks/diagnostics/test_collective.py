@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gpu_tasks.diagnostics.collective import all_reduce
+from bulkhead.gpu_tasks.diagnostics.collective import all_reduce
 
 
 def test_two_processes_add_up_exactly() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_tasks.diagnostics.datasheets import DATASHEETS, datasheet
+from bulkhead.gpu_tasks.diagnostics.datasheets import DATASHEETS, datasheet
 
 
 @pytest.mark.parametrize(

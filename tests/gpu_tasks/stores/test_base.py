@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_tasks.stores.base import Manifest, RefusedError, name_of, parse, step_of
+from bulkhead.gpu_tasks.stores.base import Manifest, RefusedError, name_of, parse, step_of
 
 GOOD = asdict(Manifest(3, {"model": "tiny"}, {"lr": 0.1}, {"shard.safetensors": "00"}))
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gpu_tasks.stores.base import Manifest, RefusedError, name_of
-from gpu_tasks.stores.directory import Directory
+from bulkhead.gpu_tasks.stores.base import Manifest, RefusedError, name_of
+from bulkhead.gpu_tasks.stores.directory import Directory
 
 
 def _save(store: Directory, step: int, attempt: str) -> None:

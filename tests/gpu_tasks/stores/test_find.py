@@ -6,11 +6,11 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.stores.directory import Directory
+from bulkhead.gpu_tasks.stores.find import last_checkpoint, store
+from bulkhead.gpu_tasks.stores.objects import Objects
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.stores.directory import Directory
-from gpu_tasks.stores.find import last_checkpoint, store
-from gpu_tasks.stores.objects import Objects
 
 
 def test_a_path_is_a_directory_and_a_url_is_not(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from fsspec.implementations.memory import MemoryFileSystem
 
-from gpu_tasks.checkpoints import Checkpoints
-from gpu_tasks.errors import ConfigError
-from gpu_tasks.stores.base import MANIFEST, Manifest, RefusedError, name_of
-from gpu_tasks.stores.objects import Objects
+from bulkhead.gpu_tasks.checkpoints import Checkpoints
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.stores.base import MANIFEST, Manifest, RefusedError, name_of
+from bulkhead.gpu_tasks.stores.objects import Objects
 
 URL = "memory://team/run"
 ROOT = "/team/run"

@@ -11,9 +11,9 @@ import pytest
 from bulkhead.control import Control
 from bulkhead.health.observation import Device
 from bulkhead.health.verdict import Assessment, Health, Reason, Verdict
+from bulkhead.operators.triggers.fleet import DeviceFaultTrigger, DeviceHealthTrigger, FleetView
 from bulkhead.settings import CONFIG_VARIABLE, Exporter, FleetSettings
 from bulkhead.xids import Action
-from operators.triggers.fleet import DeviceFaultTrigger, DeviceHealthTrigger, FleetView
 from tests.servers import Backend
 from tests.waiting import PATIENCE_S
 

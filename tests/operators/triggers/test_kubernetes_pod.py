@@ -5,9 +5,9 @@ from typing import Any
 import kmock
 import pytest
 
-from operators.triggers import kubernetes_pod as module
-from operators.triggers import pod_logs
-from operators.triggers.kubernetes_pod import Access, KubernetesPodTrigger
+from bulkhead.operators.triggers import kubernetes_pod as module
+from bulkhead.operators.triggers import pod_logs
+from bulkhead.operators.triggers.kubernetes_pod import Access, KubernetesPodTrigger
 from tests.fixtures.kubernetes import EVENTS, PODS, Log, pod, pod_event
 from tests.waiting import PATIENCE_S
 
@@ -150,7 +150,7 @@ async def test_when_its_task_is_marked_the_pod_goes(cluster: kmock.KubernetesEmu
 
 async def test_no_credentials_go_through_the_triggerers_database(kubeconfig: str) -> None:
     path, arguments = _trigger(kubeconfig).serialize()
-    assert path == "operators.triggers.kubernetes_pod.KubernetesPodTrigger"
+    assert path == "bulkhead.operators.triggers.kubernetes_pod.KubernetesPodTrigger"
     assert set(arguments["access"]) == {"kubernetes_conn_id", "in_cluster", "cluster_context", "config_file"}
     again = KubernetesPodTrigger(**arguments)
     assert again.serialize() == (path, arguments)

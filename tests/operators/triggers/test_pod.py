@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from bulkhead.operators.triggers.pod import LocalPodTrigger
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.pods.status import Phase, PodStatus
 from bulkhead.runtimes.local.runtime import LocalRuntime
-from operators.triggers.pod import LocalPodTrigger
 
 
 def _trigger(runtime: LocalRuntime, name: str = "job") -> LocalPodTrigger:
@@ -60,7 +60,7 @@ def test_an_event_of_another_pod_does_not_fire_it(runtime: LocalRuntime) -> None
 
 def test_it_survives_the_triggerers_database(runtime: LocalRuntime) -> None:
     path, arguments = _trigger(runtime).serialize()
-    assert path == "operators.triggers.pod.LocalPodTrigger"
+    assert path == "bulkhead.operators.triggers.pod.LocalPodTrigger"
     assert LocalPodTrigger(**arguments).serialize() == (path, arguments)
 
 

@@ -7,9 +7,9 @@ from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase
-from operators.hooks import BulkheadHook
-from operators.triggers import rollout as module
-from operators.triggers.rollout import LeftTrigger, ReleaseTrigger, RolloutTrigger
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.triggers import rollout as module
+from bulkhead.operators.triggers.rollout import LeftTrigger, ReleaseTrigger, RolloutTrigger
 from tests.rollouts import advance, promote, request
 from tests.waiting import PATIENCE_S
 
@@ -135,6 +135,6 @@ def test_when_its_task_is_marked_the_rollout_is_taken_back(control: Control) -> 
 
 def test_it_survives_the_triggerers_database() -> None:
     path, arguments = _trigger(7).serialize()
-    assert path == "operators.triggers.rollout.RolloutTrigger"
+    assert path == "bulkhead.operators.triggers.rollout.RolloutTrigger"
     assert RolloutTrigger(**arguments).serialize() == (path, arguments)
     assert _trigger(7).shared_stream_key() == _trigger(8).shared_stream_key()

@@ -9,8 +9,8 @@ import pytest
 from bulkhead.control import Control
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.metrics.counters import Counters
-from operators.hooks import BulkheadHook
-from operators.triggers.serving import Served, ServingTrigger
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.triggers.serving import Served, ServingTrigger
 from tests.rollouts import promote, request
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -111,6 +111,6 @@ def test_a_revision_that_was_replaced_needs_no_guard(control: Control, new: Roll
 
 def test_it_survives_the_triggerers_database() -> None:
     path, arguments = _trigger("digits-1").serialize()
-    assert path == "operators.triggers.serving.ServingTrigger"
+    assert path == "bulkhead.operators.triggers.serving.ServingTrigger"
     assert ServingTrigger(**arguments).serialize() == (path, arguments)
     assert _trigger("a").shared_stream_key() == _trigger("b").shared_stream_key()
