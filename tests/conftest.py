@@ -31,8 +31,8 @@ pytest_plugins = [
 
 _MOST_WORKERS = 8
 _DEMO, _E2E = "demo", "tests/e2e/"
-_TRAINED = "tests/gpu_tasks/"
-"""Where all tests of a file share a model that was trained for them."""
+_WHOLE = ("tests/gpu_tasks/", "tests/packaging/")
+"""Where all tests of a file share what was made for them: a trained model, an environment."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -53,7 +53,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             if _shares_demo(nodeid):
                 return _DEMO
-            return nodeid.partition("::")[0] if nodeid.startswith(_TRAINED) else nodeid
+            return nodeid.partition("::")[0] if nodeid.startswith(_WHOLE) else nodeid
 
     return Shared(config, log)
 

@@ -1,5 +1,6 @@
 """Rules of the house that no linter checks."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+_FOLDERS = ("bulkhead", "operators", "plugins", "gpu_tasks", "dags", "tests", "benchmarks")
+_BARE = re.compile(
+    r"(from|import) (operators|plugins|gpu_tasks)\b"  # as a statement
+    r"|(?<![\w./-])(operators|plugins|gpu_tasks)\.(?!py\b)[a-z_]"  # as a path: of a class, a module, in a sentence
+    r"|-m (operators|plugins|gpu_tasks)\b"
+)
 _HEAVY = {"airflow", "torch", "mlflow", "great_expectations", "sklearn", "matplotlib"}
 
 
@@ -48,10 +55,24 @@ def test_a_pods_program_starts_without_airflow(module: str) -> None:
 
 
 def test_no_file_is_longer_than_a_reader_can_hold() -> None:
-    folders = ("bulkhead", "operators", "plugins", "gpu_tasks", "dags", "tests", "benchmarks")
-    sizes = {path: len(path.read_text().splitlines()) for folder in folders for path in ROOT.glob(f"{folder}/**/*.py")}
+    sizes = {path: len(path.read_text().splitlines()) for folder in _FOLDERS for path in ROOT.glob(f"{folder}/**/*.py")}
     assert {str(path): lines for path, lines in sizes.items() if lines > 400} == {}
 
 
 def test_airflows_folder_loader_is_kept_out_of_plugins() -> None:
     assert (ROOT / "plugins" / ".airflowignore").read_text().split("\n")[0] == "*"
+
+
+def test_nothing_is_named_without_the_package_that_it_is_in() -> None:
+    texts = [
+        path
+        for folder in (*_FOLDERS, "docs")
+        for kind in ("py", "md", "yaml")
+        for path in ROOT.glob(f"{folder}/**/*.{kind}")
+    ]
+    texts += [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "pyproject.toml", "Makefile")]
+    users_own = {ROOT / "tests" / "packaging" / "test_wheel.py", Path(__file__)}
+    bare = {
+        str(path): found[0] for path in texts if path not in users_own and (found := _BARE.search(path.read_text()))
+    }
+    assert bare == {}
