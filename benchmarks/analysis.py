@@ -219,7 +219,7 @@ def summary(found: list[dict[str, tuple[int, int] | None]]) -> dict[str, dict[st
     """
     told = {}
     for name in CONTENDERS:
-        caught = [one[name] for one in found if one[name] is not None]
+        caught = [seen for one in found if (seen := one[name]) is not None]
         both = [(mine[1], theirs[1]) for one in found if (mine := one["bulkhead"]) and (theirs := one[name])]
         told[name] = {
             "failed": round(len(caught) / len(found), 4),

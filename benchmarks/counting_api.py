@@ -62,7 +62,8 @@ class Api:
             self.counts[f"{kind} {'log' if request.path.endswith('/log') else what}"] += 1
             if request.transport is not None:
                 self._peers.add(request.transport.get_extra_info("peername"))
-        return await handler(request)
+        answer: web.StreamResponse = await handler(request)
+        return answer
 
     async def _create(self, request: web.Request) -> web.Response:
         pod = await request.json()

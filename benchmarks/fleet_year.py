@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from bulkhead.health.assess import assess_nodes, doubt
 from bulkhead.health.fleet import Fleet
@@ -202,8 +203,12 @@ class Year:
             begin = hour + (index // 2 if gradual else 0)
             if begin >= hour + 24:
                 return
-            happen.setdefault(begin, []).append(lambda node=name: (self._watch(node), self._lying.add(node)))  # type: ignore[misc]
-            happen.setdefault(hour + 24, []).append(lambda node=name: self._lying.discard(node))  # type: ignore[misc]
+            happen.setdefault(begin, []).append(partial(self._lie, name))
+            happen.setdefault(hour + 24, []).append(partial(self._lying.discard, name))
+
+    def _lie(self, node: str) -> None:
+        self._watch(node)
+        self._lying.add(node)
 
     def _watch(self, node: str) -> None:
         """Begin to play a node: one look from before anything happens, as its exporter has always shown it."""

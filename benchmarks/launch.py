@@ -130,7 +130,7 @@ class ReusedClientHook(AsyncKubernetesHook):
     async def get_conn(self) -> AsyncIterator[ApiClient]:
         """The one client."""
         if type(self)._shared is None:
-            await self._load_config()
+            await self._load_config()  # type: ignore[no-untyped-call]
             type(self)._shared = ApiClient(self.client_configuration)
         yield type(self)._shared
 
@@ -210,7 +210,8 @@ async def run(contender: str, url: str, config: str, pods: int) -> dict[str, flo
     """
     make, deferring = CONTENDERS[contender]
     rng, wait = random.Random(pods), make(config)
-    begin_cpu, lags, noticed = _cpu_s(), [], {}
+    begin_cpu, noticed = _cpu_s(), {}
+    lags: list[float] = []
     watcher = asyncio.ensure_future(_lag(lags))
 
     async def one(number: int) -> None:
@@ -261,9 +262,10 @@ def worker_requests(kind: type[KubernetesPodOperator], **more: Any) -> int:
             raise AssertionError("no event")
 
         event = asyncio.run(first())
-        waited = sum(counts(url)["counts"].values()) - before
+        waited: int = sum(counts(url)["counts"].values()) - before
         getattr(operator, method)(context, event)
-        return sum(counts(url)["counts"].values()) - waited
+        whole: int = sum(counts(url)["counts"].values())
+        return whole - waited
 
 
 @contextmanager

@@ -203,7 +203,7 @@ def _ended(rollout: Rollout) -> Rollout | None:
 def _register(uri: str) -> None:
     import mlflow
 
-    class Constant(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
+    class Constant(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
             return [7]
 

@@ -27,9 +27,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from bulkhead.gpu_tasks.checkpoint_files import RankFileWriter, stager
 from bulkhead.gpu_tasks.errors import ConfigError
@@ -103,7 +104,7 @@ class Checkpoints:
         json.dumps(asdict(manifest))  # what JSON cannot hold is refused before anything is written
         self._begun += 1
         save = self._store.begin(step, f"{self._session:x}-{self._begun}", self._ranks.number)
-        written = dcp.async_save(
+        written = async_save(
             dict(tensors),
             storage_writer=RankFileWriter(save.folder),
             process_group=self._ranks.group,
@@ -174,7 +175,7 @@ class Checkpoints:
             reader = HuggingFaceStorageReader(str(self._store.folder(manifest)))
             with self._ranks.together():
                 _compare(reader.read_metadata().state_dict_metadata, tensors, self.at(manifest.step))
-            dcp.load(dict(tensors), storage_reader=reader, process_group=self._ranks.group)
+            load(dict(tensors), storage_reader=reader, process_group=self._ranks.group)
         except CheckpointException as error:  # a BaseException, which no job expects
             raise RefusedError(f"checkpoint {self.at(manifest.step)} cannot be read: {_told(error)}") from error
         finally:

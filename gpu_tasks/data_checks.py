@@ -65,9 +65,10 @@ def check_text(source: Text) -> Report:
 
 def _validate(name: str, frame: Any, expectations: list[Any]) -> Report:
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     batch = (
         context.data_sources.add_pandas(name)
         .add_dataframe_asset(name)

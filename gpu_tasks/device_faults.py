@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from bulkhead.gpu_tasks.patience import within
 from bulkhead.health.faults import Fault, faults
 from bulkhead.health.sources.nvml import NvmlSource
-from bulkhead.pods import reasons
+from bulkhead.pods import device_texts, reasons
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.xids import Blame
 
@@ -63,7 +63,7 @@ def named(failure: Failure, source: NvmlSource | None, own: str | None) -> Failu
     if failure.failure_class not in _MAY_BE:
         return failure
     told = _told(source)
-    mine = {own: told[own]} if own in told else {}
+    mine = {own: told[own]} if own is not None and own in told else {}
     found = mine if mine or (own is not None and not reasons.is_victim(failure)) else told
     if found:
         uuid, fault = min(found.items(), key=lambda one: one[1].at)
@@ -71,7 +71,7 @@ def named(failure: Failure, source: NvmlSource | None, own: str | None) -> Failu
         device = f"{uuid} has reported Xid {numbers} ({fault.xid.description}); to be done: {fault.action}"
         message = f"{failure.message.rstrip()}; {device}"
         return _fault(failure, f"xid-{fault.xid.number}", uuid, message)
-    said = reasons.device(f"{failure.message}\n{failure.evidence}")
+    said = device_texts.device(f"{failure.message}\n{failure.evidence}")
     if said is not None and said[0] is FailureClass.DEVICE_FAULT:
         where = f" (on {own})" if own is not None else ""
         return _fault(failure, said[1], own, f"{failure.message.rstrip()}{where}")

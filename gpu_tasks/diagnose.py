@@ -69,7 +69,8 @@ def diagnose(level: str, experiment: str = "", stand_ins: int = 1) -> Mapping[st
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     count = torch.cuda.device_count() if kind == "cuda" else stand_ins
     size = _size(level, kind)
-    devices, wrong = [], {}
+    devices: list[dict[str, Any]] = []
+    wrong: dict[str, list[str]] = {}
     for index in range(count):
         device = torch.device(kind, index) if kind == "cuda" else torch.device("cpu")
         uuid, name = _identity(device, index)

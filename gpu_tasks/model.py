@@ -65,4 +65,4 @@ class Learner(nn.Module):
         with torch.inference_mode():
             found = self.network(torch.from_numpy(images).to(device) / MAX_PIXEL).argmax(1)
         self.train()
-        return (found == torch.from_numpy(labels).to(device)).float().mean().item()
+        return float((found == torch.from_numpy(labels).to(device)).float().mean())

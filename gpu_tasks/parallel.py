@@ -116,6 +116,8 @@ class Objective(nn.Module):
         model: with a method ``loss(batch)``.
     """
 
+    model: Any
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
@@ -126,7 +128,8 @@ class Objective(nn.Module):
         Args:
             batch: of samples, as the model's ``loss`` takes them.
         """
-        return self.model.loss(batch)
+        found: torch.Tensor = self.model.loss(batch)
+        return found
 
 
 def share(objective: Objective, among: Ranks, way: str, bf16: bool) -> nn.Module:
@@ -179,7 +182,8 @@ def weights(objective: Objective) -> dict[str, torch.Tensor]:
     """
     found = get_model_state_dict(objective, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     # A file holds each of them for itself: what two names share in the model is written for both.
-    return {name.removeprefix("model."): one.contiguous().clone() for name, one in found.items()}
+    whole = {name.removeprefix("model."): one for name, one in found.items() if isinstance(one, torch.Tensor)}
+    return {name: one.contiguous().clone() for name, one in whole.items()}
 
 
 def restore(objective: Objective, optimizer: torch.optim.Optimizer, found: Mapping[str, Any]) -> None:

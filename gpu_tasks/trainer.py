@@ -175,7 +175,7 @@ class Trainer:
         built = build(among)
         self.data = built.data
         self.objective = Objective(built.model.to(among.device))
-        self.called = share(self.objective, among, config.parallel, config.bf16)
+        self.called: Callable[[torch.Tensor], torch.Tensor] = share(self.objective, among, config.parallel, config.bf16)
         self.optimizer = built.optimizer(self.objective.parameters())
         self.order, self.guard = Order(built.data.size, config.seed), Guard(config.guards)
         identity = {**built.identity, "data_hash": built.data.data_hash, "batch": config.batch, "seed": config.seed}
@@ -374,7 +374,7 @@ class Trainer:
     def _end(self, number: int, frame: object) -> None:
         self._told_to_end = True
 
-    def _compiled(self, called: nn.Module) -> Any:
+    def _compiled(self, called: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
         """Compiled, if the first call compiles."""
         compiled = torch.compile(called)
 

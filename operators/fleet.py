@@ -60,7 +60,7 @@ class FleetHealthOperator(PlainEnds, BaseOperator):
                 assessment = watch.look()
             done.add(controller.step(assessment))
         watch.remember()
-        told = {
+        told: dict[str, Any] = {
             "devices": summary(assessment),
             "quarantined": sorted({one.target for one in done.imposed}),
             "moved": {target: str(phase) for target, phase in done.moved.items()},

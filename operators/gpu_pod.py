@@ -148,7 +148,8 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
     @cached_property
     def client(self) -> k8s.CoreV1Api:
         """The client of the connection, patient with an API server that is busy."""
-        return k8s.CoreV1Api(patient(self.hook.api_client))
+        hook: Any = self.hook
+        return k8s.CoreV1Api(patient(hook.api_client))
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
         """The pod: as KubernetesPodOperator builds it, then placed, hardened, and named after its task instance.

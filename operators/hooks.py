@@ -101,17 +101,19 @@ def _find(conn_id: str) -> Connection | None:
     try:
         return BaseHook.get_connection(conn_id)
     except (AirflowNotFoundException, AirflowRuntimeError) as error:
-        return _absent(error)
+        _check_absent(error)
+        return None
 
 
 async def _afind(conn_id: str) -> Connection | None:
     try:
         return await BaseHook.aget_connection(conn_id)
     except (AirflowNotFoundException, AirflowRuntimeError) as error:
-        return _absent(error)
+        _check_absent(error)
+        return None
 
 
-def _absent(error: Exception) -> None:
+def _check_absent(error: Exception) -> None:
     """No such connection is an answer; any other trouble is not."""
     if isinstance(error, AirflowNotFoundException) or "NOT_FOUND" in str(error):
         return

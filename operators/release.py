@@ -51,7 +51,7 @@ def release(
     Returns:
         The group.
     """
-    connection = {} if bulkhead_conn_id is None else {"bulkhead_conn_id": bulkhead_conn_id}
+    connection: dict[str, Any] = {} if bulkhead_conn_id is None else {"bulkhead_conn_id": bulkhead_conn_id}
     asked = [number for number, step in enumerate((plan or {}).get("steps", ()), start=1) if _asks(step)]
     with TaskGroup(group_id) as group:
         deploy_task = DeployOperator(

@@ -93,7 +93,8 @@ class ContainmentRetryPolicy(RetryPolicy):
             context: of the task.
         """
         store = context.get("task_state_store")
-        return [Record.load(data) for data in (store.get(_key(context)) if store else None) or []]
+        found: Any = store.get(_key(context)) if store else None
+        return [Record.load(data) for data in found or []]
 
     def changes(self, context: Context) -> Changes:
         """What this try does otherwise than the first.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from airflow.plugins_manager import AirflowPlugin
 
 from bulkhead.plugins import listener
@@ -14,5 +12,5 @@ class BulkheadPlugin(AirflowPlugin):
     """Listener and deadline reference."""
 
     name = "bulkhead"
-    listeners: ClassVar = [listener]
-    deadline_references: ClassVar = [RunParamDeadline]
+    listeners = [listener]  # noqa: RUF012 - so Airflow's own plugins are written
+    deadline_references = [RunParamDeadline]  # noqa: RUF012

@@ -161,7 +161,7 @@ def memory(device: torch.device, size: Size) -> Check:
     for pattern in _until(begin, size.seconds):
         held.fill_(pattern)
         copy.copy_(held)
-        bad = sum(int(torch.count_nonzero(part != pattern)) for part in copy.split(_COMPARED))
+        bad = sum([int(torch.count_nonzero(part.ne(pattern))) for part in copy.split(_COMPARED)])
         rounds += 1
         if bad:
             wrong = f"{bad} bytes do not hold the pattern 0x{pattern:02x}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as distributed
-from torch import multiprocessing
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, spawn
 
 from bulkhead.gpu_tasks.diagnostics.checks import Check
 
@@ -32,9 +32,9 @@ def all_reduce(devices: int, kind: str, mib: int, seconds: float) -> Check:
     with tempfile.TemporaryDirectory() as folder:
         arguments = (devices, kind, mib, seconds, folder)
         try:
-            multiprocessing.spawn(_rank, arguments, nprocs=devices, join=True)
+            spawn(_rank, arguments, nprocs=devices, join=True)
             speed = float((Path(folder) / "speed").read_text(encoding="utf-8"))
-        except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as error:
+        except (ProcessRaisedException, ProcessExitedException) as error:
             return Check("all-reduce", 0.0, "GB/s", str(error).strip().splitlines()[-1][:300])
     return Check("all-reduce", speed, "GB/s", "", {"devices": devices})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping, Sequence, Set
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -81,7 +81,7 @@ class KubernetesPodTrigger(BaseEventTrigger):
         return _key(self.serialize()[1])
 
     @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[set[str]]:
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncGenerator[set[str], None]:
         """Watch the namespace.
 
         Args:
@@ -260,7 +260,7 @@ def _key(kwargs: Mapping[str, Any]) -> Hashable:
     return ("bulkhead-kubernetes-pods", kwargs["namespace"], *sorted(kwargs["access"].items()))
 
 
-async def _with_looks(changes: AsyncIterator[set[str]]) -> AsyncIterator[set[str]]:
+async def _with_looks(changes: AsyncIterator[set[str]]) -> AsyncGenerator[set[str], None]:
     """The changes, and an empty set whenever there was none for a while."""
     pending = asyncio.ensure_future(anext(changes))
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -143,9 +143,9 @@ class ServingTrigger(LookingTrigger):
         if self.on_breach == "fail":
             return reason
         control = await BulkheadHook(self.bulkhead_conn_id).acontrol()
-        wish = {"key": self.key, "reason": reason, "requested_by": self.requested_by}
+        wish: dict[str, Any] = {"key": self.key, "reason": reason, "requested_by": self.requested_by}
         if self.on_breach == "isolate":
-            act = partial(control.isolate, self.revision, **wish)
+            act: Callable[[], object] = partial(control.isolate, self.revision, **wish)
         else:
             act = partial(control.leave, self.service, self.revision, **wish)
         try:
