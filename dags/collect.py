@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
-from bulkhead.operators.collect import CollectOperator
+from bulkhead import CollectOperator
 
 with DAG(
     dag_id="bulkhead_collect",

@@ -15,10 +15,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, DeadlineAlert, Param
 
-from bulkhead.operators.deploy import DeployOperator
-from bulkhead.operators.evaluate import EvaluateOperator
-from bulkhead.operators.train import TrainOperator
-from bulkhead.plugins.deadlines import RunParamDeadline, rollback_on_deadline
+from bulkhead import DeployOperator, EvaluateOperator, RunParamDeadline, TrainOperator, rollback_on_deadline
 
 with DAG(
     dag_id="digits_release",

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Asset
 
-from bulkhead.operators.fleet import FLEET, FleetHealthOperator
+from bulkhead import FLEET, FleetHealthOperator
 
 with DAG(
     dag_id="bulkhead_fleet_health",

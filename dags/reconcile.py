@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from airflow.sdk import dag, task
 
-from bulkhead.operators.hooks import BulkheadHook
+from bulkhead import BulkheadHook
 
 
 @dag(

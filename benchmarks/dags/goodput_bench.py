@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from bulkhead.operators.local_distributed_train import LocalDistributedTrainOperator
+from bulkhead import LocalDistributedTrainOperator
 
 WORDS = 7
 """Of ``benchmarks.goodput.arguments``, which says what is trained."""

@@ -2,7 +2,7 @@
 
 from airflow.sdk import DAG, Param
 
-from bulkhead.operators.deploy import DeployOperator
+from bulkhead import DeployOperator
 
 with DAG(
     "rollback_bench",

@@ -71,8 +71,8 @@ def test_the_model_predicts_what_was_trained(trained: dict[str, Any]) -> None:
 
 
 def test_the_model_needs_nothing_of_ours(model_folder: Path, tmp_path: Path) -> None:
-    code = "import sys, mlflow; sys.modules['bulkhead'] = None; m = mlflow.pyfunc.load_model(sys.argv[1]);"
-    code += "print(m.predict([[0.0] * 64]).shape)"
+    code = "import sys, mlflow, numpy; sys.modules['bulkhead'] = None; m = mlflow.pyfunc.load_model(sys.argv[1]);"
+    code += "print(m.predict(numpy.zeros((1, 64), numpy.float32)).shape)"
     command = [sys.executable, "-c", code, str(model_folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=tmp_path)
     assert done.stdout == "(1,)\n", done.stderr

@@ -4,8 +4,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from bulkhead.operators.deploy import DeployOperator
-from bulkhead.operators.pod import PodOperator
+from bulkhead import DeployOperator, PodOperator
 
 # On SQLite, Airflow gives the id of a trigger that is gone to the next one: the late event of a cleared task's trigger
 # may resume its next try, which Airflow then takes for one that somebody has killed, and tries again: soon, here.

@@ -2,9 +2,7 @@
 
 from airflow.sdk import DAG, Asset, AssetWatcher, get_current_context, task
 
-from bulkhead.operators.diagnose import LocalGpuDiagnosticOperator
-from bulkhead.operators.triggers.fleet import DeviceFaultTrigger
-from bulkhead.plugins.device_sensors import DeviceHealthSensor
+from bulkhead import DeviceFaultTrigger, DeviceHealthSensor, LocalGpuDiagnosticOperator
 
 with DAG("fleet_waits", schedule=None, is_paused_upon_creation=False):
     waits = DeviceHealthSensor(task_id="devices", count=2, nodes=2, model="*H100*", timeout=300)

@@ -6,7 +6,7 @@ from pathlib import Path
 from airflow.sdk import DAG
 from kubernetes.client import V1PodSecurityContext
 
-from bulkhead.operators.gpu_pod import GpuPodOperator
+from bulkhead import GpuPodOperator
 
 COMMON = {
     "namespace": "default",

@@ -4,9 +4,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from bulkhead.operators.deploy import DeployOperator
-from bulkhead.operators.release import release
-from bulkhead.plugins.sensors import ServingSLOSensor
+from bulkhead import DeployOperator, ServingSLOSensor, release
 
 with DAG("release_asked", schedule=None, is_paused_upon_creation=False):
     release(
