@@ -343,11 +343,12 @@ class Settings(BaseModel):
         return self.home / "routers"
 
 
-def load(overrides: Mapping[str, Any] | None = None) -> Settings:
+def load(overrides: Mapping[str, Any] | None = None, file: str | None = None) -> Settings:
     """Read the configuration: file, then environment (``BULKHEAD_LEDGER_URL`` and so on), then ``overrides``.
 
     Args:
         overrides: highest precedence; for instance the fields of an Airflow connection.
+        file: path of the file; None: the environment's ``BULKHEAD_CONFIG``, else ``~/.bulkhead/config.yaml``.
 
     Returns:
         The settings.
@@ -355,13 +356,14 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
     Raises:
         InvalidInputError: the file is missing though it was named, or a field is wrong.
     """
-    named = os.environ.get(CONFIG_VARIABLE)
+    named = file or os.environ.get(CONFIG_VARIABLE)
     path = Path(named) if named else _DEFAULT.expanduser()
     data: dict[str, Any] = {}
     if path.exists():
         data = _read(path)
     elif named:
-        raise InvalidInputError(CONFIG_VARIABLE, named, "no such file; name an existing one or unset the variable")
+        by = "config_file" if file else CONFIG_VARIABLE
+        raise InvalidInputError(by, named, "no such file; name an existing one, or none for the default")
     for name in _OVERRIDES:
         value = os.environ.get(f"BULKHEAD_{name.upper()}")
         if value:

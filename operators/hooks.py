@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
 from bulkhead import settings
@@ -18,11 +19,18 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 
+SECTION = "bulkhead"
+"""Of Airflow's configuration; the provider describes it."""
+
+OPTIONS = ("config_file", "home", "ledger_url", "mlflow_tracking_uri", "gpu_stand_ins")
+"""Of that section."""
+
+
 class BulkheadHook(BaseHook):
     """The control plane: ledger, router, MLflow.
 
-    A connection of type ``bulkhead`` overrides the configuration file (``BULKHEAD_CONFIG``) field by field;
-    where there is no such connection, the file alone counts.
+    A connection of type ``bulkhead`` overrides, field by field, the section ``[bulkhead]`` of Airflow's configuration,
+    which overrides Bulkhead's own file.
 
     Args:
         bulkhead_conn_id: the connection.
@@ -43,11 +51,11 @@ class BulkheadHook(BaseHook):
         Raises:
             InvalidInputError: a field of the connection or the file is wrong.
         """
-        return Control(settings.load(_fields(_find(self.bulkhead_conn_id))))
+        return Control(_configured(_fields(_find(self.bulkhead_conn_id))))
 
     async def acontrol(self) -> Control:
         """As ``control``, in the triggerer."""
-        return Control(settings.load(_fields(await _afind(self.bulkhead_conn_id))))
+        return Control(_configured(_fields(await _afind(self.bulkhead_conn_id))))
 
     def test_connection(self) -> tuple[bool, str]:
         """Open the ledger: what the UI's "Test" button does."""
@@ -80,13 +88,21 @@ class LocalRuntimeHook(BaseHook):
         """
         connection = _find(self.local_conn_id)
         extra: Mapping[str, Any] = connection.extra_dejson if connection else {}
-        configured = settings.load()
+        configured = _configured({})
         stand_ins = extra.get("gpu_stand_ins", configured.gpu_stand_ins)
         try:
             count = int(stand_ins or 0)
         except (TypeError, ValueError):
             raise InvalidInputError(f"{self.local_conn_id}.gpu_stand_ins", stand_ins, "give a whole number") from None
         return LocalRuntime(Path(extra.get("root") or configured.pods), count)
+
+
+def _configured(fields: Mapping[str, Any]) -> settings.Settings:
+    """Bulkhead's file, what Airflow's section [bulkhead] says otherwise, and what a connection says otherwise."""
+    section = {name: conf.get(SECTION, name, fallback=None) for name in OPTIONS}
+    file = section.pop("config_file")
+    given = {name: value for name, value in fields.items() if value not in (None, "")}
+    return settings.load({**section, **given}, file)
 
 
 def _fields(connection: Connection | None) -> dict[str, Any]:

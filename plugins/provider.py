@@ -1,4 +1,4 @@
-"""Provider metadata: the connection types and their forms."""
+"""Provider metadata: what there is, the connection types and their forms, the section of the configuration."""
 
 from __future__ import annotations
 
@@ -12,6 +12,44 @@ def _text(label: str, description: str = "", **more: Any) -> dict[str, Any]:
     return {**field, "description": description} if description else field
 
 
+def _option(description: str, example: str, kind: str = "string", **more: Any) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": __version__,
+        "type": kind,
+        "example": example,
+        "default": None,
+        **more,
+    }
+
+
+def _modules(*names: str) -> list[dict[str, Any]]:
+    return [{"integration-name": "Bulkhead", "python-modules": [f"bulkhead.{name}" for name in names]}]
+
+
+_CONFIG = {
+    "bulkhead": {
+        "description": "Where Bulkhead's parts are. What is not set here is taken from Bulkhead's own file.",
+        "options": {
+            "config_file": _option(
+                "Path of Bulkhead's own file. By default BULKHEAD_CONFIG names it, else it is ~/.bulkhead/config.yaml.",
+                "/etc/bulkhead/config.yaml",
+            ),
+            "home": _option("Folder of the local runtime's pods and of the routers' files.", "/var/lib/bulkhead"),
+            "ledger_url": _option(
+                "Of the ledger: SQLite or PostgreSQL.", "postgresql://user:password@host/database", sensitive=True
+            ),
+            "mlflow_tracking_uri": _option("Of MLflow.", "http://mlflow:5000"),
+            "gpu_stand_ins": _option(
+                "CPU stand-ins for GPUs of the local runtime. 0: a GPU request on a machine without GPUs is an error.",
+                "2",
+                "integer",
+            ),
+        },
+    },
+}
+
+
 def get_provider_info() -> dict[str, Any]:
     """What Airflow reads through the entry point ``apache_airflow_provider``."""
     return {
@@ -19,6 +57,35 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Bulkhead",
         "description": "Failure containment for model pipelines on GPU pods.",
         "versions": [__version__],
+        "integrations": [{"integration-name": "Bulkhead", "tags": ["service"]}],
+        "operators": _modules(
+            "operators.collect",
+            "operators.deploy",
+            "operators.diagnose",
+            "operators.distributed_train",
+            "operators.evaluate",
+            "operators.fleet",
+            "operators.gpu_pod",
+            "operators.isolate",
+            "operators.local_distributed_train",
+            "operators.pod",
+            "operators.promote",
+            "operators.roll_back",
+            "operators.train",
+        ),
+        "sensors": _modules("plugins.device_sensors", "plugins.sensors"),
+        "hooks": _modules("operators.hooks"),
+        "triggers": _modules(
+            "operators.triggers.fleet",
+            "operators.triggers.kubernetes_gang",
+            "operators.triggers.kubernetes_pod",
+            "operators.triggers.local_gang",
+            "operators.triggers.pod",
+            "operators.triggers.rollout",
+            "operators.triggers.serving",
+        ),
+        "notifications": ["bulkhead.plugins.callbacks.IsolateNotifier", "bulkhead.plugins.callbacks.RollBackNotifier"],
+        "config": _CONFIG,
         "connection-types": [
             {
                 "connection-type": "bulkhead",

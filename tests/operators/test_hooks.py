@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,29 @@ def test_a_connection_overrides_field_by_field(control: Control, monkeypatch: py
     assert settings.mlflow_tracking_uri == "http://elsewhere"
     assert settings.ledger == "sqlite:////tmp/x.db"
     assert settings.home == control.settings.home
+
+
+def test_airflows_configuration_overrides_the_file(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__BULKHEAD__MLFLOW_TRACKING_URI", "http://section")
+    monkeypatch.setenv("AIRFLOW__BULKHEAD__LEDGER_URL", "sqlite:////tmp/section.db")
+    monkeypatch.setenv("AIRFLOW__BULKHEAD__GPU_STAND_INS", "5")
+    _connect(monkeypatch, "other", conn_type="bulkhead", extra={"mlflow_tracking_uri": "http://connection"})
+    settings = BulkheadHook("other").control().settings
+    assert settings.mlflow_tracking_uri == "http://connection"
+    assert settings.ledger == "sqlite:////tmp/section.db"
+    assert settings.home == control.settings.home
+    assert LocalRuntimeHook("nowhere").runtime().gpu_stand_ins == 5
+
+
+def test_airflows_configuration_names_the_file(
+    control: Control, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text("home: /srv/mine")
+    monkeypatch.setenv("AIRFLOW__BULKHEAD__CONFIG_FILE", str(tmp_path / "mine.yaml"))
+    assert LocalRuntimeHook("nowhere").runtime().layout.root == Path("/srv/mine/pods")
+    monkeypatch.setenv("AIRFLOW__BULKHEAD__CONFIG_FILE", str(tmp_path / "missing.yaml"))
+    with pytest.raises(InvalidInputError, match=r"config_file = .*missing\.yaml.*no such file"):
+        BulkheadHook().control()
 
 
 def test_the_test_button_opens_the_ledger(control: Control) -> None:

@@ -142,8 +142,10 @@ def test_the_dag_of_the_readme_is_read(airflow: Callable[..., str], tmp_path: Pa
     assert list(tasks["release"]) == ["train", "evaluate", "deploy"]
 
 
-def test_airflow_shows_the_provider_and_the_plugin(airflow: Callable[..., str]) -> None:
+def test_airflow_shows_the_provider_its_configuration_and_the_plugin(airflow: Callable[..., str]) -> None:
     provider = json.loads(airflow("airflow", "providers", "get", "bulkhead", "--output", "json"))
     assert provider[0]["Provider"] == "bulkhead"
+    listed = airflow("airflow", "config", "list", "--section", "bulkhead", "--include-descriptions")
+    assert "[bulkhead]" in listed and "mlflow_tracking_uri" in listed
     plugins = json.loads(airflow("airflow", "plugins", "--output", "json"))
     assert [one["name"] for one in plugins if "bulkhead" in one["source"]] == ["bulkhead"]

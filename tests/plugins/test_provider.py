@@ -1,16 +1,26 @@
 """What Airflow discovers: entry points, connection types, forms."""
 
+import json
+import pkgutil
+from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 
+import airflow
+import jsonschema
 from airflow.plugins_manager import AirflowPlugin
 from airflow.providers_manager import ProvidersManager
+from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator
+from airflow.triggers.base import BaseTrigger
 
 from bulkhead import __version__
 from bulkhead.operators import hooks
-from bulkhead.plugins import listener
+from bulkhead.plugins import callbacks, listener
 from bulkhead.plugins.airflow_plugin import BulkheadPlugin
 from bulkhead.plugins.deadlines import RunParamDeadline
 from bulkhead.plugins.provider import get_provider_info
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_airflow_finds_the_plugin() -> None:
@@ -27,6 +37,40 @@ def test_airflow_finds_the_provider_and_its_hooks() -> None:
     for kind, hook in (("bulkhead", "BulkheadHook"), ("bulkhead_local", "LocalRuntimeHook")):
         assert manager.hooks[kind].hook_class_name == f"bulkhead.operators.hooks.{hook}"
         assert getattr(hooks, hook).conn_type == kind
+
+
+def _defined(folder: str, base: type) -> set[str]:
+    """Modules of a folder that define a class of a kind for others to use."""
+    found = set()
+    for module in pkgutil.iter_modules([str(ROOT / folder)], f"bulkhead.{folder.replace('/', '.')}."):
+        public = {name: one for name, one in vars(import_module(module.name)).items() if not name.startswith("_")}
+        offered = [one for one in public.values() if isinstance(one, type) and one.__module__ == module.name]
+        if any(issubclass(one, base) for one in offered):
+            found.add(module.name)
+    return found
+
+
+def test_airflow_is_told_of_every_module() -> None:
+    info = get_provider_info()
+    listed = {kind: set(info[kind][0]["python-modules"]) for kind in ("operators", "sensors", "hooks", "triggers")}
+    bases = {f"bulkhead.operators.{name}" for name in ("ends", "healthy", "rollouts", "triggers.looks")}
+    assert listed["operators"] == _defined("operators", BaseOperator) - bases
+    assert listed["sensors"] == _defined("plugins", BaseSensorOperator)
+    assert listed["hooks"] == _defined("operators", BaseHook)
+    assert listed["triggers"] == _defined("operators/triggers", BaseTrigger) - bases
+    notifiers = {f"{one.__module__}.{one.__name__}" for one in (callbacks.IsolateNotifier, callbacks.RollBackNotifier)}
+    assert set(info["notifications"]) == notifiers
+
+
+def test_the_metadata_meet_airflows_schema() -> None:
+    schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_every_option_of_the_configuration_is_read() -> None:
+    (section,) = get_provider_info()["config"]
+    assert section == hooks.SECTION
+    assert set(get_provider_info()["config"][section]["options"]) == set(hooks.OPTIONS)
 
 
 def test_the_forms_hide_the_ledgers_password() -> None:
