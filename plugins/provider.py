@@ -24,7 +24,7 @@ def _option(description: str, example: str, kind: str = "string", **more: Any) -
 
 
 def _modules(*names: str) -> list[dict[str, Any]]:
-    return [{"integration-name": "Bulkhead", "python-modules": [f"bulkhead.{name}" for name in names]}]
+    return [{"integration-name": "Bulkhead", "python-modules": list(names)}]
 
 
 _CONFIG = {
@@ -59,30 +59,30 @@ def get_provider_info() -> dict[str, Any]:
         "versions": [__version__],
         "integrations": [{"integration-name": "Bulkhead", "tags": ["service"]}],
         "operators": _modules(
-            "operators.collect",
-            "operators.deploy",
-            "operators.diagnose",
-            "operators.distributed_train",
-            "operators.evaluate",
-            "operators.fleet",
-            "operators.gpu_pod",
-            "operators.isolate",
-            "operators.local_distributed_train",
-            "operators.pod",
-            "operators.promote",
-            "operators.roll_back",
-            "operators.train",
+            "bulkhead.operators.collect",
+            "bulkhead.operators.deploy",
+            "bulkhead.operators.diagnose",
+            "bulkhead.operators.distributed_train",
+            "bulkhead.operators.evaluate",
+            "bulkhead.operators.fleet",
+            "bulkhead.operators.gpu_pod",
+            "bulkhead.operators.isolate",
+            "bulkhead.operators.local_distributed_train",
+            "bulkhead.operators.pod",
+            "bulkhead.operators.promote",
+            "bulkhead.operators.roll_back",
+            "bulkhead.operators.train",
         ),
-        "sensors": _modules("plugins.device_sensors", "plugins.sensors"),
-        "hooks": _modules("operators.hooks"),
+        "sensors": _modules("bulkhead.plugins.device_sensors", "bulkhead.plugins.sensors"),
+        "hooks": _modules("bulkhead.operators.hooks"),
         "triggers": _modules(
-            "operators.triggers.fleet",
-            "operators.triggers.kubernetes_gang",
-            "operators.triggers.kubernetes_pod",
-            "operators.triggers.local_gang",
-            "operators.triggers.pod",
-            "operators.triggers.rollout",
-            "operators.triggers.serving",
+            "bulkhead.operators.triggers.fleet",
+            "bulkhead.operators.triggers.kubernetes_gang",
+            "bulkhead.operators.triggers.kubernetes_pod",
+            "bulkhead.operators.triggers.local_gang",
+            "bulkhead.operators.triggers.pod",
+            "bulkhead.operators.triggers.rollout",
+            "bulkhead.operators.triggers.serving",
         ),
         "notifications": ["bulkhead.plugins.callbacks.IsolateNotifier", "bulkhead.plugins.callbacks.RollBackNotifier"],
         "config": _CONFIG,
