@@ -343,11 +343,12 @@ class Settings(BaseModel):
         return self.home / "routers"
 
 
-def load(overrides: Mapping[str, Any] | None = None, file: str | None = None) -> Settings:
+def load(*overrides: Mapping[str, Any], file: str | None = None) -> Settings:
     """Read the configuration: file, then environment (``BULKHEAD_LEDGER_URL`` and so on), then ``overrides``.
 
     Args:
-        overrides: highest precedence; for instance the fields of an Airflow connection.
+        overrides: highest precedence, the last above the others; for instance the fields of an Airflow connection.
+            What is None or empty there overrides nothing.
         file: path of the file; None: the environment's ``BULKHEAD_CONFIG``, else ``~/.bulkhead/config.yaml``.
 
     Returns:
@@ -368,7 +369,8 @@ def load(overrides: Mapping[str, Any] | None = None, file: str | None = None) ->
         value = os.environ.get(f"BULKHEAD_{name.upper()}")
         if value:
             data[name] = value
-    data.update({name: value for name, value in (overrides or {}).items() if value not in (None, "")})
+    for one in overrides:
+        data.update({name: value for name, value in one.items() if value not in (None, "")})
     try:
         return Settings.model_validate(data)
     except ValidationError as error:

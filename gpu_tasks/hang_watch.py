@@ -74,16 +74,8 @@ def start(folder: Path, rank: int, limit_s: float, *, first_of_node: bool) -> su
     faulthandler.register(STACKS_SIGNAL, file=_stacks(folder, rank).open("w"), all_threads=True)
     if not first_of_node:
         return None
-    command = [
-        sys.executable,
-        "-m",
-        "bulkhead.gpu_tasks.hang_watch",
-        "--folder",
-        str(folder),
-        "--limit-s",
-        str(limit_s),
-    ]
-    return subprocess.Popen([*command, "--parent", str(os.getpid())])
+    command = [sys.executable, "-m", "bulkhead.gpu_tasks.hang_watch", "--folder", str(folder)]
+    return subprocess.Popen([*command, "--limit-s", str(limit_s), "--parent", str(os.getpid())])
 
 
 def named(late: list[Beat], limit_s: float, stuck: list[Beat]) -> tuple[Beat, str]:

@@ -180,10 +180,11 @@ def weights(objective: Objective) -> dict[str, torch.Tensor]:
     Returns:
         On the first rank; nothing on the others where the weights are shared.
     """
-    found = get_model_state_dict(objective, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    found: Mapping[str, Any] = get_model_state_dict(
+        objective, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
+    )
     # A file holds each of them for itself: what two names share in the model is written for both.
-    whole = {name.removeprefix("model."): one for name, one in found.items() if isinstance(one, torch.Tensor)}
-    return {name: one.contiguous().clone() for name, one in whole.items()}
+    return {name.removeprefix("model."): one.contiguous().clone() for name, one in found.items()}
 
 
 def restore(objective: Objective, optimizer: torch.optim.Optimizer, found: Mapping[str, Any]) -> None:

@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 
 _ODD = 0x9E3779B97F4A7C15  # seeds of neighbouring steps and ranks are far apart
 
+Loss = Callable[[torch.Tensor], torch.Tensor]
+"""The mean loss of a batch."""
+
 Optimizing = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 """Makes an optimizer of parameters."""
 
@@ -175,7 +178,7 @@ class Trainer:
         built = build(among)
         self.data = built.data
         self.objective = Objective(built.model.to(among.device))
-        self.called: Callable[[torch.Tensor], torch.Tensor] = share(self.objective, among, config.parallel, config.bf16)
+        self.called: Loss = share(self.objective, among, config.parallel, config.bf16)
         self.optimizer = built.optimizer(self.objective.parameters())
         self.order, self.guard = Order(built.data.size, config.seed), Guard(config.guards)
         identity = {**built.identity, "data_hash": built.data.data_hash, "batch": config.batch, "seed": config.seed}
@@ -374,7 +377,7 @@ class Trainer:
     def _end(self, number: int, frame: object) -> None:
         self._told_to_end = True
 
-    def _compiled(self, called: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _compiled(self, called: Loss) -> Loss:
         """Compiled, if the first call compiles."""
         compiled = torch.compile(called)
 

@@ -101,8 +101,7 @@ def _configured(fields: Mapping[str, Any]) -> settings.Settings:
     """Bulkhead's file, what Airflow's section [bulkhead] says otherwise, and what a connection says otherwise."""
     section = {name: conf.get(SECTION, name, fallback=None) for name in OPTIONS}
     file = section.pop("config_file")
-    given = {name: value for name, value in fields.items() if value not in (None, "")}
-    return settings.load({**section, **given}, file)
+    return settings.load(section, fields, file=file)
 
 
 def _fields(connection: Connection | None) -> dict[str, Any]:

@@ -64,4 +64,7 @@ class PromoteOperator(RolloutOperator):
         """Index of the step that the person was asked about. A later one that waits as well needs a yes of its own."""
         if self.step is not None:
             return self.step - 1
-        return rollout.step if before is None or before.target is None else int(before.target)
+        if before is None:
+            return rollout.step
+        assert before.target is not None  # an approval names its step
+        return int(before.target)

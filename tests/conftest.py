@@ -91,14 +91,18 @@ def _rank(item: pytest.Item) -> int:
     return 1 if item.get_closest_marker("faults") or item.get_closest_marker("e2e") else 2
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
     """What every test imports stays: the collector need not look through it again, nor a fork copy it for that."""
-    gc.freeze()
-    gc.enable()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    gc.disable()  # until all is imported
     if not hasattr(config, "workerinput"):  # workers inherit what is set here
         _keep_temporary_files_together(config)
     home = tempfile.TemporaryDirectory(prefix="airflow-home-")

@@ -1,7 +1,6 @@
 """``from bulkhead import …``: what an author of DAGs needs, each name imported when it is first asked for."""
 
 import ast
-import re
 import subprocess
 import sys
 from importlib import import_module
@@ -10,20 +9,12 @@ from pathlib import Path
 import pytest
 
 import bulkhead
+from tests.imports import imported, readme_dag
 
 ROOT = Path(__file__).parents[2]
 NEEDED = """TrainOperator EvaluateOperator DeployOperator PromoteOperator RollBackOperator IsolateOperator
 GpuPodOperator DistributedTrainOperator GpuDiagnosticOperator DeviceHealthSensor DeviceFaultSensor ServingSLOSensor
-release
-rollback_on_deadline isolate_on_deadline Plan Relaxations ContainmentRetryPolicy"""
-README_DAG = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
-
-
-def _imported(code: str) -> set[str]:
-    """Top-level packages that a program has imported at its end."""
-    program = f"{code}\nimport sys\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=600)
-    return {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+release rollback_on_deadline isolate_on_deadline Plan Relaxations ContainmentRetryPolicy"""
 
 
 def test_every_name_is_there() -> None:
@@ -56,11 +47,11 @@ def test_without_airflow_it_says_what_to_install() -> None:
 
 
 def test_the_package_itself_imports_nothing_heavy() -> None:
-    found = _imported("import bulkhead")
+    found = imported("import bulkhead")
     assert found & {"airflow", "torch", "mlflow", "kubernetes", "pydantic", "sqlalchemy"} == set()
 
 
 def test_reading_the_dag_of_the_readme_takes_neither_torch_nor_mlflow_nor_great_expectations() -> None:
-    found = _imported(README_DAG)
+    found = imported(readme_dag())
     assert "airflow" in found
     assert found & {"torch", "mlflow", "great_expectations"} == set()

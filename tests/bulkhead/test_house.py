@@ -1,11 +1,11 @@
 """Rules of the house that no linter checks."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.imports import imported
 
 ROOT = Path(__file__).parents[2]
 _FOLDERS = ("bulkhead", "operators", "plugins", "gpu_tasks", "dags", "tests", "benchmarks")
@@ -17,20 +17,15 @@ _BARE = re.compile(
 _HEAVY = {"airflow", "torch", "mlflow", "great_expectations", "sklearn", "matplotlib"}
 
 
-def _imported(module: str) -> set[str]:
-    code = f"import sys, {module}; print(*sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600).stdout
-    return {name.partition(".")[0] for name in out.split()}
-
-
 @pytest.mark.parametrize("module", ["bulkhead.cli", "bulkhead.control", "bulkhead.rollout.reconciler"])
 def test_the_core_imports_nothing_heavy(module: str) -> None:
-    assert _imported(module) & _HEAVY == set()
+    assert imported(f"import {module}") & _HEAVY == set()
 
 
 def test_the_supervisor_of_a_pod_stays_small() -> None:
     assert (
-        _imported("bulkhead.runtimes.local.supervisor") & (_HEAVY | {"kubernetes", "sqlalchemy", "pydantic"}) == set()
+        imported("import bulkhead.runtimes.local.supervisor") & (_HEAVY | {"kubernetes", "sqlalchemy", "pydantic"})
+        == set()
     )
 
 
@@ -44,14 +39,14 @@ def test_the_supervisor_of_a_pod_stays_small() -> None:
     ],
 )
 def test_what_a_dag_imports_takes_neither_torch_nor_mlflow(module: str) -> None:
-    assert _imported(module) & (_HEAVY - {"airflow"}) == set()
+    assert imported(f"import {module}") & (_HEAVY - {"airflow"}) == set()
 
 
 @pytest.mark.parametrize(
     "module", ["bulkhead.gpu_tasks.train", "bulkhead.gpu_tasks.evaluate", "bulkhead.gpu_tasks.serve"]
 )
 def test_a_pods_program_starts_without_airflow(module: str) -> None:
-    assert "airflow" not in _imported(module)
+    assert "airflow" not in imported(f"import {module}")
 
 
 def test_no_file_is_longer_than_a_reader_can_hold() -> None:

@@ -54,17 +54,8 @@ class Launched:
 
 @contextmanager
 def launched(folder: Path, plan: dict[str, str], *more: str, program: str = PROGRAM) -> Iterator[Launched]:
-    command = [
-        sys.executable,
-        "-m",
-        "bulkhead.gpu_tasks.launch",
-        "--processes",
-        "2",
-        *more,
-        "-m",
-        program,
-        json.dumps(plan),
-    ]
+    command = [sys.executable, "-m", "bulkhead.gpu_tasks.launch", "--processes", "2", *more]
+    command += ["-m", program, json.dumps(plan)]
     environment = {**os.environ, PATH_VARIABLE: str(folder / "message"), CHECKPOINTS_VARIABLE: str(folder)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)

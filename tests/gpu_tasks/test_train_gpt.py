@@ -47,16 +47,8 @@ class Job:
         self.folder, self.message = folder, folder / "termination-log"
         self.message.unlink(missing_ok=True)
         launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)] if ranks > 1 else []
-        command = [
-            sys.executable,
-            *launcher,
-            "-m",
-            "bulkhead.gpu_tasks.train_gpt",
-            "--steps",
-            str(steps),
-            "--batch",
-            "4",
-        ]
+        command = [sys.executable, *launcher, "-m", "bulkhead.gpu_tasks.train_gpt"]
+        command += ["--steps", str(steps), "--batch", "4"]
         command += ["--most-bytes", str(_BYTES), "--every", "4", "--checkpoints", str(folder / "checkpoints")]
         command += ["--progress", str(folder / "progress"), "--hang-s", "120", *more]
         environment = {**os.environ, PATH_VARIABLE: str(self.message), "OMP_NUM_THREADS": "1"}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tarfile
@@ -12,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.imports import readme_dag
 
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
@@ -133,10 +134,9 @@ def test_it_stands_beside_packages_of_the_same_names(airflow: Callable[..., str]
 
 
 def test_the_dag_of_the_readme_is_read(airflow: Callable[..., str], tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     folder = tmp_path / "readme"
     folder.mkdir()
-    (folder / "readme.py").write_text(code)
+    (folder / "readme.py").write_text(readme_dag())
     errors, tasks = _read(airflow, folder)
     assert errors == {}
     assert list(tasks["release"]) == ["train", "evaluate", "deploy"]
