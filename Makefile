@@ -13,6 +13,8 @@ PYTEST ?= -q
 # tests/conftest.py says how many workers, and what has to run in one of them; the longest are begun first.
 PARALLEL ?= -n auto --no-loadscope-reorder
 
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --strip-extras
+
 .PHONY: help demo demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year lock clean
 
 help: ## list the targets
@@ -67,17 +69,20 @@ bench-fleet: $(STAMP) ## judging 10,000 GPUs in one scrape, against prometheus_c
 bench-fleet-year: $(STAMP) ## a simulated year of 2,000 GPUs: what is contained, and what that costs (about 25 minutes)
 	@$(BIN)/python -m benchmarks.fleet_year | tail -n 1
 
-lock: $(STAMP) ## write requirements.lock anew, from pyproject.toml
-	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --no-header --no-annotate --strip-extras \
-		--extra dev pyproject.toml -o requirements.lock
+# Torch, and what it brings for an accelerator, is the machine's own choice of build: of it the version alone is locked.
+lock: $(STAMP) ## write requirements.lock and requirements-torch.lock anew, from pyproject.toml
+	@$(COMPILE) --extra dev --upgrade pyproject.toml -o requirements.lock
+	@grep '^torch==' requirements.lock > requirements-torch.lock
+	@build=$$($(COMPILE) - < requirements-torch.lock | grep -oE '^(torch|triton|cuda-[a-z-]+|nvidia-[a-z0-9-]+)'); \
+	$(COMPILE) --extra dev --generate-hashes $$(printf -- '--no-emit-package %s ' $$build) pyproject.toml -o requirements.lock
 
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) .demo build dist *.egg-info .*_cache .hypothesis .coverage htmlcov mutants
 
-# torch comes by pip, which takes the build that the machine's own pip configuration names; the rest by uv, which
-# is quick. Both are held to the lock. A line every five seconds says that it still works. What they leave in the
-# temporary folder (uv its locks) goes at the end.
-$(STAMP): pyproject.toml requirements.lock
+# All but torch comes by uv, which is quick, and is held to the lock's hashes. Torch comes by pip, which takes the build
+# that the machine's own pip configuration names. A line every five seconds says that it still works. What they leave in
+# the temporary folder (uv its locks) goes at the end.
+$(STAMP): pyproject.toml requirements.lock requirements-torch.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
 		f"Python {v[0]}.{v[1]} does not fit: give one of 3.11 to 3.13, for instance make PYTHON=python3.12")'
 	@echo "making the environment in $(VENV) (once; a few minutes where packages must be downloaded)"
@@ -86,6 +91,9 @@ $(STAMP): pyproject.toml requirements.lock
 	export TMPDIR=$$(mktemp -d); \
 	trap 'kill $$beat; rm -rf "$$TMPDIR"' EXIT; \
 	$(PYTHON) -m venv $(VENV); \
-	$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock uv torch; \
-	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c requirements.lock -e '.[dev]'
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > "$$TMPDIR/uv.txt"; \
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r "$$TMPDIR/uv.txt"; \
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock; \
+	$(BIN)/pip install -q --disable-pip-version-check -r requirements-torch.lock; \
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@

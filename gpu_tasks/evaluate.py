@@ -80,7 +80,9 @@ def evaluate(
         if isinstance(value, float):
             client.log_metric(run_id, f"gate_{name}", value)
     client.set_tag(run_id, "bulkhead.gate", "passed")
-    return {**evidence, "model_uri": model_uri, "run_id": run_id, "data_checks": report.passed, "data_hash": data_hash}
+    experiment_id = client.get_run(run_id).info.experiment_id
+    trained = {"model_uri": model_uri, "run_id": run_id, "experiment_id": experiment_id, "data_hash": data_hash}
+    return {**evidence, **trained, "data_checks": report.passed}
 
 
 def refuse_isolated(client: Any, model_uri: str) -> None:

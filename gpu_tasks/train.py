@@ -59,8 +59,8 @@ def train(
         progress: folder for signs of progress; None for none.
 
     Returns:
-        ``run_id``, ``model_uri``, ``accuracy`` (on the test images), ``data_hash``, ``device``, and the step
-        ``resumed_from``.
+        ``run_id``, ``experiment_id``, ``model_uri``, ``accuracy`` (on the test images), ``data_hash``, ``device``, and
+        the step ``resumed_from``.
 
     Raises:
         ConfigError: an argument is out of range, or a checkpoint belongs to another training.
@@ -88,6 +88,7 @@ def train(
         model, accuracy, resumed_from = _fit(data, seed, epochs, channels, folder, progress)
         return {
             "run_id": active.info.run_id,
+            "experiment_id": active.info.experiment_id,
             "model_uri": _log_model(model.cpu(), data, channels, fault),
             "accuracy": round(accuracy, 4),
             "data_hash": data.data_hash,

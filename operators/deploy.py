@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, BusyError, ConflictError, InvalidInputError, NotFoundError
 from bulkhead.operators.ends import refused
-from bulkhead.operators.identity import identity
+from bulkhead.operators.identity import identity, identity_of
+from bulkhead.operators.links import EndpointLink, MlflowRunLink, ModelVersionLink, Pages
 from bulkhead.operators.rollouts import RolloutOperator
+from bulkhead.registries.pages import model_page, run_page
 from bulkhead.rollout.plan import parse_plan
 from bulkhead.rollout.revision import RevisionSpec
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.types import TaskInstanceKey
 
 
 class DeployOperator(RolloutOperator):
@@ -39,6 +42,8 @@ class DeployOperator(RolloutOperator):
     """
 
     template_fields: Sequence[str] = ("plan", "model_uri", "model_version", "serve")
+
+    operator_extra_links = (MlflowRunLink(), ModelVersionLink(), EndpointLink())
 
     def __init__(
         self,
@@ -120,6 +125,29 @@ class DeployOperator(RolloutOperator):
         """
         self._logged(event)
         return self.execute(context)
+
+    def pages(self, ti_key: TaskInstanceKey) -> Pages:
+        """Where what it deploys is looked at.
+
+        Args:
+            ti_key: the task instance.
+
+        Raises:
+            BulkheadError: the configuration is wrong, or the ledger does not answer.
+        """
+        control = self.control()
+        endpoint = control.settings.service(self.service).address
+        intent = control.ledger.intent(identity_of(ti_key).key)
+        if intent is None or intent.rollout_id is None:  # it was refused
+            return Pages(endpoint=endpoint)
+        revision = control.ledger.revision(control.ledger.rollout(intent.rollout_id).revision_id)
+        ui, evidence = control.settings.mlflow_ui, revision.evidence
+        experiment_id, run_id = (str(evidence.get(name) or "") for name in ("experiment_id", "run_id"))
+        return Pages(
+            run_page(ui, experiment_id, run_id),
+            model_page(ui, revision.model_uri, experiment_id, revision.model_name, revision.model_version),
+            endpoint,
+        )
 
     def _supersede(self, control: Control, rollout_id: int) -> NoReturn:
         """This task was cleared while its rollout was in progress: that one returns first.

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from bulkhead.errors import InvalidInputError
+from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.links import MlflowRunLink, ModelVersionLink, Pages
 from bulkhead.operators.pod import PodOperator
+from bulkhead.registries.pages import model_page, run_page
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import TaskInstanceKey
 
 
 class EvaluateOperator(PodOperator):
@@ -21,6 +28,10 @@ class EvaluateOperator(PodOperator):
     Raises:
         InvalidInputError: a limit is no share.
     """
+
+    template_fields: Sequence[str] = (*PodOperator.template_fields, "candidate")
+
+    operator_extra_links = (MlflowRunLink(), ModelVersionLink())
 
     def __init__(
         self,
@@ -40,3 +51,19 @@ class EvaluateOperator(PodOperator):
         command += ["--data-hash", trained % "data_hash"]
         command += ["--min-accuracy", str(min_accuracy), "--margin", str(margin)]
         super().__init__(command=command, **kwargs)
+        fields = ("model_uri", "run_id", "experiment_id")
+        pulled = "{{ (ti.xcom_pull(task_ids='" + train_task_id + "') or {}).get('%s') or '' }}"
+        self.candidate = {field: pulled % field for field in fields}
+
+    def pages(self, ti_key: TaskInstanceKey) -> Pages:
+        """Where the candidate is looked at.
+
+        Args:
+            ti_key: the task instance, whose templates are rendered.
+
+        Raises:
+            InvalidInputError: the configuration is wrong.
+        """
+        ui = BulkheadHook(self.bulkhead_conn_id).control().settings.mlflow_ui
+        experiment_id, uri = self.candidate["experiment_id"], self.candidate["model_uri"]
+        return Pages(run_page(ui, experiment_id, self.candidate["run_id"]), model_page(ui, uri, experiment_id))

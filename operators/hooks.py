@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SECTION = "bulkhead"
 """Of Airflow's configuration; the provider describes it."""
 
-OPTIONS = ("config_file", "home", "ledger_url", "mlflow_tracking_uri", "gpu_stand_ins")
+OPTIONS = ("config_file", "home", "ledger_url", "mlflow_tracking_uri", "mlflow_ui_url", "gpu_stand_ins")
 """Of that section."""
 
 
@@ -108,7 +108,7 @@ def _fields(connection: Connection | None) -> dict[str, Any]:
     if connection is None:
         return {}
     extra = connection.extra_dejson
-    known = {name: extra.get(name) for name in ("home", "mlflow_tracking_uri")}
+    known = {name: extra.get(name) for name in ("home", "mlflow_tracking_uri", "mlflow_ui_url")}
     return {**known, "ledger_url": connection.password}
 
 

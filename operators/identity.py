@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bulkhead.pods.identity import TaskIdentity
 
@@ -16,5 +16,13 @@ def identity(context: Context) -> TaskIdentity:
     Args:
         context: of the running task.
     """
-    ti = context["ti"]
+    return identity_of(context["ti"])
+
+
+def identity_of(ti: Any) -> TaskIdentity:
+    """The task instance's identity.
+
+    Args:
+        ti: the running task instance, as Airflow has it in the context and gives it to extra links.
+    """
     return TaskIdentity(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, ti.max_tries)

@@ -8,7 +8,9 @@ from bulkhead.operators.pod import PodOperator
 
 
 class TrainOperator(PodOperator):
-    """Trains a model in a GPU pod and returns ``run_id``, ``model_uri``, ``accuracy`` and ``data_hash``.
+    """Trains a model in a GPU pod.
+
+    It returns ``run_id``, ``experiment_id``, ``model_uri``, ``accuracy`` and ``data_hash``.
 
     Args:
         experiment: MLflow experiment.

@@ -40,6 +40,10 @@ _CONFIG = {
                 "Of the ledger: SQLite or PostgreSQL.", "postgresql://user:password@host/database", sensitive=True
             ),
             "mlflow_tracking_uri": _option("Of MLflow.", "http://mlflow:5000"),
+            "mlflow_ui_url": _option(
+                "Of MLflow's UI, as a browser reaches it, for links on tasks. By default the tracking URI.",
+                "https://mlflow.example.com",
+            ),
             "gpu_stand_ins": _option(
                 "CPU stand-ins for GPUs of the local runtime. 0: a GPU request on a machine without GPUs is an error.",
                 "2",
@@ -84,6 +88,12 @@ def get_provider_info() -> dict[str, Any]:
             "bulkhead.operators.triggers.rollout",
             "bulkhead.operators.triggers.serving",
         ),
+        "bundles": _modules("bulkhead.plugins.dag_bundle"),
+        "extra-links": [
+            "bulkhead.operators.links.EndpointLink",
+            "bulkhead.operators.links.MlflowRunLink",
+            "bulkhead.operators.links.ModelVersionLink",
+        ],
         "notifications": ["bulkhead.plugins.callbacks.IsolateNotifier", "bulkhead.plugins.callbacks.RollBackNotifier"],
         "config": _CONFIG,
         "connection-types": [
@@ -96,6 +106,7 @@ def get_provider_info() -> dict[str, Any]:
                         "Home folder", "Of the local runtime and the router; default: the configuration file's"
                     ),
                     "mlflow_tracking_uri": _text("MLflow tracking URI"),
+                    "mlflow_ui_url": _text("MLflow UI", "As a browser reaches it; default: the tracking URI"),
                 },
                 "ui-field-behaviour": {
                     "hidden-fields": ["host", "schema", "login", "port", "extra"],

@@ -109,6 +109,18 @@ def test_the_deploy_tasks_log_reads_as_prose_in_the_order_in_which_it_happened(k
     assert not [one for one in lines if one.get("error_detail")]
 
 
+def test_a_task_leads_to_its_run_its_model_and_its_endpoint(kept: Kept) -> None:
+    tasks = "/api/v2/dags/digits_release/dagRuns/bad-release/taskInstances"
+    deploy = kept.airflow.call("GET", f"{tasks}/deploy/links")["extra_links"]
+    assert set(deploy) == {"MLflow run", "Model version", "Endpoint"}
+    assert deploy["MLflow run"].startswith(f"{kept.mlflow_url}/#/experiments/")
+    assert deploy["Model version"].startswith(f"{kept.mlflow_url}/#/models/digits/versions/")
+    assert deploy["Endpoint"] == f"http://127.0.0.1:{kept.control.settings.services['digits'].port}"
+    evaluate = kept.airflow.call("GET", f"{tasks}/evaluate/links")["extra_links"]
+    assert evaluate["MLflow run"] == deploy["MLflow run"]
+    assert "/models/m-" in evaluate["Model version"]
+
+
 def test_status_tells_what_happened(kept: Kept) -> None:
     words = kept.cli("status").stdout
     assert "Rolled back: revision" in words and "█" in words and max(map(len, words.splitlines())) <= 100

@@ -116,6 +116,7 @@ def test_sdist_and_wheel_hold_one_package_with_every_module_of_ours(built: Path)
     ours = {str(path.relative_to(ROOT)) for path in (ROOT / "bulkhead").rglob("*.py")}
     for name in ("operators", "plugins", "gpu_tasks"):
         ours |= {f"bulkhead/{path.relative_to(ROOT)}" for path in (ROOT / name).rglob("*.py")}
+    ours |= {f"bulkhead/dags/{path.name}" for path in (ROOT / "dags" / "control_plane").glob("*.py")}
     with zipfile.ZipFile(wheel) as opened:
         packed = {name for name in opened.namelist() if ".dist-info/" not in name}
     assert {name for name in packed if not name.startswith("bulkhead/")} == set()
@@ -140,6 +141,19 @@ def test_the_dag_of_the_readme_is_read(airflow: Callable[..., str], tmp_path: Pa
     errors, tasks = _read(airflow, folder)
     assert errors == {}
     assert list(tasks["release"]) == ["train", "evaluate", "deploy"]
+
+
+def test_the_dags_of_the_control_plane_come_with_the_wheel(airflow: Callable[..., str], tmp_path: Path) -> None:
+    folder = airflow(
+        "python", "-c", "from bulkhead.plugins import dag_bundle as b; print(b.ControlPlaneDagBundle(name='b').path)"
+    )
+    errors, tasks = _read(airflow, Path(folder.splitlines()[-1]))
+    assert errors == {}
+    assert set(tasks) == {"bulkhead_collect", "bulkhead_fleet_health", "bulkhead_reconcile"}
+
+
+def test_what_is_built_may_be_uploaded(built: Path) -> None:
+    _done([sys.executable, "-m", "twine", "check", "--strict", *built.iterdir()])
 
 
 def test_airflow_shows_the_provider_its_configuration_and_the_plugin(airflow: Callable[..., str]) -> None:

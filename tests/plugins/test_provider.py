@@ -8,11 +8,17 @@ from pathlib import Path
 
 import airflow
 import jsonschema
+import pytest
+import yaml
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import BundleDagBag
 from airflow.plugins_manager import AirflowPlugin
 from airflow.providers_manager import ProvidersManager
 from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator
+from airflow.sdk.bases.notifier import BaseNotifier
 from airflow.triggers.base import BaseTrigger
 
+import bulkhead
 from bulkhead import __version__
 from bulkhead.operators import hooks
 from bulkhead.plugins import callbacks, listener
@@ -62,6 +68,31 @@ def test_airflow_is_told_of_every_module() -> None:
     assert set(info["notifications"]) == notifiers
 
 
+def test_the_registry_is_told_of_what_is_public() -> None:
+    told = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text())
+    bases = {"operators": BaseOperator, "sensors": BaseSensorOperator, "hooks": BaseHook, "triggers": BaseTrigger}
+    public = {f"bulkhead.{name}": getattr(bulkhead, name) for name in bulkhead.__all__}
+    for kind, base in {**bases, "notifications": BaseNotifier}.items():
+        ours = {name for name, one in public.items() if isinstance(one, type) and issubclass(one, base)}
+        if kind == "operators":
+            ours -= {one["module"] for one in told["sensors"]}
+        assert {one["module"] for one in told[kind]} == ours
+    assert {one["module"] for one in told["other"]} <= set(public)
+    assert told["package-name"] == get_provider_info()["package-name"]
+
+
+def test_airflow_is_told_of_the_dag_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    (told,) = get_provider_info()["bundles"]
+    (module,) = told["python-modules"]
+    entry = {"name": "bulkhead", "classpath": f"{module}.ControlPlaneDagBundle", "kwargs": {}}
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([entry]))
+    bundle = DagBundlesManager().get_bundle("bulkhead")
+    bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name="bulkhead")
+    assert bag.import_errors == {}
+    assert set(bag.dags) == {"bulkhead_collect", "bulkhead_fleet_health", "bulkhead_reconcile"}
+    assert all(dag.is_paused_upon_creation for dag in bag.dags.values())
+
+
 def test_the_metadata_meet_airflows_schema() -> None:
     schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text())
     jsonschema.validate(get_provider_info(), schema)
@@ -76,4 +107,4 @@ def test_every_option_of_the_configuration_is_read() -> None:
 def test_the_forms_hide_the_ledgers_password() -> None:
     control = get_provider_info()["connection-types"][0]
     assert control["ui-field-behaviour"]["relabeling"] == {"password": "Ledger URL"}
-    assert set(control["conn-fields"]) == {"home", "mlflow_tracking_uri"}
+    assert set(control["conn-fields"]) == {"home", "mlflow_tracking_uri", "mlflow_ui_url"}

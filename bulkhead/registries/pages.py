@@ -1,0 +1,48 @@
+"""Pages of MLflow's web UI."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+_LOGGED = re.compile(r"^models:/(m-[0-9a-f]+)$")
+_REGISTERED = re.compile(r"^models:/([^/@]+)/(\d+)$")
+
+
+def run_page(ui: str, experiment_id: str, run_id: str) -> str:
+    """The page of a run.
+
+    Args:
+        ui: address of MLflow's UI; empty where it has none.
+        experiment_id: of the run's experiment; empty where it is not known.
+        run_id: of the run; empty where it is not known.
+
+    Returns:
+        Its URL; empty where something is missing.
+    """
+    if not (ui and experiment_id and run_id):
+        return ""
+    return f"{ui}/#/experiments/{quote(experiment_id, '')}/runs/{quote(run_id, '')}"
+
+
+def model_page(ui: str, model_uri: str, experiment_id: str = "", name: str = "", version: str | None = None) -> str:
+    """The page of a model version; of a logged model that is not registered yet, its own.
+
+    Args:
+        ui: see ``run_page``.
+        model_uri: where the model lies.
+        experiment_id: see ``run_page``.
+        name: registered model.
+        version: in the registry; None where it is not registered yet.
+
+    Returns:
+        Its URL; empty where there is no such page.
+    """
+    if registered := _REGISTERED.match(model_uri):
+        name, version = registered[1], registered[2]
+    if ui and name and version:
+        return f"{ui}/#/models/{quote(name, '')}/versions/{quote(version, '')}"
+    logged = _LOGGED.match(model_uri)
+    return (
+        f"{ui}/#/experiments/{quote(experiment_id, '')}/models/{logged[1]}" if ui and experiment_id and logged else ""
+    )

@@ -1,0 +1,34 @@
+"""The one configuration that Airflow's processes, the reconciler and the command line share."""
+
+from __future__ import annotations
+
+from bulkhead.settings.fleet import Exporter, FleetPrometheus, FleetSettings, KernelLog
+from bulkhead.settings.root import CONFIG_VARIABLE, Settings, load
+from bulkhead.settings.services import (
+    AnyService,
+    ClusterService,
+    GatewayRef,
+    HttpSource,
+    PrometheusQueries,
+    PrometheusSource,
+    ServicePolicy,
+    ServicePorts,
+)
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "AnyService",
+    "ClusterService",
+    "Exporter",
+    "FleetPrometheus",
+    "FleetSettings",
+    "GatewayRef",
+    "HttpSource",
+    "KernelLog",
+    "PrometheusQueries",
+    "PrometheusSource",
+    "ServicePolicy",
+    "ServicePorts",
+    "Settings",
+    "load",
+]

@@ -1,0 +1,76 @@
+"""Extra links: buttons on a task in Airflow's web UI that lead to the run, the model and the endpoint it worked on.
+
+Airflow asks for them in the task's own process, each time that the task defers or ends, and keeps them beside its other
+XComs. So the UI shows them while MLflow and the ledger are away.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperatorLink
+
+from bulkhead.errors import BulkheadError
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pages:
+    """URLs of what a task worked on; empty where there is none.
+
+    Attributes:
+        run: MLflow run of the training.
+        model: the model version, or the logged model where none is registered yet.
+        endpoint: of the service.
+    """
+
+    run: str = ""
+    model: str = ""
+    endpoint: str = ""
+
+
+class _PageLink(BaseOperatorLink):
+    page: ClassVar[str]
+    """Field of ``Pages``."""
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """The URL; Airflow shows no button where it is empty.
+
+        Args:
+            operator: with a method ``pages``, which gives its ``Pages``.
+            ti_key: the task instance.
+        """
+        of_task: Any = operator
+        try:
+            return str(getattr(of_task.pages(ti_key), self.page))
+        except BulkheadError as away:  # a button is no reason for more than a line
+            log.warning("no link to the %s: %s", self.name, away)
+            return ""
+
+
+class MlflowRunLink(_PageLink):
+    """To the MLflow run that trained the model."""
+
+    name = "MLflow run"
+    page = "run"
+
+
+class ModelVersionLink(_PageLink):
+    """To the model version; to the logged model while none is registered."""
+
+    name = "Model version"
+    page = "model"
+
+
+class EndpointLink(_PageLink):
+    """To the service that serves the model."""
+
+    name = "Endpoint"
+    page = "endpoint"
