@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bulkhead.text import bounded
@@ -41,9 +42,30 @@ def first_invalid(error: ValidationError, *where: str) -> InvalidInputError:
     Returns:
         The error about the first offending field.
     """
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in (*where, *first["loc"]))
-    return InvalidInputError(field, first["input"], first["msg"].removeprefix("Value error, "))
+    return _told(error.errors()[0], where)
+
+
+def first_known(error: ValidationError, is_open: Callable[[Any], bool], *where: str) -> InvalidInputError | None:
+    """A model's complaint about what is known of its input already.
+
+    Args:
+        error: of pydantic.
+        is_open: whether a value, or one in it, will be known only later.
+        where: names in front of the field's own.
+
+    Returns:
+        The error about the first offending field that stays one whatever the open values turn out to be; None where
+        there is none.
+    """
+    for one in error.errors():
+        if one["type"] == "extra_forbidden" or not is_open(one["input"]):
+            return _told(one, where)
+    return None
+
+
+def _told(error: Mapping[str, Any], where: Sequence[str]) -> InvalidInputError:
+    field = ".".join(str(part) for part in (*where, *error["loc"]))
+    return InvalidInputError(field, error["input"], error["msg"].removeprefix("Value error, "))
 
 
 class UnsupportedError(InvalidInputError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from bulkhead import arguments
 from bulkhead.collector import Collector
 from bulkhead.errors import BulkheadError
 from bulkhead.ledger.tables import Launch
@@ -33,10 +34,14 @@ class CollectOperator(PlainEnds, BaseOperator):
 
     Args:
         bulkhead_conn_id: connection of type ``bulkhead``.
+
+    Raises:
+        InvalidInputError: an argument is wrong.
     """
 
     def __init__(self, *, bulkhead_conn_id: str = BulkheadHook.default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         self.bulkhead_conn_id = bulkhead_conn_id
 
     def execute(self, context: Context) -> list[str]:

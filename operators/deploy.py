@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from bulkhead import arguments
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, BusyError, ConflictError, InvalidInputError, NotFoundError
 from bulkhead.operators.ends import refused
 from bulkhead.operators.identity import identity, identity_of
 from bulkhead.operators.links import EndpointLink, MlflowRunLink, ModelVersionLink, Pages
 from bulkhead.operators.rollouts import RolloutOperator
+from bulkhead.operators.templates import check_known, is_templated
 from bulkhead.registries.pages import model_page, run_page
-from bulkhead.rollout.plan import parse_plan
-from bulkhead.rollout.revision import RevisionSpec
+from bulkhead.rollout.plan import check_plan, parse_plan
+from bulkhead.rollout.revision import RevisionSpec, check_model_name
+from bulkhead.workloads import manifests
+from bulkhead.workloads.serving import check_serve, parse_serve
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,7 +32,7 @@ class DeployOperator(RolloutOperator):
 
     Args:
         service: by name; one of the configuration's.
-        model_name: registered model.
+        model_name: registered model; at most 256 characters.
         evaluate_task_id: the task whose result is the evidence and names the model.
         model_uri: the model, where no evaluate task names it; templated.
         model_version: version in the registry, where it is registered already; templated.
@@ -39,6 +43,9 @@ class DeployOperator(RolloutOperator):
             an ApprovalOperator and a PromoteOperator, as ``bulkhead.operators.release.release`` does. Else it goes on
             waiting.
         kwargs: of ``RolloutOperator``.
+
+    Raises:
+        InvalidInputError: an argument is wrong. Of ``plan`` and ``serve`` all is checked that holds no template.
     """
 
     template_fields: Sequence[str] = ("plan", "model_uri", "model_version", "serve")
@@ -60,9 +67,20 @@ class DeployOperator(RolloutOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        arguments.service("service", service)
+        check_model_name("model_name", model_name)
+        arguments.text("image", image)
+        arguments.switch("stop_at_approval", stop_at_approval)
+        named = {"evaluate_task_id": evaluate_task_id, "model_uri": model_uri, "model_version": model_version}
+        for name, value in named.items():
+            if value is not None:
+                check_known(arguments.text, name, value)
+        if all(value is None for value in named.values()):
+            raise InvalidInputError("model_uri", None, f"nothing names the model: give one of {', '.join(named)}")
+        _check(plan, serve)
         self.service, self.model_name, self.evaluate_task_id = service, model_name, evaluate_task_id
         self.model_uri, self.model_version = model_uri, model_version
-        self.plan, self.image, self.serve = dict(plan or {}), image, dict(serve or {})
+        self.plan, self.image, self.serve = _own(plan), image, _own(serve)
         self.stop_at_approval = stop_at_approval
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -191,3 +209,18 @@ class DeployOperator(RolloutOperator):
             evidence=evidence,
             model_version=self.model_version,
         )
+
+
+def _own(data: Any) -> Any:
+    """A copy of a mapping that an author gave; another task's result is left as it is, for Airflow to resolve."""
+    return dict(data) if isinstance(data, Mapping) else data or {}
+
+
+def _check(plan: Any, serve: Any) -> None:
+    """Refuse what is wrong of both whatever their templates turn out to be."""
+    if isinstance(plan, Mapping) or not is_templated(plan):
+        check_plan({} if plan is None else plan, is_templated)
+    if isinstance(serve, Mapping) or not is_templated(serve):
+        check_serve({} if serve is None else serve, is_templated)
+        if not is_templated(serve):
+            manifests.check(parse_serve(serve or {}))

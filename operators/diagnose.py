@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from kubernetes import client as k8s
 
+from bulkhead import arguments
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.gpu_tasks.diagnose import LEVELS, NODE_VARIABLE
 from bulkhead.operators.ends import PlainFailure
 from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.pod import PodOperator
+from bulkhead.operators.templates import check_known
 from bulkhead.pods.gpu import GpuRequest, bind
 from bulkhead.pods.policy import Changes
 from bulkhead.runtimes.kubernetes.nodes import TAINT
@@ -31,8 +33,9 @@ class _Diagnostic:
 
     @staticmethod
     def _command(level: str, experiment: str) -> list[str]:
-        if level not in LEVELS:
-            raise InvalidInputError("level", level, f"give one of {', '.join(LEVELS)}")
+        arguments.choice("level", level, LEVELS)
+        if not isinstance(experiment, str):
+            raise InvalidInputError("experiment", experiment, "give a text; empty for none")
         command = ["python", "-m", "bulkhead.gpu_tasks.diagnose", "--level", level]
         return [*command, "--experiment", experiment] if experiment else command
 
@@ -97,6 +100,9 @@ class GpuDiagnosticOperator(_Diagnostic, GpuPodOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(cmds=self._command(level, experiment), **kwargs)
+        for name, value in (("node", node), ("target", target)):
+            if value is not None:
+                check_known(arguments.text, name, value)
         self.node, self.target = node, target or node
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
@@ -137,4 +143,6 @@ class LocalGpuDiagnosticOperator(_Diagnostic, PodOperator):
 
     def __init__(self, *, level: str = "quick", target: str | None = None, experiment: str = "", **kwargs: Any) -> None:
         super().__init__(command=self._command(level, experiment), **kwargs)
+        if target is not None:
+            arguments.text("target", target)
         self.target = target

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernetes import client as k8s
 
+from bulkhead import arguments
 from bulkhead.errors import InvalidInputError
 from bulkhead.operators.clusters import access_of
 from bulkhead.operators.gpu_pod import GpuPodOperator
@@ -63,8 +64,9 @@ class DistributedTrainOperator(GpuPodOperator):
         restarts: int = 0,
         **kwargs: Any,
     ) -> None:
-        if backend not in _BACKENDS:
-            raise InvalidInputError("backend", backend, f"give one of {', '.join(_BACKENDS)}")
+        arguments.choice("backend", backend, _BACKENDS)
+        if processes_per_node is not None:
+            arguments.whole("processes_per_node", processes_per_node, 1)
         fill_in(kwargs, "cmds", list(TORCHRUN))
         super().__init__(**kwargs)
         self.kind = _BACKENDS[backend]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bulkhead.errors import InvalidInputError
+from bulkhead import arguments
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.links import MlflowRunLink, ModelVersionLink, Pages
 from bulkhead.operators.pod import PodOperator
 from bulkhead.registries.pages import model_page, run_page
+from bulkhead.rollout.revision import check_model_name
 
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
@@ -26,7 +27,7 @@ class EvaluateOperator(PodOperator):
         kwargs: of ``PodOperator``.
 
     Raises:
-        InvalidInputError: a limit is no share.
+        InvalidInputError: an argument is wrong.
     """
 
     template_fields: Sequence[str] = (*PodOperator.template_fields, "candidate")
@@ -42,9 +43,10 @@ class EvaluateOperator(PodOperator):
         margin: float = 0.02,
         **kwargs: Any,
     ) -> None:
+        check_model_name("model_name", model_name)
+        arguments.text("train_task_id", train_task_id)
         for name, value in (("min_accuracy", min_accuracy), ("margin", margin)):
-            if not 0 <= value <= 1:  # nor NaN, which no model is under
-                raise InvalidInputError(name, value, "give a share from 0 to 1")
+            arguments.number(name, value, lambda share: 0 <= share <= 1, "give a share from 0 to 1")
         trained = "{{ ti.xcom_pull(task_ids='" + train_task_id + "')['%s'] }}"
         command = ["python", "-m", "bulkhead.gpu_tasks.evaluate", "--model-name", model_name]
         command += ["--model-uri", trained % "model_uri", "--run-id", trained % "run_id"]

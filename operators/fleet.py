@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator
 
-from bulkhead.errors import InvalidInputError
+from bulkhead import arguments
 from bulkhead.health.quarantine import Step, summary
 from bulkhead.operators.ends import PlainEnds
 from bulkhead.operators.hooks import BulkheadHook
@@ -37,8 +37,8 @@ class FleetHealthOperator(PlainEnds, BaseOperator):
         self, *, looks: int = 4, bulkhead_conn_id: str = BulkheadHook.default_conn_name, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if looks < 1:
-            raise InvalidInputError("looks", looks, "give at least 1")
+        arguments.whole("looks", looks, 1)
+        arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         self.looks, self.bulkhead_conn_id = looks, bulkhead_conn_id
         self._stop = threading.Event()
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 from airflow.providers.cncf.kubernetes.utils.pod_manager import OnFinishAction
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipException
 from kubernetes import client as k8s
@@ -21,6 +20,7 @@ from bulkhead.operators import training
 from bulkhead.operators.avoidance import elsewhere
 from bulkhead.operators.clusters import access_of
 from bulkhead.operators.ends import PlainFailure
+from bulkhead.operators.gpu_arguments import check_own, check_pod, typed
 from bulkhead.operators.healthy import HealthyFirst
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.identity import identity
@@ -57,7 +57,6 @@ _KEEP = {
     OnFinishAction.DELETE_ACTIVE_POD: "always",
     OnFinishAction.KEEP_POD: "always",
 }
-_NOT_SERVED = ("callbacks", "progress_callback", "logging_interval", "trigger_kwargs")
 
 
 class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
@@ -116,11 +115,11 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        for name in _NOT_SERVED:
-            if kwargs.get(name):
-                raise InvalidInputError(
-                    name, kwargs[name], "GpuPodOperator does not serve it (docs/kubernetes.md); leave it out"
-                )
+        switches = {"require_digest": require_digest, "stream_logs": stream_logs}
+        lists = {"tolerate_spot": tolerate_spot, "device_selectors": device_selectors}
+        check_own(relax, kueue_queue, switches, lists)
+        check_pod(kwargs, relax or Relaxations())
+        training.check(checkpoint, resume)
         default_policy(kwargs)
         fill_in(kwargs, "do_xcom_push", True)
         push = bool(kwargs.pop("do_xcom_push"))
@@ -142,7 +141,6 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         )
         self.kueue_queue, self.require_digest, self.relax = kueue_queue, require_digest, relax or Relaxations()
         self.stream_logs = stream_logs and self.get_logs
-        training.check(resume)
         self.checkpoint, self.resume_mode = checkpoint, resume
 
     @cached_property
@@ -164,7 +162,7 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         Raises:
             InvalidInputError: it contradicts the ``restricted`` level, or the image has no digest.
         """
-        pod = _typed(self._built(context, dry_run))
+        pod = typed(self._built(context, dry_run))
         changed = changes_for(self, context) if context else Changes()
         container = pod.spec.containers[0]
         self._check_image(container.image)
@@ -380,11 +378,6 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
             if self.require_digest:
                 raise InvalidInputError("image", image, remedy)
             self.log.warning("image = %r: %s", image, remedy)
-
-
-def _typed(pod: k8s.V1Pod) -> k8s.V1Pod:
-    """The pod with every part of it as a model: KubernetesPodOperator takes dictionaries as they are."""
-    return PodGenerator.deserialize_model_dict(k8s.ApiClient().sanitize_for_serialization(pod))
 
 
 def _failure(named: FailureClass, kind: str, message: str) -> Failure:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from bulkhead import arguments
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.requirement import DeviceRequirement
 from bulkhead.operators.ends import NO_TRIGGERER, PlainEnds
@@ -41,8 +42,10 @@ class HealthyFirst(PlainEnds, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if healthy_timeout <= timedelta(0):
-            raise InvalidInputError("healthy_timeout", healthy_timeout, "give a time above 0")
+        if healthy is not None and not isinstance(healthy, DeviceRequirement):
+            raise InvalidInputError("healthy", healthy, "give a bulkhead.DeviceRequirement, or leave it out")
+        arguments.duration("healthy_timeout", healthy_timeout)
+        arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         self.healthy, self.healthy_timeout, self.bulkhead_conn_id = healthy, healthy_timeout, bulkhead_conn_id
 
     def execute(self, context: Context) -> Any:

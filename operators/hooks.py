@@ -10,7 +10,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
-from bulkhead import settings
+from bulkhead import arguments, settings
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
 from bulkhead.runtimes.local.runtime import LocalRuntime
@@ -43,6 +43,7 @@ class BulkheadHook(BaseHook):
 
     def __init__(self, bulkhead_conn_id: str = default_conn_name) -> None:
         super().__init__()
+        arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         self.bulkhead_conn_id = bulkhead_conn_id
 
     def control(self) -> Control:
@@ -78,6 +79,7 @@ class LocalRuntimeHook(BaseHook):
 
     def __init__(self, local_conn_id: str = default_conn_name) -> None:
         super().__init__()
+        arguments.text("local_conn_id", local_conn_id)
         self.local_conn_id = local_conn_id
 
     def runtime(self) -> LocalRuntime:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bulkhead import arguments
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.operators.ends import refused
 from bulkhead.operators.identity import identity
 from bulkhead.operators.rollouts import RolloutOperator
+from bulkhead.operators.templates import check_known
 from bulkhead.operators.triggers.rollout import LeftTrigger
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ class IsolateOperator(RolloutOperator):
         kwargs: of ``RolloutOperator``.
 
     Raises:
-        InvalidInputError: neither names the revision, or both do.
+        InvalidInputError: an argument is wrong, or neither names the revision, or both do.
     """
 
     template_fields: Sequence[str] = ("revision", "reason")
@@ -34,6 +36,9 @@ class IsolateOperator(RolloutOperator):
         self, *, reason: str, revision: str | None = None, deploy_task_id: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
+        for name, value in (("revision", revision), ("deploy_task_id", deploy_task_id), ("reason", reason)):
+            if value is not None or name == "reason":
+                check_known(arguments.text, name, value)
         if (revision is None) == (deploy_task_id is None):
             raise InvalidInputError("revision", revision, "give one of 'revision' and 'deploy_task_id'")
         self.reason, self.revision, self.deploy_task_id = reason, revision, deploy_task_id

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from bulkhead import arguments
 from bulkhead.errors import BulkheadError, InvalidInputError, NotFoundError
 from bulkhead.operators.ends import PlainError, refused
 from bulkhead.operators.hooks import LocalRuntimeHook
@@ -55,6 +56,9 @@ class LocalDistributedTrainOperator(PodOperator):
         restarts: int = 0,
         **kwargs: Any,
     ) -> None:
+        if processes_per_node is not None:
+            arguments.whole("processes_per_node", processes_per_node, 1)
+        arguments.switch("torchrun", torchrun)
         super().__init__(command=command, **kwargs)
         self.nodes, self.gang = nodes, Gang(nodes, processes_per_node or max(1, self.gpus))
         if restarts and not torchrun:

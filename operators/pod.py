@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from bulkhead import arguments
 from bulkhead.collector import LOCAL_ROOT
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.operators import training
@@ -15,10 +16,11 @@ from bulkhead.operators.hooks import BulkheadHook, LocalRuntimeHook
 from bulkhead.operators.identity import identity
 from bulkhead.operators.launches import end, record, settle
 from bulkhead.operators.retry import changes_for, default_policy, extend_retries
+from bulkhead.operators.templates import check_known
 from bulkhead.operators.triggers.pod import LocalPodTrigger
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.outcome import Failure, FailureClass
-from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, scale
+from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, check_claims, check_quantity, scale
 from bulkhead.pods.status import Phase
 from bulkhead.runtimes.local.runtime import LocalRuntime
 
@@ -57,6 +59,9 @@ class PodOperator(HealthyFirst):
         bulkhead_conn_id: connection of type ``bulkhead``: gives the pod MLflow's address and, by reference,
             its credentials.
         kwargs: of ``HealthyFirst`` and ``BaseOperator``.
+
+    Raises:
+        InvalidInputError: an argument is wrong.
     """
 
     template_fields: Sequence[str] = ("command", "env", "checkpoint")
@@ -81,9 +86,18 @@ class PodOperator(HealthyFirst):
         default_policy(kwargs)
         super().__init__(bulkhead_conn_id=bulkhead_conn_id, **kwargs)
         extend_retries(self)
+        check_known(arguments.texts, "command", command, 1)
+        check_known(arguments.named_texts, "env", env or {})
+        arguments.text("image", image)
+        arguments.whole("gpus", gpus, 0)
+        check_quantity("cpu", cpu)
+        check_quantity("memory", memory)
+        check_claims("claims", claims or {})
+        arguments.duration("deadline", deadline)
+        arguments.text("local_conn_id", local_conn_id)
+        training.check(checkpoint, resume)
         self.command, self.image, self.gpus, self.cpu, self.memory = command, image, gpus, cpu, memory
         self.env = dict(env or {})
-        training.check(resume)
         self.checkpoint, self.resume_mode, self.claims = checkpoint, resume, dict(claims or {})
         self.deadline = deadline
         self.local_conn_id = local_conn_id

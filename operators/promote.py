@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bulkhead.errors import ConflictError, InvalidInputError
+from bulkhead import arguments
+from bulkhead.errors import ConflictError
 from bulkhead.ledger.tables import Intent, Rollout
 from bulkhead.operators.identity import identity
 from bulkhead.operators.rollouts import RolloutOperator
@@ -26,15 +27,17 @@ class PromoteOperator(RolloutOperator):
         kwargs: of ``RolloutOperator``.
 
     Raises:
-        InvalidInputError: there is no such step.
+        InvalidInputError: an argument is wrong.
     """
 
     def __init__(
         self, *, deploy_task_id: str, step: int | None = None, stop_at_approval: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        if step is not None and step < 1:
-            raise InvalidInputError("step", step, "give the number of a step of the plan, from 1")
+        arguments.text("deploy_task_id", deploy_task_id)
+        if step is not None:
+            arguments.whole("step", step, 1)
+        arguments.switch("stop_at_approval", stop_at_approval)
         self.deploy_task_id, self.step, self.stop_at_approval = deploy_task_id, step, stop_at_approval
 
     def execute(self, context: Context) -> dict[str, Any]:

@@ -9,9 +9,13 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import TaskGroup
 
+from bulkhead import arguments
+from bulkhead.errors import InvalidInputError
 from bulkhead.operators.deploy import DeployOperator
 from bulkhead.operators.promote import PromoteOperator
 from bulkhead.operators.roll_back import RollBackOperator
+
+_WRITTEN_OUT = "the tasks of the group follow from it, so it cannot be a template"
 
 
 def release(
@@ -50,9 +54,15 @@ def release(
 
     Returns:
         The group.
+
+    Raises:
+        InvalidInputError: an argument is wrong, or whether a step asks for approval is not written out.
     """
+    arguments.duration("approval_timeout", approval_timeout)
+    if approvers is not None and not isinstance(approvers, list):
+        raise InvalidInputError("approvers", approvers, "give a list of users, as ApprovalOperator.assigned_users")
     connection: dict[str, Any] = {} if bulkhead_conn_id is None else {"bulkhead_conn_id": bulkhead_conn_id}
-    asked = [number for number, step in enumerate((plan or {}).get("steps", ()), start=1) if _asks(step)]
+    asked = _asked(plan)
     with TaskGroup(group_id) as group:
         deploy_task = DeployOperator(
             task_id="deploy",
@@ -94,5 +104,18 @@ def release(
     return group
 
 
-def _asks(step: Any) -> bool:
-    return isinstance(step, Mapping) and step.get("approve") is True
+def _asked(plan: Any) -> list[int]:
+    """Numbers, from 1, of the steps that ask for approval."""
+    if plan is not None and not isinstance(plan, Mapping):
+        raise InvalidInputError("plan", plan, f"give a mapping with its steps written out: {_WRITTEN_OUT}")
+    steps = (plan or {}).get("steps", ())
+    if not isinstance(steps, list | tuple):
+        raise InvalidInputError("plan.steps", steps, f"give a list of steps: {_WRITTEN_OUT}")
+    asked = []
+    for index, step in enumerate(steps):
+        approve = step.get("approve", False) if isinstance(step, Mapping) else False
+        if not isinstance(approve, bool):
+            raise InvalidInputError(f"plan.steps.{index}.approve", approve, f"give True or False: {_WRITTEN_OUT}")
+        if approve:
+            asked.append(index + 1)
+    return asked

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.configuration import conf
 from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
 
-from bulkhead.errors import InvalidInputError
+from bulkhead import arguments
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.identity import identity
 from bulkhead.pods.exceptions import PodFailedError
@@ -50,14 +50,10 @@ class ContainmentRetryPolicy(RetryPolicy):
         memory_factor: float = 1.5,
         memory_ceiling: float = 3.0,
     ) -> None:
-        for name, value, least in (
-            ("infrastructure_retries", infrastructure_retries, 0),
-            ("same_cause", same_cause, 1),
-            ("memory_factor", memory_factor, 1),
-            ("memory_ceiling", memory_ceiling, 1),
-        ):
-            if not least <= value < inf:
-                raise InvalidInputError(f"retry_policy.{name}", value, f"give at least {least}")
+        arguments.whole("retry_policy.infrastructure_retries", infrastructure_retries, 0)
+        arguments.whole("retry_policy.same_cause", same_cause, 1)
+        for name, value in (("memory_factor", memory_factor), ("memory_ceiling", memory_ceiling)):
+            arguments.number(f"retry_policy.{name}", value, lambda factor: 1 <= factor < inf, "give at least 1")
         self.infrastructure_retries, self.same_cause = infrastructure_retries, same_cause
         self.memory_factor, self.memory_ceiling = memory_factor, memory_ceiling
 

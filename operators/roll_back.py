@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from bulkhead import arguments
 from bulkhead.control import Control
 from bulkhead.errors import ConflictError, NotFoundError
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.operators.ends import PlainFailure, refused
 from bulkhead.operators.identity import identity
 from bulkhead.operators.rollouts import RolloutOperator, result
+from bulkhead.operators.templates import check_known
 from bulkhead.operators.triggers.rollout import RolloutTrigger
 from bulkhead.rollout.sentences import end
 
@@ -28,6 +30,9 @@ class RollBackOperator(RolloutOperator):
         reason: for people; templated.
         deploy_task_id: take back this deploy task's rollout alone, and nothing where that has ended.
         kwargs: of ``RolloutOperator``.
+
+    Raises:
+        InvalidInputError: an argument is wrong.
     """
 
     trigger = RolloutTrigger  # a person who marks or clears this task does not mean that the bad revision is to serve
@@ -43,6 +48,10 @@ class RollBackOperator(RolloutOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_known(arguments.service, "service", service)
+        check_known(arguments.text, "reason", reason)
+        if deploy_task_id is not None:
+            arguments.text("deploy_task_id", deploy_task_id)
         self.service, self.reason, self.deploy_task_id = service, reason, deploy_task_id
 
     def execute(self, context: Context) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator
 
+from bulkhead import arguments
 from bulkhead.control import Control
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Rollout
@@ -35,6 +36,7 @@ class RolloutOperator(PlainEnds, BaseOperator):
     def __init__(self, *, bulkhead_conn_id: str = BulkheadHook.default_conn_name, **kwargs: Any) -> None:
         once_more(kwargs)
         super().__init__(**kwargs)
+        arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         self.bulkhead_conn_id = bulkhead_conn_id
 
     def control(self) -> Control:

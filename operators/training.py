@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from kubernetes import client as k8s
 
+from bulkhead import arguments
 from bulkhead.errors import InvalidInputError
+from bulkhead.operators.templates import is_templated
 from bulkhead.pods.distributed import Gang
 from bulkhead.pods.identity import TaskIdentity
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, is_url
@@ -23,17 +25,22 @@ CLAIM = "checkpoints"
 _AUTO, _NEVER = "auto", "never"
 
 
-def check(resume: str) -> None:
-    """Refuse what says neither that a try resumes nor that it does not.
+def check(checkpoint: str | None, resume: str) -> None:
+    """Refuse a place that no checkpoint outlives its pod in, and what says neither that a try resumes nor that it does
+    not.
 
     Args:
+        checkpoint: see ``told``; may hold a template.
         resume: see ``told``.
 
     Raises:
-        InvalidInputError: it is neither.
+        InvalidInputError: one is wrong.
     """
     if resume not in (_AUTO, _NEVER):
         raise InvalidInputError("resume", resume, f"give {_AUTO!r} (go on from the newest checkpoint) or {_NEVER!r}")
+    if checkpoint is not None and not is_templated(checkpoint):
+        arguments.text("checkpoint", checkpoint)
+        _check_place(checkpoint)
 
 
 def told(checkpoint: str | None, resume: str, task: TaskIdentity, pod: str) -> dict[str, str]:
@@ -127,8 +134,7 @@ def launcher(gang: Gang, restarts: int) -> Sequence[str]:
     Raises:
         InvalidInputError: the job has several nodes, or the number is negative.
     """
-    if restarts < 0:
-        raise InvalidInputError("restarts", restarts, "give 0 or more")
+    arguments.whole("restarts", restarts, 0)
     if gang.nodes > 1:
         raise InvalidInputError("restarts", restarts, "give 0: ranks on several nodes are begun anew by the next try")
     return ("python", "-m", "bulkhead.gpu_tasks.launch", f"--processes={gang.processes}", f"--restarts={restarts}")

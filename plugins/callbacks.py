@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.notifier import BaseNotifier
 
+from bulkhead import arguments
 from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.templates import check_known
 from bulkhead.pods.identity import run_owner
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ class _ReleaseNotifier(BaseNotifier):
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
     ) -> None:
         super().__init__()
+        check_known(arguments.service, "service", service)
+        check_known(arguments.text, "reason", reason)
+        arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         self.service, self.reason, self.bulkhead_conn_id = service, reason, bulkhead_conn_id
 
     def _control(self) -> Control:
@@ -46,6 +51,9 @@ class RollBackNotifier(_ReleaseNotifier):
         service: where the run releases; templated.
         reason: for people; templated.
         bulkhead_conn_id: where the ledger is.
+
+    Raises:
+        InvalidInputError: an argument is wrong.
     """
 
     def notify(self, context: Context) -> None:
@@ -68,6 +76,9 @@ class IsolateNotifier(_ReleaseNotifier):
         service: where the run releases; templated.
         reason: for people; templated.
         bulkhead_conn_id: where the ledger is.
+
+    Raises:
+        InvalidInputError: an argument is wrong.
     """
 
     def notify(self, context: Context) -> None:

@@ -7,6 +7,8 @@ one only records an intent and nudges; what contains the failure is the reconcil
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
+from bulkhead import arguments
 from bulkhead.control import Control
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.pods.identity import run_owner
@@ -24,6 +27,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy.orm import Session
+
+
+log = logging.getLogger(__name__)
+
+_LONGEST_S = 10 * 365 * 86400
 
 
 def rollback_on_deadline(
@@ -39,9 +47,13 @@ def rollback_on_deadline(
         service: where the run's revision has become the stable one here already, return to the one before it.
         reason: for people; the deadline's time is added.
         bulkhead_conn_id: where the ledger is.
+
+    Raises:
+        InvalidInputError: an argument is wrong.
     """
-    arguments = {"service": service, "reason": reason, "bulkhead_conn_id": bulkhead_conn_id}
-    return AsyncCallback(take_back_late, arguments)
+    if service is not None:
+        arguments.service("service", service)
+    return AsyncCallback(take_back_late, _checked(service, reason, bulkhead_conn_id))
 
 
 def isolate_on_deadline(
@@ -55,9 +67,18 @@ def isolate_on_deadline(
         service: where the run releases.
         reason: for people; the deadline's time is added.
         bulkhead_conn_id: where the ledger is.
+
+    Raises:
+        InvalidInputError: an argument is wrong.
     """
-    arguments = {"service": service, "reason": reason, "bulkhead_conn_id": bulkhead_conn_id}
-    return AsyncCallback(isolate_late, arguments)
+    arguments.service("service", service)
+    return AsyncCallback(isolate_late, _checked(service, reason, bulkhead_conn_id))
+
+
+def _checked(service: str | None, reason: str, bulkhead_conn_id: str) -> dict[str, Any]:
+    arguments.text("reason", reason)
+    arguments.text("bulkhead_conn_id", bulkhead_conn_id)
+    return {"service": service, "reason": reason, "bulkhead_conn_id": bulkhead_conn_id}
 
 
 async def take_back_late(
@@ -131,11 +152,18 @@ class RunParamDeadline(BaseDeadlineReference):
 
     Attributes:
         param: the DAG param that holds the seconds.
-        default_s: seconds for a run that does not set it.
+        default_s: seconds for a run that does not set it; above 0.
+
+    Raises:
+        InvalidInputError: an argument is wrong.
     """
 
     param: str = "deadline_s"
     default_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        arguments.text("param", self.param)
+        arguments.number("default_s", self.default_s, _is_time, "give a number of seconds above 0")
 
     required_kwargs = {"dag_id", "run_id"}  # noqa: RUF012 - read by Airflow from the class
 
@@ -162,4 +190,19 @@ class RunParamDeadline(BaseDeadlineReference):
         if run is None:
             return None
         begin: datetime = run.queued_at or run.run_after
-        return begin + timedelta(seconds=float((run.conf or {}).get(self.param, self.default_s)))
+        return begin + timedelta(seconds=self._seconds((run.conf or {}).get(self.param, self.default_s)))
+
+    def _seconds(self, set_by_run: Any) -> float:
+        """What a run has set. One that cannot be a time must not keep the scheduler from making the run."""
+        try:
+            seconds = float(set_by_run)
+        except (TypeError, ValueError):
+            seconds = math.nan
+        if _is_time(seconds):
+            return seconds
+        log.warning("%s = %r is no number of seconds above 0: %s s count", self.param, set_by_run, self.default_s)
+        return self.default_s
+
+
+def _is_time(seconds: float) -> bool:
+    return 0 < seconds < _LONGEST_S

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
 
-from bulkhead.health.requirement import DeviceRequirement
+from bulkhead import arguments
+from bulkhead.health.requirement import DeviceRequirement, check_model
 from bulkhead.operators.ends import PlainEnds
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.retry import once_more
@@ -49,6 +50,7 @@ class DeviceHealthSensor(PlainEnds, BaseSensorOperator):
     ) -> None:
         once_more(kwargs)
         super().__init__(**kwargs)
+        arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         self.requirement = DeviceRequirement(count, nodes, model, free)
         self.bulkhead_conn_id = bulkhead_conn_id
 
@@ -92,6 +94,9 @@ class DeviceFaultSensor(PlainEnds, BaseSensorOperator):
         only_new: whether devices that are sick already are left out.
         bulkhead_conn_id: connection of type ``bulkhead``, whose configuration names the fleet.
         kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default, but for ``only_new``.
+
+    Raises:
+        InvalidInputError: an argument is wrong.
     """
 
     def __init__(
@@ -102,6 +107,9 @@ class DeviceFaultSensor(PlainEnds, BaseSensorOperator):
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
+        check_model("model", model)
+        arguments.switch("only_new", only_new)
+        arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         if not only_new:  # another try would leave out the very fault that the first one has seen
             once_more(kwargs)
         super().__init__(**kwargs)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
 
-from bulkhead.errors import InvalidInputError, NotFoundError
+from bulkhead import arguments
+from bulkhead.errors import NotFoundError
 from bulkhead.operators.ends import NO_TRIGGERER, PlainEnds, PlainFailure
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.identity import identity
 from bulkhead.operators.retry import once_more
+from bulkhead.operators.templates import check_known
 from bulkhead.operators.triggers.serving import ServingTrigger
 
 if TYPE_CHECKING:
@@ -61,14 +63,15 @@ class ServingSLOSensor(PlainEnds, BaseSensorOperator):
     ) -> None:
         once_more(kwargs)
         super().__init__(**kwargs)
-        if not 0.5 <= objective < 1:
-            raise InvalidInputError("objective", objective, "give a share from 0.5 to below 1, for instance 0.999")
-        if guard <= timedelta(0):
-            raise InvalidInputError("guard", guard, "give a time above 0")
-        if min_failures < 1:
-            raise InvalidInputError("min_failures", min_failures, "give at least 1")
-        if on_breach not in BREACHES:
-            raise InvalidInputError("on_breach", on_breach, f"give one of {', '.join(BREACHES)}")
+        check_known(arguments.service, "service", service)
+        remedy = "give a share from 0.5 to below 1, for instance 0.999"
+        arguments.number("objective", objective, lambda share: 0.5 <= share < 1, remedy)
+        arguments.duration("guard", guard)
+        arguments.whole("min_failures", min_failures, 1)
+        arguments.choice("on_breach", on_breach, BREACHES)
+        if deploy_task_id is not None:
+            arguments.text("deploy_task_id", deploy_task_id)
+        arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         self.service, self.objective, self.guard = service, objective, guard
         self.min_failures, self.on_breach = min_failures, on_breach
         self.deploy_task_id, self.bulkhead_conn_id = deploy_task_id, bulkhead_conn_id

@@ -5,9 +5,25 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
+from bulkhead import arguments
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.verdict import Assessment, Health, Verdict
+
+
+def check_model(field: str, value: Any) -> None:
+    """Refuse what is no pattern of a product's name.
+
+    Args:
+        field: name of it, as its author wrote it.
+        value: anything.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if not isinstance(value, str) or not value:
+        raise InvalidInputError(field, value, "give a pattern such as '*H100*', or leave it out")
 
 
 @dataclass(frozen=True)
@@ -27,12 +43,11 @@ class DeviceRequirement:
     free: bool = False
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise InvalidInputError("count", self.count, "ask for at least 1 device")
-        if self.nodes is not None and self.nodes < 1:
-            raise InvalidInputError("nodes", self.nodes, "ask for at least 1 node, or leave it out")
-        if not self.model:
-            raise InvalidInputError("model", self.model, "give a pattern such as '*H100*', or leave it out")
+        arguments.whole("count", self.count, 1)
+        if self.nodes is not None:
+            arguments.whole("nodes", self.nodes, 1)
+        check_model("model", self.model)
+        arguments.switch("free", self.free)
 
     def __str__(self) -> str:
         """For people."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from kubernetes import client as k8s
 
-from bulkhead.errors import InvalidInputError
+from bulkhead import arguments
 from bulkhead.pods.identity import LABEL_PREFIX
 
 GANG = LABEL_PREFIX + "gang"
@@ -41,11 +41,9 @@ class Gang:
     port: int = 29500
 
     def __post_init__(self) -> None:
-        for name, value in (("nodes", self.nodes), ("processes_per_node", self.processes)):
-            if value < 1:
-                raise InvalidInputError(name, value, "give at least 1")
-        if not 1024 <= self.port <= 65535:
-            raise InvalidInputError("master_port", self.port, "give a port from 1024 to 65535: the pod is not root")
+        arguments.whole("nodes", self.nodes, 1)
+        arguments.whole("processes_per_node", self.processes, 1)
+        arguments.whole("master_port", self.port, 1024, 65535)  # the pod is not root
 
     @property
     def world(self) -> int:

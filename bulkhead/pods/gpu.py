@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from kubernetes import client as k8s
 
+from bulkhead import arguments
 from bulkhead.errors import InvalidInputError
 from bulkhead.pods.identity import MANAGED
-from bulkhead.pods.spec import GPU_RESOURCE
+from bulkhead.pods.spec import GPU_RESOURCE, check_quantity
 
 PRODUCT_LABEL = "nvidia.com/gpu.product"
 MEMORY_LABEL = "nvidia.com/gpu.memory"
@@ -29,6 +30,7 @@ _PREFERRED = 100
 
 _CLAIM = "gpus"
 _DRIVER = "gpu.nvidia.com"
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _MIG = re.compile(r"^\d+g\.\d+gb$")
 
 
@@ -62,12 +64,21 @@ class GpuRequest:
     device_selectors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.count < 0:
-            raise InvalidInputError("gpus", self.count, "ask for 0 or more")
-        if self.mig_profile is not None and not _MIG.match(self.mig_profile):
+        arguments.whole("gpus", self.count, 0)
+        if self.product is not None:
+            arguments.text("gpu_product", self.product)
+        if self.product is not None and self.device_class is None and not _LABEL_VALUE.fullmatch(self.product):
+            remedy = f"give a value of the node label {PRODUCT_LABEL}, such as 'NVIDIA-H100-80GB-HBM3'"
+            raise InvalidInputError("gpu_product", self.product, remedy)
+        if self.mig_profile is not None and not (isinstance(self.mig_profile, str) and _MIG.match(self.mig_profile)):
             raise InvalidInputError("mig_profile", self.mig_profile, "give a profile such as '1g.10gb'")
-        if self.memory_gib is not None and self.memory_gib < 1:
-            raise InvalidInputError("gpu_memory_gib", self.memory_gib, "give at least 1 GiB")
+        if self.memory_gib is not None:
+            arguments.whole("gpu_memory_gib", self.memory_gib, 1)
+        check_quantity("shared_memory", self.shared_memory)
+        for name in ("tolerate_spot", "exclude_nodes", "avoid_nodes", "device_selectors"):
+            arguments.texts(name, getattr(self, name))
+        if self.device_class is not None:
+            arguments.text("device_class", self.device_class)
         if self.device_class is None and self.device_selectors:
             raise InvalidInputError("device_selectors", self.device_selectors, "name a device_class as well")
         if self.device_class is not None and self.count == 0:

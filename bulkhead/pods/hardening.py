@@ -5,11 +5,12 @@ Source: Kubernetes, Pod Security Standards, "Restricted".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from kubernetes import client as k8s
 
+from bulkhead import arguments
 from bulkhead.errors import InvalidInputError
 
 DAY_S = 24 * 3600
@@ -37,6 +38,12 @@ class Relaxations:
     unconfined_seccomp: bool = False
     service_account_token: bool = False
     no_deadline: bool = False
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.name != "capabilities":
+                arguments.switch(f"relax.{field.name}", getattr(self, field.name))
+        arguments.texts("relax.capabilities", self.capabilities)
 
 
 def harden(pod: k8s.V1Pod, relaxed: Relaxations, scratch: tuple[str, ...] = ("/tmp",)) -> k8s.V1Pod:

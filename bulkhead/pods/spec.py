@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from typing import Any
 
 from kubernetes import client as k8s
 from kubernetes.utils.quantity import parse_quantity
 
+from bulkhead import arguments
 from bulkhead.errors import InvalidInputError
 from bulkhead.pods.hardening import DAY_S, Relaxations, harden
 from bulkhead.pods.identity import MANAGED
@@ -20,6 +22,9 @@ GPU_RESOURCE = "nvidia.com/gpu"
 
 RESUME_VARIABLE = "BULKHEAD_RESUME_FROM"
 """Environment variable that names the checkpoint which a retry resumes from."""
+
+QUANTITY = "give a positive Kubernetes quantity such as '2' or '2Gi'"
+"""The remedy for what is none."""
 
 _NOTHING = Relaxations()
 TERMINATION_LOG = "/dev/termination-log"
@@ -167,21 +172,56 @@ def _check(request: PodRequest) -> None:
         raise InvalidInputError("pod.grace_s", request.grace_s, "give 0 or more seconds")
     if (request.ready_path is None) != (request.port is None):
         raise InvalidInputError("pod.ready_path", request.ready_path, "give both port and ready_path, or neither")
-    for field_name, paths in (("scratch", request.scratch), ("claims", request.claims)):
-        for index, path in enumerate(paths):
-            if not path.startswith("/"):
-                raise InvalidInputError(f"pod.{field_name}[{index}]", path, "give an absolute path")
-    for path, claim in request.claims.items():
-        if not _DNS_LABEL.match(claim):
-            raise InvalidInputError(f"pod.claims[{path}]", claim, "use lower-case letters, digits and '-'")
+    for index, path in enumerate(request.scratch):
+        if not path.startswith("/"):
+            raise InvalidInputError(f"pod.scratch[{index}]", path, "give an absolute path")
+    check_claims("pod.claims", request.claims)
     for name in ("cpu", "memory"):
-        value = getattr(request, name)
-        try:
-            positive = value is None or parse_quantity(value) > 0
-        except ValueError:
-            positive = False
-        if not positive:
-            raise InvalidInputError(f"pod.{name}", value, "give a positive Kubernetes quantity such as '2' or '2Gi'")
+        check_quantity(f"pod.{name}", getattr(request, name))
+
+
+def is_quantity(value: Any) -> bool:
+    """Whether a value is a positive Kubernetes quantity.
+
+    Args:
+        value: anything.
+    """
+    try:
+        return isinstance(value, str) and bool(parse_quantity(value) > 0)
+    except ValueError:
+        return False
+
+
+def check_quantity(field: str, value: Any) -> None:
+    """Refuse what is no positive Kubernetes quantity; None, for no limit, is taken.
+
+    Args:
+        field: name of it, as its author wrote it.
+        value: anything.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if value is not None and not is_quantity(value):
+        raise InvalidInputError(field, value, QUANTITY)
+
+
+def check_claims(field: str, value: Any) -> None:
+    """Refuse what does not mount PersistentVolumeClaims at absolute paths.
+
+    Args:
+        field: see ``check_quantity``.
+        value: anything.
+
+    Raises:
+        InvalidInputError: it is no mapping of absolute paths to names of claims.
+    """
+    arguments.named_texts(field, value)
+    for path, claim in value.items():
+        if not path.startswith("/"):
+            raise InvalidInputError(f"{field}[{path}]", path, "give an absolute path")
+        if not _DNS_LABEL.match(claim):
+            raise InvalidInputError(f"{field}[{path}]", claim, "use lower-case letters, digits and '-'")
 
 
 def _environment(request: PodRequest) -> list[k8s.V1EnvVar]:

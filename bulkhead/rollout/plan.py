@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from bulkhead.errors import first_invalid
+from bulkhead.errors import InvalidInputError, first_invalid, first_known
 from bulkhead.metrics.counters import FAILING, NO_ANSWER, STATUS
 
 # RFC 9110, "token", and what an HTTPRoute's match takes. What no router takes would wait until the step is given up.
@@ -252,3 +252,36 @@ def parse_plan(data: Mapping[str, Any]) -> Plan:
         return Plan.model_validate(data)
     except ValidationError as error:
         raise first_invalid(error, "plan") from error
+
+
+def check_plan(data: Mapping[str, Any], is_open: Callable[[Any], bool]) -> None:
+    """Refuse a plan that is wrong whatever its open values turn out to be.
+
+    Args:
+        data: its JSON form.
+        is_open: whether a value, or one in it, will be known only later: a template.
+
+    Raises:
+        InvalidInputError: names the first offending field.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidInputError("plan", data, "give a mapping of the fields of bulkhead.Plan")
+    for known in (data, _known(data, is_open)):
+        try:
+            Plan.model_validate(known)
+        except ValidationError as error:
+            if (wrong := first_known(error, is_open, "plan")) is not None:
+                raise wrong from error
+
+
+def _known(data: Mapping[str, Any], is_open: Callable[[Any], bool]) -> dict[str, Any]:
+    """What is known of a plan, such that the rules between its steps can be checked."""
+    known = {name: value for name, value in data.items() if not is_open(value)}
+    steps = data.get("steps")
+    if "steps" in known or not isinstance(steps, list | tuple):
+        return known
+    weights = [step.get("weight") if isinstance(step, Mapping) and is_open(step) else step for step in steps]
+    rising = [step for step in weights if step is not None and not is_open(step)]
+    # An open last step may well have weight 100. One that is known has to.
+    ends_open = weights[-1] is None or is_open(weights[-1])
+    return {**known, "steps": [*rising, 100] if ends_open and rising[-1:] != [100] else rising}

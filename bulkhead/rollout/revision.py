@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bulkhead import arguments
 from bulkhead.errors import InvalidInputError
 from bulkhead.text import unkept
 from bulkhead.workloads.serving import parse_serve
 
 _LONGEST_MODEL_NAME = 256
-_SERVICE = re.compile(r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
+
+
+def check_model_name(field: str, value: Any) -> None:
+    """Refuse what MLflow's registry takes for no name.
+
+    Args:
+        field: name of it, as its author wrote it.
+        value: anything.
+
+    Raises:
+        InvalidInputError: it is empty, no text, or too long.
+    """
+    arguments.text(field, value)
+    if len(value) > _LONGEST_MODEL_NAME:
+        raise InvalidInputError(field, value, f"MLflow's registry takes at most {_LONGEST_MODEL_NAME} characters")
 
 
 @dataclass(frozen=True)
@@ -40,18 +54,14 @@ class RevisionSpec:
     model_version: str | None = None
 
     def __post_init__(self) -> None:
-        if not _SERVICE.match(self.service):
-            remedy = "use lower-case letters, digits and '-', at most 40, a letter first"
-            raise InvalidInputError("revision.service", self.service, remedy)
+        arguments.service("revision.service", self.service)
         for name in ("model_name", "model_uri", "image"):
             if not getattr(self, name):
                 raise InvalidInputError(f"revision.{name}", getattr(self, name), "must not be empty")
         for name in ("model_name", "model_uri", "image", "model_version", "serve"):
             if (bad := unkept(f"revision.{name}", getattr(self, name))) is not None:
                 raise InvalidInputError(*bad)
-        if len(self.model_name) > _LONGEST_MODEL_NAME:
-            remedy = f"MLflow's registry takes at most {_LONGEST_MODEL_NAME} characters"
-            raise InvalidInputError("revision.model_name", self.model_name, remedy)
+        check_model_name("revision.model_name", self.model_name)
         parse_serve(self.serve)
 
     @property

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from bulkhead import arguments
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.logs import Format
 from bulkhead.settings.fleet import FleetSettings
@@ -51,6 +52,15 @@ class Settings(BaseModel):
     lease_s: float = Field(5.0, gt=0, le=300)
     fleet: FleetSettings = FleetSettings()
     kubeconfigs: Mapping[str, str] = Field(default_factory=dict)
+
+    @field_validator("services", mode="before")
+    @classmethod
+    def _names(cls, services: Any) -> Any:
+        """A name is part of paths and of host names: ``../x`` would lead out of the home folder."""
+        for name in services if isinstance(services, Mapping) else ():
+            if not arguments.is_service(name):
+                raise ValueError(f"{name!r} is no name of a service: {arguments.SERVICE_NAME}")
+        return services
 
     @field_validator("services")
     @classmethod

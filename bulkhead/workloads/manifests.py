@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, NamedTuple
 
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.ledger.tables import Revision
-from bulkhead.pods.gpu import GpuRequest, place
-from bulkhead.pods.hardening import Relaxations, harden
+from bulkhead.pods.gpu import place
+from bulkhead.pods.hardening import harden
 from bulkhead.pods.identity import LABEL_PREFIX, MANAGED
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.runtimes.kubernetes.objects import (
@@ -79,7 +78,7 @@ def server(
     """
     uri, port = revision.model_uri, serve.port
     default = ["python", "-m", "bulkhead.gpu_tasks.serve", "--model-uri", uri, "--host", "0.0.0.0", "--port", str(port)]
-    relaxed = _relaxations(serve)
+    relaxed = serve.relaxations
     pod = build(
         PodRequest(
             name=name(revision.id),
@@ -99,7 +98,7 @@ def server(
         relaxed,
     )
     if serve.gpu:
-        place(pod, _gpus(serve))
+        place(pod, serve.gpu_request)
     pod = harden(_overlaid(pod, serve), relaxed)
     _watch_over(pod.spec.containers[0], serve)
     ours = not serve.command and "model" not in (serve.kserve or {})
@@ -113,6 +112,24 @@ def server(
     else:
         keeper = keepers.deployment(pods, serve.startup_s)
     return _objects(owner, keeper, port, {PORT: str(port), STATISTICS_PATH: statistics})
+
+
+def check(serve: ServeSpec) -> None:
+    """Refuse what cannot be made of how a revision is to be served.
+
+    Args:
+        serve: how.
+
+    Raises:
+        InvalidInputError: see ``server``.
+    """
+    sample = Revision(id="sample-00000000", service="sample", model_uri="models:/sample/1", image="sample")
+    try:
+        server("default", sample, serve, {}, {})
+    except InvalidInputError as wrong:
+        if wrong.field.startswith("serve."):
+            raise
+        raise InvalidInputError(f"serve.{wrong.field}", wrong.value, wrong.remedy) from wrong
 
 
 def comparer(namespace: str, service: str, candidate: str, sides: list[str]) -> list[tuple[Kind, Document]]:
@@ -195,27 +212,6 @@ def _watch_over(container: k8s.V1Container, serve: ServeSpec) -> None:
     if container.lifecycle is None and serve.drain_s:
         sleep = k8s.V1LifecycleHandler(sleep=k8s.V1SleepAction(seconds=serve.drain_s))
         container.lifecycle = k8s.V1Lifecycle(pre_stop=sleep)
-
-
-def _gpus(serve: ServeSpec) -> GpuRequest:
-    known = {one.name for one in fields(GpuRequest)}
-    for field in serve.gpu:
-        if field not in known:
-            raise InvalidInputError(f"serve.gpu.{field}", serve.gpu[field], f"give one of {sorted(known)}")
-    more: dict[str, Any] = {
-        field: tuple(value) if isinstance(value, list) else value for field, value in serve.gpu.items()
-    }
-    more.setdefault("count", serve.gpus)
-    return GpuRequest(**more)
-
-
-def _relaxations(serve: ServeSpec) -> Relaxations:
-    known = {one.name for one in fields(Relaxations) if one.type in ("bool", bool)} - {"no_deadline"}
-    for index, relaxation in enumerate(serve.relax):
-        if relaxation not in known:
-            raise InvalidInputError(f"serve.relax[{index}]", relaxation, f"give one of {sorted(known)}")
-    asked: dict[str, Any] = dict.fromkeys(serve.relax, True)
-    return Relaxations(no_deadline=True, **asked)
 
 
 class _Response(NamedTuple):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from bulkhead.errors import first_invalid
-from bulkhead.pods.spec import SecretRef
+from bulkhead.errors import InvalidInputError, first_invalid, first_known
+from bulkhead.pods.gpu import GpuRequest
+from bulkhead.pods.hardening import Relaxations
+from bulkhead.pods.spec import QUANTITY, SecretRef, is_quantity
+
+_RELAXATIONS = sorted(
+    one.name for one in fields(Relaxations) if one.type in ("bool", bool) and one.name != "no_deadline"
+)
 
 _TAKEN = {
     "canaryTrafficPercent": "not for an InferenceService of one revision: the route in front splits the traffic",
@@ -70,6 +77,42 @@ class ServeSpec(BaseModel):
     pod: Mapping[str, Any] = Field(default_factory=dict)
     relax: tuple[str, ...] = ()
 
+    @field_validator("cpu", "memory")
+    @classmethod
+    def _quantity(cls, value: str | None) -> str | None:
+        if value is not None and not is_quantity(value):
+            raise ValueError(QUANTITY)
+        return value
+
+    @field_validator("gpu")
+    @classmethod
+    def _request(cls, gpu: Mapping[str, Any]) -> Mapping[str, Any]:
+        known = sorted(one.name for one in fields(GpuRequest))
+        for name in gpu:
+            if name not in known:
+                raise ValueError(f"{name!r} is no field of it: give one of {', '.join(known)}")
+        GpuRequest(**_tuples(gpu))
+        return gpu
+
+    @field_validator("relax")
+    @classmethod
+    def _relaxations(cls, relax: tuple[str, ...]) -> tuple[str, ...]:
+        for name in relax:
+            if name not in _RELAXATIONS:
+                raise ValueError(f"{name!r} is none of {', '.join(_RELAXATIONS)}")
+        return relax
+
+    @field_validator("command", "worker_command")
+    @classmethod
+    def _fillable(cls, command: tuple[str, ...]) -> tuple[str, ...]:
+        for word in command:
+            try:
+                word.format(port=1, model_uri="models:/m")
+            except (LookupError, ValueError, AttributeError):
+                remedy = "write {port} and {model_uri}, and braces that mean themselves twice"
+                raise ValueError(f"{word!r} has braces that cannot be filled in: {remedy}") from None
+        return command
+
     @field_validator("env", mode="before")
     @classmethod
     def _text(cls, env: Any) -> Any:
@@ -117,6 +160,17 @@ class ServeSpec(BaseModel):
         """
         return _filled(self.worker_command or self.command, port, model_uri)
 
+    @property
+    def gpu_request(self) -> GpuRequest:
+        """The GPUs of each pod in a cluster."""
+        return GpuRequest(**{"count": self.gpus, **_tuples(self.gpu)})
+
+    @property
+    def relaxations(self) -> Relaxations:
+        """What the image needs, in a cluster; a server runs on for ever."""
+        asked: dict[str, Any] = dict.fromkeys(self.relax, True)
+        return Relaxations(no_deadline=True, **asked)
+
     def secrets(self, always: Mapping[str, tuple[str, str]]) -> dict[str, SecretRef]:
         """Variables from secrets.
 
@@ -124,6 +178,10 @@ class ServeSpec(BaseModel):
             always: those of every server, as (secret, key) by name.
         """
         return {name: SecretRef(*reference) for name, reference in {**always, **self.secret_env}.items()}
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _filled(words: Iterable[str], port: int, model_uri: str) -> list[str]:
@@ -143,3 +201,22 @@ def parse_serve(data: Mapping[str, Any]) -> ServeSpec:
         return ServeSpec.model_validate(data)
     except ValidationError as error:
         raise first_invalid(error, "serve") from error
+
+
+def check_serve(data: Mapping[str, Any], is_open: Callable[[Any], bool]) -> None:
+    """Refuse what is wrong of how a revision is to be served, whatever its open values turn out to be.
+
+    Args:
+        data: its JSON form.
+        is_open: whether a value, or one in it, will be known only later: a template.
+
+    Raises:
+        InvalidInputError: names the first offending field.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidInputError("serve", data, "give a mapping of the fields of serve (docs/serving.md)")
+    try:
+        ServeSpec.model_validate(data)
+    except ValidationError as error:
+        if (wrong := first_known(error, is_open, "serve")) is not None:
+            raise wrong from error

@@ -10,8 +10,9 @@ from typing import Any
 import structlog
 from airflow.triggers.base import TriggerEvent
 
+from bulkhead import arguments
 from bulkhead.control import Control
-from bulkhead.health.requirement import DeviceRequirement, find
+from bulkhead.health.requirement import DeviceRequirement, check_model, find
 from bulkhead.health.verdict import Assessment, Health, Verdict
 from bulkhead.health.watch import FleetWatch
 from bulkhead.operators.triggers.looks import LookingTrigger, looks
@@ -91,8 +92,8 @@ class DeviceHealthTrigger(FleetTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
-        arguments = {"requirement": self.requirement, "bulkhead_conn_id": self.bulkhead_conn_id}
-        return (f"{type(self).__module__}.{type(self).__qualname__}", arguments)
+        given = {"requirement": self.requirement, "bulkhead_conn_id": self.bulkhead_conn_id}
+        return (f"{type(self).__module__}.{type(self).__qualname__}", given)
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[FleetView]) -> AsyncIterator[TriggerEvent]:
         """Judge every look, and fire once.
@@ -122,9 +123,15 @@ class DeviceFaultTrigger(FleetTrigger):
         model: pattern of the product's name, as in a shell.
         only_new: whether those that are sick already are left out.
         bulkhead_conn_id: whose configuration names the fleet.
+
+    Raises:
+        InvalidInputError: an argument is wrong.
     """
 
     def __init__(self, model: str = "*", only_new: bool = False, bulkhead_conn_id: str = "bulkhead_default") -> None:
+        check_model("model", model)
+        arguments.switch("only_new", only_new)
+        arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         super().__init__(bulkhead_conn_id)
         self.model, self.only_new = model, only_new
 

@@ -18,6 +18,14 @@ def _operator(**more: Any) -> DeployOperator:
     return DeployOperator(task_id="deploy", **{"service": "digits", "model_name": "digits", **more})
 
 
+def _rendered(service: str = "digits", **fields: Any) -> DeployOperator:
+    """With fields as their templates were rendered: what could be known earlier was refused when the DAG was read."""
+    operator = _operator(service=service)
+    for name, value in fields.items():
+        setattr(operator, name, value)
+    return operator
+
+
 def _ask(operator: DeployOperator, context: Any) -> TaskDeferred:
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute(context)
@@ -108,7 +116,7 @@ def test_late_word_of_a_rollout_from_before_the_clear_is_none(control: Control, 
 
 def test_a_refusal_says_what_serves_meanwhile(control: Control, context: Context) -> None:
     stable = promote(control.ledger, "old").revision_id
-    wrong = _operator(plan={"steps": "all"})
+    wrong = _rendered(plan={"steps": "all"})
     with pytest.raises(AirflowFailException) as refused:
         wrong.execute(context("deploy", xcoms=EVIDENCE))
     words = str(refused.value)
@@ -141,15 +149,15 @@ def test_a_task_that_comes_after_its_runs_deadline_is_refused_and_one_that_was_c
         ({"plan": {"steps": [50, 10]}}, r"plan\.steps = "),
         ({"plan": {"min_requests": "none"}}, r"plan\.min_requests = 'none'"),
         ({"service": "letters"}, "unknown service 'letters'; services in the configuration: digits"),
-        ({"model_name": ""}, r"revision\.model_name = ''"),
-        ({"evaluate_task_id": None}, "model_uri = None: nothing names the model: give model_uri or model_version"),
+        ({"serve": {"gpuss": 1}}, r"serve\.gpuss = 1"),
+        ({"model_uri": "models:/\x00"}, r"revision\.model_uri = "),
     ],
 )
 def test_bad_input_fails_at_once_and_changes_nothing(
     control: Control, context: Context, arguments: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(AirflowFailException, match=named):
-        _operator(**arguments).execute(context("deploy", xcoms=EVIDENCE))
+        _rendered(**arguments).execute(context("deploy", xcoms=EVIDENCE))
     assert control.ledger.rollouts() == [] and control.ledger.services() == []
 
 

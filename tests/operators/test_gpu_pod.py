@@ -104,9 +104,11 @@ def test_parts_of_the_pod_may_be_given_as_dictionaries() -> None:
 
 
 def test_a_dictionary_is_no_way_around_the_hardening() -> None:
-    job = GpuPodOperator(task_id="t", image=DIGEST, container_security_context={"privileged": True})
     with pytest.raises(InvalidInputError, match="privileged"):
-        job.build_pod_request_obj(dry_run=True)
+        GpuPodOperator(task_id="t", image=DIGEST, container_security_context={"privileged": True})
+    template = {"spec": {"containers": [{"name": "base", "securityContext": {"privileged": True}}]}}
+    with pytest.raises(InvalidInputError, match="privileged"):
+        GpuPodOperator(task_id="t", image=DIGEST, pod_template_dict=template).build_pod_request_obj(dry_run=True)
 
 
 async def test_the_log_is_read_once_at_the_end(

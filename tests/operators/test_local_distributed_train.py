@@ -87,8 +87,10 @@ def test_the_collector_ends_all_nodes(control: Control, context: Context) -> Non
 
 
 def test_all_nodes_or_none(control: Control, context: Context) -> None:
-    with pytest.raises(AirflowFailException, match="memory"):
-        _operator(SLEEP, torchrun=False, memory="much").execute(context("train"))
+    job = _operator(SLEEP, torchrun=False)
+    job.gpus = 99
+    with pytest.raises(AirflowFailException, match=r"nvidia.com/gpu'\] = 99"):
+        job.execute(context("train"))
     assert list(control.runtime.list({})) == []
 
 

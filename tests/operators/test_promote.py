@@ -77,7 +77,7 @@ def test_a_step_that_somebody_else_approved_leaves_the_next_one_alone(
 
 
 def test_there_is_no_step_before_the_first() -> None:
-    with pytest.raises(InvalidInputError, match=r"step = 0: give the number of a step of the plan, from 1"):
+    with pytest.raises(InvalidInputError, match=r"step = 0: give a whole number of at least 1"):
         PromoteOperator(task_id="promote", deploy_task_id="deploy", step=0)
 
 

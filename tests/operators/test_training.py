@@ -1,6 +1,7 @@
 """Where a training keeps its checkpoints, by what operators ask of their pods."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,8 @@ def test_a_folder_that_would_not_stay_fails_at_once(
     control: Control, context: Context, operator: type[PodOperator], path: str, claims: dict[str, str] | None
 ) -> None:
     size = {"nodes": 1} if operator is LocalDistributedTrainOperator else {}
-    asked = operator(task_id="train", command=["true"], checkpoint=path, claims=claims, gpus=0, **size)
+    asked = operator(task_id="train", command=["true"], checkpoint="{{ params.place }}", claims=claims, gpus=0, **size)
+    asked.checkpoint = path  # as its template is rendered
     with pytest.raises(AirflowFailException, match=f"checkpoint = '{path}'"):
         asked.execute(context("train"))
     assert list(control.runtime.list({})) == []
@@ -121,7 +123,10 @@ def test_behind_a_url_nothing_is_mounted_and_progress_stays_in_the_pod(control: 
 def test_a_url_that_would_not_stay_or_tells_a_password_fails_at_once(
     control: Control, context: Context, url: str, told: str
 ) -> None:
-    asked = PodOperator(task_id="train", command=["true"], checkpoint=url)
+    with pytest.raises(InvalidInputError, match=re.escape(told)):
+        PodOperator(task_id="train", command=["true"], checkpoint=url)
+    asked = PodOperator(task_id="train", command=["true"], checkpoint="{{ params.place }}")
+    asked.checkpoint = url  # as its template is rendered
     with pytest.raises(AirflowFailException) as refused:
         asked.execute(context("train"))
     assert told in str(refused.value) and "secret@" not in str(refused.value)

@@ -53,7 +53,7 @@ def test_a_fault_is_returned(context: Context) -> None:
 
 
 def test_bad_input_is_refused_when_the_dag_is_read() -> None:
-    with pytest.raises(InvalidInputError, match="count = 0: ask for at least 1 device"):
+    with pytest.raises(InvalidInputError, match="count = 0: give a whole number of at least 1"):
         DeviceHealthSensor(task_id="gpus", count=0)
 
 

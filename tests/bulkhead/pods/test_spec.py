@@ -98,7 +98,7 @@ def test_it_serialises_as_a_pod() -> None:
         ("pod.memory", {"memory": "-1Gi"}),
         ("pod.memory", {"memory": "2GB"}),
         ("pod.scratch[0]", {"scratch": ["cache"]}),
-        ("pod.claims[0]", {"claims": {"data": "team"}}),
+        ("pod.claims[data]", {"claims": {"data": "team"}}),
         ("pod.claims[/data]", {"claims": {"/data": "../team"}}),
         ("pod.env", {"env": {"A": "1"}, "secret_env": {"A": SecretRef("s", "k")}}),
     ],

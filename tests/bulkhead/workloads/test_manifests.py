@@ -81,8 +81,8 @@ def test_only_our_own_server_is_known_to_say_what_the_model_answered() -> None:
 @pytest.mark.parametrize(
     ("serve", "told"),
     [
-        ({"gpu": {"kind": "H100"}}, r"serve\.gpu\.kind = 'H100': give one of"),
-        ({"relax": ["root"]}, r"serve\.relax\[0\] = 'root': give one of"),
+        ({"gpu": {"kind": "H100"}}, r"serve\.gpu = .*: 'kind' is no field of it: give one of"),
+        ({"relax": ["root"]}, r"serve\.relax = .*: 'root' is none of .*run_as_root"),
         ({"pod": {"nodeSelektor": {"a": "b"}}}, r"serve\.pod\.nodeSelektor"),
         ({"pod": {"containers": [{"name": "main", "imagePullPolice": "Always"}]}}, r"imagePullPolice"),
         ({"pod": {"hostNetwork": True}}, r"pod\.spec\.host_network = True"),

@@ -1,0 +1,164 @@
+"""Checks of what an author writes, made where it is read: each error names the field, its value and the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from bulkhead.errors import InvalidInputError
+from bulkhead.text import is_storable
+
+SERVICE_NAME = "use lower-case letters, digits and '-', at most 40, a letter first"
+"""The remedy for what is no name of a service."""
+
+_SERVICE = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
+
+
+def text(field: str, value: Any) -> None:
+    """Refuse what is no text, or an empty one, or one that cannot be kept.
+
+    Args:
+        field: name of it, as its author wrote it.
+        value: anything.
+
+    Raises:
+        InvalidInputError: it is.
+    """
+    if not isinstance(value, str) or not value.strip() or not is_storable(value):
+        raise InvalidInputError(field, value, "give a text that is not empty, without control characters")
+
+
+def service(field: str, value: Any) -> None:
+    """Refuse what is no name of a service: it is part of paths, of host names and of revisions' names.
+
+    Args:
+        field: see ``text``.
+        value: see ``text``.
+
+    Raises:
+        InvalidInputError: see ``text``.
+    """
+    if not is_service(value):
+        raise InvalidInputError(field, value, SERVICE_NAME)
+
+
+def is_service(value: Any) -> bool:
+    """Whether a value may be the name of a service.
+
+    Args:
+        value: anything.
+    """
+    return isinstance(value, str) and _SERVICE.fullmatch(value) is not None
+
+
+def whole(field: str, value: Any, least: int, most: int | None = None) -> None:
+    """Refuse what is no whole number of a range.
+
+    Args:
+        field: see ``text``.
+        value: see ``text``.
+        least: smallest that is taken.
+        most: greatest that is taken; None for any.
+
+    Raises:
+        InvalidInputError: see ``text``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        span = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise InvalidInputError(field, value, f"give a whole number {span}")
+
+
+def number(field: str, value: Any, accepts: Callable[[float], bool], remedy: str) -> None:
+    """Refuse what is no number, or not one of a range; no range has NaN.
+
+    Args:
+        field: see ``text``.
+        value: see ``text``.
+        accepts: whether a number is of the range; by comparisons, which NaN fails.
+        remedy: names the range.
+
+    Raises:
+        InvalidInputError: see ``text``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not accepts(value):
+        raise InvalidInputError(field, value, remedy)
+
+
+def duration(field: str, value: Any) -> None:
+    """Refuse what is no time above 0.
+
+    Args:
+        field: see ``text``.
+        value: see ``text``.
+
+    Raises:
+        InvalidInputError: see ``text``.
+    """
+    if not isinstance(value, timedelta) or value <= timedelta(0):
+        raise InvalidInputError(field, value, "give a timedelta above 0")
+
+
+def switch(field: str, value: Any) -> None:
+    """Refuse what is neither True nor False.
+
+    Args:
+        field: see ``text``.
+        value: see ``text``.
+
+    Raises:
+        InvalidInputError: see ``text``.
+    """
+    if not isinstance(value, bool):
+        raise InvalidInputError(field, value, "give True or False")
+
+
+def choice(field: str, value: Any, choices: Collection[str]) -> None:
+    """Refuse what is none of some words.
+
+    Args:
+        field: see ``text``.
+        value: see ``text``.
+        choices: the words.
+
+    Raises:
+        InvalidInputError: see ``text``.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidInputError(field, value, f"give one of {', '.join(choices)}")
+
+
+def texts(field: str, value: Any, least: int = 0) -> None:
+    """Refuse what is no list of texts that are not empty; a text is none, though Python would take its letters.
+
+    Args:
+        field: see ``text``.
+        value: see ``text``.
+        least: so many of them at least.
+
+    Raises:
+        InvalidInputError: see ``text``.
+    """
+    if isinstance(value, str | Mapping) or not isinstance(value, Sequence) or len(value) < least:
+        raise InvalidInputError(field, value, f"give a list of{f' at least {least}' if least else ''} texts")
+    for index, one in enumerate(value):
+        text(f"{field}[{index}]", one)
+
+
+def named_texts(field: str, value: Any) -> None:
+    """Refuse what is no mapping of names to texts.
+
+    Args:
+        field: see ``text``.
+        value: see ``text``.
+
+    Raises:
+        InvalidInputError: see ``text``.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(field, value, "give a mapping of names to texts")
+    for name, one in value.items():
+        text(field, name)
+        if not isinstance(one, str):
+            raise InvalidInputError(f"{field}[{name}]", one, "give a text")
