@@ -1,10 +1,15 @@
-"""Files that several processes read while one writes: atomic, durable replacement."""
+"""Files that several processes read while one writes; temporary files that a process which is killed leaves to none."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
+import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +39,62 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only its user may look into, and the folders above it that are missing, alike.
+
+    Args:
+        folder: what is there already stays as it is.
+    """
+    for one in (*reversed(folder.parents), folder):  # mkdir(parents=True) would leave the folders above to the umask
+        if not one.is_dir():
+            one.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextmanager
+def temporary_files(parent: Path) -> Iterator[Path]:
+    """A folder for all temporary files of this process and its children, removed at its end.
+
+    A process that is killed removes nothing: the next one that comes here does.
+
+    Args:
+        parent: folder of such folders; made with mode 0700.
+
+    Yields:
+        The folder; ``tempfile`` and ``TMPDIR`` name it.
+    """
+    make_private(parent)
+    with _locked(parent, fcntl.LOCK_EX):
+        for left in parent.iterdir():
+            _remove_unless_held(left)
+        folder = Path(tempfile.mkdtemp(dir=parent))
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # for as long as this process lives
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    variable, os.environ["TMPDIR"] = os.environ.get("TMPDIR"), str(folder)
+    try:
+        yield folder
+    finally:
+        tempfile.tempdir = before
+        os.environ.pop("TMPDIR") if variable is None else os.environ.update(TMPDIR=variable)
+        shutil.rmtree(folder)
+        os.close(descriptor)
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_unless_held(folder: Path) -> None:
+    try:
+        with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(folder)
+    except BlockingIOError:  # its process lives
+        return

@@ -19,6 +19,7 @@ from bulkhead.cli.console import app, console, print_table, told, when_told_to_e
 from bulkhead.collector import Collector
 from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
+from bulkhead.files import temporary_files
 from bulkhead.logs import log_to_console
 from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
@@ -57,10 +58,11 @@ def reconcile(
     with told():
         control = Control(known := settings.load())
         log_to_console(known.log_format)
-        if watch:
-            control.watch(stop)
-        else:
-            control.reconcile_until(lambda: not control.reconciler.unsure, stop)
+        with temporary_files(known.home / "tmp"):
+            if watch:
+                control.watch(stop)
+            else:
+                control.reconcile_until(lambda: not control.reconciler.unsure, stop)
 
 
 @app.command()

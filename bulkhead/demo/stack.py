@@ -71,6 +71,7 @@ class Stack:
             shutil.rmtree(self.folder)
         (self.folder / "logs").mkdir(mode=0o700, parents=True)
         self.folder.chmod(0o700)
+        self._temporary.mkdir(mode=0o700)
         _write_private(self._config, yaml.safe_dump(json.loads(self.settings.model_dump_json())))
         self.control.runtime.write_secret(MLFLOW_SECRET, {"username": _USER, "password": self._password})
         self.control.load_credentials()
@@ -96,7 +97,7 @@ class Stack:
         home.mkdir(mode=0o700)
         _write_private(home / "auth.ini", _MLFLOW_AUTH.format(home=home, user=_USER, password=self._password))
         environment = {
-            **_base_environment(),
+            **self._base_environment(),
             "MLFLOW_AUTH_CONFIG_PATH": str(home / "auth.ini"),
             "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -167,8 +168,19 @@ class Stack:
     def _config(self) -> Path:
         return self.folder / "config.yaml"
 
+    @property
+    def _temporary(self) -> Path:
+        """What Airflow, MLflow and the rest leave of their temporary files goes with the demo's folder."""
+        return self.folder / "tmp"
+
+    def _base_environment(self) -> dict[str, str]:
+        binaries = str(Path(sys.executable).parent)
+        keep = {name: os.environ[name] for name in ("HOME", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
+        path = f"{binaries}:{os.environ.get('PATH', '/usr/bin:/bin')}"
+        return {**keep, "PATH": path, "TMPDIR": str(self._temporary), "PYTHONUNBUFFERED": "1"}
+
     def _bulkhead_environment(self) -> Mapping[str, str]:
-        return {**_base_environment(), CONFIG_VARIABLE: str(self._config)}
+        return {**self._base_environment(), CONFIG_VARIABLE: str(self._config)}
 
     def _airflow_environment(self) -> Mapping[str, str]:
         connections = {
@@ -211,12 +223,6 @@ def _stop_pods(control: Control) -> None:
             control.runtime.terminate(metadata.name, metadata.namespace, reason="the demo stops", grace_s=3)
         except UnavailableError as error:
             print(f"warning: {error}", file=sys.stderr)
-
-
-def _base_environment() -> dict[str, str]:
-    binaries = str(Path(sys.executable).parent)
-    keep = {name: os.environ[name] for name in ("HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}
-    return {**keep, "PATH": f"{binaries}:{os.environ.get('PATH', '/usr/bin:/bin')}", "PYTHONUNBUFFERED": "1"}
 
 
 def _program(command: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.files import make_private
 
 READ_ONLY = "bulkhead_read_only"
 """Execution option of a connection that will only read."""
@@ -78,15 +79,25 @@ def engine_of(url: str) -> Engine:
         raise InvalidInputError("ledger_url", hidden, "give sqlite:////path or postgresql://…")
     folder = Path(parsed.database).parent
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
     except OSError as error:
         raise UnavailableError(
             f"ledger: its folder {folder} cannot be made ({error.strerror}); choose another 'home' or 'ledger_url'"
         ) from error
+    _make_file(Path(parsed.database))
     engine = create_engine(parsed, poolclass=NullPool, connect_args={"timeout": _BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def _make_file(database: Path) -> None:
+    """SQLite itself would let everybody read what it creates; its other files get the mode of this one."""
+    try:
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        remedy = "choose another 'home' or 'ledger_url', or give its user the right to write it"
+        raise UnavailableError(f"ledger: {database} cannot be written ({error.strerror}); {remedy}") from error
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

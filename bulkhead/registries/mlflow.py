@@ -6,10 +6,10 @@ import functools
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from bulkhead.errors import FencedError, NotFoundError, RefusedError, UnavailableError
@@ -65,10 +65,9 @@ class MlflowRegistry:
                 return str(found[0].version)
             mlflow.set_tracking_uri(self._uri)
             # Registering what does not exist is a server error in MLflow. (Its get_model_info would leave a folder.)
-            model_id = _logged_model(model_uri)
-            lies = self._client.get_logged_model(model_id).artifact_location if model_id else model_uri.rstrip("/")
-            with tempfile.TemporaryDirectory() as folder:
-                mlflow.artifacts.download_artifacts(artifact_uri=f"{lies}/MLmodel", dst_path=folder)
+            files = mlflow.artifacts.list_artifacts(artifact_uri=model_uri.rstrip("/"))
+            if not any(PurePosixPath(file.path).name == "MLmodel" for file in files):
+                raise NotFoundError(f"MLflow knows no model {model_uri!r}: no file MLmodel lies there")
             made = mlflow.register_model(
                 model_uri, model_name, tags={_REVISION_TAG: revision}, await_registration_for=30
             )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from watchfiles import watch
 
+from bulkhead.files import make_private
+
 _FILE = "nudge"
 _LOOK_MS = 500
 
@@ -39,5 +41,5 @@ def looks(home: Path, stop: threading.Event) -> Iterator[None]:
 
 def _folder(home: Path) -> Path:
     folder = home / "nudges"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(folder)
     return folder

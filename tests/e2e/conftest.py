@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -175,12 +176,13 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
     shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
     shutil.copy(cluster_config, dags / "kubeconfig")
     command = [BULKHEAD, "demo", "--keep", "--folder", str(folder), "--dags", str(dags)]
-    log = base / "output"
+    log, temporary = base / "output", Path(tempfile.mkdtemp())
     try:
         with log.open("wb") as output:
             # A session of its own, as a person's has it: Linux shares the processor out among sessions, and in ours
             # all the other tests run.
-            demo = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+            environment = {**os.environ, "TMPDIR": str(temporary)}
+            demo = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
         try:
             code: object = demo.wait(1700)
         except subprocess.TimeoutExpired as error:
@@ -198,6 +200,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
         stopped = subprocess.run([BULKHEAD, "demo", "--stop", "--folder", str(folder)], check=True, timeout=600)
         assert stopped.returncode == 0
         until(lambda: not left_running(folder), "everything to end")
+        left = [str(path) for path in temporary.rglob("*")]
+        shutil.rmtree(temporary)
+        assert not left
 
 
 def _yaml(path: Path) -> Any:

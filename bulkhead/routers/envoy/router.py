@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bulkhead.errors import FencedError, InvalidInputError, NotFoundError, UnavailableError
-from bulkhead.files import read_json, write_json
+from bulkhead.files import make_private, read_json, write_json
 from bulkhead.metrics.counters import Counters
 from bulkhead.routers.base import Fence, Split
 from bulkhead.routers.envoy import admin, config
@@ -55,7 +55,7 @@ class EnvoyRouter:
             Path of the bootstrap file: ``envoy -c`` takes it.
         """
         ports, folder = self.ports(service), self._folder(service)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         with self._locked(service):
             if read_json(folder / "rds.json") is None:
                 fence = Fence(0, 0)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bulkhead.files import make_private
 from bulkhead.runtimes.local.layout import PodFiles
 from bulkhead.runtimes.local.limits import Limits
 
@@ -37,7 +38,7 @@ def start(
         pod: the pod in its JSON form.
         files: of the pod.
         limits: entered by the child before it runs the command.
-        temporary: its directory for temporary files; whoever starts it removes it.
+        temporary: its folder for temporary files; the supervisor removes it.
         extra_env: variables of the runtime (devices).
 
     Returns:
@@ -129,7 +130,7 @@ def _paths(pod: Mapping[str, Any], files: PodFiles) -> dict[str, str]:
     for mount in spec.get("volumeMounts") or []:
         claim = claims.get(mount["name"])
         folder = files.layout.claims / claim if claim else files.folder / "volumes" / mount["name"]
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         paths[mount["mountPath"].rstrip("/")] = str(folder)
     return paths
 

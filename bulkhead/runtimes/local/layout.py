@@ -1,7 +1,8 @@
 """Where the local runtime keeps things. Standard library only: the supervisor imports it.
 
 ``pods/<namespace>.<name>/`` holds one pod: ``pod.json`` (as submitted), ``log``, ``termination-log``,
-``volumes/``, ``supervisor.lock`` (held for as long as its supervisor lives) and ``supervisor.log``.
+``volumes/``, ``tmp/`` (while its container runs), ``supervisor.lock`` (held for as long as its supervisor lives)
+and ``supervisor.log``.
 ``claims/<name>/`` is what a PersistentVolumeClaim means here: it is made when a pod first names it, and stays.
 ``status/<namespace>.<name>.json`` holds its status; that folder is what one shared watch looks at.
 """
@@ -13,6 +14,8 @@ import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from bulkhead.files import make_private
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Layout:
     def make(self) -> None:
         """Create the folders that are missing."""
         for folder in (self.root, self.pods, self.status, self.gpus, self.secrets):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(folder)
 
     @property
     def pods(self) -> Path:
@@ -92,6 +95,11 @@ class PodFiles:
     def termination_log(self) -> Path:
         """What Kubernetes calls the termination message path."""
         return self.folder / "termination-log"
+
+    @property
+    def temporary(self) -> Path:
+        """The container's temporary files; removed with its end, and with the pod."""
+        return self.folder / "tmp"
 
     @property
     def cancel(self) -> Path:

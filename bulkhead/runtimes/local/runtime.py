@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import shutil
@@ -24,6 +25,8 @@ from bulkhead.pods.spec import GPU_RESOURCE
 from bulkhead.pods.status import PodStatus, parse
 from bulkhead.runtimes.local import gpus, validation
 from bulkhead.runtimes.local.layout import Layout, PodFiles
+
+log = logging.getLogger(__name__)
 
 _START_GRACE_S = 20.0
 _OWN_MESSAGES = 256 * 1024
@@ -101,6 +104,7 @@ class LocalRuntime:
             "containerStatuses": status.get("containerStatuses"),
         }
         write_json(files.status, lost)
+        _remove_temporary(files)
         return parse(lost)
 
     def document(self, name: str, namespace: str = "default") -> dict[str, Any]:
@@ -305,7 +309,17 @@ class LocalRuntime:
         return None
 
 
+def _remove_temporary(files: PodFiles) -> None:
+    """What a supervisor that was killed could not remove."""
+    try:
+        shutil.rmtree(files.temporary)
+    except FileNotFoundError:
+        return
+    except OSError as error:  # its processes may still be ending; what stays goes when the pod is deleted
+        log.warning("temporary files of pod %s stay until it is deleted: %s", files.pod_id, error)
+
+
 def _supervisor_environment() -> dict[str, str]:
     """What a Python needs to find itself and its packages, and nothing of what the launcher keeps secret."""
-    keep = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "TMPDIR")
+    keep = ("PATH", "HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
     return {name: os.environ[name] for name in keep if name in os.environ}

@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ _MESSAGE_BYTES = 4096
 _GPU_POLL_S = 0.5
 _DRAIN_S = 2.0
 _RETRY_S = 1.0
+_LONG = 60  # of the 107 characters that the path of a Unix socket may have, multiprocessing's own names take 40
 
 
 class Supervisor:
@@ -84,13 +84,13 @@ class Supervisor:
         )
         self._say(f"limits: memory {memory}, cpu {cpu}: {bound.how}")
         self._say(f"devices: {', '.join(held) or 'none'}; the image {self._spec['image']!r} is recorded, not used")
-        temporary = None
+        temporary = self._files.temporary
         try:
-            temporary = tempfile.mkdtemp(prefix="bulkhead-pod-")
-            process = container.start(self._pod, self._files, bound, temporary, gpus.environment(held))
+            temporary.mkdir(mode=0o700, exist_ok=True)
+            process = container.start(self._pod, self._files, bound, _short(temporary), gpus.environment(held))
         except (container.StartError, OSError) as error:  # no room for temporary files ends the pod, not its supervisor
             self._end_reason, self._end_message = "StartError", str(error)
-            self._remove(temporary)
+            self._remove_temporary()
             self._write_end(None)
             bound.remove()
             return
@@ -102,19 +102,19 @@ class Supervisor:
         self._selector.register(process.stdout, selectors.EVENT_READ, "output")
         code = self._follow(process)
         self._sweep(process)
-        self._remove(temporary)
+        self._remove_temporary()
         if not self._end_reason and bound.oom_killed():
             self._end_reason, self._end_message = "OOMKilled", f"over its memory limit of {memory}"
         self._write_end(code)
         bound.remove()
 
-    def _remove(self, temporary: str | None) -> None:
-        if temporary is None:
-            return
+    def _remove_temporary(self) -> None:
         try:
-            shutil.rmtree(temporary)
+            shutil.rmtree(self._files.temporary)
+        except FileNotFoundError:
+            return
         except OSError as error:
-            self._say(f"temporary files stay in {temporary}: {error}")
+            self._say(f"temporary files stay in {self._files.temporary} until the pod is deleted: {error}")
 
     def _follow(self, process: subprocess.Popen[bytes]) -> int:
         while (code := process.poll()) is None:
@@ -273,6 +273,14 @@ class Supervisor:
             self._unsaved = True
         else:
             self._unsaved = False
+
+
+def _short(temporary: Path) -> str:
+    """A path of the container's temporary folder that leaves room for the names of sockets in it.
+
+    The supervisor works in the pod's folder, for as long as the container lives.
+    """
+    return str(temporary) if len(str(temporary)) <= _LONG else f"/proc/{os.getpid()}/cwd/{temporary.name}"
 
 
 def main(root: str, pod_id: str, stand_ins: str) -> None:

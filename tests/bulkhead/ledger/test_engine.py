@@ -126,3 +126,18 @@ def test_a_database_that_does_not_answer_is_said_without_the_password() -> None:
     with pytest.raises(UnavailableError, match="cannot be opened") as caught:
         open_engine(f"postgresql://user:hunter2@127.0.0.1:{free_port()}/ledger")
     assert "hunter2" not in str(caught.value)
+
+
+def test_only_its_user_may_read_the_ledger(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    before = os.umask(0o022)
+    try:
+        open_engine(f"sqlite:///{home}/ledger.db").dispose()
+        with sqlite3.connect(home / "ledger.db") as connection:
+            connection.execute("CREATE TABLE grown (a)")
+            files = sorted(home.iterdir())
+            assert len(files) == 3  # the write-ahead log and its index are there while somebody is connected
+            assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o600"}
+    finally:
+        os.umask(before)
+    assert oct(home.stat().st_mode & 0o777) == "0o700"
