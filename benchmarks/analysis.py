@@ -23,7 +23,7 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from bulkhead.rollout.analysis.arms import Arm
-from bulkhead.rollout.analysis.judge import Verdict, judge
+from bulkhead.rollout.analysis.judge import StepVerdict, judge
 from bulkhead.rollout.plan import Plan
 
 SECONDS, WEIGHT, BASE_ERRORS = 300, 0.1, 0.001
@@ -135,7 +135,7 @@ def ours(stream: Stream) -> int | None:
     """The second at which the candidate is failed, or None."""
     for second in range(1, SECONDS + 1):
         found = judge(PLAN, PLAN.steps[0], stream.arm(0, second), stream.arm(1, second), second)
-        if found.verdict is Verdict.FAIL:
+        if found.verdict is StepVerdict.FAIL:
             return second
     return None
 

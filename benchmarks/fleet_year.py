@@ -29,11 +29,11 @@ from bulkhead.health.fleet import Fleet
 from bulkhead.health.observation import Device, Field, NodeState, Reading, Snapshot, XidEvent
 from bulkhead.health.policy import Doubt, Policy
 from bulkhead.health.quarantine import QuarantineController
-from bulkhead.health.verdict import Assessment, Health, Reason, Verdict
+from bulkhead.health.verdict import Assessment, DeviceVerdict, Health, Reason
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.settings import FleetSettings
-from bulkhead.xids import Action
+from bulkhead.xids import RecommendedAction
 
 GPUS_A_NODE, HOURS, BEGIN = 8, 365 * 24, 1_767_225_600.0
 _LLAMA_YEARS = 16_384 * 54 / 365
@@ -123,7 +123,7 @@ class Year:
         self._next: dict[str, int] = {}
         self._quiet: dict[str, int] = {}
         self._lying: set[str] = set()
-        self._policy, self._verdicts = Policy(), dict[str, Verdict]()
+        self._policy, self._verdicts = Policy(), dict[str, DeviceVerdict]()
         ledger = Ledger(f"sqlite:///{folder}/{'budget' if budget else 'none'}.db")
         self._quarantines = Quarantines(ledger.engine, lambda: datetime.fromtimestamp(self._now, UTC))
         settings = FleetSettings(budget_share=0.05 if budget else 1.0, term_s=6 * 3600.0)
@@ -325,8 +325,8 @@ _SIGNS: dict[str, dict[Field, float]] = {
 }
 
 
-def _fine(device: Device, now: float) -> Verdict:
-    return Verdict(device, Health.HEALTHY, Reason.NOTHING, "", Action.NONE, 1.0, now, now)
+def _fine(device: Device, now: float) -> DeviceVerdict:
+    return DeviceVerdict(device, Health.HEALTHY, Reason.NOTHING, "", RecommendedAction.NONE, 1.0, now, now)
 
 
 _BY_NODE = Policy(doubt=Doubt(mass_least=10**6))

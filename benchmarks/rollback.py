@@ -26,7 +26,7 @@ from rich.console import Console
 
 from bulkhead.demo.progress import Progress
 from bulkhead.demo.stack import AIRFLOW, SERVICE, Stack
-from bulkhead.demo.traffic import Traffic
+from bulkhead.demo.traffic import DemoTraffic
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import RETURN
@@ -66,7 +66,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.stack = Stack(folder, Path(__file__).with_name("dags"))
-        self.traffic = Traffic(self.stack.endpoint, RATE)
+        self.traffic = DemoTraffic(self.stack.endpoint, RATE)
         self.progress = Progress(Console(stderr=True), self.stack.processes.check)
         self._number = 0
 

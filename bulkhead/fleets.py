@@ -17,7 +17,7 @@ from bulkhead.health.sources.dcgm import DcgmSource
 from bulkhead.health.sources.kernel import KernelLogSource
 from bulkhead.health.sources.nodes import NodeSource
 from bulkhead.health.sources.nvml import NvmlSource
-from bulkhead.health.sources.prometheus import PrometheusSource
+from bulkhead.health.sources.prometheus import DevicePrometheusSource
 from bulkhead.health.sources.tasks import Suspected, TaskSource
 from bulkhead.health.watch import FleetWatch
 from bulkhead.ledger.quarantines import Quarantines
@@ -98,7 +98,7 @@ def _sources(settings: Settings) -> Iterator[Source]:
         yield DcgmSource(exporter.url, token_of(exporter.token_variable))
     if fleet.prometheus is not None:
         asked = fleet.prometheus
-        yield PrometheusSource(asked.url, token_of(asked.token_variable), asked.selector)
+        yield DevicePrometheusSource(asked.url, token_of(asked.token_variable), asked.selector)
     if fleet.nvml:
         yield NvmlSource()
     for log in fleet.kernel_logs:

@@ -29,7 +29,7 @@ _LINE = re.compile(
 )
 
 
-class Event(NamedTuple):
+class NvlinkEvent(NamedTuple):
     """What a line says.
 
     Attributes:
@@ -71,10 +71,10 @@ class _Row:
     promoted: Sequence[tuple[int, int]]
     action_2: str
 
-    def of(self, event: Event) -> Advice | None:
+    def of(self, event: NvlinkEvent) -> Advice | None:
         return self._advice(event.info) if self._matches(event) else None
 
-    def _matches(self, event: Event) -> bool:
+    def _matches(self, event: NvlinkEvent) -> bool:
         if self.match == "any":
             return True
         if self.match == "reason":
@@ -89,7 +89,7 @@ class _Row:
         return self.advice
 
 
-def read(text: str) -> Event | None:
+def read(text: str) -> NvlinkEvent | None:
     """What a line says; None for one that is not of this form.
 
     Args:
@@ -100,10 +100,10 @@ def read(text: str) -> Event | None:
         return None
     unit, severity, injected, link, info, status = found.groups()
     words = [int(word, 16) if word is not None else None for word in (info, status)]
-    return Event((unit or "").upper(), severity.lower() == "fatal", int(injected) != 0, int(link), *words)
+    return NvlinkEvent((unit or "").upper(), severity.lower() == "fatal", int(injected) != 0, int(link), *words)
 
 
-def advice(number: int, event: Event) -> Advice | None:
+def advice(number: int, event: NvlinkEvent) -> Advice | None:
     """What NVIDIA says to do; the gravest, where several bits of the status are set.
 
     Args:

@@ -51,7 +51,7 @@ class Blame(enum.StrEnum):
         return list(_GRAVEST_FIRST).index(self)
 
 
-class Action(enum.StrEnum):
+class RecommendedAction(enum.StrEnum):
     """What is to be done with a device, in the order of how much it takes."""
 
     NONE = "none"
@@ -68,7 +68,7 @@ class Action(enum.StrEnum):
     @property
     def weight(self) -> int:
         """Its place in that order."""
-        return list(Action).index(self)
+        return list(RecommendedAction).index(self)
 
 
 _GRAVEST_FIRST = (
@@ -98,7 +98,7 @@ class Xid:
     number: int
     description: str
     blame: Blame
-    action: Action
+    action: RecommendedAction
     source: str
 
 
@@ -123,18 +123,21 @@ STATES_ACTION = 154
 """Of a driver that names the action for the Xids beside it."""
 _RECOVERY = re.compile(r"\bto\s+0x([0-9a-f]+)\b", re.IGNORECASE)
 RECOVERY = {
-    0: Action.NONE,
-    1: Action.RESET,
-    2: Action.REBOOT,
-    3: Action.CHECK_LINK,
-    4: Action.DRAIN_AND_RESET,
+    0: RecommendedAction.NONE,
+    1: RecommendedAction.RESET,
+    2: RecommendedAction.REBOOT,
+    3: RecommendedAction.CHECK_LINK,
+    4: RecommendedAction.DRAIN_AND_RESET,
 }
 """NVML's ``nvmlDeviceGpuRecoveryAction_t``, which a 154 names by its number; its words change from driver to driver."""
 
 _ADVISED: Mapping[str, Mapping[str, Any]] = {
-    nvlink5.RESET: {"blame": Blame.DEVICE, "action": Action.RESET},
-    nvlink5.AS_154_SAYS: {"blame": Blame.NOTE, "action": Action.RESTART_APP},  # a 154 beside it may ask for more
-    nvlink5.LEAVE: {"blame": Blame.NOTE, "action": Action.NONE},
+    nvlink5.RESET: {"blame": Blame.DEVICE, "action": RecommendedAction.RESET},
+    nvlink5.AS_154_SAYS: {
+        "blame": Blame.NOTE,
+        "action": RecommendedAction.RESTART_APP,
+    },  # a 154 beside it may ask for more
+    nvlink5.LEAVE: {"blame": Blame.NOTE, "action": RecommendedAction.NONE},
 }
 
 
@@ -145,7 +148,7 @@ def catalogue() -> Mapping[int, Xid]:
     rows = csv.DictReader(text.splitlines())
     return {
         int(row["xid"]): Xid(
-            int(row["xid"]), row["description"], Blame(row["blame"]), Action(row["action"]), row["source"]
+            int(row["xid"]), row["description"], Blame(row["blame"]), RecommendedAction(row["action"]), row["source"]
         )
         for row in rows
     }
@@ -163,7 +166,7 @@ def known(number: int, text: str = "") -> Xid:
         as NVIDIA's table says or its line, one that was injected is nobody's. For a number that is not in the
         catalogue a row that says so: it is contained, and a person is called.
     """
-    unknown = Xid(number, "not in the catalogue", Blame.UNKNOWN, Action.CALL, "none")
+    unknown = Xid(number, "not in the catalogue", Blame.UNKNOWN, RecommendedAction.CALL, "none")
     row = catalogue().get(number, unknown)
     caused_by = _CAUSED_BY.search(text) if row.blame is Blame.FOLLOWS else None
     if caused_by is not None and int(caused_by[1]) != number:
@@ -189,7 +192,7 @@ def _of_link(row: Xid, text: str) -> Xid:
     return replace(row, description=told, **_ADVISED[advice.immediate])
 
 
-def stated_action(text: str) -> Action | None:
+def stated_action(text: str) -> RecommendedAction | None:
     """The recovery action that the line of an Xid 154 states; None where it states none.
 
     Args:
@@ -199,7 +202,7 @@ def stated_action(text: str) -> Action | None:
         The action by its number; for a number that nobody knows, a person: it is not said that nothing is to be done.
     """
     found = _RECOVERY.search(text)
-    return RECOVERY.get(int(found[1], 16), Action.CALL) if found else None
+    return RECOVERY.get(int(found[1], 16), RecommendedAction.CALL) if found else None
 
 
 def lines(text: str) -> Iterator[Line]:

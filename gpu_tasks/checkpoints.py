@@ -34,7 +34,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from bulkhead.gpu_tasks.checkpoint_files import RankFileWriter, stager
 from bulkhead.gpu_tasks.errors import ConfigError
-from bulkhead.gpu_tasks.stores.base import Manifest, RefusedError, Save, name_of, step_of
+from bulkhead.gpu_tasks.stores.base import Manifest, Save, StoreRefusedError, name_of, step_of
 from bulkhead.gpu_tasks.stores.find import store
 
 log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class Checkpoints:
                 _compare(reader.read_metadata().state_dict_metadata, tensors, self.at(manifest.step))
             load(dict(tensors), storage_reader=reader, process_group=self._ranks.group)
         except CheckpointException as error:  # a BaseException, which no job expects
-            raise RefusedError(f"checkpoint {self.at(manifest.step)} cannot be read: {_told(error)}") from error
+            raise StoreRefusedError(f"checkpoint {self.at(manifest.step)} cannot be read: {_told(error)}") from error
         finally:
             self._release(manifest)
 
@@ -205,7 +205,7 @@ class Checkpoints:
         for name in reversed(self._store.names()):
             try:
                 return self._store.verify(name).step
-            except RefusedError as error:
+            except StoreRefusedError as error:
                 self.refused.append(f"{name}: {error}")
                 log.warning("checkpoint %s is refused: %s", name, error)
         return -1

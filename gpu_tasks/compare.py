@@ -60,7 +60,7 @@ class Side:
     """
 
     address: Address
-    _tally: predictions.Tally = field(default_factory=predictions.Tally)
+    _tally: predictions.PredictionTally = field(default_factory=predictions.PredictionTally)
     _traffic: Traffic = field(default_factory=Traffic)
 
     def ask(self, request: Request) -> list[Any] | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bulkhead.gpu_tasks.digits import CLASSES, MAX_PIXEL, PIXELS, Split
+from bulkhead.gpu_tasks.digits import CLASSES, MAX_PIXEL, PIXELS, DigitsSplit
 from bulkhead.gpu_tasks.text import Text
 
 _LEAST_BYTES = 100_000
@@ -35,7 +35,7 @@ class Report:
     details: Mapping[str, Any]
 
 
-def check_digits(data: Split) -> Report:
+def check_digits(data: DigitsSplit) -> Report:
     """Check both parts of the digits: schema, ranges, class balance, nulls, duplicates, leakage.
 
     Args:
@@ -81,7 +81,7 @@ def _validate(name: str, frame: Any, expectations: list[Any]) -> Report:
     return Report(len(result.results) - len(failed), failed, result.to_json_dict())
 
 
-def _digits_frame(data: Split) -> Any:
+def _digits_frame(data: DigitsSplit) -> Any:
     """One row an image: pixels, label, part, a digest of the pixels, and whether the other part has it too."""
     import numpy as np
     import pandas as pd

@@ -17,7 +17,7 @@ Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Split:
+class DigitsSplit:
     """A fixed division into training and test images.
 
     Attributes:
@@ -35,7 +35,7 @@ class Split:
     data_hash: str
 
 
-def load(test_share: float = 0.25) -> Split:
+def load(test_share: float = 0.25) -> DigitsSplit:
     """Load and divide the data. The division does not depend on a model's seed: models are compared on it.
 
     Args:
@@ -48,4 +48,4 @@ def load(test_share: float = 0.25) -> Split:
     images, labels = images.astype(np.float32), labels.astype(np.int64)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     parts = train_test_split(images, labels, test_size=test_share, random_state=0, stratify=labels)
-    return Split(parts[0], parts[2], parts[1], parts[3], digest)
+    return DigitsSplit(parts[0], parts[2], parts[1], parts[3], digest)

@@ -18,7 +18,7 @@ from bulkhead.gpu_tasks.errors import ConfigError
 _TO_SIGMA = 1.4826
 
 
-class Action(enum.StrEnum):
+class GuardAction(enum.StrEnum):
     """What is done about a step.
 
     ``GO_ON`` takes it. ``SKIP`` drops its gradients and goes on with the next batch. ``ROLL_BACK`` returns to the last
@@ -45,8 +45,8 @@ class GuardPolicy:
         most: so many bad steps within ``window`` steps stop the training, whatever else is asked for.
     """
 
-    not_finite: Action = Action.ROLL_BACK
-    spike: Action = Action.SKIP
+    not_finite: GuardAction = GuardAction.ROLL_BACK
+    spike: GuardAction = GuardAction.SKIP
     sigmas: float = 8.0
     rise: float = 2.0
     window: int = 64
@@ -57,12 +57,12 @@ class GuardPolicy:
         at_least(self, "guards.", sigmas=1, rise=1, window=2, least=2, most=1)
         if self.least > self.window:
             raise ConfigError(f"guards.least = {self.least}: no more than window = {self.window} are remembered")
-        if self.not_finite is Action.GO_ON:
+        if self.not_finite is GuardAction.GO_ON:
             raise ConfigError("guards.not_finite = go_on: one such step makes every weight NaN; give skip, or another")
 
 
 @dataclass(frozen=True)
-class Decision:
+class GuardDecision:
     """What is done, and why.
 
     Attributes:
@@ -70,7 +70,7 @@ class Decision:
         reason: in words; empty where the step is taken.
     """
 
-    action: Action = Action.GO_ON
+    action: GuardAction = GuardAction.GO_ON
     reason: str = ""
 
 
@@ -89,7 +89,7 @@ class Guard:
     def __post_init__(self) -> None:
         self._losses: deque[float] = deque(maxlen=self.policy.window)
 
-    def look(self, step: int, loss: float) -> Decision:
+    def look(self, step: int, loss: float) -> GuardDecision:
         """Decide about a step by its loss, before its gradients are applied.
 
         Args:
@@ -100,16 +100,16 @@ class Guard:
             What to do. A step that was bad before is skipped: a resume is exact, so it would be bad again.
         """
         if step in self.bad:
-            return Decision(Action.SKIP, f"step {step} was bad before")
+            return GuardDecision(GuardAction.SKIP, f"step {step} was bad before")
         if not math.isfinite(loss):
             return self._found(step, self.policy.not_finite, f"loss {loss}")
         bound = self.bound()
         if loss > bound:
             return self._found(step, self.policy.spike, f"loss {loss:.4g} is over {bound:.4g}, and so a jump")
         self._losses.append(loss)
-        return Decision()
+        return GuardDecision()
 
-    def look_at_norm(self, step: int, norm: float) -> Decision:
+    def look_at_norm(self, step: int, norm: float) -> GuardDecision:
         """Decide about a step whose loss was sound by its gradients: before they are applied, or after.
 
         Args:
@@ -120,7 +120,7 @@ class Guard:
             What to do.
         """
         if math.isfinite(norm):
-            return Decision()
+            return GuardDecision()
         return self._found(step, self.policy.not_finite, f"gradient norm {norm}")
 
     def bound(self) -> float:
@@ -135,12 +135,12 @@ class Guard:
         """The training went back to a checkpoint: the losses since are forgotten, the bad steps are not."""
         self._losses.clear()
 
-    def _found(self, step: int, action: Action, reason: str) -> Decision:
+    def _found(self, step: int, action: GuardAction, reason: str) -> GuardDecision:
         told = f"step {step}: {reason}"
-        if action is Action.GO_ON:
-            return Decision(action, told)
+        if action is GuardAction.GO_ON:
+            return GuardDecision(action, told)
         self.bad.add(step)
         recent = sum(step - self.policy.window < one <= step for one in self.bad)
         if recent > self.policy.most:
-            return Decision(Action.STOP, f"{told}; {recent} bad steps of {self.policy.window} are too many")
-        return Decision(action, told)
+            return GuardDecision(GuardAction.STOP, f"{told}; {recent} bad steps of {self.policy.window} are too many")
+        return GuardDecision(action, told)

@@ -78,7 +78,7 @@ def agree(ours: list[Any], theirs: list[Any]) -> bool:
     return len(ours) == len(theirs) and all(_same(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-class Tally:
+class PredictionTally:
     """Counts answers. Safe to use from several threads."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from bulkhead.gpu_tasks.blame import Raised, blaming, noted
 from bulkhead.gpu_tasks.entry import run
 from bulkhead.gpu_tasks.errors import ConfigError
-from bulkhead.gpu_tasks.predictions import Tally, read
+from bulkhead.gpu_tasks.predictions import PredictionTally, read
 from bulkhead.gpu_tasks.traffic import NO_ANSWER, Traffic
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
@@ -66,7 +66,7 @@ def serve(model_uri: str, port: int, host: str = LOOPBACK) -> Mapping[str, Any]:
     if model.input_example is not None:
         model.predict(model.input_example)
     config = uvicorn.Config(
-        counted(scoring_server.init(blaming(model)), Tally(), Traffic()),
+        counted(scoring_server.init(blaming(model)), PredictionTally(), Traffic()),
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=8,
         access_log=False,
@@ -77,7 +77,7 @@ def serve(model_uri: str, port: int, host: str = LOOPBACK) -> Mapping[str, Any]:
     return {"model_uri": model_uri, "port": port}
 
 
-def counted(server: Application, tally: Tally, traffic: Traffic) -> Application:
+def counted(server: Application, tally: PredictionTally, traffic: Traffic) -> Application:
     """The same server, with its answers counted; ``GET /statistics`` and, for Prometheus, ``/metrics`` tell the counts.
 
     Args:
@@ -138,7 +138,7 @@ class _Counting:
     latter is made a 500, since no client can mend it.
     """
 
-    def __init__(self, send: Any, tally: Tally, traffic: Traffic, raised: list[Raised]) -> None:
+    def __init__(self, send: Any, tally: PredictionTally, traffic: Traffic, raised: list[Raised]) -> None:
         self._send, self._tally, self._traffic, self._raised = send, tally, traffic, raised
         self._begin = time.monotonic()
         self._status, self._body, self._whole = NO_ANSWER, b"", False

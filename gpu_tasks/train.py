@@ -115,7 +115,7 @@ def _fit(
     import torch
 
     from bulkhead.gpu_tasks import hang_watch
-    from bulkhead.gpu_tasks.guards import Action, GuardPolicy
+    from bulkhead.gpu_tasks.guards import GuardAction, GuardPolicy
     from bulkhead.gpu_tasks.model import LabelledImages, Learner
     from bulkhead.gpu_tasks.parallel import Ranks, ranks
     from bulkhead.gpu_tasks.pyfunc_model import Cnn
@@ -129,7 +129,7 @@ def _fit(
         Schedule(_LEARNING_RATE, epoch * epochs, floor=0.0),
         batch=_BATCH,
         seed=seed,
-        guards=GuardPolicy(spike=Action.GO_ON),
+        guards=GuardPolicy(spike=GuardAction.GO_ON),
         every=epoch * max(1, epochs // 3),
         log_every=epoch,
     )

@@ -32,7 +32,7 @@ from torch import nn
 from bulkhead.gpu_tasks.checkpoints import Checkpoints
 from bulkhead.gpu_tasks.entry import at_least
 from bulkhead.gpu_tasks.errors import ConfigError, PreemptedError
-from bulkhead.gpu_tasks.guards import Action, Decision, Guard, GuardPolicy
+from bulkhead.gpu_tasks.guards import Guard, GuardAction, GuardDecision, GuardPolicy
 from bulkhead.gpu_tasks.heartbeat import Heartbeat
 from bulkhead.gpu_tasks.meters import Meter
 from bulkhead.gpu_tasks.order import Order
@@ -243,14 +243,14 @@ class Trainer:
         decision = self._decide(step, before, loss, largest)
         self._unseen = 0.0
         match decision.action:
-            case Action.STOP:
+            case GuardAction.STOP:
                 raise DivergedError(decision.reason)
-            case Action.ROLL_BACK:
+            case GuardAction.ROLL_BACK:
                 self._roll_back(decision.reason, undo=not math.isfinite(before))
                 return
-            case Action.SKIP:
+            case GuardAction.SKIP:
                 self.result.skipped += 1
-            case Action.GO_ON:
+            case GuardAction.GO_ON:
                 self._update(step)
                 self._unseen = norm if largest is None else 0.0
         self.optimizer.zero_grad()
@@ -265,7 +265,7 @@ class Trainer:
             kept = "nothing is saved" if saved is None else f"saved as {name_of(saved)}"
             raise PreemptedError(f"told to end at step {step} of {self.config.schedule.steps}; {kept}", at)
 
-    def _decide(self, step: int, before: float, loss: float, norm: float | None) -> Decision:
+    def _decide(self, step: int, before: float, loss: float, norm: float | None) -> GuardDecision:
         """What becomes of this step; or of the one before, whose gradients were applied before their norm was known."""
         looks = [partial(self.guard.look_at_norm, step - 1, before), partial(self.guard.look, step, loss)]
         if norm is not None:
@@ -274,14 +274,14 @@ class Trainer:
             decision = look()
             if decision.reason:
                 log.warning("%s: %s", decision.action, decision.reason)
-            if decision.action is not Action.GO_ON:
+            if decision.action is not GuardAction.GO_ON:
                 break
         return decision
 
     def _may_undo(self) -> bool:
         """Whether what bad gradients do to the weights is lost again: then they may be applied before they are seen."""
         wanted = self.config.guards.not_finite
-        return wanted is Action.STOP or (wanted is Action.ROLL_BACK and self.checkpoints.kept)
+        return wanted is GuardAction.STOP or (wanted is GuardAction.ROLL_BACK and self.checkpoints.kept)
 
     def _metrics(self, step: int, loss: float, norm: float) -> dict[str, float]:
         learning = self.config.schedule.rate(step)

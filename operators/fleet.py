@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, BaseOperator
 
 from bulkhead import arguments
-from bulkhead.health.quarantine import Step, summary
+from bulkhead.health.quarantine import QuarantineChanges, summary
 from bulkhead.operators.ends import PlainEnds
 from bulkhead.operators.hooks import BulkheadHook
 
@@ -53,7 +53,7 @@ class FleetHealthOperator(PlainEnds, BaseOperator):
         """
         control = BulkheadHook(self.bulkhead_conn_id).control()
         watch, controller = control.fleet_watch(), control.quarantine_controller()
-        done, assessment = Step(), watch.look()
+        done, assessment = QuarantineChanges(), watch.look()
         for number in range(self.looks):
             if number:
                 self._stop.wait(control.settings.fleet.poll_s)

@@ -38,7 +38,7 @@ from bulkhead.pods.identity import MANAGED
 from bulkhead.pods.outcome import PATH_VARIABLE, Failure, FailureClass
 from bulkhead.pods.policy import Changes
 from bulkhead.pods.spec import RESUME_VARIABLE, TERMINATION_LOG, scale
-from bulkhead.pods.status import Phase, of_task
+from bulkhead.pods.status import PodPhase, of_task
 from bulkhead.runtimes.kubernetes import pods
 from bulkhead.runtimes.kubernetes.access import patient
 from bulkhead.runtimes.kubernetes.logs import Position, read_rest
@@ -296,8 +296,10 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         status = of_task(pod)
         if self.get_logs:
             self._print_logs(name, namespace, started(pod), event.get("logs") or {})
-        failure = None if status.phase is Phase.SUCCEEDED else classify(pod, pods.events(self.client, name, namespace))
-        if status.phase is not Phase.SUCCEEDED and failure is None:
+        failure = (
+            None if status.phase is PodPhase.SUCCEEDED else classify(pod, pods.events(self.client, name, namespace))
+        )
+        if status.phase is not PodPhase.SUCCEEDED and failure is None:
             text = event.get("text") or "it failed and left no reason"
             failure = _failure(FailureClass.UNSCHEDULABLE, "late", text)
         if what := self._clean_up(name, namespace, failed=failure is not None):
@@ -360,7 +362,7 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
 
     def _clean_up(self, name: str, namespace: str, failed: bool) -> str:
         """Delete the pod where the author wants that; says what became of it, nothing where that is not known."""
-        if pods.kept(Phase.FAILED if failed else Phase.SUCCEEDED, _KEEP[self.on_finish_action]):
+        if pods.kept(PodPhase.FAILED if failed else PodPhase.SUCCEEDED, _KEEP[self.on_finish_action]):
             return "kept"
         try:
             self._delete(name, namespace)

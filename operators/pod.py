@@ -21,7 +21,7 @@ from bulkhead.operators.triggers.pod import LocalPodTrigger
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, check_claims, check_quantity, scale
-from bulkhead.pods.status import Phase
+from bulkhead.pods.status import PodPhase
 from bulkhead.runtimes.local.runtime import LocalRuntime
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class PodOperator(HealthyFirst):
             raise PlainError(f"pod {name} is gone: somebody deleted it ({gone})") from gone
         self.log.info("log of pod %s:\n%s", name, runtime.read_log(name))
         settle(self.bulkhead_conn_id, access(runtime), event["namespace"], name, "ended")
-        if status.phase is Phase.SUCCEEDED:
+        if status.phase is PodPhase.SUCCEEDED:
             return dict(status.outcome.result)
         raise error(name, status.failure or _UNNAMED)
 
@@ -173,7 +173,7 @@ class PodOperator(HealthyFirst):
         """A pod of this episode that is worth waiting for, or that has succeeded."""
         for metadata in runtime.list(identity(context).labels()):
             status = runtime.status(metadata.name, metadata.namespace)
-            if status.phase is not Phase.FAILED:
+            if status.phase is not PodPhase.FAILED:
                 self.log.info("found pod %s of an earlier try: %s", metadata.name, status.phase)
                 return str(metadata.name)
         return None

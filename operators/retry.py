@@ -15,7 +15,7 @@ from bulkhead import arguments
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.identity import identity
 from bulkhead.pods.exceptions import PodFailedError
-from bulkhead.pods.policy import Action, Changes, Decision, Limits, Record, changes, decide
+from bulkhead.pods.policy import Changes, FailureAction, FailureDecision, Record, RetryLimits, changes, decide
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator, Context
@@ -78,7 +78,7 @@ class ContainmentRetryPolicy(RetryPolicy):
         decision = decide(history, self._limits(context))
         if decision.suspect:
             self._suspect(context, exception, decision)
-        if decision.action is Action.FAIL:
+        if decision.action is FailureAction.FAIL:
             return RetryDecision.fail(decision.reason)
         return RetryDecision.retry(timedelta(seconds=decision.delay_s), decision.reason)
 
@@ -100,9 +100,9 @@ class ContainmentRetryPolicy(RetryPolicy):
         """
         return changes(self.history(context), self._limits(context))
 
-    def _limits(self, context: Context) -> Limits:
+    def _limits(self, context: Context) -> RetryLimits:
         retries = int(getattr(context["ti"].task, "retries", 0) or 0)
-        return Limits(
+        return RetryLimits(
             user_retries=max(0, retries - self.infrastructure_retries),
             infrastructure_retries=self.infrastructure_retries,
             same_cause=self.same_cause,
@@ -110,7 +110,7 @@ class ContainmentRetryPolicy(RetryPolicy):
             memory_ceiling=self.memory_ceiling,
         )
 
-    def _suspect(self, context: Context, exception: PodFailedError, decision: Decision) -> None:
+    def _suspect(self, context: Context, exception: PodFailedError, decision: FailureDecision) -> None:
         """Record that a node is suspected; ``bulkhead.pods.suspicion`` says what follows for others."""
         if not exception.node:
             log.warning("pod %s: a device is suspected, and nobody knows on which node", exception.pod)
@@ -134,10 +134,15 @@ def _key(context: Context) -> str:
 def default_policy(kwargs: dict[str, Any]) -> None:
     """Give an operator the policy that it has without one of its own.
 
+    Our policy says by itself how long to wait. ``retry_delay`` is for what no policy sees, a worker that was killed or
+    a deferral that Airflow lost: the next try finds its pod, and nothing is gained by Airflow's five minutes.
+
     Args:
-        kwargs: of the operator; ``retry_policy`` is filled in.
+        kwargs: of the operator; ``retry_policy`` is filled in, and with ours ``retry_delay``.
     """
     fill_in(kwargs, "retry_policy", ContainmentRetryPolicy())
+    if isinstance(kwargs["retry_policy"], ContainmentRetryPolicy):
+        fill_in(kwargs, "retry_delay", _ONCE_MORE_AFTER)
 
 
 def fill_in(kwargs: dict[str, Any], name: str, value: Any) -> None:

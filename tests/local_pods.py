@@ -6,7 +6,7 @@ from pathlib import Path
 from kubernetes import client as k8s
 
 from bulkhead.pods.spec import PodRequest, build
-from bulkhead.pods.status import Phase, PodStatus
+from bulkhead.pods.status import PodPhase, PodStatus
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from tests.waiting import until
 
@@ -32,7 +32,7 @@ def running(runtime: LocalRuntime, name: str = "job") -> PodStatus:
     def look() -> PodStatus | None:
         status = runtime.status(name)
         assert not status.ended, runtime.read_log(name)
-        return status if status.phase is Phase.RUNNING else None
+        return status if status.phase is PodPhase.RUNNING else None
 
     return until(look, f"pod {name} to run")
 

@@ -11,7 +11,7 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.metrics.counters import Counters
-from bulkhead.pods.status import Phase as PodPhase
+from bulkhead.pods.status import PodPhase as PodPhase
 from bulkhead.pods.status import PodStatus
 from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.plan import RETURN, Plan

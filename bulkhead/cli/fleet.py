@@ -15,7 +15,7 @@ from bulkhead.cli.console import app, console, print_table, told, when_told_to_e
 from bulkhead.control import Control
 from bulkhead.errors import NotFoundError, UnavailableError
 from bulkhead.health.quarantine import summary
-from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Verdict
+from bulkhead.health.verdict import Assessment, DeviceVerdict, Health, NodeVerdict
 from bulkhead.ledger.quarantines import Target
 from bulkhead.ledger.tables import Quarantine
 from bulkhead.logs import log_to_console
@@ -162,7 +162,7 @@ def _told_of(assessment: Assessment) -> dict[str, Any]:
     }
 
 
-def _device_row(one: Verdict) -> dict[str, Any]:
+def _device_row(one: DeviceVerdict) -> dict[str, Any]:
     return {
         "node": one.device.node,
         "device": one.device.uuid,

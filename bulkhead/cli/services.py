@@ -25,7 +25,7 @@ from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
 from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.runtimes.kubernetes.access import Access, client
-from bulkhead.runtimes.kubernetes.doctor import Verdict, diagnose
+from bulkhead.runtimes.kubernetes.doctor import CheckResult, diagnose
 
 _REPOSITORY = Path(__file__).parents[2]
 
@@ -97,7 +97,7 @@ def doctor(
         print(json.dumps(rows))
     else:
         print_table("Cluster", rows)
-    raise typer.Exit(any(one.verdict is Verdict.MISSING for one in findings))
+    raise typer.Exit(any(one.verdict is CheckResult.MISSING for one in findings))
 
 
 @app.command()

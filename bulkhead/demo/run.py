@@ -13,7 +13,7 @@ from bulkhead.demo import summary
 from bulkhead.demo.progress import Progress
 from bulkhead.demo.stack import Stack
 from bulkhead.demo.story import Story
-from bulkhead.demo.traffic import Traffic
+from bulkhead.demo.traffic import DemoTraffic
 from bulkhead.errors import BulkheadError, InvalidInputError
 
 _RATE = 40.0
@@ -37,7 +37,7 @@ def run(folder: Path, dags: Path, keep: bool, console: Console) -> int:
         )
     stack = Stack(folder.absolute(), dags.absolute())
     stack.prepare()
-    traffic = Traffic(stack.endpoint, _RATE)
+    traffic = DemoTraffic(stack.endpoint, _RATE)
 
     def check() -> None:
         stack.processes.check()
@@ -72,7 +72,7 @@ def run(folder: Path, dags: Path, keep: bool, console: Console) -> int:
     return 1 if story.broken else 0
 
 
-def _tell(console: Console, stack: Stack, traffic: Traffic, story: Story, releases: list[summary.Release]) -> None:
+def _tell(console: Console, stack: Stack, traffic: DemoTraffic, story: Story, releases: list[summary.Release]) -> None:
     revisions = list(dict.fromkeys(answer.revision for answer in traffic.answers if answer.revision))
     console.print(summary.table(releases))
     console.print(summary.reasons(releases))

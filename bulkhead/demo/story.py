@@ -13,7 +13,7 @@ from rich.markup import escape
 from bulkhead.demo.progress import Progress
 from bulkhead.demo.stack import SERVICE, Stack
 from bulkhead.demo.summary import Release
-from bulkhead.demo.traffic import Traffic
+from bulkhead.demo.traffic import DemoTraffic
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.pods.spec import PodRequest, SecretRef, build
@@ -42,7 +42,7 @@ class Story:
     """
 
     stack: Stack
-    traffic: Traffic
+    traffic: DemoTraffic
     progress: Progress
     broken: list[str] = field(default_factory=list)
     _train_to_exposed_s: float = 0.0

@@ -36,7 +36,7 @@ class Answer:
     error: str | None = None
 
 
-class Traffic:
+class DemoTraffic:
     """Sends requests from a thread of its own until told to stop.
 
     The loop is open: requests are sent on time, whether or not earlier ones are answered, as independent

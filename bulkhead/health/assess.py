@@ -9,14 +9,14 @@ from dataclasses import replace
 from bulkhead.health.observation import NodeState
 from bulkhead.health.policy import Policy
 from bulkhead.health.rules import findings, unseen
-from bulkhead.health.verdict import Finding, Health, NodeVerdict, Reason, Verdict
-from bulkhead.health.window import Window
-from bulkhead.xids import Action
+from bulkhead.health.verdict import DeviceFinding, DeviceVerdict, Health, NodeVerdict, Reason
+from bulkhead.health.window import EvidenceWindow
+from bulkhead.xids import RecommendedAction
 
-_FINE = Finding(Health.HEALTHY, Reason.NOTHING, "", Action.NONE)
+_FINE = DeviceFinding(Health.HEALTHY, Reason.NOTHING, "", RecommendedAction.NONE)
 
 
-def assess(window: Window, policy: Policy, now: float, previous: Verdict | None = None) -> Verdict:
+def assess(window: EvidenceWindow, policy: Policy, now: float, previous: DeviceVerdict | None = None) -> DeviceVerdict:
     """How a device stands.
 
     Args:
@@ -42,7 +42,7 @@ def assess(window: Window, policy: Policy, now: float, previous: Verdict | None 
     if previous is not None and _lingers(previous, worst, policy, now):
         return replace(previous, device=window.device, job=job, age_s=age)
     since = previous.since if previous is not None and previous.health is worst.health else now
-    return Verdict(
+    return DeviceVerdict(
         window.device,
         worst.health,
         worst.reason,
@@ -56,11 +56,11 @@ def assess(window: Window, policy: Policy, now: float, previous: Verdict | None 
     )
 
 
-def _rank(finding: Finding) -> tuple[int, float, int]:
+def _rank(finding: DeviceFinding) -> tuple[int, float, int]:
     return finding.health.weight, finding.confidence, finding.action.weight
 
 
-def _lingers(previous: Verdict, now_found: Finding, policy: Policy, now: float) -> bool:
+def _lingers(previous: DeviceVerdict, now_found: DeviceFinding, policy: Policy, now: float) -> bool:
     """Whether an earlier, graver verdict stands still."""
     if previous.health is Health.SICK and now_found.health is not Health.SICK:
         return now_found.health is Health.UNKNOWN or now - previous.evidence_at < policy.sick_clear_s
@@ -69,7 +69,9 @@ def _lingers(previous: Verdict, now_found: Finding, policy: Policy, now: float) 
     return False
 
 
-def doubt(verdicts: Mapping[str, Verdict], previous: Mapping[str, Verdict], policy: Policy) -> dict[str, Verdict]:
+def doubt(
+    verdicts: Mapping[str, DeviceVerdict], previous: Mapping[str, DeviceVerdict], policy: Policy
+) -> dict[str, DeviceVerdict]:
     """Disbelieve what would make many sick at once: more likely the exporter's release than the devices.
 
     Args:
@@ -90,18 +92,23 @@ def doubt(verdicts: Mapping[str, Verdict], previous: Mapping[str, Verdict], poli
         if count >= limits.mass_least and count >= limits.mass_share * all_of_it:
             text = f"{count} of {all_of_it} {one.device.model or 'devices'} at once: {one.text}"
             found[one.device.uuid] = replace(
-                one, health=Health.SUSPECT, reason=Reason.DOUBTED, text=text, action=Action.CALL, confidence=0.2
+                one,
+                health=Health.SUSPECT,
+                reason=Reason.DOUBTED,
+                text=text,
+                action=RecommendedAction.CALL,
+                confidence=0.2,
             )
     return found
 
 
-def _known(one: Verdict, previous: Mapping[str, Verdict]) -> bool:
+def _known(one: DeviceVerdict, previous: Mapping[str, DeviceVerdict]) -> bool:
     before = previous.get(one.device.uuid)
     return before is not None and before.health is Health.SICK and before.reason is one.reason
 
 
 def assess_nodes(
-    verdicts: Iterable[Verdict], states: Mapping[str, NodeState], policy: Policy
+    verdicts: Iterable[DeviceVerdict], states: Mapping[str, NodeState], policy: Policy
 ) -> dict[str, NodeVerdict]:
     """How nodes stand, by their devices and by what the cluster says.
 
@@ -113,17 +120,17 @@ def assess_nodes(
     Returns:
         Verdicts by node name.
     """
-    of_node: dict[str, list[Verdict]] = {name: [] for name in states}
+    of_node: dict[str, list[DeviceVerdict]] = {name: [] for name in states}
     for one in verdicts:
         of_node.setdefault(one.device.node, []).append(one)
     return {name: _node(name, found, states.get(name), policy) for name, found in of_node.items()}
 
 
-def _node(name: str, devices: list[Verdict], state: NodeState | None, policy: Policy) -> NodeVerdict:
+def _node(name: str, devices: list[DeviceVerdict], state: NodeState | None, policy: Policy) -> NodeVerdict:
     sick = [one for one in devices if one.health is Health.SICK]
     healthy = sum(one.health is Health.HEALTHY for one in devices)
-    health, reason, text, action = Health.HEALTHY, Reason.NOTHING, "", Action.NONE
-    if sick and (len(sick) >= policy.node_devices or any(one.action is Action.REBOOT for one in sick)):
+    health, reason, text, action = Health.HEALTHY, Reason.NOTHING, "", RecommendedAction.NONE
+    if sick and (len(sick) >= policy.node_devices or any(one.action is RecommendedAction.REBOOT for one in sick)):
         worst = max(sick, key=lambda one: one.action.weight)
         health, reason, action = Health.SICK, worst.reason, worst.action
         text = f"{len(sick)} of {len(devices)} devices sick: {worst.text}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bulkhead.health.observation import XidEvent
-from bulkhead.xids import STATES_ACTION, Action, Xid, known, stated_action
+from bulkhead.xids import STATES_ACTION, RecommendedAction, Xid, known, stated_action
 
 TOGETHER_S = 30.0
 """Xids of a device so close to each other, in seconds, are one fault."""
@@ -28,14 +28,14 @@ class Fault:
 
     at: float
     xid: Xid
-    action: Action
+    action: RecommendedAction
     job: str
     certain: bool
     others: tuple[int, ...]
     stated: bool = False
 
 
-AGAIN = {64: Action.CALL, 119: Action.REBOOT, 120: Action.REBOOT}
+AGAIN = {64: RecommendedAction.CALL, 119: RecommendedAction.REBOOT, 120: RecommendedAction.REBOOT}
 """What is to be done where an Xid comes back after its first action: a remapping that fails again asks for another
 board, a GSP for its power."""
 
@@ -67,7 +67,7 @@ def _fault(group: Sequence[XidEvent]) -> Fault:
     numbers = {one.number for one, _ in meant} | {one.xid for one in group}
     action = xid.action
     if xid.number == 48 and numbers & {63, 64}:
-        action = Action.DRAIN_AND_RESET
+        action = RecommendedAction.DRAIN_AND_RESET
     stated = [told for one in group if one.xid == STATES_ACTION and (told := stated_action(one.text)) is not None]
     action = stated[-1] if stated else action
     job = next((one.job for one in group if one.job), "")

@@ -8,8 +8,8 @@ from bulkhead.health.assess import assess, assess_nodes, doubt
 from bulkhead.health.observation import BY_PLACE, Device, NodeState, Reading, Snapshot, place
 from bulkhead.health.peers import slow
 from bulkhead.health.policy import Policy
-from bulkhead.health.verdict import Assessment, Verdict
-from bulkhead.health.window import Window
+from bulkhead.health.verdict import Assessment, DeviceVerdict
+from bulkhead.health.window import EvidenceWindow
 
 _FORGET_S = 30 * 86400.0
 
@@ -26,12 +26,12 @@ class Fleet:
     def __init__(
         self,
         policy: Policy,
-        windows: Mapping[str, Window] | None = None,
-        verdicts: Mapping[str, Verdict] | None = None,
+        windows: Mapping[str, EvidenceWindow] | None = None,
+        verdicts: Mapping[str, DeviceVerdict] | None = None,
     ) -> None:
         self.policy = policy
-        self.windows: dict[str, Window] = dict(windows or {})
-        self.verdicts: dict[str, Verdict] = dict(verdicts or {})
+        self.windows: dict[str, EvidenceWindow] = dict(windows or {})
+        self.verdicts: dict[str, DeviceVerdict] = dict(verdicts or {})
         self._answered: Mapping[str, float] = {}
 
     def take(self, snapshots: Iterable[Snapshot], now: float) -> Assessment:
@@ -50,7 +50,7 @@ class Fleet:
         for uuid, (reading, source) in shown.items():
             window = self.windows.get(uuid)
             if window is None:
-                window = self.windows[uuid] = Window(reading.device)
+                window = self.windows[uuid] = EvidenceWindow(reading.device)
             window.take(reading, source, self.policy, told.get(uuid, ()))
         self._miss(looks, shown, now)
         self._report(looks)
@@ -96,7 +96,7 @@ class Fleet:
             known = places.get(uuid, uuid)
             if known not in self.windows:
                 node, _, pci = known.removeprefix(BY_PLACE).rpartition("/")
-                self.windows[known] = Window(Device(known, node, "", pci))
+                self.windows[known] = EvidenceWindow(Device(known, node, "", pci))
             # A cluster keeps an event for an hour: one that a repair has answered is read again at each look.
             answered = self._answered_at(self.windows[known].device)
             if not answered or event.at > answered:

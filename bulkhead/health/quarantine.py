@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from bulkhead.errors import BulkheadError, ConflictError, FencedError, UnavailableError
-from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Verdict
-from bulkhead.ledger.quarantines import Budget, Quarantines, Target
+from bulkhead.health.verdict import Assessment, DeviceVerdict, Health, NodeVerdict
+from bulkhead.ledger.quarantines import QuarantineBudget, Quarantines, Target
 from bulkhead.ledger.tables import Quarantine, QuarantinePhase
 from bulkhead.runtimes.kubernetes.nodes import NodeKeeper
 from bulkhead.settings import FleetSettings
@@ -24,7 +24,7 @@ _SEEN_S = 120.0
 
 
 @dataclass
-class Step:
+class QuarantineChanges:
     """What one step did.
 
     Attributes:
@@ -40,7 +40,7 @@ class Step:
     refused: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
-    def add(self, other: Step) -> None:
+    def add(self, other: QuarantineChanges) -> None:
         """Add what a later step did.
 
         Args:
@@ -67,7 +67,7 @@ class QuarantineController:
         self._quarantines, self._settings = quarantines, settings
         self._nodes, self._holder = nodes, holder
 
-    def step(self, assessment: Assessment) -> Step:
+    def step(self, assessment: Assessment) -> QuarantineChanges:
         """Take one step.
 
         Args:
@@ -79,7 +79,7 @@ class QuarantineController:
         Raises:
             UnavailableError: the ledger does not answer.
         """
-        done = Step()
+        done = QuarantineChanges()
         for row in self._quarantines.open_ones():
             with _contained(row.target, done):
                 self._go_on(row, assessment, done)
@@ -89,7 +89,7 @@ class QuarantineController:
                     self._impose(target, verdict, assessment, done)
         return self.show(done)
 
-    def show(self, done: Step | None = None) -> Step:
+    def show(self, done: QuarantineChanges | None = None) -> QuarantineChanges:
         """Have the cluster show what the ledger says, of each node by all of its quarantines.
 
         Args:
@@ -101,7 +101,7 @@ class QuarantineController:
         Raises:
             UnavailableError: the ledger does not answer.
         """
-        done = done or Step()
+        done = done or QuarantineChanges()
         fences = self._quarantines.generations()
         held = {row.node: row for row in self._quarantines.held()}  # the latest is told
         unsettled = self._quarantines.unsettled()
@@ -119,9 +119,11 @@ class QuarantineController:
                 done.failed[node] = f"{type(error).__name__}: {error}"
         return done
 
-    def _impose(self, target: Target, verdict: Verdict | NodeVerdict, assessment: Assessment, done: Step) -> None:
+    def _impose(
+        self, target: Target, verdict: DeviceVerdict | NodeVerdict, assessment: Assessment, done: QuarantineChanges
+    ) -> None:
         of_model = sum(one.device.model == target.model for one in assessment.devices.values())
-        budget = Budget(self._settings.budget(of_model), _pool_others(target, assessment))
+        budget = QuarantineBudget(self._settings.budget(of_model), _pool_others(target, assessment))
         try:
             row = self._quarantines.impose(
                 target,
@@ -141,7 +143,7 @@ class QuarantineController:
         if row.shown is not row.phase and row.phase.holds:
             done.imposed.append(row)
 
-    def _go_on(self, row: Quarantine, assessment: Assessment, done: Step) -> None:
+    def _go_on(self, row: Quarantine, assessment: Assessment, done: QuarantineChanges) -> None:
         verdict = assessment.devices.get(row.target) or assessment.nodes.get(row.target)
         sick = verdict is not None and verdict.health is Health.SICK
         evidence_at = _time(verdict.evidence_at) if verdict is not None and sick else None
@@ -177,7 +179,7 @@ class QuarantineController:
 
 
 @contextmanager
-def _contained(target: str, done: Step) -> Iterator[None]:
+def _contained(target: str, done: QuarantineChanges) -> Iterator[None]:
     """An error about one target is that target's alone; a ledger that does not answer is everybody's."""
     try:
         yield
@@ -188,14 +190,14 @@ def _contained(target: str, done: Step) -> Iterator[None]:
         done.failed[target] = bounded(f"{type(error).__name__}: {error}")
 
 
-def _is_seen(verdict: Verdict | NodeVerdict | None) -> bool:
+def _is_seen(verdict: DeviceVerdict | NodeVerdict | None) -> bool:
     """Whether somebody shows a device, or a node, at the moment."""
     if verdict is None or verdict.health is Health.UNKNOWN:
         return False
     return isinstance(verdict, NodeVerdict) or verdict.age_s <= _SEEN_S
 
 
-def _sick(assessment: Assessment) -> Iterator[tuple[Target, Verdict | NodeVerdict]]:
+def _sick(assessment: Assessment) -> Iterator[tuple[Target, DeviceVerdict | NodeVerdict]]:
     """What to keep away: whole nodes that are sick, and single devices elsewhere."""
     models = {one.device.node: one.device.model for one in assessment.devices.values()}
     whole = {name: node for name, node in assessment.nodes.items() if node.health is Health.SICK}

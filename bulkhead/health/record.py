@@ -11,11 +11,11 @@ from bulkhead.health.conditions import Condition
 from bulkhead.health.fleet import Fleet
 from bulkhead.health.observation import Device, Field, Reading, XidEvent
 from bulkhead.health.policy import Policy
-from bulkhead.health.verdict import Health, Reason, Verdict
-from bulkhead.health.window import Window
+from bulkhead.health.verdict import DeviceVerdict, Health, Reason
+from bulkhead.health.window import EvidenceWindow
 from bulkhead.ledger.tables import FleetNode
 from bulkhead.pods.suspicion import Place
-from bulkhead.xids import Action
+from bulkhead.xids import RecommendedAction
 
 
 def dump(fleet: Fleet) -> dict[str, dict[str, Any]]:
@@ -69,7 +69,7 @@ def _doubted(devices: Mapping[str, Any]) -> bool:
     return bool(stands & {Health.SUSPECT, Health.SICK})
 
 
-def _window(window: Window) -> dict[str, Any]:
+def _window(window: EvidenceWindow) -> dict[str, Any]:
     latest = window.latest
     reading = None
     if latest is not None:
@@ -85,13 +85,13 @@ def _window(window: Window) -> dict[str, Any]:
     }
 
 
-def _load_window(device: Device, data: Mapping[str, Any]) -> Window:
+def _load_window(device: Device, data: Mapping[str, Any]) -> EvidenceWindow:
     latest = data["latest"]
     if latest is not None:
         fields = {Field(name): value for name, value in latest["fields"].items()}
         counts = {int(xid): count for xid, count in latest["xid_counts"].items()} or None
         latest = Reading(device, latest["at"], fields, latest["job"], None, counts)
-    return Window(
+    return EvidenceWindow(
         device=device,
         latest=latest,
         source=data["source"],
@@ -102,7 +102,7 @@ def _load_window(device: Device, data: Mapping[str, Any]) -> Window:
     )
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def _verdict(verdict: DeviceVerdict) -> dict[str, Any]:
     return {
         "health": verdict.health,
         "reason": verdict.reason,
@@ -115,6 +115,10 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _load_verdict(device: Device, data: Mapping[str, Any]) -> Verdict:
-    kinds = {"health": Health(data["health"]), "reason": Reason(data["reason"]), "action": Action(data["action"])}
-    return Verdict(device=device, **{**data, **kinds})
+def _load_verdict(device: Device, data: Mapping[str, Any]) -> DeviceVerdict:
+    kinds = {
+        "health": Health(data["health"]),
+        "reason": Reason(data["reason"]),
+        "action": RecommendedAction(data["action"]),
+    }
+    return DeviceVerdict(device=device, **{**data, **kinds})

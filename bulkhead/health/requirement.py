@@ -9,7 +9,7 @@ from typing import Any
 
 from bulkhead import arguments
 from bulkhead.errors import InvalidInputError
-from bulkhead.health.verdict import Assessment, Health, Verdict
+from bulkhead.health.verdict import Assessment, DeviceVerdict, Health
 
 
 def check_model(field: str, value: Any) -> None:
@@ -102,7 +102,9 @@ def find(requirement: DeviceRequirement, assessment: Assessment, kept: Collectio
     return Found(met, {node: tuple(sorted(found)) for node, found in sorted(devices.items())}, text)
 
 
-def _why_not(one: Verdict, requirement: DeviceRequirement, assessment: Assessment, kept: Collection[str]) -> str | None:
+def _why_not(
+    one: DeviceVerdict, requirement: DeviceRequirement, assessment: Assessment, kept: Collection[str]
+) -> str | None:
     if one.health is not Health.HEALTHY:
         return str(one.health)
     if one.device.uuid in kept or one.device.node in kept:

@@ -10,9 +10,9 @@ from bulkhead.health.conditions import Condition
 from bulkhead.health.faults import AGAIN, Fault, faults
 from bulkhead.health.observation import Field, Reading
 from bulkhead.health.policy import Policy
-from bulkhead.health.verdict import Finding, Health, Reason
-from bulkhead.health.window import Window
-from bulkhead.xids import RECOVERY, Action, Blame
+from bulkhead.health.verdict import DeviceFinding, Health, Reason
+from bulkhead.health.window import EvidenceWindow
+from bulkhead.xids import RECOVERY, Blame, RecommendedAction
 
 _SIGNS_OF_LIFE = (Field.TEMPERATURE, Field.POWER, Field.SM_CLOCK, Field.UTILISATION)
 _KINDS = {
@@ -21,7 +21,15 @@ _KINDS = {
     "row remapping": Field.ROW_REMAP_FAILURE,
     "throttling": Field.THROTTLE_REASONS,
 }
-_GRAVE = frozenset({Action.RESET, Action.DRAIN_AND_RESET, Action.REBOOT, Action.CALL, Action.CHECK_MECHANICALS})
+_GRAVE = frozenset(
+    {
+        RecommendedAction.RESET,
+        RecommendedAction.DRAIN_AND_RESET,
+        RecommendedAction.REBOOT,
+        RecommendedAction.CALL,
+        RecommendedAction.CHECK_MECHANICALS,
+    }
+)
 _NO_FAULT_OF_ITS_OWN = (Blame.NOTE, Blame.FOLLOWS, Blame.STATES, Blame.APPLICATION)
 
 
@@ -39,7 +47,7 @@ def unseen(latest: Reading) -> list[str]:
     ]
 
 
-def findings(window: Window, policy: Policy, now: float) -> Iterator[Finding]:
+def findings(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[DeviceFinding]:
     """Everything that speaks against a device.
 
     Args:
@@ -60,31 +68,31 @@ def findings(window: Window, policy: Policy, now: float) -> Iterator[Finding]:
         yield from _lasting(window, latest, policy)
 
 
-def _doubts(window: Window, policy: Policy, now: float) -> Iterator[Finding]:
+def _doubts(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[DeviceFinding]:
     """Whether its readings can be believed at all."""
     latest, doubt = window.latest, policy.doubt
     if latest is None:
-        yield Finding(Health.UNKNOWN, Reason.NO_DATA, "no source shows it", at=now)
+        yield DeviceFinding(Health.UNKNOWN, Reason.NO_DATA, "no source shows it", at=now)
         return
     if window.missing >= doubt.gone_looks:
         text = f"{window.source} shows node {window.device.node} and has not shown this device {window.missing} times"
-        yield Finding(Health.SICK, Reason.GONE, text, Action.REBOOT, 0.8, now)
+        yield DeviceFinding(Health.SICK, Reason.GONE, text, RecommendedAction.REBOOT, 0.8, now)
     elif now - latest.at > doubt.stale_s:
         text = f"last seen {now - latest.at:.0f} s ago by {window.source}"
-        yield Finding(Health.UNKNOWN, Reason.STALE, text, at=now)
+        yield DeviceFinding(Health.UNKNOWN, Reason.STALE, text, at=now)
     frozen = window.since.get(Condition.FROZEN)
     if frozen is not None and latest.at - frozen >= doubt.frozen_s:
         text = f"its numbers have not moved for {latest.at - frozen:.0f} s"
-        yield Finding(Health.UNKNOWN, Reason.FROZEN, text, at=latest.at)
+        yield DeviceFinding(Health.UNKNOWN, Reason.FROZEN, text, at=latest.at)
     if not any(one in latest.fields for one in _SIGNS_OF_LIFE):
         text = f"{window.source} shows neither temperature, power, clock nor utilisation"
-        yield Finding(Health.UNKNOWN, Reason.NO_DATA, text, at=latest.at)
+        yield DeviceFinding(Health.UNKNOWN, Reason.NO_DATA, text, at=latest.at)
     elif len(unseen(latest)) == len(_KINDS):
         text = f"{window.source} shows nothing of {', '.join(_KINDS)}"
-        yield Finding(Health.UNKNOWN, Reason.NO_DATA, text, at=latest.at)
+        yield DeviceFinding(Health.UNKNOWN, Reason.NO_DATA, text, at=latest.at)
 
 
-def _xids(window: Window, policy: Policy, now: float) -> Iterator[Finding]:
+def _xids(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[DeviceFinding]:
     found = faults(window.xids)
     recent = [one for one in found if now - one.at <= policy.xids.memory_s]
     for fault in recent:
@@ -94,13 +102,13 @@ def _xids(window: Window, policy: Policy, now: float) -> Iterator[Finding]:
     yield from _applications(found, policy, now)
 
 
-def _by_blame(fault: Fault, recent: Sequence[Fault], policy: Policy) -> Finding | None:
+def _by_blame(fault: Fault, recent: Sequence[Fault], policy: Policy) -> DeviceFinding | None:
     blame = fault.xid.blame
     grave = fault.action in _GRAVE  # a 154 beside an application's Xid may ask for a reset none the less
     if not grave and blame in _NO_FAULT_OF_ITS_OWN:
-        asked = fault.stated and fault.action is not Action.NONE
+        asked = fault.stated and fault.action is not RecommendedAction.NONE
         return _xid(Health.SUSPECT, fault, 0.5, f" (the driver states: {fault.action})") if asked else None
-    if fault.action is Action.NONE and fault.xid.action is not Action.NONE:
+    if fault.action is RecommendedAction.NONE and fault.xid.action is not RecommendedAction.NONE:
         return _xid(Health.SUSPECT, fault, 0.6, " (the driver states that nothing is to be done)")
     if not fault.certain:
         return _xid(Health.SUSPECT, fault, 0.3, " (found at the first look: of unknown age)")
@@ -116,14 +124,14 @@ def _by_blame(fault: Fault, recent: Sequence[Fault], policy: Policy) -> Finding 
     return _xid(Health.SUSPECT, fault, 0.5)
 
 
-def _xid(health: Health, fault: Fault, confidence: float, more: str = "") -> Finding:
+def _xid(health: Health, fault: Fault, confidence: float, more: str = "") -> DeviceFinding:
     beside = f" with {', '.join(map(str, fault.others))}" if fault.others else ""
     whose = f", under {fault.job}" if fault.job else ""
     text = f"Xid {fault.xid.number}{beside}: {fault.xid.description}{whose}{more}"
-    return Finding(health, Reason.XID, text, fault.action, confidence, fault.at)
+    return DeviceFinding(health, Reason.XID, text, fault.action, confidence, fault.at)
 
 
-def _applications(found: Sequence[Fault], policy: Policy, now: float) -> Iterator[Finding]:
+def _applications(found: Sequence[Fault], policy: Policy, now: float) -> Iterator[DeviceFinding]:
     """A program's Xid is its own fault, unless it comes under one program after the other."""
     jobs: dict[int, dict[str, Fault]] = {}
     for fault in found:
@@ -137,24 +145,30 @@ def _applications(found: Sequence[Fault], policy: Policy, now: float) -> Iterato
         last = max(by_job.values(), key=lambda one: one.at)
         health = Health.SICK if len(by_job) > least else Health.SUSPECT
         text = f"Xid {number} ({last.xid.description}) under {len(by_job)} different jobs: {', '.join(sorted(by_job))}"
-        yield Finding(health, Reason.APPLICATION, text, Action.CALL, 0.6, last.at)
+        yield DeviceFinding(health, Reason.APPLICATION, text, RecommendedAction.CALL, 0.6, last.at)
 
 
-def _growth(window: Window, policy: Policy, now: float) -> Iterator[Finding]:
+def _growth(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[DeviceFinding]:
     """Counters that grew."""
     memory, links, since = policy.memory, policy.links, now - policy.xids.memory_s
     uncorrected = window.grown(Field.ECC_UNCORRECTED, since)
     if uncorrected >= memory.uncorrected:
         text = f"{uncorrected:.0f} uncorrectable ECC errors"
-        yield Finding(Health.SICK, Reason.ECC, text, Action.RESET, 0.95, _last(window, Field.ECC_UNCORRECTED))
+        yield DeviceFinding(
+            Health.SICK, Reason.ECC, text, RecommendedAction.RESET, 0.95, _last(window, Field.ECC_UNCORRECTED)
+        )
     corrected = window.grown(Field.ECC_CORRECTED, now - 3600)
     if corrected >= memory.corrected_per_hour:
         text = f"{corrected:.0f} correctable ECC errors in an hour"
-        yield Finding(Health.SUSPECT, Reason.ECC, text, Action.NONE, 0.6, _last(window, Field.ECC_CORRECTED))
+        yield DeviceFinding(
+            Health.SUSPECT, Reason.ECC, text, RecommendedAction.NONE, 0.6, _last(window, Field.ECC_CORRECTED)
+        )
     rows = window.grown(Field.ROWS_UNCORRECTED, since)
     if rows >= memory.rows_uncorrected:
         text = f"{rows:.0f} rows remapped for uncorrectable errors"
-        yield Finding(Health.SUSPECT, Reason.ROW_REMAP, text, Action.RESET, 0.7, _last(window, Field.ROWS_UNCORRECTED))
+        yield DeviceFinding(
+            Health.SUSPECT, Reason.ROW_REMAP, text, RecommendedAction.RESET, 0.7, _last(window, Field.ROWS_UNCORRECTED)
+        )
     for counter, reason, limit, what in (
         (Field.PCIE_REPLAYS, Reason.PCIE, links.pcie_replays_per_minute, "PCIe replays"),
         (Field.NVLINK_ERRORS, Reason.NVLINK, links.nvlink_errors_per_minute, "NVLink errors"),
@@ -162,31 +176,33 @@ def _growth(window: Window, policy: Policy, now: float) -> Iterator[Finding]:
         grown = window.grown(counter, now - 300) / 5
         if grown >= limit:
             text = f"{grown:.0f} {what} a minute, over 5 minutes"
-            yield Finding(Health.SUSPECT, reason, text, Action.CHECK_LINK, 0.6, _last(window, counter))
+            yield DeviceFinding(Health.SUSPECT, reason, text, RecommendedAction.CHECK_LINK, 0.6, _last(window, counter))
 
 
-def _last(window: Window, counter: Field) -> float:
+def _last(window: EvidenceWindow, counter: Field) -> float:
     return window.growth[counter][-1][0]
 
 
-def _stated(latest: Reading) -> Iterator[Finding]:
+def _stated(latest: Reading) -> Iterator[DeviceFinding]:
     """What the device itself says of its state."""
     fields = latest.fields
     if fields.get(Field.ROW_REMAP_FAILURE):
-        yield Finding(Health.SICK, Reason.ROW_REMAP, "a row could not be remapped", Action.CALL, 0.95, latest.at)
+        yield DeviceFinding(
+            Health.SICK, Reason.ROW_REMAP, "a row could not be remapped", RecommendedAction.CALL, 0.95, latest.at
+        )
     if fields.get(Field.ROW_REMAP_PENDING):
         text = "a remapped row waits for a reset"
-        yield Finding(Health.SUSPECT, Reason.ROW_REMAP, text, Action.RESET, 0.8, latest.at)
+        yield DeviceFinding(Health.SUSPECT, Reason.ROW_REMAP, text, RecommendedAction.RESET, 0.8, latest.at)
     number = int(fields.get(Field.RECOVERY_ACTION, 0))
-    action = RECOVERY.get(number, Action.CALL)
-    if action is Action.CHECK_LINK:
+    action = RECOVERY.get(number, RecommendedAction.CALL)
+    if action is RecommendedAction.CHECK_LINK:
         text = "the driver asks to drain its peer-to-peer traffic"
-        yield Finding(Health.SUSPECT, Reason.RECOVERY, text, action, 0.9, latest.at)
-    elif action is not Action.NONE:
-        yield Finding(Health.SICK, Reason.RECOVERY, f"the driver asks for: {action}", action, 0.99, latest.at)
+        yield DeviceFinding(Health.SUSPECT, Reason.RECOVERY, text, action, 0.9, latest.at)
+    elif action is not RecommendedAction.NONE:
+        yield DeviceFinding(Health.SICK, Reason.RECOVERY, f"the driver asks for: {action}", action, 0.99, latest.at)
 
 
-def _lasting(window: Window, latest: Reading, policy: Policy) -> Iterator[Finding]:
+def _lasting(window: EvidenceWindow, latest: Reading, policy: Policy) -> Iterator[DeviceFinding]:
     """Conditions that have lasted."""
     heat, peers = policy.heat, policy.peers
     lasted = {one: latest.at - since for one, since in window.since.items()}
@@ -202,20 +218,22 @@ def _lasting(window: Window, latest: Reading, policy: Policy) -> Iterator[Findin
         seconds = seconds_of(condition)
         if seconds >= heat.suspect_s:
             health = Health.SICK if seconds >= heat.sick_s else Health.SUSPECT
-            yield Finding(health, reason, f"{what} for {seconds:.0f} s", Action.CHECK_MECHANICALS, 0.8, latest.at)
+            yield DeviceFinding(
+                health, reason, f"{what} for {seconds:.0f} s", RecommendedAction.CHECK_MECHANICALS, 0.8, latest.at
+            )
     if seconds_of(Condition.NARROW) >= policy.links.narrow_s:
         width, most = (int(latest.fields[one]) for one in (Field.PCIE_WIDTH, Field.PCIE_WIDTH_MAX))
         text = f"{width} of {most} PCIe lanes for {seconds_of(Condition.NARROW):.0f} s"
-        yield Finding(Health.SICK, Reason.PCIE, text, Action.CHECK_MECHANICALS, 0.8, latest.at)
+        yield DeviceFinding(Health.SICK, Reason.PCIE, text, RecommendedAction.CHECK_MECHANICALS, 0.8, latest.at)
     if seconds_of(Condition.HUNG) >= policy.hang.suspect_s:
         text = f"busy, and nothing moves, for {seconds_of(Condition.HUNG):.0f} s"
-        yield Finding(Health.SUSPECT, Reason.HUNG, text, Action.RESTART_APP, 0.5, latest.at)
+        yield DeviceFinding(Health.SUSPECT, Reason.HUNG, text, RecommendedAction.RESTART_APP, 0.5, latest.at)
     if seconds_of(Condition.VERY_SLOW) >= peers.for_s:
         text = f"over {peers.sick_drop:.0%} slower than its peers for {seconds_of(Condition.VERY_SLOW):.0f} s"
-        yield Finding(Health.SICK, Reason.SLOW, text, Action.RESET, 0.7, latest.at)
+        yield DeviceFinding(Health.SICK, Reason.SLOW, text, RecommendedAction.RESET, 0.7, latest.at)
     elif seconds_of(Condition.SLOW) >= peers.for_s:
         text = f"over {peers.suspect_drop:.0%} slower than its peers for {seconds_of(Condition.SLOW):.0f} s"
-        yield Finding(Health.SUSPECT, Reason.SLOW, text, Action.NONE, 0.6, latest.at)
+        yield DeviceFinding(Health.SUSPECT, Reason.SLOW, text, RecommendedAction.NONE, 0.6, latest.at)
 
 
 def _hottest(latest: Reading, policy: Policy) -> str:

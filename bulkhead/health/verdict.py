@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 
 from bulkhead.health.observation import Device
-from bulkhead.xids import Action
+from bulkhead.xids import RecommendedAction
 
 
 class Health(enum.StrEnum):
@@ -54,7 +54,7 @@ class Reason(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DeviceFinding:
     """What one rule found.
 
     Attributes:
@@ -69,13 +69,13 @@ class Finding:
     health: Health
     reason: Reason
     text: str
-    action: Action = Action.NONE
+    action: RecommendedAction = RecommendedAction.NONE
     confidence: float = 1.0
     at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DeviceVerdict:
     """How a device stands.
 
     Attributes:
@@ -95,7 +95,7 @@ class Verdict:
     health: Health
     reason: Reason
     text: str
-    action: Action
+    action: RecommendedAction
     confidence: float
     since: float
     evidence_at: float
@@ -125,7 +125,7 @@ class NodeVerdict:
     health: Health
     reason: Reason
     text: str
-    action: Action
+    action: RecommendedAction
     devices: int
     healthy: int
     pool: str = ""
@@ -152,7 +152,7 @@ class Assessment:
     """
 
     at: float
-    devices: dict[str, Verdict] = field(default_factory=dict)
+    devices: dict[str, DeviceVerdict] = field(default_factory=dict)
     nodes: dict[str, NodeVerdict] = field(default_factory=dict)
     problems: dict[str, dict[str, int]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)

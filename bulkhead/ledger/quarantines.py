@@ -44,7 +44,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Budget:
+class QuarantineBudget:
     """How much may be kept away at once.
 
     Attributes:
@@ -111,7 +111,7 @@ class Quarantines(Transactions):
         holder: str,
         term_s: float,
         evidence_at: datetime,
-        budget: Budget | None,
+        budget: QuarantineBudget | None,
     ) -> Quarantine:
         """Keep something away from work; one that is on probation has relapsed.
 
@@ -307,7 +307,7 @@ def _of(session: Session, target: str) -> Quarantine:
     return row
 
 
-def _within(session: Session, target: Target, budget: Budget) -> None:
+def _within(session: Session, target: Target, budget: QuarantineBudget) -> None:
     held = [row for row in session.scalars(_open()).all() if row.phase.holds]
     taken = sum(row.size for row in held if row.model == target.model)
     if taken and taken + target.size > budget.devices:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select
 
 from bulkhead.ledger import tables
 from bulkhead.ledger.transactions import Transactions
-from bulkhead.pods.suspicion import Suspicion
+from bulkhead.pods.suspicion import NodeSuspicion
 
 
 class Suspicions(Transactions):
@@ -39,7 +39,7 @@ class Suspicions(Transactions):
                 row = tables.Suspicion(key=key, node=node, owner=owner, cause=cause, reason=reason, at=self._clock())
                 session.add(row)
 
-    def since(self, when: datetime) -> list[Suspicion]:
+    def since(self, when: datetime) -> list[NodeSuspicion]:
         """What was said at or after a time, oldest first.
 
         Args:
@@ -47,4 +47,4 @@ class Suspicions(Transactions):
         """
         query = select(tables.Suspicion).where(tables.Suspicion.at >= when).order_by(tables.Suspicion.id)
         with self._reading() as session:
-            return [Suspicion(row.node, row.owner, row.cause, row.at, row.reason) for row in session.scalars(query)]
+            return [NodeSuspicion(row.node, row.owner, row.cause, row.at, row.reason) for row in session.scalars(query)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from bulkhead.pods.outcome import FailureClass
-from bulkhead.xids import Action, Blame, Xid, known, lines, stated_action
+from bulkhead.xids import Blame, RecommendedAction, Xid, known, lines, stated_action
 
 _C = FailureClass
 
@@ -117,6 +117,6 @@ def _gravest(text: str) -> Xid | None:
     for one in lines(text):
         xid = known(one.number, one.text)
         stated = stated_action(one.text) if one.number == 154 else None
-        if xid.blame in _HARDWARE or (stated is not None and stated.weight >= Action.RESET.weight):
+        if xid.blame in _HARDWARE or (stated is not None and stated.weight >= RecommendedAction.RESET.weight):
             found.append(xid)
     return min(found, key=lambda xid: (xid.blame.weight, -xid.action.weight), default=None)

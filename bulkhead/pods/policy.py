@@ -17,7 +17,7 @@ from bulkhead.pods.outcome import Failure
 from bulkhead.pods.outcome import FailureClass as C
 
 
-class Action(enum.StrEnum):
+class FailureAction(enum.StrEnum):
     """What is done next."""
 
     RETRY = "retry here"
@@ -27,7 +27,7 @@ class Action(enum.StrEnum):
     FAIL = "fail"
 
 
-class Budget(enum.StrEnum):
+class RetryBudget(enum.StrEnum):
     """Whose retries a failure uses up."""
 
     USER = "user"
@@ -46,48 +46,48 @@ class Rule:
         suspect: whether the node or device is suspected.
     """
 
-    action: Action
-    budget: Budget = Budget.INFRASTRUCTURE
+    action: FailureAction
+    budget: RetryBudget = RetryBudget.INFRASTRUCTURE
     at_most: int | None = None
     delay_s: float = 0.0
     suspect: bool = False
 
 
-_FAIL = Rule(Action.FAIL, Budget.USER)
-_ELSEWHERE = Rule(Action.ELSEWHERE, delay_s=5)
-_LET_BACK = Rule(Action.RETRY, delay_s=5)
+_FAIL = Rule(FailureAction.FAIL, RetryBudget.USER)
+_ELSEWHERE = Rule(FailureAction.ELSEWHERE, delay_s=5)
+_LET_BACK = Rule(FailureAction.RETRY, delay_s=5)
 """No node was left: better one that has failed than none. ``changes`` makes a preference of what was forbidden."""
 
 RULES: Mapping[tuple[C, str], Rule] = {
-    (C.APPLICATION, ""): Rule(Action.RETRY, Budget.USER),
-    (C.APPLICATION, "cuda"): Rule(Action.ELSEWHERE, Budget.USER, at_most=1),
+    (C.APPLICATION, ""): Rule(FailureAction.RETRY, RetryBudget.USER),
+    (C.APPLICATION, "cuda"): Rule(FailureAction.ELSEWHERE, RetryBudget.USER, at_most=1),
     (C.GATE, ""): _FAIL,
     (C.CONFIG, ""): _FAIL,
     (C.CONFIG, "sandbox"): _ELSEWHERE,
     (C.CONFIG, "runtime"): _ELSEWHERE,
-    (C.CONFIG, "driver"): Rule(Action.ELSEWHERE, at_most=1, delay_s=5),
-    (C.CONFIG, "volume-held"): Rule(Action.WAIT, delay_s=30),
+    (C.CONFIG, "driver"): Rule(FailureAction.ELSEWHERE, at_most=1, delay_s=5),
+    (C.CONFIG, "volume-held"): Rule(FailureAction.WAIT, delay_s=30),
     (C.CONFIG, "volume-late"): _ELSEWHERE,
-    (C.HOST_OOM, ""): Rule(Action.MORE_MEMORY, at_most=2),
+    (C.HOST_OOM, ""): Rule(FailureAction.MORE_MEMORY, at_most=2),
     (C.GPU_OOM, ""): _FAIL,
-    (C.DEVICE_FAULT, ""): Rule(Action.ELSEWHERE, delay_s=5, suspect=True),
+    (C.DEVICE_FAULT, ""): Rule(FailureAction.ELSEWHERE, delay_s=5, suspect=True),
     (C.NODE_LOST, ""): _ELSEWHERE,
     (C.EVICTED, ""): _ELSEWHERE,
     (C.EVICTED, "disk-limit"): _FAIL,
-    (C.PREEMPTED, ""): Rule(Action.RETRY, delay_s=1),
-    (C.IMAGE, ""): Rule(Action.WAIT, delay_s=30),
+    (C.PREEMPTED, ""): Rule(FailureAction.RETRY, delay_s=1),
+    (C.IMAGE, ""): Rule(FailureAction.WAIT, delay_s=30),
     (C.IMAGE, "not-found"): _FAIL,
     (C.IMAGE, "auth"): _FAIL,
     (C.IMAGE, "signature"): _FAIL,
     (C.IMAGE, "node-disk"): _ELSEWHERE,
-    (C.UNSCHEDULABLE, ""): Rule(Action.WAIT, delay_s=60),
+    (C.UNSCHEDULABLE, ""): Rule(FailureAction.WAIT, delay_s=60),
     (C.UNSCHEDULABLE, "node-admission"): _ELSEWHERE,
     (C.UNSCHEDULABLE, "selector"): _FAIL,
     (C.UNSCHEDULABLE, "volume"): _FAIL,
     (C.ADMISSION, ""): _FAIL,
     (C.DEADLINE, ""): _FAIL,
-    (C.HUNG, ""): Rule(Action.ELSEWHERE, at_most=1, delay_s=5),
-    (C.CLUSTER_UNREACHABLE, ""): Rule(Action.WAIT, delay_s=15),
+    (C.HUNG, ""): Rule(FailureAction.ELSEWHERE, at_most=1, delay_s=5),
+    (C.CLUSTER_UNREACHABLE, ""): Rule(FailureAction.WAIT, delay_s=15),
     (C.CANCELLED, ""): _FAIL,
 }
 """By class and kind; a kind without a rule of its own has its class'."""
@@ -142,7 +142,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Limits:
+class RetryLimits:
     """How much may be tried.
 
     Attributes:
@@ -178,7 +178,7 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class Decision:
+class FailureDecision:
     """What is done about the latest failure.
 
     Attributes:
@@ -188,13 +188,13 @@ class Decision:
         suspect: whether its node or device is suspected.
     """
 
-    action: Action
+    action: FailureAction
     reason: str
     delay_s: float = 0.0
     suspect: bool = False
 
 
-def decide(history: Sequence[Record], limits: Limits) -> Decision:
+def decide(history: Sequence[Record], limits: RetryLimits) -> FailureDecision:
     """Decide about the latest failure.
 
     Args:
@@ -204,10 +204,10 @@ def decide(history: Sequence[Record], limits: Limits) -> Decision:
     latest = history[-1]
     rules = [_rule(history[: number + 1]) for number in range(len(history))]
     rule, name = rules[-1], _name(latest)
-    if rule.action is Action.FAIL:
-        return Decision(Action.FAIL, f"{name}: another try would fail the same way")
+    if rule.action is FailureAction.FAIL:
+        return FailureDecision(FailureAction.FAIL, f"{name}: another try would fail the same way")
     spent = sum(one.budget is rule.budget for one in rules)
-    allowed = limits.user_retries if rule.budget is Budget.USER else limits.infrastructure_retries
+    allowed = limits.user_retries if rule.budget is RetryBudget.USER else limits.infrastructure_retries
     if spent > allowed:
         return _over(latest, f"{name}: the {allowed} {rule.budget} retries are used up")
     same = sum((record.failure_class, record.kind) == (latest.failure_class, latest.kind) for record in history)
@@ -215,12 +215,15 @@ def decide(history: Sequence[Record], limits: Limits) -> Decision:
         return _over(latest, f"{name}: it came again after {rule.action}")
     if _stalled(history) >= limits.same_cause:
         return _over(latest, f"{name}: {limits.same_cause} times in a row without progress")
-    if rule.action is Action.MORE_MEMORY and changes(history[:-1], limits).memory_factor >= limits.memory_ceiling:
+    if (
+        rule.action is FailureAction.MORE_MEMORY
+        and changes(history[:-1], limits).memory_factor >= limits.memory_ceiling
+    ):
         return _over(latest, f"{name}: it had {limits.memory_ceiling:g} times the memory asked for already")
-    delay = rule.delay_s * 2 ** (_in_a_row(history) - 1) if rule.action is Action.WAIT else rule.delay_s
+    delay = rule.delay_s * 2 ** (_in_a_row(history) - 1) if rule.action is FailureAction.WAIT else rule.delay_s
     action = "retry also where it failed" if rule is _LET_BACK else rule.action
     reason = f"{name}: {action}, {spent} of {allowed} {rule.budget} retries"
-    return Decision(rule.action, reason, min(delay, _LONGEST_DELAY_S), rule.suspect)
+    return FailureDecision(rule.action, reason, min(delay, _LONGEST_DELAY_S), rule.suspect)
 
 
 def hopeless(failure: Failure, events: Iterable[Mapping[str, Any]]) -> bool:
@@ -232,12 +235,12 @@ def hopeless(failure: Failure, events: Iterable[Mapping[str, Any]]) -> bool:
             and of a volume on its way, as of what will never be: there the autoscaler has to have said that it cannot
             help.
     """
-    if Record.of(failure, "").rule.action is not Action.FAIL:
+    if Record.of(failure, "").rule.action is not FailureAction.FAIL:
         return False
     return failure.failure_class is not C.UNSCHEDULABLE or never_scales(events)
 
 
-def changes(history: Sequence[Record], limits: Limits) -> Changes:
+def changes(history: Sequence[Record], limits: RetryLimits) -> Changes:
     """What the next try does otherwise.
 
     Args:
@@ -245,7 +248,7 @@ def changes(history: Sequence[Record], limits: Limits) -> Changes:
         limits: how much may be tried.
     """
     nodes, avoided = _left(history)
-    grown = sum(record.rule.action is Action.MORE_MEMORY for record in history)
+    grown = sum(record.rule.action is FailureAction.MORE_MEMORY for record in history)
     checkpoints = [record.checkpoint for record in history if record.checkpoint]
     return Changes(
         exclude_nodes=nodes,
@@ -262,7 +265,7 @@ def _left(history: Sequence[Record]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for record in history:
         if record.failure_class is C.UNSCHEDULABLE and not record.node:
             avoided, nodes = {**avoided, **nodes}, {}
-        elif record.rule.action is Action.ELSEWHERE and record.node:
+        elif record.rule.action is FailureAction.ELSEWHERE and record.node:
             nodes[record.node] = None
     return tuple(nodes), tuple(node for node in avoided if node not in nodes)
 
@@ -275,8 +278,8 @@ def _rule(history: Sequence[Record]) -> Rule:
     return latest.rule
 
 
-def _over(latest: Record, reason: str) -> Decision:
-    return Decision(Action.FAIL, reason, suspect=latest.rule.suspect)
+def _over(latest: Record, reason: str) -> FailureDecision:
+    return FailureDecision(FailureAction.FAIL, reason, suspect=latest.rule.suspect)
 
 
 def _name(record: Record) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from bulkhead.pods.distributed import INDEX
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.reasons import is_victim
-from bulkhead.pods.status import Phase, of_task
+from bulkhead.pods.status import PodPhase, of_task
 
 _TOLD_TO_END = 143
 """Exit code of a process that SIGTERM ended."""
@@ -58,11 +58,11 @@ def standing(pods: Sequence[Mapping[str, Any]], nodes: int) -> Standing:
         nodes: how many there have to be.
     """
     phases = [of_task(pod).phase for pod in pods]
-    if phases.count(Phase.SUCCEEDED) >= nodes:
+    if phases.count(PodPhase.SUCCEEDED) >= nodes:
         return Standing.SUCCEEDED
-    if Phase.FAILED not in phases:
+    if PodPhase.FAILED not in phases:
         return Standing.WAITING
-    over = all(phase in (Phase.SUCCEEDED, Phase.FAILED) for phase in phases)
+    over = all(phase in (PodPhase.SUCCEEDED, PodPhase.FAILED) for phase in phases)
     return Standing.FAILED if over else Standing.FAILING
 
 
@@ -78,7 +78,7 @@ def cause(pods: Sequence[Mapping[str, Any]]) -> Cause | None:
     failed = [
         (_is_victim(pod, failure), _ended_at(pod), rank(pod), pod, failure)
         for pod in pods
-        if (status := of_task(pod)).phase is Phase.FAILED and (failure := status.failure) is not None
+        if (status := of_task(pod)).phase is PodPhase.FAILED and (failure := status.failure) is not None
     ]
     if not failed:
         return None

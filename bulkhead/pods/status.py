@@ -13,7 +13,7 @@ from bulkhead.pods.failure import base_ended, classify
 from bulkhead.pods.outcome import Failure, Outcome
 
 
-class Phase(enum.StrEnum):
+class PodPhase(enum.StrEnum):
     """Kubernetes' pod phases."""
 
     PENDING = "Pending"
@@ -24,7 +24,7 @@ class Phase(enum.StrEnum):
     """Its node does not answer; also whatever phase a later Kubernetes may have."""
 
     @classmethod
-    def _missing_(cls, value: object) -> Phase:
+    def _missing_(cls, value: object) -> PodPhase:
         return cls.UNKNOWN
 
 
@@ -44,7 +44,7 @@ class PodStatus:
         failure: why it failed, or cannot start; None for a pod that succeeded or may still do so.
     """
 
-    phase: Phase
+    phase: PodPhase
     ready: bool = False
     reason: str = ""
     message: str = ""
@@ -57,13 +57,13 @@ class PodStatus:
     @property
     def ended(self) -> bool:
         """Whether the pod will never run again."""
-        return self.phase in (Phase.SUCCEEDED, Phase.FAILED)
+        return self.phase in (PodPhase.SUCCEEDED, PodPhase.FAILED)
 
     @property
     def outcome(self) -> Outcome:
         """The container's outcome, or one made from the status where it left none."""
         left = Outcome.decode(self.termination_message) or Outcome()
-        return left if self.phase is not Phase.FAILED else Outcome(result=left.result, failure=self.failure)
+        return left if self.phase is not PodPhase.FAILED else Outcome(result=left.result, failure=self.failure)
 
 
 def of_task(pod: Mapping[str, Any]) -> PodStatus:
@@ -77,8 +77,8 @@ def of_task(pod: Mapping[str, Any]) -> PodStatus:
     """
     own, status = base_name(pod), pod.get("status") or {}
     found = replace(parse(status, own), failure=classify(pod))
-    if found.phase in (Phase.RUNNING, Phase.FAILED, Phase.UNKNOWN) and base_ended(pod):
-        return replace(found, phase=Phase.SUCCEEDED if found.failure is None else Phase.FAILED)
+    if found.phase in (PodPhase.RUNNING, PodPhase.FAILED, PodPhase.UNKNOWN) and base_ended(pod):
+        return replace(found, phase=PodPhase.SUCCEEDED if found.failure is None else PodPhase.FAILED)
     return found
 
 
@@ -97,7 +97,7 @@ def parse(status: Mapping[str, Any], own: str | None = None) -> PodStatus:
     ended, running = state.get("terminated") or {}, state.get("running") or {}
     waiting = state.get("waiting") or {}
     return PodStatus(
-        phase=Phase(status.get("phase") or Phase.PENDING),
+        phase=PodPhase(status.get("phase") or PodPhase.PENDING),
         ready=bool(container.get("ready")),
         reason=status.get("reason") or ended.get("reason") or waiting.get("reason") or "",
         message=status.get("message") or waiting.get("message") or "",

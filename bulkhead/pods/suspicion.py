@@ -24,7 +24,7 @@ _MOST = 64
 
 
 @dataclass(frozen=True)
-class Suspicion:
+class NodeSuspicion:
     """That a task's pod failed by what looked like a fault of its node's device.
 
     Attributes:
@@ -74,7 +74,7 @@ class Avoidance:
     told: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def avoid(said: Iterable[Suspicion], places: Mapping[str, Place], share: float) -> Avoidance:
+def avoid(said: Iterable[NodeSuspicion], places: Mapping[str, Place], share: float) -> Avoidance:
     """Where launches should not go.
 
     Args:
@@ -86,7 +86,7 @@ def avoid(said: Iterable[Suspicion], places: Mapping[str, Place], share: float) 
     Returns:
         The nodes to stay away from; of each product and pool ``LEFT`` stay usable.
     """
-    of_node: defaultdict[str, list[Suspicion]] = defaultdict(list)
+    of_node: defaultdict[str, list[NodeSuspicion]] = defaultdict(list)
     for one in _without_programs(said):
         of_node[one.node].append(one)
     allowed = _rooms(places, share)
@@ -104,7 +104,7 @@ def avoid(said: Iterable[Suspicion], places: Mapping[str, Place], share: float) 
     return Avoidance(tuple(sorted(forbidden)), tuple(sorted(discouraged)), told)
 
 
-def _without_programs(said: Iterable[Suspicion]) -> list[Suspicion]:
+def _without_programs(said: Iterable[NodeSuspicion]) -> list[NodeSuspicion]:
     """What remains once each DAG's own bugs are taken away."""
     heard = sorted(said, key=lambda one: one.at)
     nodes: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
@@ -119,15 +119,15 @@ def _rooms(places: Mapping[str, Place], share: float) -> dict[tuple[str, str], i
     return {group: min(max(1, int(share * count)), max(0, count - LEFT)) for group, count in usable.items()}
 
 
-def _rank(name: str, said: Sequence[Suspicion], places: Mapping[str, Place]) -> tuple[bool, int, datetime, str]:
+def _rank(name: str, said: Sequence[NodeSuspicion], places: Mapping[str, Place]) -> tuple[bool, int, datetime, str]:
     """Which nodes have the budget first: what a device's readings confirm, then what most DAGs say, then the oldest."""
     place = places.get(name)
     return not (place is not None and place.doubted), -len(_owners(said)), said[0].at, name
 
 
-def _owners(said: Iterable[Suspicion]) -> set[str]:
+def _owners(said: Iterable[NodeSuspicion]) -> set[str]:
     return {one.owner for one in said}
 
 
-def _latest(said: Sequence[Suspicion]) -> tuple[datetime, str]:
+def _latest(said: Sequence[NodeSuspicion]) -> tuple[datetime, str]:
     return said[-1].at, said[-1].node

@@ -13,7 +13,7 @@ from typing import Any
 
 from bulkhead.errors import ConflictError, NotFoundError
 from bulkhead.health.verdict import Health
-from bulkhead.ledger.quarantines import Budget, Quarantines, Target
+from bulkhead.ledger.quarantines import QuarantineBudget, Quarantines, Target
 from bulkhead.ledger.tables import Isolation
 from bulkhead.rungs import Rung
 from bulkhead.settings import FleetSettings
@@ -112,11 +112,13 @@ class Devices:
                 if (device["verdict"] or {}).get("job") in placement.pods:
                     yield uuid, device
 
-    def _budget(self, target: Target, known: Mapping[str, Mapping[str, Any]]) -> Budget:
+    def _budget(self, target: Target, known: Mapping[str, Mapping[str, Any]]) -> QuarantineBudget:
         of_model = {node: _models(devices).count(target.model) for node, devices in known.items()}
         others = {node for node, count in of_model.items() if count and node != target.node}
         devices = self.settings.budget(sum(of_model.values()))
-        return Budget(devices, others if target.model else None)  # nobody watches: nobody knows its neighbours
+        return QuarantineBudget(
+            devices, others if target.model else None
+        )  # nobody watches: nobody knows its neighbours
 
 
 def _models(devices: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ _AFTER = (Phase.PROMOTING, Phase.BAKING, Phase.RETIRING)
 _STEP = (Phase.ANALYSING, Phase.APPROVING)
 
 
-class Keeper:
+class DriftCorrector:
     """Looks after what serves.
 
     Args:

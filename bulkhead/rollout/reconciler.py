@@ -17,7 +17,7 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Isolation, Phase, Rollout
 from bulkhead.logs import about
 from bulkhead.rollout.containment import Containment
-from bulkhead.rollout.keeper import Keeper
+from bulkhead.rollout.keeper import DriftCorrector
 from bulkhead.rollout.patience import Patience
 from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.returning import request_return
@@ -63,7 +63,7 @@ class Reconciler:
         self._ledger, self._world, self._leases, self._clock = ledger, world, leases, clock
         self._policies: Mapping[str, ServicePolicy] = {} if policies is None else policies
         self._trial = Trial(ledger, world, clock)
-        self._keeper = Keeper(ledger, world, self._policies, clock)
+        self._keeper = DriftCorrector(ledger, world, self._policies, clock)
         self._tending = Containment(ledger, clock, _LONGEST_TENDING_PAUSE)
         self._advancing = Containment(ledger, clock, _LONGEST_PAUSE)
         self._isolating = Containment(ledger, clock, _LONGEST_ISOLATING_PAUSE)

@@ -13,8 +13,8 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.metrics.counters import Counters, dump, load, with_failures
 from bulkhead.rollout.analysis.arms import arm
-from bulkhead.rollout.analysis.burn import Reading, keep
-from bulkhead.rollout.analysis.judge import LACKING, Judgement, Verdict, judge
+from bulkhead.rollout.analysis.burn import BurnReading, keep
+from bulkhead.rollout.analysis.judge import LACKING, Judgement, StepVerdict, judge
 from bulkhead.rollout.analysis.tally import Tally
 from bulkhead.rollout.analysis.truth import Truth
 from bulkhead.rollout.machine import EFFECTS, following
@@ -56,7 +56,7 @@ class Trial:
     world: World
     clock: Callable[[], datetime]
     _complaints: dict[int, _Complaint] = field(default_factory=dict)
-    _readings: dict[int, list[Reading]] = field(default_factory=dict)
+    _readings: dict[int, list[BurnReading]] = field(default_factory=dict)
     _tallies: dict[tuple[int, str], tuple[str, Tally]] = field(default_factory=dict)
     _truths: dict[int, tuple[datetime, Truth]] = field(default_factory=dict)
     _faults: dict[int, tuple[datetime, str | None]] = field(default_factory=dict)
@@ -160,9 +160,9 @@ class Trial:
         if (turned := self._hard_failure(rollout)) is not None:
             return turned
         judgement = self._judge(rollout, plan)
-        if judgement.verdict is Verdict.FAIL:
+        if judgement.verdict is StepVerdict.FAIL:
             return self._fail(rollout, plan, judgement)
-        if judgement.verdict is Verdict.PASS:
+        if judgement.verdict is StepVerdict.PASS:
             return self._go_on(rollout, plan, judgement)
         hold_s = plan.hold_s_of(plan.steps[rollout.step])
         if self._age(rollout.phase_at) > hold_s:
@@ -264,7 +264,7 @@ class Trial:
         if (turned := self._hard_failure(rollout)) is not None:
             return turned
         judgement = self._judge(rollout, plan)
-        return self._fail(rollout, plan, judgement) if judgement.verdict is Verdict.FAIL else None
+        return self._fail(rollout, plan, judgement) if judgement.verdict is StepVerdict.FAIL else None
 
     def _fail(self, rollout: Rollout, plan: Plan, judgement: Judgement) -> Rollout:
         reason = f"{where(plan.steps[rollout.step])} {judgement.reason}"
@@ -282,7 +282,7 @@ class Trial:
         before = {name: with_failures(load(counters), plan.failing) for name, counters in begun}
         seen = {name: with_failures(one, plan.failing) for name, one in self.world.counters(rollout, step).items()}
         now = {name: self._tallied(rollout, name, before[name], counters) for name, counters in seen.items()}
-        reading = Reading(self.clock(), now[rollout.revision_id])
+        reading = BurnReading(self.clock(), now[rollout.revision_id])
         self._readings[rollout.id] = keep(self._readings.get(rollout.id, []), reading, plan.length_s)
         arms = {name: arm(before[name], now[name], plan.latency_ms) for name in before}
         stable = arms[rollout.stable_id] if rollout.stable_id else None

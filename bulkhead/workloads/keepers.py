@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bulkhead.pods.identity import LABEL_PREFIX
-from bulkhead.pods.status import Phase, PodStatus
+from bulkhead.pods.status import PodPhase, PodStatus
 from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, Document, Kind
 
 LEADER_WORKER_SET = Kind("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", "leaderworkersets")
@@ -50,7 +50,7 @@ class Pods(NamedTuple):
     replicas: int | None
 
 
-class Keeper(NamedTuple):
+class WorkloadKind(NamedTuple):
     """A keeper to be written.
 
     Attributes:
@@ -79,7 +79,7 @@ def name_of(kind: Kind, server: str, revision_id: str | None) -> str:
     return server if kind == DEPLOYMENT or revision_id is None else revision_id
 
 
-def deployment(pods: Pods, startup_s: int) -> Keeper:
+def deployment(pods: Pods, startup_s: int) -> WorkloadKind:
     """A Deployment.
 
     Args:
@@ -95,10 +95,10 @@ def deployment(pods: Pods, startup_s: int) -> Keeper:
         "template": {"metadata": {"labels": {**pods.labels, **found_by}}, "spec": pods.spec},
         **_counted("replicas", pods.replicas),
     }
-    return Keeper(DEPLOYMENT, spec)
+    return WorkloadKind(DEPLOYMENT, spec)
 
 
-def leader_worker_set(pods: Pods, hosts: int, worker_command: list[str]) -> Keeper:
+def leader_worker_set(pods: Pods, hosts: int, worker_command: list[str]) -> WorkloadKind:
     """A LeaderWorkerSet: each replica is a leader, which answers, and workers, which it reaches by their names.
 
     Args:
@@ -118,10 +118,10 @@ def leader_worker_set(pods: Pods, hosts: int, worker_command: list[str]) -> Keep
         },
         **_counted("replicas", pods.replicas),
     }
-    return Keeper(LEADER_WORKER_SET, spec)
+    return WorkloadKind(LEADER_WORKER_SET, spec)
 
 
-def inference_service(pods: Pods, asked: Mapping[str, Any], model_uri: str) -> Keeper:
+def inference_service(pods: Pods, asked: Mapping[str, Any], model_uri: str) -> WorkloadKind:
     """KServe's InferenceService in standard mode: our own server, or a model format that a ServingRuntime knows.
 
     Args:
@@ -141,7 +141,7 @@ def inference_service(pods: Pods, asked: Mapping[str, Any], model_uri: str) -> K
         predictor |= {**asked, "model": model, **({"containers": beside} if beside else {})}
     else:
         predictor |= {**asked, "containers": [{**server, "name": _CONTAINER}, *beside]}
-    return Keeper(INFERENCE_SERVICE, {"predictor": predictor}, _UNSEEN, _MODE)
+    return WorkloadKind(INFERENCE_SERVICE, {"predictor": predictor}, _UNSEEN, _MODE)
 
 
 def status(kind: Kind, keeper: Mapping[str, Any]) -> PodStatus:
@@ -160,7 +160,7 @@ def status(kind: Kind, keeper: Mapping[str, Any]) -> PodStatus:
         predictor = conditions.get("PredictorReady", {})
         last = (found.get("modelStatus") or {}).get("lastFailureInfo") or {}
         message = last.get("message") or predictor.get("message", "")
-        phase = Phase.RUNNING if conditions else Phase.PENDING
+        phase = PodPhase.RUNNING if conditions else PodPhase.PENDING
         return PodStatus(phase, ready=predictor.get("status") == "True", message=message)
     # LeaderWorkerSet says it in newer versions alone; where it says nothing, what it says of its groups has to do.
     said = metadata.get("generation", 0) if kind == LEADER_WORKER_SET else 0
@@ -169,7 +169,7 @@ def status(kind: Kind, keeper: Mapping[str, Any]) -> PodStatus:
     up = found.get("readyReplicas" if kind == LEADER_WORKER_SET else "availableReplicas", 0)
     ready = bool(seen and wanted and up >= wanted and found.get("updatedReplicas", 0) >= wanted)
     message = next((one.get("message", "") for one in conditions.values() if one["status"] == "False"), "")
-    return PodStatus(Phase.RUNNING if found.get("replicas") else Phase.PENDING, ready=ready, message=message)
+    return PodStatus(PodPhase.RUNNING if found.get("replicas") else PodPhase.PENDING, ready=ready, message=message)
 
 
 def answers(kind: Kind, keeper: Mapping[str, Any]) -> bool:

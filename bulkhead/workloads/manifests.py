@@ -22,7 +22,7 @@ from bulkhead.runtimes.kubernetes.objects import (
 )
 from bulkhead.workloads import keepers
 from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS
-from bulkhead.workloads.keepers import SERVES, Keeper, Pods
+from bulkhead.workloads.keepers import SERVES, Pods, WorkloadKind
 from bulkhead.workloads.serving import ServeSpec
 
 REVISION = LABEL_PREFIX + "revision"
@@ -186,7 +186,7 @@ def _labels(owner: _Owner) -> dict[str, str]:
     return {MANAGED: "true", REVISION: owner.revision, LABEL_PREFIX + "service": owner.service}
 
 
-def _objects(owner: _Owner, keeper: Keeper, port: int, notes: Mapping[str, str]) -> list[tuple[Kind, Document]]:
+def _objects(owner: _Owner, keeper: WorkloadKind, port: int, notes: Mapping[str, str]) -> list[tuple[Kind, Document]]:
     found_by = {SERVES: owner.serves}
     metadata = {"name": owner.name, "labels": _labels(owner)}
     keeps: Document = {

@@ -12,7 +12,7 @@ from kubernetes.client.exceptions import ApiException
 from bulkhead.pods.failure import classify
 from bulkhead.pods.identity import LABEL_PREFIX
 from bulkhead.pods.policy import hopeless
-from bulkhead.pods.status import Phase, PodStatus
+from bulkhead.pods.status import PodPhase, PodStatus
 from bulkhead.runtimes.kubernetes.objects import (
     DEPLOYMENT,
     POD,
@@ -105,7 +105,7 @@ def failing(found: Iterable[Mapping[str, Any]], events: Events) -> PodStatus | N
             continue
         mends = _has_not_started(pod) and not hopeless(failure, told)
         message = f"{pod['metadata']['name']}: {failure.message}"
-        phase = Phase.PENDING if mends else Phase.FAILED
+        phase = PodPhase.PENDING if mends else PodPhase.FAILED
         status = PodStatus(phase, reason=failure.kind, message=message, failure=failure)
         if not mends:
             return status
@@ -114,7 +114,7 @@ def failing(found: Iterable[Mapping[str, Any]], events: Events) -> PodStatus | N
 
 
 def _has_not_started(pod: Mapping[str, Any]) -> bool:
-    return str((pod.get("status") or {}).get("phase") or Phase.PENDING) == Phase.PENDING
+    return str((pod.get("status") or {}).get("phase") or PodPhase.PENDING) == PodPhase.PENDING
 
 
 def _as_ended(pod: Mapping[str, Any]) -> Mapping[str, Any]:

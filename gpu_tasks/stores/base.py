@@ -24,7 +24,7 @@ _BLOCK = 1 << 20
 log = logging.getLogger(__name__)
 
 
-class RefusedError(Exception):
+class StoreRefusedError(Exception):
     """A checkpoint that is not whole, or not what it says. The text says why."""
 
 
@@ -263,16 +263,16 @@ def parse(text: bytes, name: str) -> Manifest:
         manifest = Manifest(**json.loads(text))
         _check_types(manifest)
     except (ValueError, TypeError, RecursionError) as error:
-        raise RefusedError(f"{MANIFEST} is not readable: {type(error).__name__}: {error}") from error
+        raise StoreRefusedError(f"{MANIFEST} is not readable: {type(error).__name__}: {error}") from error
     if manifest.format != FORMAT:
-        raise RefusedError(f"its format is {manifest.format}, known is {FORMAT}")
+        raise StoreRefusedError(f"its format is {manifest.format}, known is {FORMAT}")
     # They become names on this machine, and who may write to the store is not who may write there.
     names = [*manifest.files, *([manifest.part] if manifest.part else [])]
     strange = [one for one in names if one in ("", ".", "..") or "/" in one or "\0" in one]
     if strange:
-        raise RefusedError(f"{strange[0]!r} is no name of a file of it")
+        raise StoreRefusedError(f"{strange[0]!r} is no name of a file of it")
     if name_of(manifest.step) != name:
-        raise RefusedError(f"it is of step {manifest.step}")
+        raise StoreRefusedError(f"it is of step {manifest.step}")
     return manifest
 
 
@@ -301,9 +301,9 @@ def check(folder: Path, manifest: Manifest) -> None:
         try:
             found = digest(folder / name)
         except OSError as error:
-            raise RefusedError(f"{name} is not readable: {error}") from error
+            raise StoreRefusedError(f"{name} is not readable: {error}") from error
         if found != wanted:
-            raise RefusedError(f"{name} was changed: its SHA-256 is {found[:12]}…, not {wanted[:12]}…")
+            raise StoreRefusedError(f"{name} was changed: its SHA-256 is {found[:12]}…, not {wanted[:12]}…")
 
 
 def digest(path: Path) -> str:

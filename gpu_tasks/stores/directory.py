@@ -12,9 +12,9 @@ from pathlib import Path
 from bulkhead.gpu_tasks.stores.base import (
     MANIFEST,
     Manifest,
-    RefusedError,
     Save,
     Store,
+    StoreRefusedError,
     check,
     digest,
     name_of,
@@ -59,7 +59,7 @@ class Directory(Store):
         try:
             text = (self.path / name / MANIFEST).read_bytes()
         except OSError as error:
-            raise RefusedError(f"{MANIFEST} is not readable: {type(error).__name__}: {error}") from error
+            raise StoreRefusedError(f"{MANIFEST} is not readable: {type(error).__name__}: {error}") from error
         return parse(text, name)
 
     def verify(self, name: str) -> Manifest:
@@ -67,7 +67,7 @@ class Directory(Store):
         manifest, folder = self.manifest(name), self.path / name
         there = {path.name for path in folder.iterdir()} - {MANIFEST}
         if there != set(manifest.files):
-            raise RefusedError(f"its files are {sorted(there)}, those of its manifest {sorted(manifest.files)}")
+            raise StoreRefusedError(f"its files are {sorted(there)}, those of its manifest {sorted(manifest.files)}")
         check(folder, manifest)
         return manifest
 

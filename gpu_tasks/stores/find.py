@@ -24,9 +24,9 @@ def store(where: str | Path) -> Store:
     """
     if not is_url(str(where)):
         return Directory(Path(where))
-    from bulkhead.gpu_tasks.stores.objects import Objects  # fsspec, which pods that keep a directory need not have
+    from bulkhead.gpu_tasks.stores.objects import ObjectStore  # fsspec, which pods that keep a directory need not have
 
-    return Objects(str(where))
+    return ObjectStore(str(where))
 
 
 def last_checkpoint(where: str | None = None, limit_s: float = _PATIENCE_S) -> str | None:

@@ -29,9 +29,9 @@ from bulkhead.gpu_tasks.own_folder import own_folder
 from bulkhead.gpu_tasks.stores.base import (
     MANIFEST,
     Manifest,
-    RefusedError,
     Save,
     Store,
+    StoreRefusedError,
     check,
     digest,
     name_of,
@@ -44,7 +44,7 @@ _LOCAL = ("file", "local")
 log = logging.getLogger(__name__)
 
 
-class Objects(Store):
+class ObjectStore(Store):
     """A folder of an object store, or of anything else that fsspec has a file system for.
 
     Args:
@@ -92,7 +92,7 @@ class Objects(Store):
             with _reached(self.where):
                 text = self._fs.cat_file(self.path(name, MANIFEST))
         except FileNotFoundError as error:
-            raise RefusedError(f"{MANIFEST} is not readable: {type(error).__name__}: {error}") from error
+            raise StoreRefusedError(f"{MANIFEST} is not readable: {type(error).__name__}: {error}") from error
         return parse(text, name)
 
     def verify(self, name: str) -> Manifest:
@@ -115,8 +115,8 @@ class Objects(Store):
             check(folder, manifest)
         except FileNotFoundError as error:
             self.release(manifest)
-            raise RefusedError(f"a file of it is not there: {error}") from error
-        except (OSError, RefusedError):
+            raise StoreRefusedError(f"a file of it is not there: {error}") from error
+        except (OSError, StoreRefusedError):
             self.release(manifest)
             raise
         (folder / MANIFEST).touch()
@@ -205,7 +205,7 @@ class Objects(Store):
             return set()
         try:
             return self._of(self.manifest(name))
-        except RefusedError:
+        except StoreRefusedError:
             return paths
 
     def _of(self, manifest: Manifest) -> set[str]:
@@ -216,7 +216,7 @@ class Objects(Store):
 class _Uploaded(Save):
     """A checkpoint of which each rank writes its files on its own machine, and uploads them."""
 
-    def __init__(self, store: Objects, name: str, attempt: str, folder: Path) -> None:
+    def __init__(self, store: ObjectStore, name: str, attempt: str, folder: Path) -> None:
         self.folder, self._store, self._name, self._attempt = folder, store, name, attempt
 
     def put(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from airflow.triggers.base import TriggerEvent
 from bulkhead import arguments
 from bulkhead.control import Control
 from bulkhead.health.requirement import DeviceRequirement, check_model, find
-from bulkhead.health.verdict import Assessment, Health, Verdict
+from bulkhead.health.verdict import Assessment, DeviceVerdict, Health
 from bulkhead.health.watch import FleetWatch
 from bulkhead.operators.triggers.looks import LookingTrigger, looks
 
@@ -159,7 +159,7 @@ class DeviceFaultTrigger(FleetTrigger):
             known = set(sick)
 
 
-def _told(one: Verdict) -> dict[str, Any]:
+def _told(one: DeviceVerdict) -> dict[str, Any]:
     return {
         "device": one.device.uuid,
         "node": one.device.node,

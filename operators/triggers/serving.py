@@ -17,7 +17,7 @@ from bulkhead.errors import BulkheadError
 from bulkhead.metrics.counters import Counters
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.triggers.looks import LookingTrigger, looks
-from bulkhead.rollout.analysis.burn import Burn, Reading, burning, keep, scaled
+from bulkhead.rollout.analysis.burn import Burn, BurnReading, burning, keep, scaled
 
 log = structlog.get_logger(__name__)
 
@@ -115,9 +115,11 @@ class ServingTrigger(LookingTrigger):
         Args:
             shared_stream: of readings.
         """
-        until, readings = datetime.fromisoformat(self.until), list[Reading]()
+        until, readings = datetime.fromisoformat(self.until), list[BurnReading]()
         async for served in shared_stream:
-            readings = keep(readings, Reading(served.at, served.counters.get(self.revision, Counters())), self.length_s)
+            readings = keep(
+                readings, BurnReading(served.at, served.counters.get(self.revision, Counters())), self.length_s
+            )
             burn = burning(readings, self.objective, scaled(self.length_s), self.min_failures)
             if burn is not None:
                 yield TriggerEvent({"result": "breached", "reason": await self._contain(burn)})

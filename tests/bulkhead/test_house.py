@@ -1,6 +1,8 @@
 """Rules of the house that no linter checks."""
 
+import ast
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,13 @@ def test_nothing_is_named_without_the_package_that_it_is_in() -> None:
         str(path): found[0] for path in texts if path not in users_own and (found := _BARE.search(path.read_text()))
     }
     assert bare == {}
+
+
+def test_a_name_of_a_class_stands_for_one_thing() -> None:
+    places = defaultdict(list)
+    for folder in ("bulkhead", "operators", "plugins", "gpu_tasks"):
+        for path in (ROOT / folder).rglob("*.py"):  # does not follow the links to the other folders
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    places[node.name].append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}

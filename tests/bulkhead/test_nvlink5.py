@@ -2,7 +2,7 @@
 
 import pytest
 
-from bulkhead.nvlink5 import AS_154_SAYS, LEAVE, PEER, RESET, Advice, Event, advice, read
+from bulkhead.nvlink5 import AS_154_SAYS, LEAVE, PEER, RESET, Advice, NvlinkEvent, advice, read
 
 
 @pytest.mark.parametrize(
@@ -10,28 +10,28 @@ from bulkhead.nvlink5 import AS_154_SAYS, LEAVE, PEER, RESET, Advice, Event, adv
     [
         (
             "NETIR_LINK_EVT  Fatal   XC0 i0 Link 09 (0x025525c6 0x00000000 0x00000001)",
-            Event("NETIR_LINK_EVT", True, False, 9, 0x025525C6, 0),
+            NvlinkEvent("NETIR_LINK_EVT", True, False, 9, 0x025525C6, 0),
         ),
         (
             "RLW_RXPIPE Nonfatal XC1 i2 Link 17 (0xdeadbeef)",
-            Event("RLW_RXPIPE", False, True, 17, 0xDEADBEEF, None),
+            NvlinkEvent("RLW_RXPIPE", False, True, 17, 0xDEADBEEF, None),
         ),
         (  # a driver before R575
             "NETIR_LINK_EVT Fatal XC 1 i 2 Link 01 [0x0000000a]",
-            Event("NETIR_LINK_EVT", True, True, 1, 0xA, None),
+            NvlinkEvent("NETIR_LINK_EVT", True, True, 1, 0xA, None),
         ),
-        ("MSE Degraded Fatal XC0 i0 Link -1", Event("MSE DEGRADED", True, False, -1, None, None)),
-        ("Non-fatal XC0 i0 Link 3", Event("", False, False, 3, None, None)),
+        ("MSE Degraded Fatal XC0 i0 Link -1", NvlinkEvent("MSE DEGRADED", True, False, -1, None, None)),
+        ("Non-fatal XC0 i0 Link 3", NvlinkEvent("", False, False, 3, None, None)),
         ("words of another driver", None),
         ("", None),
     ],
 )
-def test_a_line_is_read_field_by_field(text: str, event: Event | None) -> None:
+def test_a_line_is_read_field_by_field(text: str, event: NvlinkEvent | None) -> None:
     assert read(text) == event
 
 
-def _event(unit: str, info: int | None = None, status: int | None = None) -> Event:
-    return Event(unit, False, False, 0, info, status)
+def _event(unit: str, info: int | None = None, status: int | None = None) -> NvlinkEvent:
+    return NvlinkEvent(unit, False, False, 0, info, status)
 
 
 @pytest.mark.parametrize(

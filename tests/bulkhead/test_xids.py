@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 
-from bulkhead.xids import Action, Blame, Line, catalogue, known, lines, stated_action
+from bulkhead.xids import Blame, Line, RecommendedAction, catalogue, known, lines, stated_action
 
 APPLICATION = {11, 13, 25, 31, 32, 43, 69, 80}
 
@@ -24,31 +24,34 @@ def test_what_an_application_does_is_not_the_devices_fault() -> None:
 
 @pytest.mark.parametrize(
     ("number", "action"),
-    [(79, Action.REBOOT), *((number, Action.RESET) for number in (48, 62, 64, 95, 109, 119, 120, 140, 143, 158))],
+    [
+        (79, RecommendedAction.REBOOT),
+        *((number, RecommendedAction.RESET) for number in (48, 62, 64, 95, 109, 119, 120, 140, 143, 158)),
+    ],
 )
-def test_device_faults_have_nvidias_action(number: int, action: Action) -> None:
+def test_device_faults_have_nvidias_action(number: int, action: RecommendedAction) -> None:
     assert (known(number).blame, known(number).action) == (Blame.DEVICE, action)
 
 
 def test_an_unknown_xid_is_contained_and_a_person_called() -> None:
-    assert (known(9999).blame, known(9999).action) == (Blame.UNKNOWN, Action.CALL)
+    assert (known(9999).blame, known(9999).action) == (Blame.UNKNOWN, RecommendedAction.CALL)
 
 
 @pytest.mark.parametrize(
     ("text", "action"),
     [
-        ("GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)", Action.RESET),
-        ("GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)", Action.REBOOT),
-        ("GPU recovery action changed from 0x0 (None) to 0x4 (Drain and Reset)", Action.DRAIN_AND_RESET),
-        ("GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)", Action.NONE),
-        ("GPU recovery action changed from 0x0 (None) to 0x7 (Sing a Song)", Action.CALL),
-        ("GPU recovery action changed from 0x0 (None) to 0xb (Sing a Song)", Action.CALL),
-        ("GPU recovery action changed from 0x0 (None) to 0x2 (OS Reboot)", Action.REBOOT),
-        ("GPU recovery action changed from 0x0 (None) to 0x3 (Drain P2P)", Action.CHECK_LINK),
+        ("GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)", RecommendedAction.RESET),
+        ("GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)", RecommendedAction.REBOOT),
+        ("GPU recovery action changed from 0x0 (None) to 0x4 (Drain and Reset)", RecommendedAction.DRAIN_AND_RESET),
+        ("GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)", RecommendedAction.NONE),
+        ("GPU recovery action changed from 0x0 (None) to 0x7 (Sing a Song)", RecommendedAction.CALL),
+        ("GPU recovery action changed from 0x0 (None) to 0xb (Sing a Song)", RecommendedAction.CALL),
+        ("GPU recovery action changed from 0x0 (None) to 0x2 (OS Reboot)", RecommendedAction.REBOOT),
+        ("GPU recovery action changed from 0x0 (None) to 0x3 (Drain P2P)", RecommendedAction.CHECK_LINK),
         ("nothing of the kind", None),
     ],
 )
-def test_154_states_an_action(text: str, action: Action | None) -> None:
+def test_154_states_an_action(text: str, action: RecommendedAction | None) -> None:
     assert stated_action(text) is action
 
 
@@ -60,32 +63,58 @@ EVENT = "NETIR_LINK_EVT  {}   XC0 i0 Link 09 (0x{} 0x00000000 0x00000000 0x00000
 @pytest.mark.parametrize(
     ("number", "text", "blame", "action", "told"),
     [
-        (145, LINK.format("Nonfatal", 0, "0409a0c2"), Blame.NOTE, Action.NONE, "nonfatal, link 13"),
-        (145, LINK.format("Fatal", 0, "0409a0c2"), Blame.DEVICE, Action.CHECK_LINK, "fatal, link 13"),
-        (145, LINK.format("Fatal", 1, "0409a0c2"), Blame.NOTE, Action.NONE, "injected"),
-        (145, "RLW_RXPIPE Nonfatal XC0 i0 Link 13 (0x0409a4c2 0x00000004)", Blame.DEVICE, Action.RESET, "RLW_RXPIPE"),
-        (145, "RLW_REMAP Nonfatal XC1 i0 Link 02 (0x00000004 0x00000001)", Blame.NOTE, Action.RESTART_APP, "REMAP"),
+        (145, LINK.format("Nonfatal", 0, "0409a0c2"), Blame.NOTE, RecommendedAction.NONE, "nonfatal, link 13"),
+        (145, LINK.format("Fatal", 0, "0409a0c2"), Blame.DEVICE, RecommendedAction.CHECK_LINK, "fatal, link 13"),
+        (145, LINK.format("Fatal", 1, "0409a0c2"), Blame.NOTE, RecommendedAction.NONE, "injected"),
+        (
+            145,
+            "RLW_RXPIPE Nonfatal XC0 i0 Link 13 (0x0409a4c2 0x00000004)",
+            Blame.DEVICE,
+            RecommendedAction.RESET,
+            "RLW_RXPIPE",
+        ),
+        (
+            145,
+            "RLW_REMAP Nonfatal XC1 i0 Link 02 (0x00000004 0x00000001)",
+            Blame.NOTE,
+            RecommendedAction.RESTART_APP,
+            "REMAP",
+        ),
         (
             144,
             "SAW_MVB Nonfatal XC0 i0 Link 02 (0x00000021 0x00000002)",
             Blame.DEVICE,
-            Action.RESET,
+            RecommendedAction.RESET,
             "nonfatal, link 2",
         ),
-        (149, EVENT.format("Fatal", "025001c6"), Blame.LINK, Action.CHECK_LINK, "link 9: look at the peer"),
-        (149, EVENT.format("Fatal", "000625c6"), Blame.DEVICE, Action.RESET, "Error, NETIR_LINK_EVT, fatal, link 9"),
-        (149, EVENT.format("Fatal", "026001c6"), Blame.NOTE, Action.NONE, "fatal, link 9"),
-        (149, EVENT.format("Fatal", "03f001c6"), Blame.DEVICE, Action.CHECK_LINK, "fatal, link 9"),
-        (149, EVENT.format("Nonfatal", "03f001c6"), Blame.NOTE, Action.NONE, "nonfatal, link 9"),
-        (150, LINK.format("Fatal", 0, "025001c6"), Blame.DEVICE, Action.CHECK_LINK, "fatal"),
-        (145, "words of another driver", Blame.LINK, Action.CHECK_LINK, ""),
-        (45, "pid=1, Ch 00000001 caused by previous Xid 149", Blame.LINK, Action.CHECK_LINK, "told by a 45"),
-        (45, "pid=1, Ch 00000001 caused by previous Xid 31", Blame.APPLICATION, Action.RESTART_APP, "told by a 45"),
-        (45, "pid=1, Ch 00000001 caused by previous Xid 45", Blame.FOLLOWS, Action.NONE, ""),
-        (45, "pid=1, Ch 00000001", Blame.FOLLOWS, Action.NONE, ""),
+        (149, EVENT.format("Fatal", "025001c6"), Blame.LINK, RecommendedAction.CHECK_LINK, "link 9: look at the peer"),
+        (
+            149,
+            EVENT.format("Fatal", "000625c6"),
+            Blame.DEVICE,
+            RecommendedAction.RESET,
+            "Error, NETIR_LINK_EVT, fatal, link 9",
+        ),
+        (149, EVENT.format("Fatal", "026001c6"), Blame.NOTE, RecommendedAction.NONE, "fatal, link 9"),
+        (149, EVENT.format("Fatal", "03f001c6"), Blame.DEVICE, RecommendedAction.CHECK_LINK, "fatal, link 9"),
+        (149, EVENT.format("Nonfatal", "03f001c6"), Blame.NOTE, RecommendedAction.NONE, "nonfatal, link 9"),
+        (150, LINK.format("Fatal", 0, "025001c6"), Blame.DEVICE, RecommendedAction.CHECK_LINK, "fatal"),
+        (145, "words of another driver", Blame.LINK, RecommendedAction.CHECK_LINK, ""),
+        (45, "pid=1, Ch 00000001 caused by previous Xid 149", Blame.LINK, RecommendedAction.CHECK_LINK, "told by a 45"),
+        (
+            45,
+            "pid=1, Ch 00000001 caused by previous Xid 31",
+            Blame.APPLICATION,
+            RecommendedAction.RESTART_APP,
+            "told by a 45",
+        ),
+        (45, "pid=1, Ch 00000001 caused by previous Xid 45", Blame.FOLLOWS, RecommendedAction.NONE, ""),
+        (45, "pid=1, Ch 00000001", Blame.FOLLOWS, RecommendedAction.NONE, ""),
     ],
 )
-def test_a_line_says_more_than_its_number(number: int, text: str, blame: Blame, action: Action, told: str) -> None:
+def test_a_line_says_more_than_its_number(
+    number: int, text: str, blame: Blame, action: RecommendedAction, told: str
+) -> None:
     found = known(number, text)
     assert (found.blame, found.action) == (blame, action)
     assert told in found.description

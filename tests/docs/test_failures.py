@@ -10,7 +10,7 @@ import pytest
 from bulkhead.pods.event_texts import before_it_runs, who_ended
 from bulkhead.pods.failure import classify
 from bulkhead.pods.outcome import Failure, FailureClass
-from bulkhead.pods.policy import RULES, Action, Rule
+from bulkhead.pods.policy import RULES, FailureAction, Rule
 from tests import failed_pods, misread_pods
 
 TEXT = (Path(__file__).parents[2] / "docs" / "failures.md").read_text()
@@ -79,7 +79,7 @@ def test_a_row_says_what_the_rule_does(key: tuple[FailureClass, str], rule: Rule
     named, kind = key
     action, budget, more = ROWS[f"{named}/{kind}" if kind else str(named)]
     assert action == rule.action
-    assert budget == ("" if rule.action is Action.FAIL else rule.budget)
+    assert budget == ("" if rule.action is FailureAction.FAIL else rule.budget)
     assert (f"at most {rule.at_most}×" in more) is (rule.at_most is not None)
     assert (f"after {rule.delay_s:g} s" in more) is (rule.delay_s > 0)
     assert ("suspected" in more) is rule.suspect

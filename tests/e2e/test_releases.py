@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkhead.demo.traffic import Traffic
+from bulkhead.demo.traffic import DemoTraffic
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.pods.identity import run_owner
 from tests.e2e.conftest import Kept
@@ -20,7 +20,7 @@ SERVER = Path(__file__).parents[1] / "programs" / "server.py"
 @pytest.fixture
 def clients(kept: Kept) -> Iterator[None]:
     """Somebody asks twenty times a second."""
-    traffic = Traffic(f"http://127.0.0.1:{kept.control.settings.ports['digits'].port}/invocations", 20)
+    traffic = DemoTraffic(f"http://127.0.0.1:{kept.control.settings.ports['digits'].port}/invocations", 20)
     traffic.start()
     yield
     traffic.stop()

@@ -15,7 +15,7 @@ from mlflow.pyfunc import scoring_server
 from sklearn.linear_model import LogisticRegression
 
 from bulkhead.gpu_tasks.blame import blaming, noted
-from bulkhead.gpu_tasks.predictions import Tally
+from bulkhead.gpu_tasks.predictions import PredictionTally
 from bulkhead.gpu_tasks.serve import counted
 from bulkhead.gpu_tasks.traffic import Traffic
 from bulkhead.metrics.counters import load
@@ -46,7 +46,7 @@ class Server:
     """The application, asked without a network."""
 
     def __init__(self, model: Any) -> None:
-        self.tally, self.traffic = Tally(), Traffic()
+        self.tally, self.traffic = PredictionTally(), Traffic()
         self._app = counted(scoring_server.init(model), self.tally, self.traffic)
 
     def ask(self, body: bytes) -> tuple[int, bytes]:
@@ -115,7 +115,7 @@ def test_outside_of_a_request_nothing_is_noted(model: Any) -> None:
 
 
 def test_the_number_of_texts_is_bounded() -> None:
-    tally = Tally()
+    tally = PredictionTally()
     for number in range(1000):
         tally.fail(500, f"row {number} " + "x" * 1000)
     errors = tally.document()["errors"]

@@ -8,20 +8,20 @@ import pytest
 
 from bulkhead.gpu_tasks import digits
 from bulkhead.gpu_tasks.data_checks import check_digits, check_text
-from bulkhead.gpu_tasks.digits import Split
+from bulkhead.gpu_tasks.digits import DigitsSplit
 from bulkhead.gpu_tasks.text import Text
 from bulkhead.gpu_tasks.text import load as load_text
 
 DATA = digits.load()
 
 
-def _with_image(data: Split, pixel: float) -> Split:
+def _with_image(data: DigitsSplit, pixel: float) -> DigitsSplit:
     images = data.train_images.copy()
     images[0, 5] = pixel
     return replace(data, train_images=images)
 
 
-def _unbalanced(data: Split) -> Split:
+def _unbalanced(data: DigitsSplit) -> DigitsSplit:
     keep = ~((data.train_labels == 3) & (np.arange(len(data.train_labels)) % 5 != 0))
     return replace(data, train_images=data.train_images[keep], train_labels=data.train_labels[keep])
 
@@ -70,7 +70,7 @@ def test_the_real_data_passes_every_check() -> None:
         ),
     ],
 )
-def test_a_defect_is_named(defect: Callable[[Split], Split], named: str) -> None:
+def test_a_defect_is_named(defect: Callable[[DigitsSplit], DigitsSplit], named: str) -> None:
     report = check_digits(defect(DATA))
     assert any(sentence.startswith(named) for sentence in report.failed), report.failed
 

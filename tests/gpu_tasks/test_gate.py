@@ -41,6 +41,10 @@ class Client:
         assert run_id == "r"
         self.metrics[name] = value
 
+    def get_run(self, run_id: str) -> Any:
+        assert run_id == "r"
+        return SimpleNamespace(info=SimpleNamespace(experiment_id="7"))
+
     def log_dict(self, run_id: str, what: Any, name: str) -> None:
         assert run_id == "r"
         self.files[name] = what
@@ -179,6 +183,7 @@ def test_a_first_model_passes_with_its_evidence(client: Client) -> None:
         "champion": "none: the first model is held to the threshold alone",
         "model_uri": "models:/m-1",
         "run_id": "r",
+        "experiment_id": "7",
         "data_checks": 9,
         "data_hash": "h" * 64,
     }

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.gpu_tasks.errors import ConfigError
-from bulkhead.gpu_tasks.guards import Action, Guard, GuardPolicy
+from bulkhead.gpu_tasks.guards import Guard, GuardAction, GuardPolicy
 
 
 def _falling(guard: Guard, steps: int, seed: int = 0) -> list[int]:
     """Losses of a sound training, noise and all; the steps that were not taken."""
     noise = random.Random(seed)
     losses = [5.5 * math.exp(-step / 200) + 1 + noise.gauss(0, 0.08) for step in range(steps)]
-    return [step for step, loss in enumerate(losses) if guard.look(step, loss).action is not Action.GO_ON]
+    return [step for step, loss in enumerate(losses) if guard.look(step, loss).action is not GuardAction.GO_ON]
 
 
 @given(st.integers(0, 10_000))
@@ -27,14 +27,14 @@ def test_no_step_of_a_sound_training_is_dropped(seed: int) -> None:
 def test_what_is_no_number_goes_back_and_is_dropped_when_it_comes_again(loss: float, norm: float) -> None:
     guard = Guard(GuardPolicy())
     found = guard.look(3, loss)
-    if found.action is Action.GO_ON:
+    if found.action is GuardAction.GO_ON:
         found = guard.look_at_norm(3, norm)
-    assert found.action is Action.ROLL_BACK and "step 3" in found.reason
+    assert found.action is GuardAction.ROLL_BACK and "step 3" in found.reason
     guard.returned()
-    assert guard.look(2, 1.0).action is Action.GO_ON
+    assert guard.look(2, 1.0).action is GuardAction.GO_ON
     again = guard.look(3, loss)
-    assert again.action is Action.SKIP and "bad before" in again.reason
-    assert guard.look(4, 1.0).action is Action.GO_ON
+    assert again.action is GuardAction.SKIP and "bad before" in again.reason
+    assert guard.look(4, 1.0).action is GuardAction.GO_ON
 
 
 def test_a_jump_is_dropped_and_does_not_raise_the_bar() -> None:
@@ -42,9 +42,9 @@ def test_a_jump_is_dropped_and_does_not_raise_the_bar() -> None:
     _falling(guard, 100)
     before = guard.bound()
     found = guard.look(100, 20.0)
-    assert found.action is Action.SKIP and "is over" in found.reason
+    assert found.action is GuardAction.SKIP and "is over" in found.reason
     assert guard.bound() == before
-    assert guard.look(101, 4.3).action is Action.GO_ON
+    assert guard.look(101, 4.3).action is GuardAction.GO_ON
 
 
 def test_no_jump_is_told_before_enough_is_known() -> None:
@@ -57,21 +57,21 @@ def test_no_jump_is_told_before_enough_is_known() -> None:
 
 
 def test_too_many_bad_steps_end_it() -> None:
-    guard = Guard(GuardPolicy(not_finite=Action.SKIP, most=3))
+    guard = Guard(GuardPolicy(not_finite=GuardAction.SKIP, most=3))
     actions = [guard.look(step, math.nan).action for step in range(4)]
-    assert actions == [Action.SKIP, Action.SKIP, Action.SKIP, Action.STOP]
+    assert actions == [GuardAction.SKIP, GuardAction.SKIP, GuardAction.SKIP, GuardAction.STOP]
 
 
 def test_bad_steps_that_are_far_apart_do_not_add_up() -> None:
-    guard = Guard(GuardPolicy(not_finite=Action.SKIP, most=3, window=64))
-    assert {guard.look(step * 30, math.nan).action for step in range(20)} == {Action.SKIP}
+    guard = Guard(GuardPolicy(not_finite=GuardAction.SKIP, most=3, window=64))
+    assert {guard.look(step * 30, math.nan).action for step in range(20)} == {GuardAction.SKIP}
 
 
 def test_a_jump_may_be_taken_on_request() -> None:
-    guard = Guard(GuardPolicy(spike=Action.GO_ON))
+    guard = Guard(GuardPolicy(spike=GuardAction.GO_ON))
     _falling(guard, 100)
     found = guard.look(100, 50.0)
-    assert found.action is Action.GO_ON and "a jump" in found.reason
+    assert found.action is GuardAction.GO_ON and "a jump" in found.reason
     assert guard.bad == set()
 
 
@@ -81,7 +81,7 @@ def test_a_jump_may_be_taken_on_request() -> None:
         ({"sigmas": 0}, r"guards\.sigmas = 0"),
         ({"most": 0}, r"guards\.most = 0"),
         ({"least": 65}, r"guards\.least = 65"),
-        ({"not_finite": Action.GO_ON}, r"guards\.not_finite = go_on"),
+        ({"not_finite": GuardAction.GO_ON}, r"guards\.not_finite = go_on"),
     ],
 )
 def test_a_policy_that_cannot_be_is_named(wrong: dict, told: str) -> None:  # type: ignore[type-arg]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkhead.gpu_tasks.predictions import OTHER, Tally, agree, category, read
+from bulkhead.gpu_tasks.predictions import OTHER, PredictionTally, agree, category, read
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=80),
@@ -56,7 +56,7 @@ def test_numbers_that_are_close_agree_and_classes_must_be_the_same() -> None:
 
 
 def test_categories_are_bounded() -> None:
-    tally = Tally()
+    tally = PredictionTally()
     tally.add([f"user-{number}" for number in range(1000)])
     counts = tally.document()["categories"]
     assert len(counts) == 64 and counts[OTHER] == 1000 - 63
@@ -65,7 +65,7 @@ def test_categories_are_bounded() -> None:
 @given(JSON)
 def test_any_json_is_read_counted_and_agrees_with_itself(document: Any) -> None:
     found = read(json.dumps(document).encode())
-    tally = Tally()
+    tally = PredictionTally()
     tally.add(found)
     if found is None:
         assert tally.document()["invalid"] == 1

@@ -14,7 +14,7 @@ from bulkhead.gpu_tasks.train import train
 from bulkhead.metrics.counters import load
 from bulkhead.pods.outcome import FailureClass
 from bulkhead.pods.spec import PodRequest, build
-from bulkhead.pods.status import Phase, PodStatus
+from bulkhead.pods.status import PodPhase, PodStatus
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from tests.ports import free_port
 from tests.waiting import until
@@ -79,7 +79,7 @@ def test_a_port_in_use_is_a_named_failure(model_uri: str, run_pod: Callable[...,
         holder.listen()
         port = holder.getsockname()[1]
         status = run_pod(_serve(model_uri, port))
-    assert status.phase is Phase.FAILED
+    assert status.phase is PodPhase.FAILED
     failure = status.outcome.failure
     assert failure is not None and failure.failure_class is FailureClass.CONFIG
     assert failure.message.startswith(f"port = {port}: in use")

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from bulkhead.gpu_tasks.errors import ConfigError, PreemptedError
-from bulkhead.gpu_tasks.guards import Action, GuardPolicy
+from bulkhead.gpu_tasks.guards import GuardAction, GuardPolicy
 from bulkhead.gpu_tasks.heartbeat import read
 from bulkhead.gpu_tasks.parallel import Ranks
 from bulkhead.gpu_tasks.schedule import Schedule
@@ -26,7 +26,7 @@ from tests.waiting import until
 
 ALONE = Ranks(0, 0, 1, torch.device("cpu"))
 # Squared errors of eight points have heavy tails: what would be a jump of a mean over many is none here.
-CALM = GuardPolicy(spike=Action.GO_ON)
+CALM = GuardPolicy(spike=GuardAction.GO_ON)
 CONFIG = TrainConfig(Schedule(0.05, steps=20, warmup=2), batch=8, every=5, log_every=1, guards=CALM)
 
 
@@ -193,7 +193,7 @@ def test_guards_may_stop_it(tmp_path: Path) -> None:
     data = Points()
     data.at = {8: _spoil}
     with pytest.raises(DivergedError, match="step 8: loss nan"):
-        _trainer(tmp_path, data, replace(CONFIG, guards=GuardPolicy(not_finite=Action.STOP))).run()
+        _trainer(tmp_path, data, replace(CONFIG, guards=GuardPolicy(not_finite=GuardAction.STOP))).run()
 
 
 def _spoil_gradients(trainer: Trainer, step: int) -> None:
@@ -235,14 +235,14 @@ def test_applied_and_with_nothing_to_return_to_they_end_it(tmp_path: Path) -> No
 
 
 def test_gradients_that_may_not_be_applied_are_seen_before(tmp_path: Path) -> None:
-    trainer = _trainer(tmp_path, config=replace(SELDOM, guards=replace(CALM, not_finite=Action.SKIP)))
+    trainer = _trainer(tmp_path, config=replace(SELDOM, guards=replace(CALM, not_finite=GuardAction.SKIP)))
     _spoil_gradients(trainer, 13)
     assert (trainer.run().skipped, trainer.result.rolled_back) == (1, 0)
     assert bool(torch.isfinite(_weights(trainer)).all())
 
 
 def test_they_may_stop_it_too(tmp_path: Path) -> None:
-    trainer = _trainer(tmp_path, config=replace(SELDOM, guards=GuardPolicy(not_finite=Action.STOP)))
+    trainer = _trainer(tmp_path, config=replace(SELDOM, guards=GuardPolicy(not_finite=GuardAction.STOP)))
     _spoil_gradients(trainer, 3)
     with pytest.raises(DivergedError, match="step 3: gradient norm nan"):
         trainer.run()

@@ -13,7 +13,7 @@ from bulkhead.errors import BusyError, InvalidInputError, UnavailableError
 from bulkhead.operators.ends import PlainError, PlainFailure, in_one_line, refused
 from bulkhead.pods import exceptions
 from bulkhead.pods.outcome import Failure, FailureClass
-from bulkhead.pods.policy import RULES, Action
+from bulkhead.pods.policy import RULES, FailureAction
 
 # As airflow.sdk.execution_time.task_runner does it: the logger is there before the task is.
 PROGRAM = """
@@ -97,7 +97,7 @@ def test_they_are_airflows_own_kinds() -> None:
 def test_what_no_other_try_would_mend_says_what_a_person_does() -> None:
     said = str(exceptions.error("p", Failure(failure_class=FailureClass.GATE, message="accuracy 0.9 is under 0.97")))
     assert said.startswith("pod p failed (gate): accuracy 0.9 is under 0.97; next: train again")
-    final = {named for (named, kind), rule in RULES.items() if not kind and rule.action is Action.FAIL}
+    final = {named for (named, kind), rule in RULES.items() if not kind and rule.action is FailureAction.FAIL}
     assert {named for named, kind in exceptions.TYPES.items() if kind.remedy} == final - {FailureClass.CANCELLED}
 
 

@@ -23,7 +23,7 @@ from bulkhead.pods.exceptions import (
     error,
 )
 from bulkhead.pods.outcome import Failure, FailureClass
-from bulkhead.pods.status import Phase
+from bulkhead.pods.status import PodPhase
 from bulkhead.sites import MLFLOW_SECRET
 from tests.waiting import until
 
@@ -103,7 +103,7 @@ def test_a_cleared_task_ends_its_earlier_pod_and_starts_anew(control: Control, c
     second = _launch(_operator(SLEEP), context("train", try_number=2, max_tries=1))
     assert second.name != first.name
     status = control.runtime.status(first.name)
-    assert (status.phase, status.message) == (Phase.FAILED, "a later try of its task took its place")
+    assert (status.phase, status.message) == (PodPhase.FAILED, "a later try of its task took its place")
     assert not control.runtime.status(second.name).ended
 
 

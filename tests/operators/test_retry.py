@@ -7,7 +7,7 @@ from airflow.sdk.definitions.retry_policy import RetryAction
 
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
-from bulkhead.operators.retry import ContainmentRetryPolicy, once_more
+from bulkhead.operators.retry import ContainmentRetryPolicy, default_policy, once_more
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.outcome import Failure, FailureClass
 
@@ -98,6 +98,20 @@ def test_a_number_out_of_range_is_refused_by_name(arguments: dict[str, Any]) -> 
 def test_one_more_try_is_only_for_those_who_say_nothing_about_it(told: dict[str, Any], filled: dict[str, Any]) -> None:
     once_more(told)
     assert told == filled
+
+
+@pytest.mark.parametrize(
+    ("told", "delay"),
+    [
+        ({}, timedelta(seconds=5)),
+        ({"retry_delay": timedelta(minutes=1)}, timedelta(minutes=1)),
+        ({"default_args": {"retry_delay": timedelta(minutes=2)}}, timedelta(minutes=2)),
+        ({"retry_policy": None}, None),
+    ],
+)
+def test_a_try_that_airflow_lost_is_made_again_soon(told: dict[str, Any], delay: timedelta | None) -> None:
+    default_policy(told)
+    assert told.get("retry_delay") == delay
 
 
 def test_one_more_try_yields_to_airflows_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

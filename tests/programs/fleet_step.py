@@ -9,11 +9,11 @@ from pathlib import Path
 
 from bulkhead.health.observation import Device
 from bulkhead.health.quarantine import QuarantineController
-from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Reason, Verdict
+from bulkhead.health.verdict import Assessment, DeviceVerdict, Health, NodeVerdict, Reason
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.settings import FleetSettings
-from bulkhead.xids import Action
+from bulkhead.xids import RecommendedAction
 from tests.killing import Effects
 
 BEGIN = 1_000_000.0
@@ -67,13 +67,16 @@ def step(folder: Path, now: float, sick: bool, kill_at: int | None = None) -> No
         effects.watch(own.engine)
     nodes = FolderNodes(folder / "nodes")
     controller = QuarantineController(own, FleetSettings(term_s=100), nodes, "a test")  # type: ignore[arg-type]
-    fine = Verdict(Device("a0", "a", "H"), Health.HEALTHY, Reason.NOTHING, "", Action.NONE, 1.0, BEGIN, BEGIN)
+    fine = DeviceVerdict(
+        Device("a0", "a", "H"), Health.HEALTHY, Reason.NOTHING, "", RecommendedAction.NONE, 1.0, BEGIN, BEGIN
+    )
     other = replace(fine, device=Device("b0", "b", "H"))
     if sick:
-        fine = replace(fine, health=Health.SICK, reason=Reason.XID, text="Xid 79", action=Action.REBOOT)
+        fine = replace(fine, health=Health.SICK, reason=Reason.XID, text="Xid 79", action=RecommendedAction.REBOOT)
     devices = {one.device.uuid: one for one in (fine, other)}
     nodes_now = {
-        name: NodeVerdict(name, Health.HEALTHY, Reason.NOTHING, "", Action.NONE, devices=1, healthy=1) for name in "ab"
+        name: NodeVerdict(name, Health.HEALTHY, Reason.NOTHING, "", RecommendedAction.NONE, devices=1, healthy=1)
+        for name in "ab"
     }
     controller.step(Assessment(now, devices, nodes_now))
     if kill_at == -1:

@@ -19,7 +19,7 @@ _TIMEOUT_S = 20.0
 _SCRAPED = "max by (UUID) (timestamp({metrics}))"
 
 
-class PrometheusSource:
+class DevicePrometheusSource:
     """A Prometheus server that scrapes the exporters.
 
     Args:

@@ -28,7 +28,7 @@ _MIN_FAILURES = 3
 
 
 @dataclass(frozen=True)
-class Window:
+class BurnWindow:
     """One condition of an alert.
 
     Attributes:
@@ -42,12 +42,12 @@ class Window:
     factor: float
 
 
-WORKBOOK = (Window(3600, 300, 14.4), Window(21600, 1800, 6.0), Window(259200, 21600, 1.0))
+WORKBOOK = (BurnWindow(3600, 300, 14.4), BurnWindow(21600, 1800, 6.0), BurnWindow(259200, 21600, 1.0))
 """The SRE workbook's own windows, for a service that runs for weeks."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class BurnReading:
     """Counters of one revision at a time.
 
     Attributes:
@@ -71,7 +71,7 @@ class Burn:
         requests: in the long window.
     """
 
-    window: Window
+    window: BurnWindow
     long: float
     short: float
     failures: int
@@ -89,17 +89,19 @@ class Burn:
         )
 
 
-def scaled(length_s: float) -> tuple[Window, ...]:
+def scaled(length_s: float) -> tuple[BurnWindow, ...]:
     """The workbook's windows with another length in the place of three days.
 
     Args:
         length_s: the rollout's, in seconds.
     """
     by = length_s / WORKBOOK[-1].long_s
-    return tuple(Window(one.long_s * by, one.long_s * by / _SHORT, one.factor) for one in WORKBOOK)
+    return tuple(BurnWindow(one.long_s * by, one.long_s * by / _SHORT, one.factor) for one in WORKBOOK)
 
 
-def burning(readings: Sequence[Reading], objective: float, windows: Sequence[Window], min_failures: int) -> Burn | None:
+def burning(
+    readings: Sequence[BurnReading], objective: float, windows: Sequence[BurnWindow], min_failures: int
+) -> Burn | None:
     """The first condition that is met.
 
     Args:
@@ -118,7 +120,7 @@ def burning(readings: Sequence[Reading], objective: float, windows: Sequence[Win
     return None
 
 
-def _since(readings: Sequence[Reading], seconds: float) -> tuple[int, int] | None:
+def _since(readings: Sequence[BurnReading], seconds: float) -> tuple[int, int] | None:
     """Requests and failures of the last so many seconds; None where the readings do not cover them, or were reset."""
     if not readings:
         return None
@@ -131,7 +133,7 @@ def _since(readings: Sequence[Reading], seconds: float) -> tuple[int, int] | Non
     return None if min(requests, failures) < 0 else (requests, failures)
 
 
-def burn(objective: float, readings: Sequence[Reading], length_s: float) -> Finding:
+def burn(objective: float, readings: Sequence[BurnReading], length_s: float) -> Finding:
     """The burn rate as a rule of a rollout, with a chance of a false alarm that is known.
 
     A window that begins at a reading that was kept is a test of its own, valid at any moment; so the number of
@@ -150,7 +152,7 @@ def burn(objective: float, readings: Sequence[Reading], length_s: float) -> Find
     return Finding("burn", strength, found.told(objective))
 
 
-def keep(readings: list[Reading], now: Reading, length_s: float) -> list[Reading]:
+def keep(readings: list[BurnReading], now: BurnReading, length_s: float) -> list[BurnReading]:
     """Add a reading, and drop what is no longer needed: at most ``KEPT`` remain, evenly over the rollout's length.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any
 from bulkhead.metrics.counters import Answers
 from bulkhead.rollout.analysis import outputs, requests
 from bulkhead.rollout.analysis.arms import Arm, rate, shown
-from bulkhead.rollout.analysis.burn import Reading, burn
+from bulkhead.rollout.analysis.burn import BurnReading, burn
 from bulkhead.rollout.analysis.findings import SHARES, Finding
 from bulkhead.rollout.analysis.truth import Truth, broken, lacking
 from bulkhead.rollout.plan import Plan, Step
@@ -23,7 +23,7 @@ LACKING = ("no-data", "no-answers", "min-requests", "no-ground-truth")
 _UNKNOWN = Truth()
 
 
-class Verdict(enum.StrEnum):
+class StepVerdict(enum.StrEnum):
     """No evidence and contradictory evidence are ``hold``: never ``pass``, never ``fail``."""
 
     PASS = "pass"
@@ -42,7 +42,7 @@ class Judgement:
         numbers: both arms, the seconds of the window, and each rule's evidence.
     """
 
-    verdict: Verdict
+    verdict: StepVerdict
     reason: str
     rule: str
     numbers: Mapping[str, Any]
@@ -54,7 +54,7 @@ def judge(
     candidate: Arm | None,
     stable: Arm | None,
     elapsed_s: float,
-    readings: Sequence[Reading] = (),
+    readings: Sequence[BurnReading] = (),
     truth: Truth = _UNKNOWN,
 ) -> Judgement:
     """Judge a step.
@@ -75,11 +75,13 @@ def judge(
     """
     numbers: dict[str, Any] = {"candidate": shown(candidate), "stable": shown(stable), "window_s": round(elapsed_s, 2)}
     if not plan.judged:
-        return Judgement(Verdict.PASS, "the plan asks for no judgement", "not-judged", numbers)
+        return Judgement(StepVerdict.PASS, "the plan asks for no judgement", "not-judged", numbers)
     if (told := broken(plan.truth, truth)) is not None:
-        return Judgement(Verdict.FAIL, told, "ground-truth", {**numbers, "truth": asdict(truth)})
+        return Judgement(StepVerdict.FAIL, told, "ground-truth", {**numbers, "truth": asdict(truth)})
     if candidate is None:
-        return Judgement(Verdict.HOLD, "no reading of the candidate, or its counters were reset", "no-data", numbers)
+        return Judgement(
+            StepVerdict.HOLD, "no reading of the candidate, or its counters were reset", "no-data", numbers
+        )
     findings = evidence(plan, step, candidate, stable, readings)
     strengths = {one.rule: _of_what_is_asked(plan, one) for one in findings}
     numbers["evidence"] = {rule: round(strength, 3) for rule, strength in strengths.items()}
@@ -88,18 +90,18 @@ def judge(
         blamed = [one for one in beyond if not one.shared]
         worst = max(blamed or beyond, key=lambda one: strengths[one.rule])
         if blamed:
-            return Judgement(Verdict.FAIL, worst.reason, worst.rule, numbers)
+            return Judgement(StepVerdict.FAIL, worst.reason, worst.rule, numbers)
         reason = f"{worst.reason}; but stable fails too: {worst.shared}"
-        return Judgement(Verdict.HOLD, reason, "stable-fails-too", numbers)
+        return Judgement(StepVerdict.HOLD, reason, "stable-fails-too", numbers)
     judgement = _pass_or_hold(plan, step, candidate, findings, elapsed_s, numbers)
-    if judgement.verdict is Verdict.PASS and (missing := lacking(plan.truth, truth)):
+    if judgement.verdict is StepVerdict.PASS and (missing := lacking(plan.truth, truth)):
         reason = f"{', '.join(missing)} of the candidate is not known yet"
-        return Judgement(Verdict.HOLD, reason, "no-ground-truth", numbers)
+        return Judgement(StepVerdict.HOLD, reason, "no-ground-truth", numbers)
     return judgement
 
 
 def evidence(
-    plan: Plan, step: Step, candidate: Arm, stable: Arm | None, readings: Sequence[Reading] = ()
+    plan: Plan, step: Step, candidate: Arm, stable: Arm | None, readings: Sequence[BurnReading] = ()
 ) -> list[Finding]:
     """What each rule finds that has anything to look at.
 
@@ -144,19 +146,19 @@ def _pass_or_hold(
 ) -> Judgement:
     if candidate.valid < plan.min_requests and step.exposes:
         reason = f"{candidate.valid} of at least {plan.min_requests} requests so far{requests.beside(candidate)}"
-        return Judgement(Verdict.HOLD, reason, "min-requests", numbers)
+        return Judgement(StepVerdict.HOLD, reason, "min-requests", numbers)
     if elapsed_s < plan.step_s_of(step):
         reason = f"{elapsed_s:.1f} of {plan.step_s_of(step):g} s so far"
-        return Judgement(Verdict.HOLD, reason, "min-time", numbers)
+        return Judgement(StepVerdict.HOLD, reason, "min-time", numbers)
     if candidate.answers is None:
-        return Judgement(Verdict.HOLD, "what the model answered could not be read", "no-answers", numbers)
+        return Judgement(StepVerdict.HOLD, "what the model answered could not be read", "no-answers", numbers)
     for one in findings:
         if one.over:
             reason = f"{one.reason}: over the limit, but not yet beyond chance"
-            return Judgement(Verdict.HOLD, reason, f"{one.rule}-unclear", numbers)
+            return Judgement(StepVerdict.HOLD, reason, f"{one.rule}-unclear", numbers)
     if plan.max_active is not None and candidate.active > plan.max_active:
         reason = f"{candidate.active} requests in flight, limit {plan.max_active}"
-        return Judgement(Verdict.HOLD, reason, "saturated", numbers)
+        return Judgement(StepVerdict.HOLD, reason, "saturated", numbers)
     failed, slow = rate(candidate.failures, candidate.valid), rate(candidate.slow, candidate.timed)
     reason = f"{failed} failed, {slow} slow{requests.beside(candidate)}"
-    return Judgement(Verdict.PASS, reason, "within-limits", numbers)
+    return Judgement(StepVerdict.PASS, reason, "within-limits", numbers)

@@ -18,7 +18,7 @@ from bulkhead.pods.hardening import Relaxations, harden
 from bulkhead.runtimes.kubernetes.pods import refusal_named
 
 
-class Verdict(enum.StrEnum):
+class CheckResult(enum.StrEnum):
     """What a check found."""
 
     OK = "ok"
@@ -29,7 +29,7 @@ class Verdict(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorFinding:
     """One line of the diagnosis.
 
     Attributes:
@@ -39,7 +39,7 @@ class Finding:
     """
 
     check: str
-    verdict: Verdict
+    verdict: CheckResult
     detail: str
 
 
@@ -84,7 +84,7 @@ _ROLE_HINT = "apply the Role of docs/kubernetes.md to the service account that A
 _LEAST = (1, 32)
 
 
-def diagnose(api: k8s.ApiClient, namespace: str, image: str = "busybox") -> Iterator[Finding]:
+def diagnose(api: k8s.ApiClient, namespace: str, image: str = "busybox") -> Iterator[DoctorFinding]:
     """Look at a cluster.
 
     Args:
@@ -99,7 +99,7 @@ def diagnose(api: k8s.ApiClient, namespace: str, image: str = "busybox") -> Iter
     yield version
     if not reached:
         return
-    checks: Sequence[tuple[str, Callable[[], list[Finding]]]] = (
+    checks: Sequence[tuple[str, Callable[[], list[DoctorFinding]]]] = (
         ("namespace", lambda: [_namespace(api, namespace)]),
         ("access", lambda: [_access(api, namespace, need) for need in NEEDS]),
         ("admission", lambda: [_admission(api, namespace, image)]),
@@ -110,42 +110,42 @@ def diagnose(api: k8s.ApiClient, namespace: str, image: str = "busybox") -> Iter
         try:
             yield from look()
         except ApiException as refused:
-            yield Finding(name, Verdict.UNKNOWN, f"the API server says {refused.status}: {_words(refused)}")
+            yield DoctorFinding(name, CheckResult.UNKNOWN, f"the API server says {refused.status}: {_words(refused)}")
         except urllib3.exceptions.HTTPError as away:
-            yield Finding(name, Verdict.MISSING, f"the API server does not answer: {away}")
+            yield DoctorFinding(name, CheckResult.MISSING, f"the API server does not answer: {away}")
 
 
-def _version(api: k8s.ApiClient) -> tuple[Finding, bool]:
+def _version(api: k8s.ApiClient) -> tuple[DoctorFinding, bool]:
     host = api.configuration.host
     try:
         found = k8s.VersionApi(api).get_code()
     except ApiException as refused:
         detail = f"{host} answers {refused.status}: {_words(refused)}; check the credentials of the kubeconfig"
-        return Finding("connection", Verdict.MISSING, detail), False
+        return DoctorFinding("connection", CheckResult.MISSING, detail), False
     except urllib3.exceptions.HTTPError as away:
-        return Finding("connection", Verdict.MISSING, f"{host} does not answer: {away}"), False
+        return DoctorFinding("connection", CheckResult.MISSING, f"{host} does not answer: {away}"), False
     number = (int(found.major), int("".join(filter(str.isdigit, found.minor))))
     if number < _LEAST:
         detail = f"{found.git_version}; from {_LEAST[0]}.{_LEAST[1]} on is what is tested"
-        return Finding("version", Verdict.UNKNOWN, detail), True
-    return Finding("version", Verdict.OK, f"{found.git_version} at {host}"), True
+        return DoctorFinding("version", CheckResult.UNKNOWN, detail), True
+    return DoctorFinding("version", CheckResult.OK, f"{found.git_version} at {host}"), True
 
 
-def _namespace(api: k8s.ApiClient, name: str) -> Finding:
+def _namespace(api: k8s.ApiClient, name: str) -> DoctorFinding:
     try:
         found = k8s.CoreV1Api(api).read_namespace(name)
     except ApiException as refused:
         if refused.status == 404:
-            return Finding("namespace", Verdict.MISSING, f"{name}: kubectl create namespace {name}")
+            return DoctorFinding("namespace", CheckResult.MISSING, f"{name}: kubectl create namespace {name}")
         if refused.status == 403:
-            return Finding("namespace", Verdict.UNKNOWN, f"{name}: may not be read; that alone is no trouble")
+            return DoctorFinding("namespace", CheckResult.UNKNOWN, f"{name}: may not be read; that alone is no trouble")
         raise
     level = (found.metadata.labels or {}).get("pod-security.kubernetes.io/enforce")
     enforced = f"enforces the {level} Pod Security level" if level else "enforces no Pod Security level"
-    return Finding("namespace", Verdict.OK, f"{name}: {enforced}")
+    return DoctorFinding("namespace", CheckResult.OK, f"{name}: {enforced}")
 
 
-def _access(api: k8s.ApiClient, namespace: str, need: Need) -> Finding:
+def _access(api: k8s.ApiClient, namespace: str, need: Need) -> DoctorFinding:
     named, _, subresource = need.resource.partition("/")
     lacking = []
     for verb in need.verbs:
@@ -158,13 +158,13 @@ def _access(api: k8s.ApiClient, namespace: str, need: Need) -> Finding:
             lacking.append(verb)
     check = f"access to {need.resource}"
     if not lacking:
-        return Finding(check, Verdict.OK, ", ".join(need.verbs))
-    verdict = Verdict.OPTIONAL if need.feature else Verdict.MISSING
+        return DoctorFinding(check, CheckResult.OK, ", ".join(need.verbs))
+    verdict = CheckResult.OPTIONAL if need.feature else CheckResult.MISSING
     what = f"{need.feature} needs" if need.feature else "missing"
-    return Finding(check, verdict, f"{what} the verbs {', '.join(lacking)}; {_ROLE_HINT}")
+    return DoctorFinding(check, verdict, f"{what} the verbs {', '.join(lacking)}; {_ROLE_HINT}")
 
 
-def _admission(api: k8s.ApiClient, namespace: str, image: str) -> Finding:
+def _admission(api: k8s.ApiClient, namespace: str, image: str) -> DoctorFinding:
     """Whether a hardened GPU pod is let in, by every admission plugin and webhook there is."""
     container = k8s.V1Container(name="base", image=image, command=["true"])
     metadata = k8s.V1ObjectMeta(generate_name="bulkhead-doctor-", namespace=namespace)
@@ -174,11 +174,11 @@ def _admission(api: k8s.ApiClient, namespace: str, image: str) -> Finding:
         with refusal_named("of the dry run", namespace):
             k8s.CoreV1Api(api).create_namespaced_pod(namespace, pod, dry_run="All")
     except PodFailedError as refused:
-        return Finding("admission", Verdict.MISSING, refused.failure.message)
-    return Finding("admission", Verdict.OK, "a hardened GPU pod is let in (dry run)")
+        return DoctorFinding("admission", CheckResult.MISSING, refused.failure.message)
+    return DoctorFinding("admission", CheckResult.OK, "a hardened GPU pod is let in (dry run)")
 
 
-def _gpus(api: k8s.ApiClient) -> Finding:
+def _gpus(api: k8s.ApiClient) -> DoctorFinding:
     """What the nodes offer; how much of it is free only the scheduler knows."""
     offered: Counter[str] = Counter()
     for node in k8s.CoreV1Api(api).list_node(resource_version="0").items:
@@ -188,18 +188,20 @@ def _gpus(api: k8s.ApiClient) -> Finding:
                 offered[f"{name} {product}".strip()] += int(amount)
     if not offered:
         detail = "no node offers nvidia.com/gpu; install NVIDIA's GPU operator or device plugin"
-        return Finding("GPUs", Verdict.MISSING, detail)
-    return Finding("GPUs", Verdict.OK, ", ".join(f"{count} x {name}" for name, count in sorted(offered.items())))
+        return DoctorFinding("GPUs", CheckResult.MISSING, detail)
+    return DoctorFinding(
+        "GPUs", CheckResult.OK, ", ".join(f"{count} x {name}" for name, count in sorted(offered.items()))
+    )
 
 
-def _groups(api: k8s.ApiClient) -> list[Finding]:
+def _groups(api: k8s.ApiClient) -> list[DoctorFinding]:
     there: set[str] = set()
     for group in k8s.ApisApi(api).get_api_versions().groups:
         there |= {group.name, *(version.group_version for version in group.versions)}
     found = []
     for name, feature in GROUPS.items():
-        verdict = Verdict.OK if name in there else Verdict.OPTIONAL
-        found.append(Finding(name, verdict, feature if verdict is Verdict.OK else f"needed for {feature}"))
+        verdict = CheckResult.OK if name in there else CheckResult.OPTIONAL
+        found.append(DoctorFinding(name, verdict, feature if verdict is CheckResult.OK else f"needed for {feature}"))
     return found
 
 

@@ -13,12 +13,12 @@ from bulkhead.errors import InvalidInputError
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.identity import matches
 from bulkhead.pods.outcome import Failure, FailureClass
-from bulkhead.pods.status import Phase
+from bulkhead.pods.status import PodPhase
 from bulkhead.runtimes.kubernetes.pods import check_ours, left_as_it_is, refusal_named
 
 
 @dataclass(frozen=True)
-class Kind:
+class JobKind:
     """Where the API server has a kind of object.
 
     Attributes:
@@ -29,12 +29,14 @@ class Kind:
 
     path: str
     plural: str
-    conditions: Mapping[str, Phase]
+    conditions: Mapping[str, PodPhase]
 
 
-KINDS: Mapping[str, Kind] = {
-    "Job": Kind("/apis/batch/v1", "jobs", {"Complete": Phase.SUCCEEDED, "Failed": Phase.FAILED}),
-    "JobSet": Kind("/apis/jobset.x-k8s.io/v1alpha2", "jobsets", {"Completed": Phase.SUCCEEDED, "Failed": Phase.FAILED}),
+KINDS: Mapping[str, JobKind] = {
+    "Job": JobKind("/apis/batch/v1", "jobs", {"Complete": PodPhase.SUCCEEDED, "Failed": PodPhase.FAILED}),
+    "JobSet": JobKind(
+        "/apis/jobset.x-k8s.io/v1alpha2", "jobsets", {"Completed": PodPhase.SUCCEEDED, "Failed": PodPhase.FAILED}
+    ),
 }
 
 
@@ -85,7 +87,7 @@ def find_unfailed(api: k8s.ApiClient, kind: str, namespace: str, own: Mapping[st
     with refusal_named(selector, namespace):
         found = _call(api, "GET", _path(kind, namespace), query={"labelSelector": selector})
     for one in found.get("items") or []:
-        lives = not one["metadata"].get("deletionTimestamp") and phase(kind, one) is not Phase.FAILED
+        lives = not one["metadata"].get("deletionTimestamp") and phase(kind, one) is not PodPhase.FAILED
         if lives and matches(one["metadata"].get("labels"), own):
             return {"kind": kind, **one}
     return None
@@ -167,7 +169,7 @@ def end(
     return False, "told to end"
 
 
-def phase(kind: str, document: Mapping[str, Any]) -> Phase:
+def phase(kind: str, document: Mapping[str, Any]) -> PodPhase:
     """How a job stands, in the words of a pod's phase.
 
     Args:
@@ -178,7 +180,7 @@ def phase(kind: str, document: Mapping[str, Any]) -> Phase:
         over = KINDS[kind].conditions.get(condition["type"])
         if over is not None and condition["status"] == "True":
             return over
-    return Phase.RUNNING
+    return PodPhase.RUNNING
 
 
 def _path(kind: str, namespace: str, name: str = "") -> str:

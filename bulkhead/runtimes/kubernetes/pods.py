@@ -20,7 +20,7 @@ from bulkhead.pods.exceptions import PodFailedError, error
 from bulkhead.pods.identity import MANAGED, matches
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.refusal import classify_refusal
-from bulkhead.pods.status import Phase, of_task
+from bulkhead.pods.status import PodPhase, of_task
 
 MOST_EVENTS = 100
 """About one pod, that are read."""
@@ -94,7 +94,7 @@ def find_unfailed(core: k8s.CoreV1Api, namespace: str, own: Mapping[str, str]) -
     for pod in found:
         dying = pod.metadata.deletion_timestamp
         phase = of_task(core.api_client.sanitize_for_serialization(pod)).phase
-        if matches(pod.metadata.labels, own) and not dying and phase is not Phase.FAILED:
+        if matches(pod.metadata.labels, own) and not dying and phase is not PodPhase.FAILED:
             return pod
     return None
 
@@ -196,8 +196,8 @@ def kept(phase: str, keep: str) -> bool:
         keep: ``never``, ``failed`` or ``always``.
     """
     if keep == "always":
-        return phase in (Phase.SUCCEEDED, Phase.FAILED)
-    return keep == "failed" and phase == Phase.FAILED
+        return phase in (PodPhase.SUCCEEDED, PodPhase.FAILED)
+    return keep == "failed" and phase == PodPhase.FAILED
 
 
 def check_ours(name: str, labels: Mapping[str, str] | None, dying: Any, own: Mapping[str, str]) -> None:

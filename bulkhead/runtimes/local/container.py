@@ -14,7 +14,7 @@ from typing import Any
 
 from bulkhead.files import make_private
 from bulkhead.runtimes.local.layout import PodFiles
-from bulkhead.runtimes.local.limits import Limits
+from bulkhead.runtimes.local.limits import ProcessLimits
 
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 _PR_SET_PDEATHSIG = 1
@@ -26,7 +26,7 @@ class StartError(Exception):
 
 
 def start(
-    pod: Mapping[str, Any], files: PodFiles, limits: Limits, temporary: str, extra_env: Mapping[str, str]
+    pod: Mapping[str, Any], files: PodFiles, limits: ProcessLimits, temporary: str, extra_env: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     """Start the pod's container in a process group of its own, its output on a pipe.
 

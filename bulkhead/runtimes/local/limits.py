@@ -13,7 +13,7 @@ _PERIOD_US = 100_000
 
 
 @dataclass
-class Limits:
+class ProcessLimits:
     """The limits of one pod, and how they are enforced.
 
     Attributes:
@@ -58,7 +58,7 @@ class Limits:
                 print(f"limits: could not remove {group}: {error}", flush=True)
 
 
-def make(name: str, memory_bytes: int | None, cpus: float | None, root: Path = _CGROUP) -> Limits:
+def make(name: str, memory_bytes: int | None, cpus: float | None, root: Path = _CGROUP) -> ProcessLimits:
     """Prepare the limits of one pod.
 
     Args:
@@ -71,7 +71,7 @@ def make(name: str, memory_bytes: int | None, cpus: float | None, root: Path = _
         Limits by cgroup v2, else by v1, else by rlimit (RLIMIT_DATA for memory; for CPU the number of
         cores that the processes may run on, rounded up).
     """
-    limits = Limits(memory_bytes, cpus)
+    limits = ProcessLimits(memory_bytes, cpus)
     if memory_bytes is None and cpus is None:
         return limits
     for attempt, kind in ((_cgroup2, "cgroup v2"), (_cgroup1, "cgroup v1")):

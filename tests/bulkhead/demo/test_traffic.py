@@ -4,7 +4,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from bulkhead.demo.traffic import Traffic, _digit
+from bulkhead.demo.traffic import DemoTraffic, _digit
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -34,7 +34,7 @@ class Model(BaseHTTPRequestHandler):
 def test_requests_go_out_at_their_rate_and_every_answer_is_checked() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    traffic = Traffic(f"http://127.0.0.1:{server.server_address[1]}/invocations", rate=100)
+    traffic = DemoTraffic(f"http://127.0.0.1:{server.server_address[1]}/invocations", rate=100)
     traffic.start()
     until(lambda: len(traffic.answers) >= 100, "a hundred answers")
     traffic.stop()
@@ -49,7 +49,7 @@ def test_requests_go_out_at_their_rate_and_every_answer_is_checked() -> None:
 
 
 def test_a_refused_connection_is_counted_by_kind() -> None:
-    traffic = Traffic(f"http://127.0.0.1:{free_port()}/invocations", rate=100)
+    traffic = DemoTraffic(f"http://127.0.0.1:{free_port()}/invocations", rate=100)
     traffic.start()
     until(lambda: traffic.answers, "an answer")
     traffic.stop()
@@ -61,7 +61,7 @@ def test_what_ends_the_thread_is_raised_to_who_asks(monkeypatch: pytest.MonkeyPa
         raise RuntimeError("no data")
 
     monkeypatch.setattr("bulkhead.demo.traffic._images", broken)
-    traffic = Traffic("http://127.0.0.1:1/invocations", rate=1)
+    traffic = DemoTraffic("http://127.0.0.1:1/invocations", rate=1)
     traffic.start()
     with pytest.raises(RuntimeError, match="no data"):
         traffic.stop()

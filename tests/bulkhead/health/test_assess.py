@@ -10,24 +10,26 @@ from bulkhead.health.assess import assess, assess_nodes
 from bulkhead.health.fleet import Fleet
 from bulkhead.health.observation import Device, Field, NodeState, Reading, Snapshot, XidEvent
 from bulkhead.health.policy import Policy
-from bulkhead.health.verdict import Health, Reason, Verdict
-from bulkhead.health.window import Window
-from bulkhead.xids import Action
+from bulkhead.health.verdict import DeviceVerdict, Health, Reason
+from bulkhead.health.window import EvidenceWindow
+from bulkhead.xids import RecommendedAction
 
 POLICY = Policy()
 DEVICE = Device("GPU-1", "node", "H100", "0000:01:00")
 FINE = {Field.TEMPERATURE: 50.0, Field.LAST_XID: 0.0}
 
 
-def window(at: float = 0.0, **fields: float) -> Window:
-    made = Window(DEVICE)
+def window(at: float = 0.0, **fields: float) -> EvidenceWindow:
+    made = EvidenceWindow(DEVICE)
     made.take(Reading(DEVICE, at, {**FINE, **{Field(name): value for name, value in fields.items()}}), "dcgm", POLICY)
     return made
 
 
-def verdict(health: Health, at: float, name: str = "GPU-1", action: Action = Action.NONE) -> Verdict:
+def verdict(
+    health: Health, at: float, name: str = "GPU-1", action: RecommendedAction = RecommendedAction.NONE
+) -> DeviceVerdict:
     device = replace(DEVICE, uuid=name)
-    return Verdict(device, health, Reason.XID, "Xid 79", action, 0.9, since=at, evidence_at=at)
+    return DeviceVerdict(device, health, Reason.XID, "Xid 79", action, 0.9, since=at, evidence_at=at)
 
 
 def test_a_sick_device_stays_so_for_a_while_after_the_last_evidence() -> None:
@@ -67,8 +69,11 @@ def test_what_is_not_shown_is_told_and_lowers_the_confidence() -> None:
     assert (assess(everything, POLICY, 0.0).confidence, assess(everything, POLICY, 0.0).text) == (1.0, "")
 
 
-@pytest.mark.parametrize(("value", "action"), [(1, Action.RESET), (2, Action.REBOOT), (4, Action.DRAIN_AND_RESET)])
-def test_what_nvml_asks_for_decides(value: int, action: Action) -> None:
+@pytest.mark.parametrize(
+    ("value", "action"),
+    [(1, RecommendedAction.RESET), (2, RecommendedAction.REBOOT), (4, RecommendedAction.DRAIN_AND_RESET)],
+)
+def test_what_nvml_asks_for_decides(value: int, action: RecommendedAction) -> None:
     found = assess(window(recovery_action=value), POLICY, 0.0)
     assert (found.health, found.reason, found.action) == (Health.SICK, Reason.RECOVERY, action)
 
@@ -111,7 +116,7 @@ def test_an_nvlink_event_that_ends_a_program_alone_leaves_the_device_unless_a_15
     assert assess(made, POLICY, 1.0).health is Health.HEALTHY
     made.report(XidEvent(1.0, 154, text="GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)"))
     found = assess(made, POLICY, 1.0)
-    assert (found.health, found.action) == (Health.SICK, Action.RESET)
+    assert (found.health, found.action) == (Health.SICK, RecommendedAction.RESET)
 
 
 def test_the_driver_may_state_another_action_a_moment_later() -> None:
@@ -121,7 +126,7 @@ def test_the_driver_may_state_another_action_a_moment_later() -> None:
         made.report(XidEvent(at, 154, text=f"GPU recovery action changed from {stated} (…)"))
         made.report(XidEvent(at, 154, text=f"GPU recovery action changed from {stated} (…)"))
     assert [one.at for one in made.xids] == [10.0, 11.0, 20.0, 21.0]
-    assert assess(made, POLICY, 30.0).action is Action.DRAIN_AND_RESET
+    assert assess(made, POLICY, 30.0).action is RecommendedAction.DRAIN_AND_RESET
 
 
 def test_a_programs_flood_of_lines_is_one_event_a_minute() -> None:
@@ -141,14 +146,17 @@ def test_a_device_that_only_a_log_knows_is_judged_by_it() -> None:
     fleet = Fleet(POLICY)
     look = Snapshot("kernel", 0.0, xids={"pci/node/0000:09:00": [XidEvent(0.0, 79)]})
     found = fleet.take([look], 0.0).devices["pci/node/0000:09:00"]
-    assert (found.health, found.action, found.device.node) == (Health.SICK, Action.REBOOT, "node")
+    assert (found.health, found.action, found.device.node) == (Health.SICK, RecommendedAction.REBOOT, "node")
 
 
 def test_a_node_is_sick_by_a_reboot_or_by_several_devices() -> None:
-    def health(*verdicts: Verdict) -> Health:
+    def health(*verdicts: DeviceVerdict) -> Health:
         return assess_nodes(verdicts, {}, POLICY)["node"].health
 
-    assert health(verdict(Health.SICK, 0.0, action=Action.REBOOT), verdict(Health.HEALTHY, 0.0, "GPU-2")) is Health.SICK
+    assert (
+        health(verdict(Health.SICK, 0.0, action=RecommendedAction.REBOOT), verdict(Health.HEALTHY, 0.0, "GPU-2"))
+        is Health.SICK
+    )
     assert health(verdict(Health.SICK, 0.0), verdict(Health.HEALTHY, 0.0, "GPU-2")) is Health.SUSPECT
     assert health(verdict(Health.SICK, 0.0), verdict(Health.SICK, 0.0, "GPU-2")) is Health.SICK
     assert health(verdict(Health.UNKNOWN, 0.0)) is Health.UNKNOWN
@@ -169,7 +177,7 @@ FIELDS = st.dictionaries(st.sampled_from(list(Field)), st.floats(0, 1e15), max_s
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), FIELDS), max_size=6), st.floats(0, 2e6))
 def test_any_readings_in_any_order_have_a_verdict(readings: list[tuple[float, dict[Field, float]]], now: float) -> None:
-    made, previous = Window(DEVICE), None
+    made, previous = EvidenceWindow(DEVICE), None
     for at, fields in readings:
         made.take(Reading(DEVICE, at, fields), "dcgm", POLICY)
         previous = assess(made, POLICY, now, previous)

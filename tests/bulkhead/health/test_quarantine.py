@@ -8,13 +8,13 @@ import pytest
 
 from bulkhead.errors import FencedError, UnavailableError
 from bulkhead.health.observation import Device
-from bulkhead.health.quarantine import QuarantineController, Step
-from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Reason, Verdict
+from bulkhead.health.quarantine import QuarantineChanges, QuarantineController
+from bulkhead.health.verdict import Assessment, DeviceVerdict, Health, NodeVerdict, Reason
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.ledger.tables import QuarantinePhase
 from bulkhead.settings import FleetSettings
-from bulkhead.xids import Action
+from bulkhead.xids import RecommendedAction
 
 
 class Nodes:
@@ -60,17 +60,18 @@ class World:
         self.controller = QuarantineController(self.quarantines, settings, self.nodes, "a test")  # type: ignore[arg-type]
         self.devices = {name: self.verdict(name, Health.HEALTHY) for name in ("a0", "a1", "b0", "b1", "c0", "c1")}
 
-    def verdict(self, name: str, health: Health, action: Action = Action.RESET) -> Verdict:
+    def verdict(self, name: str, health: Health, action: RecommendedAction = RecommendedAction.RESET) -> DeviceVerdict:
         device = Device(name, name[0], "H100")
-        return Verdict(device, health, Reason.XID, "Xid 95", action, 1.0, self.now, self.now)
+        return DeviceVerdict(device, health, Reason.XID, "Xid 95", action, 1.0, self.now, self.now)
 
     def stand(self, name: str, health: Health) -> None:
         self.devices[name] = self.verdict(name, health)
 
-    def step(self, *whole: str) -> Step:
+    def step(self, *whole: str) -> QuarantineChanges:
         self.now += 10
         nodes = {
-            name: NodeVerdict(name, Health.HEALTHY, Reason.NOTHING, "", Action.NONE, 2, 2, "pool") for name in "abc"
+            name: NodeVerdict(name, Health.HEALTHY, Reason.NOTHING, "", RecommendedAction.NONE, 2, 2, "pool")
+            for name in "abc"
         }
         for name in whole:
             text = "2 of 2 devices sick"

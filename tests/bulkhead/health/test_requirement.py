@@ -5,8 +5,8 @@ import pytest
 from bulkhead.errors import InvalidInputError
 from bulkhead.health.observation import Device
 from bulkhead.health.requirement import DeviceRequirement, find
-from bulkhead.health.verdict import Assessment, Health, NodeVerdict, Reason, Verdict
-from bulkhead.xids import Action
+from bulkhead.health.verdict import Assessment, DeviceVerdict, Health, NodeVerdict, Reason
+from bulkhead.xids import RecommendedAction
 
 
 def fleet(*told: str, cordoned: str = "", sick: str = "") -> Assessment:
@@ -15,9 +15,13 @@ def fleet(*told: str, cordoned: str = "", sick: str = "") -> Assessment:
     for one in told:
         name, health, *job = one.split(":")
         device = Device(name, name[0], "NVIDIA H100 80GB HBM3" if name[0] != "t" else "Tesla T4")
-        devices[name] = Verdict(device, Health(health), Reason.NOTHING, "", Action.NONE, 1.0, 0.0, 0.0, *job)
+        devices[name] = DeviceVerdict(
+            device, Health(health), Reason.NOTHING, "", RecommendedAction.NONE, 1.0, 0.0, 0.0, *job
+        )
         state = Health.SICK if name[0] in sick else Health.HEALTHY
-        nodes[name[0]] = NodeVerdict(name[0], state, Reason.NOTHING, "", Action.NONE, 1, 1, "", name[0] in cordoned)
+        nodes[name[0]] = NodeVerdict(
+            name[0], state, Reason.NOTHING, "", RecommendedAction.NONE, 1, 1, "", name[0] in cordoned
+        )
     return Assessment(0.0, devices, nodes)
 
 

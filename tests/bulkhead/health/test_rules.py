@@ -1,87 +1,75 @@
 """Each rule over a device's window: what it says, and at which number it begins to."""
 
-from collections.abc import Mapping
-
 import pytest
 
 from bulkhead.health.conditions import Condition
-from bulkhead.health.observation import Device, Field, Reading, XidEvent
-from bulkhead.health.policy import Hang, Heat, Links, Peers, Policy
-from bulkhead.health.rules import findings, unseen
-from bulkhead.health.verdict import Finding, Health, Reason
-from bulkhead.health.window import Window
-from bulkhead.xids import Action, known
-
-NOW = 10_000_000.0
-DEVICE = Device("GPU-1", "node-a")
-POLICY = Policy()
-WELL: Mapping[Field, float] = {
-    Field.TEMPERATURE: 50,
-    Field.LAST_XID: 0,
-    Field.ECC_UNCORRECTED: 0,
-    Field.ROW_REMAP_FAILURE: 0,
-    Field.THROTTLE_REASONS: 0,
-}
-
-
-def _window(at: float = NOW, fields: Mapping[Field, float] = WELL, **more: object) -> Window:
-    return Window(DEVICE, Reading(DEVICE, at, dict(fields)), "dcgm", **more)  # type: ignore[arg-type]
-
-
-def _found(window: Window, policy: Policy = POLICY) -> list[Finding]:
-    return list(findings(window, policy, NOW))
+from bulkhead.health.observation import Field, Reading, XidEvent
+from bulkhead.health.policy import Policy
+from bulkhead.health.rules import unseen
+from bulkhead.health.verdict import DeviceFinding, Health, Reason
+from bulkhead.health.window import EvidenceWindow
+from bulkhead.xids import RecommendedAction, known
+from tests.windows import DEVICE, NOW, POLICY, WELL, found, window_of
 
 
 def test_nothing_is_found_of_a_device_that_is_well() -> None:
-    assert _found(_window()) == []
+    assert found(window_of()) == []
 
 
 # Doubts
 
 
 def test_what_no_source_shows_is_unknown() -> None:
-    window = Window(DEVICE, xids=[XidEvent(NOW, 79)])
-    doubt, xid = _found(window)
-    assert doubt == Finding(Health.UNKNOWN, Reason.NO_DATA, "no source shows it", Action.NONE, 1.0, NOW)
+    window = EvidenceWindow(DEVICE, xids=[XidEvent(NOW, 79)])
+    doubt, xid = found(window)
+    assert doubt == DeviceFinding(
+        Health.UNKNOWN, Reason.NO_DATA, "no source shows it", RecommendedAction.NONE, 1.0, NOW
+    )
     assert xid.reason is Reason.XID  # what a log said of it counts all the same
 
 
 @pytest.mark.parametrize("missing", [1, 2])
 def test_a_device_that_its_nodes_source_shows_no_more_is_gone(missing: int) -> None:
     text = "dcgm shows node node-a and has not shown this device 2 times"
-    gone = Finding(Health.SICK, Reason.GONE, text, Action.REBOOT, 0.8, NOW)
-    assert _found(_window(NOW - 1000, missing=missing))[:1] == (
+    gone = DeviceFinding(Health.SICK, Reason.GONE, text, RecommendedAction.REBOOT, 0.8, NOW)
+    assert found(window_of(NOW - 1000, missing=missing))[:1] == (
         [gone]
         if missing == 2
-        else [Finding(Health.UNKNOWN, Reason.STALE, "last seen 1000 s ago by dcgm", Action.NONE, 1.0, NOW)]
+        else [
+            DeviceFinding(
+                Health.UNKNOWN, Reason.STALE, "last seen 1000 s ago by dcgm", RecommendedAction.NONE, 1.0, NOW
+            )
+        ]
     )
 
 
 @pytest.mark.parametrize(("age_s", "stale"), [(90, False), (91, True)])
 def test_a_reading_grows_old(age_s: float, stale: bool) -> None:
-    assert [one.reason for one in _found(_window(NOW - age_s))] == ([Reason.STALE] if stale else [])
+    assert [one.reason for one in found(window_of(NOW - age_s))] == ([Reason.STALE] if stale else [])
 
 
 @pytest.mark.parametrize(("seconds", "frozen"), [(179, False), (180, True)])
 def test_numbers_that_do_not_move_are_not_believed(seconds: float, frozen: bool) -> None:
-    told = Finding(Health.UNKNOWN, Reason.FROZEN, "its numbers have not moved for 180 s", Action.NONE, 1.0, NOW - 5)
-    window = _window(NOW - 5, since={Condition.FROZEN: NOW - 5 - seconds})
-    assert _found(window) == ([told] if frozen else [])
+    told = DeviceFinding(
+        Health.UNKNOWN, Reason.FROZEN, "its numbers have not moved for 180 s", RecommendedAction.NONE, 1.0, NOW - 5
+    )
+    window = window_of(NOW - 5, since={Condition.FROZEN: NOW - 5 - seconds})
+    assert found(window) == ([told] if frozen else [])
 
 
 @pytest.mark.parametrize("sign", [Field.TEMPERATURE, Field.POWER, Field.SM_CLOCK, Field.UTILISATION])
 def test_a_device_without_any_sign_of_life_is_unknown(sign: Field) -> None:
     silent = {field: value for field, value in WELL.items() if field is not Field.TEMPERATURE}
     told = "dcgm shows neither temperature, power, clock nor utilisation"
-    assert _found(_window(NOW - 1, silent)) == [Finding(Health.UNKNOWN, Reason.NO_DATA, told, at=NOW - 1)]
-    assert _found(_window(NOW - 1, {**silent, sign: 1})) == []
+    assert found(window_of(NOW - 1, silent)) == [DeviceFinding(Health.UNKNOWN, Reason.NO_DATA, told, at=NOW - 1)]
+    assert found(window_of(NOW - 1, {**silent, sign: 1})) == []
 
 
 def test_a_source_that_tells_of_no_fault_at_all_says_nothing() -> None:
     told = "dcgm shows nothing of Xids, ECC, row remapping, throttling"
-    window = _window(NOW - 1, {Field.TEMPERATURE: 50})
-    assert _found(window) == [Finding(Health.UNKNOWN, Reason.NO_DATA, told, at=NOW - 1)]
-    assert _found(_window(NOW, {Field.TEMPERATURE: 50, Field.THROTTLE_REASONS: 0})) == []
+    window = window_of(NOW - 1, {Field.TEMPERATURE: 50})
+    assert found(window) == [DeviceFinding(Health.UNKNOWN, Reason.NO_DATA, told, at=NOW - 1)]
+    assert found(window_of(NOW, {Field.TEMPERATURE: 50, Field.THROTTLE_REASONS: 0})) == []
 
 
 def test_what_a_reading_says_nothing_of_is_named() -> None:
@@ -94,13 +82,15 @@ def test_what_a_reading_says_nothing_of_is_named() -> None:
 # Xids
 
 
-def _xid(*events: XidEvent, policy: Policy = POLICY) -> list[Finding]:
-    return [one for one in _found(_window(xids=list(events)), policy) if one.reason is Reason.XID]
+def _xid(*events: XidEvent, policy: Policy = POLICY) -> list[DeviceFinding]:
+    return [one for one in found(window_of(xids=list(events)), policy) if one.reason is Reason.XID]
 
 
-def _told(health: Health, xid: int, action: Action, confidence: float, more: str = "", beside: str = "") -> Finding:
+def _told(
+    health: Health, xid: int, action: RecommendedAction, confidence: float, more: str = "", beside: str = ""
+) -> DeviceFinding:
     text = f"Xid {xid}{beside}: {known(xid).description}{more}"
-    return Finding(health, Reason.XID, text, action, confidence, NOW - 100)
+    return DeviceFinding(health, Reason.XID, text, action, confidence, NOW - 100)
 
 
 AT = NOW - 100
@@ -115,16 +105,25 @@ AT = NOW - 100
             [XidEvent(AT, 79, certain=False)],
             [_told(Health.SUSPECT, 79, known(79).action, 0.3, " (found at the first look: of unknown age)")],
         ),
-        ([XidEvent(AT, 9999)], [_told(Health.SICK, 9999, Action.CALL, 0.5)]),
+        ([XidEvent(AT, 9999)], [_told(Health.SICK, 9999, RecommendedAction.CALL, 0.5)]),
         ([XidEvent(AT, 13, "ml/train")], []),
         ([XidEvent(AT, 43)], []),
         (
             [XidEvent(AT, 13, "ml/train"), XidEvent(AT + 1, 154, text="changed from 0x0 (None) to 0x4 (Drain)")],
-            [_told(Health.SICK, 13, Action.DRAIN_AND_RESET, 0.95, ", under ml/train", " with 154")],
+            [_told(Health.SICK, 13, RecommendedAction.DRAIN_AND_RESET, 0.95, ", under ml/train", " with 154")],
         ),
         (
             [XidEvent(AT, 13), XidEvent(AT + 1, 154, text="changed from 0x0 (None) to 0x3 (Drain P2P)")],
-            [_told(Health.SUSPECT, 13, Action.CHECK_LINK, 0.5, " (the driver states: check-link)", " with 154")],
+            [
+                _told(
+                    Health.SUSPECT,
+                    13,
+                    RecommendedAction.CHECK_LINK,
+                    0.5,
+                    " (the driver states: check-link)",
+                    " with 154",
+                )
+            ],
         ),
         ([XidEvent(AT, 13), XidEvent(AT + 1, 154, text="changed from 0x1 (Reset) to 0x0 (None)")], []),
         (
@@ -133,7 +132,7 @@ AT = NOW - 100
                 _told(
                     Health.SUSPECT,
                     79,
-                    Action.NONE,
+                    RecommendedAction.NONE,
                     0.6,
                     " (the driver states that nothing is to be done)",
                     " with 154",
@@ -143,11 +142,11 @@ AT = NOW - 100
         (
             [XidEvent(AT - 50, 64), XidEvent(AT, 64)],
             [
-                Finding(
+                DeviceFinding(
                     Health.SICK,
                     Reason.XID,
                     f"Xid 64: {known(64).description}, 2 times",
-                    Action.CALL,
+                    RecommendedAction.CALL,
                     0.97,
                     at,
                 )
@@ -156,11 +155,11 @@ AT = NOW - 100
         ),
         (
             [XidEvent(AT, 48), XidEvent(AT, 63), XidEvent(AT, 45)],
-            [_told(Health.SICK, 48, Action.DRAIN_AND_RESET, 0.95, beside=" with 45, 63")],
+            [_told(Health.SICK, 48, RecommendedAction.DRAIN_AND_RESET, 0.95, beside=" with 45, 63")],
         ),
     ],
 )
-def test_an_xid_says(events: list[XidEvent], expected: list[Finding]) -> None:
+def test_an_xid_says(events: list[XidEvent], expected: list[DeviceFinding]) -> None:
     assert _xid(*events) == expected
 
 
@@ -180,18 +179,22 @@ def test_an_xid_is_forgotten(age_s: float, counts: bool) -> None:
     assert bool(_xid(XidEvent(NOW - age_s, 79))) is counts
 
 
-def _applications(*events: XidEvent) -> list[Finding]:
-    return [one for one in _found(_window(xids=list(events))) if one.reason is Reason.APPLICATION]
+def _applications(*events: XidEvent) -> list[DeviceFinding]:
+    return [one for one in found(window_of(xids=list(events))) if one.reason is Reason.APPLICATION]
 
 
 def test_an_applications_xid_speaks_against_the_device_under_one_job_after_the_other() -> None:
     jobs = [XidEvent(NOW - 1000 * n, 31, f"ml/job-{n}") for n in range(1, 4)]
     assert _applications(jobs[0], XidEvent(NOW - 5000, 31, "ml/job-1")) == []
     told = f"Xid 31 ({known(31).description}) under 2 different jobs: ml/job-1, ml/job-2"
-    assert _applications(*jobs[:2]) == [Finding(Health.SUSPECT, Reason.APPLICATION, told, Action.CALL, 0.6, NOW - 1000)]
+    assert _applications(*jobs[:2]) == [
+        DeviceFinding(Health.SUSPECT, Reason.APPLICATION, told, RecommendedAction.CALL, 0.6, NOW - 1000)
+    ]
     told = f"Xid 31 ({known(31).description}) under 3 different jobs: ml/job-1, ml/job-2, ml/job-3"
     one = XidEvent(NOW - 9000, 13, "ml/job-9")  # another Xid, under one job, speaks neither for nor against it
-    assert _applications(one, *jobs) == [Finding(Health.SICK, Reason.APPLICATION, told, Action.CALL, 0.6, NOW - 1000)]
+    assert _applications(one, *jobs) == [
+        DeviceFinding(Health.SICK, Reason.APPLICATION, told, RecommendedAction.CALL, 0.6, NOW - 1000)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -215,8 +218,8 @@ def test_an_applications_xid_is_remembered_for_a_week() -> None:
 # Counters
 
 
-def _grown(counter: Field, *growth: tuple[float, float], policy: Policy = POLICY) -> list[Finding]:
-    return _found(_window(growth={counter: [(NOW - ago, amount) for ago, amount in growth]}), policy)
+def _grown(counter: Field, *growth: tuple[float, float], policy: Policy = POLICY) -> list[DeviceFinding]:
+    return found(window_of(growth={counter: [(NOW - ago, amount) for ago, amount in growth]}), policy)
 
 
 @pytest.mark.parametrize(
@@ -225,23 +228,32 @@ def _grown(counter: Field, *growth: tuple[float, float], policy: Policy = POLICY
         (
             Field.ECC_UNCORRECTED,
             [(3600, 1), (20, 2)],
-            Finding(Health.SICK, Reason.ECC, "3 uncorrectable ECC errors", Action.RESET, 0.95, NOW - 20),
+            DeviceFinding(
+                Health.SICK, Reason.ECC, "3 uncorrectable ECC errors", RecommendedAction.RESET, 0.95, NOW - 20
+            ),
         ),
         (Field.ECC_UNCORRECTED, [(3601, 5)], None),
         (
             Field.ECC_CORRECTED,
             [(3600, 400), (7, 600)],
-            Finding(Health.SUSPECT, Reason.ECC, "1000 correctable ECC errors in an hour", Action.NONE, 0.6, NOW - 7),
+            DeviceFinding(
+                Health.SUSPECT,
+                Reason.ECC,
+                "1000 correctable ECC errors in an hour",
+                RecommendedAction.NONE,
+                0.6,
+                NOW - 7,
+            ),
         ),
         (Field.ECC_CORRECTED, [(3601, 400), (7, 600)], None),
         (
             Field.ROWS_UNCORRECTED,
             [(3600, 1)],
-            Finding(
+            DeviceFinding(
                 Health.SUSPECT,
                 Reason.ROW_REMAP,
                 "1 rows remapped for uncorrectable errors",
-                Action.RESET,
+                RecommendedAction.RESET,
                 0.7,
                 NOW - 3600,
             ),
@@ -250,11 +262,11 @@ def _grown(counter: Field, *growth: tuple[float, float], policy: Policy = POLICY
         (
             Field.PCIE_REPLAYS,
             [(300, 30), (3, 10)],
-            Finding(
+            DeviceFinding(
                 Health.SUSPECT,
                 Reason.PCIE,
                 "8 PCIe replays a minute, over 5 minutes",
-                Action.CHECK_LINK,
+                RecommendedAction.CHECK_LINK,
                 0.6,
                 NOW - 3,
             ),
@@ -263,11 +275,11 @@ def _grown(counter: Field, *growth: tuple[float, float], policy: Policy = POLICY
         (
             Field.NVLINK_ERRORS,
             [(300, 400), (3, 100)],
-            Finding(
+            DeviceFinding(
                 Health.SUSPECT,
                 Reason.NVLINK,
                 "100 NVLink errors a minute, over 5 minutes",
-                Action.CHECK_LINK,
+                RecommendedAction.CHECK_LINK,
                 0.6,
                 NOW - 3,
             ),
@@ -275,7 +287,9 @@ def _grown(counter: Field, *growth: tuple[float, float], policy: Policy = POLICY
         (Field.NVLINK_ERRORS, [(3, 499)], None),
     ],
 )
-def test_a_counter_that_grows_says(counter: Field, growth: list[tuple[float, float]], expected: Finding | None) -> None:
+def test_a_counter_that_grows_says(
+    counter: Field, growth: list[tuple[float, float]], expected: DeviceFinding | None
+) -> None:
     assert _grown(counter, *growth) == ([expected] if expected else [])
 
 
@@ -287,19 +301,23 @@ def test_a_counter_that_grows_says(counter: Field, growth: list[tuple[float, flo
     [
         (
             {Field.ROW_REMAP_FAILURE: 1},
-            Finding(Health.SICK, Reason.ROW_REMAP, "a row could not be remapped", Action.CALL, 0.95, NOW),
+            DeviceFinding(
+                Health.SICK, Reason.ROW_REMAP, "a row could not be remapped", RecommendedAction.CALL, 0.95, NOW
+            ),
         ),
         (
             {Field.ROW_REMAP_PENDING: 1},
-            Finding(Health.SUSPECT, Reason.ROW_REMAP, "a remapped row waits for a reset", Action.RESET, 0.8, NOW),
+            DeviceFinding(
+                Health.SUSPECT, Reason.ROW_REMAP, "a remapped row waits for a reset", RecommendedAction.RESET, 0.8, NOW
+            ),
         ),
         (
             {Field.RECOVERY_ACTION: 3},
-            Finding(
+            DeviceFinding(
                 Health.SUSPECT,
                 Reason.RECOVERY,
                 "the driver asks to drain its peer-to-peer traffic",
-                Action.CHECK_LINK,
+                RecommendedAction.CHECK_LINK,
                 0.9,
                 NOW,
             ),
@@ -307,90 +325,17 @@ def test_a_counter_that_grows_says(counter: Field, growth: list[tuple[float, flo
         *(
             (
                 {Field.RECOVERY_ACTION: number},
-                Finding(Health.SICK, Reason.RECOVERY, f"the driver asks for: {action}", action, 0.99, NOW),
+                DeviceFinding(Health.SICK, Reason.RECOVERY, f"the driver asks for: {action}", action, 0.99, NOW),
             )
             for number, action in (
-                (1, Action.RESET),
-                (2, Action.REBOOT),
-                (4, Action.DRAIN_AND_RESET),
-                (7, Action.CALL),
+                (1, RecommendedAction.RESET),
+                (2, RecommendedAction.REBOOT),
+                (4, RecommendedAction.DRAIN_AND_RESET),
+                (7, RecommendedAction.CALL),
             )
         ),
         ({Field.RECOVERY_ACTION: 0, Field.ROW_REMAP_PENDING: 0}, None),
     ],
 )
-def test_a_device_states(fields: dict[Field, float], expected: Finding | None) -> None:
-    assert _found(_window(fields={**WELL, **fields})) == ([expected] if expected else [])
-
-
-# What lasts
-
-
-def _lasting(seconds: float, *conditions: Condition, **fields: float) -> list[Finding]:
-    shown = {**WELL, **{Field(name): value for name, value in fields.items()}}
-    return _found(_window(fields=shown, since=dict.fromkeys(conditions, NOW - seconds)))
-
-
-@pytest.mark.parametrize(
-    ("condition", "reason", "what"),
-    [
-        (Condition.HOT, Reason.HEAT, "hot (95 degrees C)"),
-        (Condition.THROTTLED, Reason.HEAT, "throttled for heat"),
-        (Condition.BRAKED, Reason.POWER, "slowed by the power brake"),
-    ],
-)
-def test_heat_and_power_are_suspect_and_then_sick(condition: Condition, reason: Reason, what: str) -> None:
-    def told(health: Health, seconds: int) -> list[Finding]:
-        return [Finding(health, reason, f"{what} for {seconds} s", Action.CHECK_MECHANICALS, 0.8, NOW)]
-
-    assert _lasting(59, condition, temperature_c=95) == []
-    assert _lasting(60, condition, temperature_c=95) == told(Health.SUSPECT, 60)
-    assert _lasting(599, condition, temperature_c=95) == told(Health.SUSPECT, 599)
-    assert _lasting(600, condition, temperature_c=95) == told(Health.SICK, 600)
-
-
-def test_it_says_which_of_its_temperatures_is_too_high() -> None:
-    def told(**degrees: float) -> str:
-        (found,) = _lasting(60, Condition.HOT, **degrees)
-        return found.text
-
-    assert told(temperature_c=92, memory_temperature_c=105) == "hot (92 degrees C) for 60 s"
-    assert told(temperature_c=91, memory_temperature_c=105) == "hot (memory 105 degrees C) for 60 s"
-    assert told(temperature_c=91, memory_temperature_c=104) == "hot (91 degrees C) for 60 s"
-    since = {Condition.HOT: NOW - 60}
-    assert _found(_window(fields={Field.MEMORY_TEMPERATURE: 105}, since=since))[-1].text.startswith("hot (memory 105 ")
-
-
-def test_fewer_lanes_than_it_has_are_sick() -> None:
-    lanes = {"pcie_width": 8, "pcie_width_max": 16}
-    assert _lasting(119, Condition.NARROW, **lanes) == []
-    told = "8 of 16 PCIe lanes for 120 s"
-    sick = Finding(Health.SICK, Reason.PCIE, told, Action.CHECK_MECHANICALS, 0.8, NOW)
-    assert _lasting(120, Condition.NARROW, **lanes) == [sick]
-
-
-def test_busy_without_progress_is_suspect_and_never_sick() -> None:
-    assert _lasting(599, Condition.HUNG) == []
-    told = "busy, and nothing moves, for 100000 s"
-    assert _lasting(100_000, Condition.HUNG) == [
-        Finding(Health.SUSPECT, Reason.HUNG, told, Action.RESTART_APP, 0.5, NOW)
-    ]
-    assert len(_lasting(600, Condition.HUNG)) == 1
-
-
-def test_slower_than_its_peers_is_suspect_and_much_slower_sick() -> None:
-    told = "over 5% slower than its peers for 300 s"
-    slow = Finding(Health.SUSPECT, Reason.SLOW, told, Action.NONE, 0.6, NOW)
-    assert _lasting(299, Condition.SLOW, Condition.VERY_SLOW) == []
-    assert _lasting(300, Condition.SLOW) == [slow]
-    told = "over 20% slower than its peers for 300 s"
-    very = Finding(Health.SICK, Reason.SLOW, told, Action.RESET, 0.7, NOW)
-    assert _lasting(300, Condition.SLOW, Condition.VERY_SLOW) == [very]
-
-
-def test_what_is_not_so_has_not_even_lasted_for_no_time() -> None:
-    at_once = Policy(
-        heat=Heat(suspect_s=0, sick_s=0), links=Links(narrow_s=0), hang=Hang(suspect_s=0), peers=Peers(for_s=0)
-    )
-    assert _found(_window(since={Condition.FROZEN: NOW}), at_once) == []
-    assert len(_found(_window(since={Condition.HOT: NOW}), at_once)) == 1
+def test_a_device_states(fields: dict[Field, float], expected: DeviceFinding | None) -> None:
+    assert found(window_of(fields={**WELL, **fields})) == ([expected] if expected else [])

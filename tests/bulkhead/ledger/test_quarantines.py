@@ -9,7 +9,7 @@ import pytest
 
 from bulkhead.errors import ConflictError, NotFoundError
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.quarantines import Budget, Quarantines, Target
+from bulkhead.ledger.quarantines import QuarantineBudget, Quarantines, Target
 from bulkhead.ledger.tables import Quarantine, QuarantinePhase
 
 BEGIN = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -41,7 +41,7 @@ def device(name: str = "GPU-1", node: str = "n1", size: int = 1, pool: str = "")
 
 
 def impose(
-    quarantines: Quarantines, clock: Clock, target: Target | None = None, budget: Budget | None = None
+    quarantines: Quarantines, clock: Clock, target: Target | None = None, budget: QuarantineBudget | None = None
 ) -> Quarantine:
     return quarantines.impose(
         target or device(),
@@ -71,7 +71,7 @@ def test_what_the_world_shows_is_written_down(quarantines: Quarantines, clock: C
 
 
 def test_the_first_is_within_any_budget_and_then_devices_count(quarantines: Quarantines, clock: Clock) -> None:
-    budget = Budget(devices=9)
+    budget = QuarantineBudget(devices=9)
     impose(quarantines, clock, device("n1", "n1", size=8), budget)
     impose(quarantines, clock, device("GPU-9", "n2"), budget)
     with pytest.raises(ConflictError, match="9 devices of H100 are in quarantine and the budget is 9"):
@@ -81,11 +81,11 @@ def test_the_first_is_within_any_budget_and_then_devices_count(quarantines: Quar
 
 
 def test_the_last_node_of_a_pool_is_not_taken(quarantines: Quarantines, clock: Clock) -> None:
-    impose(quarantines, clock, device("GPU-1", "n1", pool="a"), Budget(100, {"n2"}))
+    impose(quarantines, clock, device("GPU-1", "n1", pool="a"), QuarantineBudget(100, {"n2"}))
     with pytest.raises(ConflictError, match="n2 is the last of pool a"):
-        impose(quarantines, clock, device("GPU-2", "n2", pool="a"), Budget(100, {"n1"}))
+        impose(quarantines, clock, device("GPU-2", "n2", pool="a"), QuarantineBudget(100, {"n1"}))
     # Another device of a node that is taken already takes nothing more.
-    assert impose(quarantines, clock, device("GPU-3", "n1", pool="a"), Budget(100, set())).target == "GPU-3"
+    assert impose(quarantines, clock, device("GPU-3", "n1", pool="a"), QuarantineBudget(100, set())).target == "GPU-3"
 
 
 def test_two_at_once_do_not_overdraw_the_budget(quarantines: Quarantines, clock: Clock) -> None:
@@ -95,7 +95,7 @@ def test_two_at_once_do_not_overdraw_the_budget(quarantines: Quarantines, clock:
     def ask(number: int) -> None:
         gate.wait()
         try:
-            impose(quarantines, clock, device(f"GPU-{number}", f"n{number}"), Budget(2))
+            impose(quarantines, clock, device(f"GPU-{number}", f"n{number}"), QuarantineBudget(2))
         except ConflictError as error:
             refused.append(error)
 

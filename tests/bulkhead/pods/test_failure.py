@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bulkhead.pods.exceptions import TYPES, error
 from bulkhead.pods.failure import classify
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
-from bulkhead.pods.status import Phase, of_task, parse
+from bulkhead.pods.status import PodPhase, of_task, parse
 from tests import failed_pods, misread_pods
 from tests.failed_pods import Pod, disrupted, ended, unscheduled, waiting
 
@@ -187,14 +187,14 @@ def test_a_task_is_done_when_its_base_container_is_whatever_became_of_what_ran_b
     pod = _beside([], [_container("base", 0, Outcome(result={"run": "r"}).encode()), beside], phase)
     assert classify(pod) is None
     status = of_task(pod)
-    assert (status.phase, status.outcome.result) == (Phase.SUCCEEDED, {"run": "r"})
+    assert (status.phase, status.outcome.result) == (PodPhase.SUCCEEDED, {"run": "r"})
     status = of_task(_beside([], [_container("azwi", None), _container("base", 1)], "Running"))
-    assert (status.phase, status.exit_code) == (Phase.FAILED, 1)
+    assert (status.phase, status.exit_code) == (PodPhase.FAILED, 1)
 
 
 def test_a_server_that_is_started_again_has_not_ended() -> None:
     pod = _beside([], [_container("base", 1)], "Running", restartPolicy="Always")
-    assert classify(pod) is None and of_task(pod).phase is Phase.RUNNING
+    assert classify(pod) is None and of_task(pod).phase is PodPhase.RUNNING
 
 
 def test_an_eviction_counts_although_the_program_ended_well() -> None:

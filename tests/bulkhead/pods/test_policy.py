@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.pods.outcome import Failure, FailureClass
-from bulkhead.pods.policy import RULES, Action, Budget, Limits, Record, changes, decide, hopeless
+from bulkhead.pods.policy import RULES, FailureAction, Record, RetryBudget, RetryLimits, changes, decide, hopeless
 
-LIMITS = Limits(user_retries=2, infrastructure_retries=3)
+LIMITS = RetryLimits(user_retries=2, infrastructure_retries=3)
 _records = st.builds(
     Record,
     st.sampled_from(list(FailureClass)),
@@ -15,7 +15,7 @@ _records = st.builds(
 )
 
 
-def _decide(*classes: FailureClass | tuple[FailureClass, str], limits: Limits = LIMITS) -> Action:
+def _decide(*classes: FailureClass | tuple[FailureClass, str], limits: RetryLimits = LIMITS) -> FailureAction:
     records = [
         Record(one, checkpoint=f"step-{n}") if isinstance(one, FailureClass) else Record(*one)
         for n, one in enumerate(classes)
@@ -30,71 +30,71 @@ def test_every_class_has_a_rule() -> None:
 @pytest.mark.parametrize(
     ("failure", "action"),
     [
-        (FailureClass.APPLICATION, Action.RETRY),
-        (FailureClass.GATE, Action.FAIL),
-        (FailureClass.CONFIG, Action.FAIL),
-        (FailureClass.HOST_OOM, Action.MORE_MEMORY),
-        (FailureClass.GPU_OOM, Action.FAIL),
-        (FailureClass.DEVICE_FAULT, Action.ELSEWHERE),
-        (FailureClass.NODE_LOST, Action.ELSEWHERE),
-        (FailureClass.EVICTED, Action.ELSEWHERE),
-        ((FailureClass.EVICTED, "disk-limit"), Action.FAIL),
-        (FailureClass.PREEMPTED, Action.RETRY),
-        (FailureClass.IMAGE, Action.WAIT),
-        ((FailureClass.IMAGE, "rate-limit"), Action.WAIT),
-        ((FailureClass.IMAGE, "auth"), Action.FAIL),
-        ((FailureClass.UNSCHEDULABLE, "gpu"), Action.WAIT),
-        ((FailureClass.UNSCHEDULABLE, "selector"), Action.FAIL),
-        ((FailureClass.UNSCHEDULABLE, "node-admission"), Action.ELSEWHERE),
-        (FailureClass.ADMISSION, Action.FAIL),
-        (FailureClass.DEADLINE, Action.FAIL),
-        (FailureClass.HUNG, Action.ELSEWHERE),
-        (FailureClass.CLUSTER_UNREACHABLE, Action.WAIT),
-        (FailureClass.CANCELLED, Action.FAIL),
+        (FailureClass.APPLICATION, FailureAction.RETRY),
+        (FailureClass.GATE, FailureAction.FAIL),
+        (FailureClass.CONFIG, FailureAction.FAIL),
+        (FailureClass.HOST_OOM, FailureAction.MORE_MEMORY),
+        (FailureClass.GPU_OOM, FailureAction.FAIL),
+        (FailureClass.DEVICE_FAULT, FailureAction.ELSEWHERE),
+        (FailureClass.NODE_LOST, FailureAction.ELSEWHERE),
+        (FailureClass.EVICTED, FailureAction.ELSEWHERE),
+        ((FailureClass.EVICTED, "disk-limit"), FailureAction.FAIL),
+        (FailureClass.PREEMPTED, FailureAction.RETRY),
+        (FailureClass.IMAGE, FailureAction.WAIT),
+        ((FailureClass.IMAGE, "rate-limit"), FailureAction.WAIT),
+        ((FailureClass.IMAGE, "auth"), FailureAction.FAIL),
+        ((FailureClass.UNSCHEDULABLE, "gpu"), FailureAction.WAIT),
+        ((FailureClass.UNSCHEDULABLE, "selector"), FailureAction.FAIL),
+        ((FailureClass.UNSCHEDULABLE, "node-admission"), FailureAction.ELSEWHERE),
+        (FailureClass.ADMISSION, FailureAction.FAIL),
+        (FailureClass.DEADLINE, FailureAction.FAIL),
+        (FailureClass.HUNG, FailureAction.ELSEWHERE),
+        (FailureClass.CLUSTER_UNREACHABLE, FailureAction.WAIT),
+        (FailureClass.CANCELLED, FailureAction.FAIL),
     ],
 )
-def test_the_first_failure(failure: FailureClass | tuple[FailureClass, str], action: Action) -> None:
+def test_the_first_failure(failure: FailureClass | tuple[FailureClass, str], action: FailureAction) -> None:
     assert _decide(failure) is action
 
 
 def test_a_bad_night_of_spot_nodes_does_not_use_up_the_users_retries() -> None:
     preempted = [FailureClass.PREEMPTED] * 3
-    assert _decide(*preempted) is Action.RETRY
-    assert _decide(*preempted, FailureClass.APPLICATION) is Action.RETRY
-    assert _decide(*preempted, FailureClass.PREEMPTED) is Action.FAIL
+    assert _decide(*preempted) is FailureAction.RETRY
+    assert _decide(*preempted, FailureClass.APPLICATION) is FailureAction.RETRY
+    assert _decide(*preempted, FailureClass.PREEMPTED) is FailureAction.FAIL
 
 
 def test_the_users_retries_are_counted_by_themselves() -> None:
-    assert _decide(FailureClass.APPLICATION, FailureClass.APPLICATION) is Action.RETRY
-    assert _decide(*[FailureClass.APPLICATION] * 3) is Action.FAIL
+    assert _decide(FailureClass.APPLICATION, FailureClass.APPLICATION) is FailureAction.RETRY
+    assert _decide(*[FailureClass.APPLICATION] * 3) is FailureAction.FAIL
 
 
 def test_a_cuda_error_that_comes_again_elsewhere_is_the_programs() -> None:
     cuda = (FailureClass.APPLICATION, "cuda")
-    assert _decide(cuda) is Action.ELSEWHERE
-    assert _decide(cuda, cuda) is Action.FAIL
+    assert _decide(cuda) is FailureAction.ELSEWHERE
+    assert _decide(cuda, cuda) is FailureAction.FAIL
 
 
 def test_the_same_cause_without_progress_stops() -> None:
     stuck = [Record(FailureClass.PREEMPTED, checkpoint="step-7")] * 3
-    assert decide(stuck, Limits(infrastructure_retries=99)).action is Action.FAIL
+    assert decide(stuck, RetryLimits(infrastructure_retries=99)).action is FailureAction.FAIL
     moving = [Record(FailureClass.PREEMPTED, checkpoint=f"step-{n}") for n in range(9)]
-    assert decide(moving, Limits(infrastructure_retries=99)).action is Action.RETRY
+    assert decide(moving, RetryLimits(infrastructure_retries=99)).action is FailureAction.RETRY
 
 
 def test_waiting_doubles_up_to_a_bound() -> None:
-    limits = Limits(infrastructure_retries=99, same_cause=99)
+    limits = RetryLimits(infrastructure_retries=99, same_cause=99)
     records = [Record(FailureClass.UNSCHEDULABLE, "gpu")]
     delays = [decide(records * n, limits).delay_s for n in range(1, 8)]
     assert delays == [60, 120, 240, 480, 900, 900, 900]
 
 
 def test_memory_grows_to_its_ceiling() -> None:
-    limits = Limits(infrastructure_retries=9, memory_factor=2, memory_ceiling=3)
+    limits = RetryLimits(infrastructure_retries=9, memory_factor=2, memory_ceiling=3)
     oom = Record(FailureClass.HOST_OOM, checkpoint="a")
     assert [changes([oom] * n, limits).memory_factor for n in range(4)] == [1, 2, 3, 3]
-    assert decide([oom, oom], limits).action is Action.MORE_MEMORY
-    assert decide([oom, oom, oom], limits).action is Action.FAIL
+    assert decide([oom, oom], limits).action is FailureAction.MORE_MEMORY
+    assert decide([oom, oom, oom], limits).action is FailureAction.FAIL
 
 
 def test_suspected_nodes_are_excluded_and_others_are_not() -> None:
@@ -114,7 +114,7 @@ def test_where_no_other_node_has_room_those_that_failed_are_only_avoided() -> No
     ]
     decision = decide(history, LIMITS)
     assert (decision.action, decision.reason) == (
-        Action.RETRY,
+        FailureAction.RETRY,
         "unschedulable/selector: retry also where it failed, 2 of 3 infrastructure retries",
     )
     found = changes(history, LIMITS)
@@ -124,9 +124,9 @@ def test_where_no_other_node_has_room_those_that_failed_are_only_avoided() -> No
 
 
 def test_a_selector_that_nothing_was_kept_from_is_the_authors() -> None:
-    assert decide([Record(FailureClass.UNSCHEDULABLE, "selector")], LIMITS).action is Action.FAIL
+    assert decide([Record(FailureClass.UNSCHEDULABLE, "selector")], LIMITS).action is FailureAction.FAIL
     refused = [Record(FailureClass.DEVICE_FAULT, "ecc", "gpu-1"), *[Record(FailureClass.UNSCHEDULABLE, "selector")] * 2]
-    assert decide(refused, LIMITS).action is Action.FAIL
+    assert decide(refused, LIMITS).action is FailureAction.FAIL
 
 
 def test_the_latest_checkpoint_is_resumed_from() -> None:
@@ -139,8 +139,8 @@ def test_it_always_decides_says_why_and_never_retries_beyond_the_sum(history: li
     decision = decide(history, LIMITS)
     assert decision.reason
     assert 0 <= decision.delay_s <= 900
-    if decision.action is not Action.FAIL:
-        for budget, most in ((Budget.USER, 2), (Budget.INFRASTRUCTURE, 3)):
+    if decision.action is not FailureAction.FAIL:
+        for budget, most in ((RetryBudget.USER, 2), (RetryBudget.INFRASTRUCTURE, 3)):
             if history[-1].rule.budget is budget:
                 assert sum(record.rule.budget is budget for record in history) <= most
 
@@ -164,66 +164,71 @@ _PREEMPTED = (FailureClass.PREEMPTED, "")
     ("history", "limits", "expected"),
     [
         (_moving((FailureClass.GPU_OOM, "")), LIMITS, ("gpu_oom: another try would fail the same way", False)),
-        (_moving(_APPLICATION), Limits(), ("application: the 0 user retries are used up", False)),
+        (_moving(_APPLICATION), RetryLimits(), ("application: the 0 user retries are used up", False)),
         (_moving(*[_APPLICATION] * 3), LIMITS, ("application: the 2 user retries are used up", False)),
         (_moving(*[_PREEMPTED] * 4), LIMITS, ("preempted: the 3 infrastructure retries are used up", False)),
         (_moving(*[_FAULT] * 4), LIMITS, ("device_fault/ecc: the 3 infrastructure retries are used up", True)),
         (_moving(_CUDA, _CUDA), LIMITS, ("application/cuda: it came again after retry elsewhere", False)),
         (
             [Record(*_FAULT)] * 3,
-            Limits(infrastructure_retries=9),
+            RetryLimits(infrastructure_retries=9),
             ("device_fault/ecc: 3 times in a row without progress", True),
         ),
         (
             _moving(_OOM, _OOM),
-            Limits(memory_factor=4, memory_ceiling=2.5),
+            RetryLimits(memory_factor=4, memory_ceiling=2.5),
             ("host_oom: it had 2.5 times the memory asked for already", False),
         ),
         (
             _moving(_APPLICATION, _OOM, _OOM),
-            Limits(memory_factor=4, memory_ceiling=2.5),
+            RetryLimits(memory_factor=4, memory_ceiling=2.5),
             ("host_oom: it had 2.5 times the memory asked for already", False),
         ),
     ],
 )
-def test_it_says_why_it_is_over(history: list[Record], limits: Limits, expected: tuple[str, bool]) -> None:
+def test_it_says_why_it_is_over(history: list[Record], limits: RetryLimits, expected: tuple[str, bool]) -> None:
     decision = decide(history, limits)
     assert (decision.reason, decision.suspect) == expected
-    assert (decision.action, decision.delay_s) == (Action.FAIL, 0.0)
+    assert (decision.action, decision.delay_s) == (FailureAction.FAIL, 0.0)
 
 
 @pytest.mark.parametrize(
     ("history", "expected"),
     [
-        (_moving(_APPLICATION), (Action.RETRY, "application: retry here, 1 of 2 user retries", 0, False)),
-        (_moving(_CUDA), (Action.ELSEWHERE, "application/cuda: retry elsewhere, 1 of 2 user retries", 0, False)),
+        (_moving(_APPLICATION), (FailureAction.RETRY, "application: retry here, 1 of 2 user retries", 0, False)),
+        (_moving(_CUDA), (FailureAction.ELSEWHERE, "application/cuda: retry elsewhere, 1 of 2 user retries", 0, False)),
         (
             _moving(_APPLICATION, _FAULT, _PREEMPTED, _FAULT),
-            (Action.ELSEWHERE, "device_fault/ecc: retry elsewhere, 3 of 3 infrastructure retries", 5, True),
+            (FailureAction.ELSEWHERE, "device_fault/ecc: retry elsewhere, 3 of 3 infrastructure retries", 5, True),
         ),
         (
             _moving(_FAULT, _FAULT),
-            (Action.ELSEWHERE, "device_fault/ecc: retry elsewhere, 2 of 3 infrastructure retries", 5, True),
+            (FailureAction.ELSEWHERE, "device_fault/ecc: retry elsewhere, 2 of 3 infrastructure retries", 5, True),
         ),
         (
             _moving(_OOM, _OOM),
-            (Action.MORE_MEMORY, "host_oom: retry with more memory, 2 of 3 infrastructure retries", 0, False),
+            (FailureAction.MORE_MEMORY, "host_oom: retry with more memory, 2 of 3 infrastructure retries", 0, False),
         ),
         (
             _moving((FailureClass.IMAGE, ""), _PREEMPTED, (FailureClass.IMAGE, "rate-limit")),
-            (Action.WAIT, "image/rate-limit: wait, then retry, 3 of 3 infrastructure retries", 30, False),
+            (FailureAction.WAIT, "image/rate-limit: wait, then retry, 3 of 3 infrastructure retries", 30, False),
         ),
         (
             _moving((FailureClass.IMAGE, ""), (FailureClass.IMAGE, "rate-limit")),
-            (Action.WAIT, "image/rate-limit: wait, then retry, 2 of 3 infrastructure retries", 60, False),
+            (FailureAction.WAIT, "image/rate-limit: wait, then retry, 2 of 3 infrastructure retries", 60, False),
         ),
         (
             [Record(*_FAULT, node="gpu-1"), Record(FailureClass.UNSCHEDULABLE, "gpu")],
-            (Action.RETRY, "unschedulable/gpu: retry also where it failed, 2 of 3 infrastructure retries", 5, False),
+            (
+                FailureAction.RETRY,
+                "unschedulable/gpu: retry also where it failed, 2 of 3 infrastructure retries",
+                5,
+                False,
+            ),
         ),
     ],
 )
-def test_it_says_what_is_tried_next(history: list[Record], expected: tuple[Action, str, float, bool]) -> None:
+def test_it_says_what_is_tried_next(history: list[Record], expected: tuple[FailureAction, str, float, bool]) -> None:
     decision = decide(history, LIMITS)
     assert (decision.action, decision.reason, decision.delay_s, decision.suspect) == expected
 
@@ -232,7 +237,7 @@ def test_a_node_whose_pod_was_refused_there_is_left_like_any_other() -> None:
     """Unschedulable *on a node* (its kubelet refused the pod) says nothing of the others."""
     refused = Record(FailureClass.UNSCHEDULABLE, "node-admission", "gpu-2")
     history = [Record(*_FAULT, node="gpu-1"), refused]
-    assert decide(history, LIMITS).action is Action.ELSEWHERE
+    assert decide(history, LIMITS).action is FailureAction.ELSEWHERE
     assert changes(history, LIMITS).exclude_nodes == ("gpu-1", "gpu-2")
 
 

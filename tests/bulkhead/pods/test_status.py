@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
-from bulkhead.pods.status import Phase, parse
+from bulkhead.pods.status import PodPhase, parse
 
 
 def _ended(phase: str, reason: str, code: int, message: str = "", **more: Any) -> dict[str, Any]:
@@ -19,11 +19,11 @@ def _ended(phase: str, reason: str, code: int, message: str = "", **more: Any) -
 
 def test_a_pending_pod_without_containers() -> None:
     status = parse({"phase": "Pending"})
-    assert status.phase is Phase.PENDING and not status.ended and status.exit_code is None
+    assert status.phase is PodPhase.PENDING and not status.ended and status.exit_code is None
 
 
 def test_an_empty_status_is_pending() -> None:
-    assert parse({}).phase is Phase.PENDING
+    assert parse({}).phase is PodPhase.PENDING
 
 
 def test_a_running_pod_is_ready_when_its_container_is() -> None:

@@ -9,14 +9,14 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkhead.pods.suspicion import LEFT, Place, Suspicion, avoid
+from bulkhead.pods.suspicion import LEFT, NodeSuspicion, Place, avoid
 
 SHARE = 0.05
 START = datetime(2026, 11, 27, tzinfo=UTC)
 
 
-def _said(node: str, owner: str = "a", cause: str = "device_fault/ecc", second: int = 0) -> Suspicion:
-    return Suspicion(node, owner, cause, START + timedelta(seconds=second), f"{owner}: {cause}")
+def _said(node: str, owner: str = "a", cause: str = "device_fault/ecc", second: int = 0) -> NodeSuspicion:
+    return NodeSuspicion(node, owner, cause, START + timedelta(seconds=second), f"{owner}: {cause}")
 
 
 def _pool(count: int, product: str = "H100", pool: str = "p") -> dict[str, Place]:
@@ -116,7 +116,7 @@ _SAID = st.lists(
 
 @given(_SAID, _PLACES, st.floats(0.01, 1))
 def test_whatever_is_said_the_budget_holds_and_the_last_nodes_stay(
-    said: list[Suspicion], places: dict[str, Place], share: float
+    said: list[NodeSuspicion], places: dict[str, Place], share: float
 ) -> None:
     found = avoid(said, places, share)
     assert not set(found.forbidden) & set(found.discouraged)
@@ -132,7 +132,7 @@ def test_whatever_is_said_the_budget_holds_and_the_last_nodes_stay(
 
 @given(_SAID, _PLACES, st.randoms())
 def test_the_order_in_which_it_was_written_does_not_matter(
-    said: list[Suspicion], places: dict[str, Place], random: Random
+    said: list[NodeSuspicion], places: dict[str, Place], random: Random
 ) -> None:
     shuffled = random.sample(said, len(said))
     one, other = avoid(said, places, SHARE), avoid(shuffled, places, SHARE)

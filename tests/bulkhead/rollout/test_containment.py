@@ -12,7 +12,7 @@ from sqlalchemy import text as sql
 
 from bulkhead.errors import BulkheadError, ConflictError, NotFoundError, RefusedError, UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout
-from bulkhead.pods.status import Phase as PodPhase
+from bulkhead.pods.status import PodPhase as PodPhase
 from bulkhead.pods.status import PodStatus
 from bulkhead.rollout.plan import RETURN, Plan
 from bulkhead.rungs import Rung

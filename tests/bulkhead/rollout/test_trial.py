@@ -7,7 +7,7 @@ import pytest
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.pods.outcome import Failure, FailureClass
-from bulkhead.pods.status import Phase as PodPhase
+from bulkhead.pods.status import PodPhase as PodPhase
 from bulkhead.pods.status import PodStatus
 from bulkhead.rollout.plan import RETURN, parse_plan
 from bulkhead.routers.base import Pin

@@ -4,7 +4,7 @@ import pytest
 
 from bulkhead.errors import UnavailableError
 from bulkhead.metrics.counters import Answers, Counters
-from bulkhead.pods.status import Phase, PodStatus
+from bulkhead.pods.status import PodPhase, PodStatus
 from bulkhead.rollout.plan import Step
 from bulkhead.rollout.world import World
 from bulkhead.routers.base import Fence, Mirror, Split
@@ -84,7 +84,7 @@ def test_who_compares_is_waited_for(stage: Stage, world: World) -> None:
     world.launch(rollout)
     stage.workloads.ready = False
     assert not world.prepare(rollout, Step(mirror=30))
-    stage.workloads.comparers[rollout.revision_id] = PodStatus(Phase.FAILED, message="no memory")
+    stage.workloads.comparers[rollout.revision_id] = PodStatus(PodPhase.FAILED, message="no memory")
     with pytest.raises(UnavailableError, match="ended: no memory"):
         world.prepare(rollout, Step(mirror=30))
 

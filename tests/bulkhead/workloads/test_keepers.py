@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bulkhead.ledger.tables import Revision
-from bulkhead.pods.status import Phase
+from bulkhead.pods.status import PodPhase
 from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT
 from bulkhead.workloads.keepers import INFERENCE_SERVICE, LEADER_WORKER_SET, SERVES, answers, labels, name_of, status
 from bulkhead.workloads.manifests import REVISION, server
@@ -37,7 +37,7 @@ def test_scaled_to_nothing_is_not_ready() -> None:
 def test_what_lacks_is_in_the_clusters_own_words() -> None:
     lacking = {"type": "Available", "status": "False", "message": "does not have minimum availability"}
     found = status(DEPLOYMENT, _deployment(conditions=[lacking]))
-    assert (found.phase, found.message) == (Phase.RUNNING, "does not have minimum availability")
+    assert (found.phase, found.message) == (PodPhase.RUNNING, "does not have minimum availability")
 
 
 GROUP: dict[str, Any] = {
@@ -170,5 +170,5 @@ def test_kserves_predictor_says_whether_it_is_ready_whatever_its_ingress_says() 
         status(INFERENCE_SERVICE, _inference_service("False", modelStatus=failed)).message
         == failed["lastFailureInfo"]["message"]
     )
-    assert status(INFERENCE_SERVICE, {"metadata": {"generation": 1}, "spec": {}}).phase == Phase.PENDING
+    assert status(INFERENCE_SERVICE, {"metadata": {"generation": 1}, "spec": {}}).phase == PodPhase.PENDING
     assert labels(INFERENCE_SERVICE, _inference_service("True")) == {SERVES: "digits-1"}

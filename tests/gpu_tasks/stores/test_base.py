@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkhead.gpu_tasks.stores.base import Manifest, RefusedError, name_of, parse, step_of
+from bulkhead.gpu_tasks.stores.base import Manifest, StoreRefusedError, name_of, parse, step_of
 
 GOOD = asdict(Manifest(3, {"model": "tiny"}, {"lr": 0.1}, {"shard.safetensors": "00"}))
 
@@ -40,7 +40,7 @@ def test_what_was_written_is_read() -> None:
     ],
 )
 def test_what_is_not_of_the_known_form_is_refused(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(StoreRefusedError) as refused:
         _parsed(**changes)
     assert told in str(refused.value)
 
@@ -52,7 +52,7 @@ VALUES = st.recursive(
 
 @given(st.binary(max_size=200) | VALUES.map(lambda value: json.dumps(value).encode()))
 def test_nothing_else_gets_through(text: bytes) -> None:
-    with pytest.raises(RefusedError):
+    with pytest.raises(StoreRefusedError):
         parse(text, name_of(3))
 
 

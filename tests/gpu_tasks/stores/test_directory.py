@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulkhead.gpu_tasks.stores.base import Manifest, RefusedError, name_of
+from bulkhead.gpu_tasks.stores.base import Manifest, StoreRefusedError, name_of
 from bulkhead.gpu_tasks.stores.directory import Directory
 
 
@@ -39,7 +39,7 @@ def test_what_was_replaced_and_cannot_be_deleted_is_no_failure(
 
 def test_a_folder_without_a_manifest_is_none(tmp_path: Path) -> None:
     (tmp_path / name_of(3)).mkdir()
-    with pytest.raises(RefusedError, match="not readable: FileNotFoundError"):
+    with pytest.raises(StoreRefusedError, match="not readable: FileNotFoundError"):
         Directory(tmp_path).manifest(name_of(3))
 
 

@@ -9,14 +9,14 @@ import pytest
 from bulkhead.gpu_tasks.errors import ConfigError
 from bulkhead.gpu_tasks.stores.directory import Directory
 from bulkhead.gpu_tasks.stores.find import last_checkpoint, store
-from bulkhead.gpu_tasks.stores.objects import Objects
+from bulkhead.gpu_tasks.stores.objects import ObjectStore
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE
 
 
 def test_a_path_is_a_directory_and_a_url_is_not(tmp_path: Path) -> None:
     assert isinstance(store(tmp_path), Directory)
     assert isinstance(store(str(tmp_path)), Directory)
-    assert isinstance(store(f"file://{tmp_path}"), Objects)
+    assert isinstance(store(f"file://{tmp_path}"), ObjectStore)
 
 
 def test_the_last_checkpoint_is_that_of_the_latest_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from bulkhead.gpu_tasks.checkpoints import Checkpoints
 from bulkhead.gpu_tasks.errors import ConfigError
-from bulkhead.gpu_tasks.stores.base import MANIFEST, Manifest, RefusedError, name_of
-from bulkhead.gpu_tasks.stores.objects import Objects
+from bulkhead.gpu_tasks.stores.base import MANIFEST, Manifest, StoreRefusedError, name_of
+from bulkhead.gpu_tasks.stores.objects import ObjectStore
 
 URL = "memory://team/run"
 ROOT = "/team/run"
@@ -46,7 +46,7 @@ def _paths(files: Any, step: int) -> list[str]:
 
 def test_the_newest_stay_and_nothing_is_left_of_the_others(files: Any, tmp_path: Path) -> None:
     checkpoints = _saved(*range(1, 7), keep=2, keep_every=3)
-    assert Objects(URL).names() == [name_of(step) for step in (3, 5, 6)]
+    assert ObjectStore(URL).names() == [name_of(step) for step in (3, 5, 6)]
     assert len(files.find(ROOT)) == 6
     assert (checkpoints.counts.saved, checkpoints.counts.failed) == (6, 0)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -69,7 +69,7 @@ def test_what_a_save_has_left_that_was_interrupted_is_deleted(files: Any) -> Non
     for name in (f"{name_of(1)}/ff-1/shard.safetensors", f"{name_of(2)}/ff-2/shard.safetensors"):
         files.pipe_file(f"{ROOT}/{name}", b"half")
     files.pipe_file(f"{ROOT}/notes/shard.safetensors", b"somebody's")
-    assert Objects(URL).names() == [name_of(1)]
+    assert ObjectStore(URL).names() == [name_of(1)]
     _saved()
     assert _paths(files, 1) == whole and _paths(files, 2) == []
     assert files.exists(f"{ROOT}/notes/shard.safetensors")
@@ -117,8 +117,8 @@ def test_no_file_is_written_outside_of_the_folder_for_what_is_read(files: Any, t
     path = f"{ROOT}/{name_of(1)}/{MANIFEST}"
     data = json.loads(files.cat_file(path))
     files.pipe_file(path, json.dumps({**data, "files": {"../../gotcha": "00"}}).encode())
-    with pytest.raises(RefusedError, match="is no name of a file of it"):
-        Objects(URL).verify(name_of(1))
+    with pytest.raises(StoreRefusedError, match="is no name of a file of it"):
+        ObjectStore(URL).verify(name_of(1))
     assert not list(tmp_path.parent.rglob("gotcha"))
 
 
@@ -165,7 +165,7 @@ def test_what_was_read_is_not_kept_here(tmp_path: Path) -> None:
 
 
 def test_a_folder_for_temporary_files_that_somebody_else_has_made_is_refused(tmp_path: Path) -> None:
-    store = Objects(URL)
+    store = ObjectStore(URL)
     store.clear(first=True, first_here=True)
     [own] = tmp_path.iterdir()
     assert own.stat().st_mode & 0o777 == 0o700
@@ -179,7 +179,7 @@ def test_a_folder_for_temporary_files_that_somebody_else_has_made_is_refused(tmp
 
 
 def test_notes_are_kept_beside_the_checkpoints() -> None:
-    store = Objects(URL)
+    store = ObjectStore(URL)
     assert store.read_note("run") is None
     store.write_note("run", "one")
     store.write_note("run", "zwölf")

@@ -10,10 +10,10 @@ import pytest
 
 from bulkhead.control import Control
 from bulkhead.health.observation import Device
-from bulkhead.health.verdict import Assessment, Health, Reason, Verdict
+from bulkhead.health.verdict import Assessment, DeviceVerdict, Health, Reason
 from bulkhead.operators.triggers.fleet import DeviceFaultTrigger, DeviceHealthTrigger, FleetView
 from bulkhead.settings import CONFIG_VARIABLE, Exporter, FleetSettings
-from bulkhead.xids import Action
+from bulkhead.xids import RecommendedAction
 from tests.servers import Backend
 from tests.waiting import PATIENCE_S
 
@@ -25,7 +25,9 @@ LINE = (
 
 def view(kept: tuple[str, ...] = (), **told: str) -> FleetView:
     devices = {
-        name: Verdict(Device(name, "n1", "H100"), Health(health), Reason.XID, "Xid 79", Action.RESET, 1.0, 0.0, 0.0)
+        name: DeviceVerdict(
+            Device(name, "n1", "H100"), Health(health), Reason.XID, "Xid 79", RecommendedAction.RESET, 1.0, 0.0, 0.0
+        )
         for name, health in told.items()
     }
     return FleetView(Assessment(0.0, devices), frozenset(kept))

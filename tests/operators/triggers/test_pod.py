@@ -6,7 +6,7 @@ import pytest
 
 from bulkhead.operators.triggers.pod import LocalPodTrigger
 from bulkhead.pods.spec import PodRequest, build
-from bulkhead.pods.status import Phase, PodStatus
+from bulkhead.pods.status import PodPhase, PodStatus
 from bulkhead.runtimes.local.runtime import LocalRuntime
 
 
@@ -25,7 +25,7 @@ def test_it_fires_when_the_pod_ends(runtime: LocalRuntime) -> None:
     runtime.launch(build(PodRequest(name="job", image="none", command=command)))
     payload = asyncio.run(asyncio.wait_for(_first(_trigger(runtime)), 30))
     assert payload == {"name": "job", "namespace": "default"}
-    assert runtime.status("job").phase is Phase.SUCCEEDED
+    assert runtime.status("job").phase is PodPhase.SUCCEEDED
 
 
 def test_it_fires_for_a_pod_that_ended_before(runtime: LocalRuntime, run_pod: Callable[..., PodStatus]) -> None:

@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.metrics.counters import Counters
-from bulkhead.rollout.analysis.burn import KEPT, WORKBOOK, Reading, Window, burn, burning, keep, scaled
+from bulkhead.rollout.analysis.burn import KEPT, WORKBOOK, BurnReading, BurnWindow, burn, burning, keep, scaled
 from bulkhead.rollout.analysis.sequential import share_above
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def _readings(rates: list[float], apart_s: float, requests: int = 1000) -> list[Reading]:
+def _readings(rates: list[float], apart_s: float, requests: int = 1000) -> list[BurnReading]:
     """One reading at the beginning and one after each stretch, with a share of failures each."""
-    seen, total, failed = [Reading(BEGIN, Counters())], 0, 0
+    seen, total, failed = [BurnReading(BEGIN, Counters())], 0, 0
     for number, rate in enumerate(rates, start=1):
         total, failed = total + requests, failed + round(rate * requests)
-        seen.append(Reading(BEGIN + timedelta(seconds=number * apart_s), Counters(total, failed)))
+        seen.append(BurnReading(BEGIN + timedelta(seconds=number * apart_s), Counters(total, failed)))
     return seen
 
 
@@ -40,7 +40,7 @@ def test_a_steady_burn_below_the_factor_is_left_to_the_longer_window() -> None:
 
 
 @pytest.mark.parametrize("readings", [[], _readings([1.0], 300), _readings([0.002] * 12, 300, requests=1)])
-def test_too_little_says_nothing(readings: list[Reading]) -> None:
+def test_too_little_says_nothing(readings: list[BurnReading]) -> None:
     assert burning(readings, 0.999, WORKBOOK, 10) is None
 
 
@@ -51,10 +51,10 @@ def test_a_window_with_too_few_failures_leaves_the_longer_ones_to_be_judged() ->
 
 
 def test_a_burn_as_high_as_the_factor_is_one_and_a_silent_end_is_none() -> None:
-    windows = [Window(120, 10, 1.0)]
+    windows = [BurnWindow(120, 10, 1.0)]
     assert burning(_readings([0.5] * 12, 10), 0.5, windows, 1) is not None
     readings = _readings([0.5] * 12, 10)
-    silent = Reading(readings[-1].at + timedelta(seconds=10), readings[-1].counters)
+    silent = BurnReading(readings[-1].at + timedelta(seconds=10), readings[-1].counters)
     assert burning([*readings, silent], 0.5, windows, 1) is None
 
 
@@ -74,7 +74,7 @@ def test_as_a_rule_it_says_where_nothing_burns() -> None:
 
 def test_a_reset_says_nothing() -> None:
     readings = _readings([1.0] * 12, 300)
-    readings[-1] = Reading(readings[-1].at, Counters(5, 5))
+    readings[-1] = BurnReading(readings[-1].at, Counters(5, 5))
     assert burning(readings, 0.999, WORKBOOK, 1) is None
 
 
@@ -87,21 +87,21 @@ def test_for_a_rollout_its_length_takes_the_place_of_three_days() -> None:
 
 @given(st.lists(st.floats(0.01, 30), max_size=400), st.floats(1, 3600))
 def test_kept_readings_are_few_in_order_and_end_now(gaps: list[float], length_s: float) -> None:
-    kept: list[Reading] = []
+    kept: list[BurnReading] = []
     at = BEGIN
     for gap in gaps:
         at += timedelta(seconds=gap)
-        kept = keep(kept, Reading(at, Counters()), length_s)
+        kept = keep(kept, BurnReading(at, Counters()), length_s)
         assert kept[-1].at == at
     assert len(kept) <= KEPT
     assert all(early.at < late.at for early, late in pairwise(kept))
 
 
 def test_the_latest_reading_gives_way_until_it_is_far_enough_from_the_one_before() -> None:
-    kept: list[Reading] = []
+    kept: list[BurnReading] = []
     ends = {}
     for half_seconds in range(7):
-        kept = keep(kept, Reading(BEGIN + timedelta(seconds=half_seconds / 2), Counters()), KEPT - 2)
+        kept = keep(kept, BurnReading(BEGIN + timedelta(seconds=half_seconds / 2), Counters()), KEPT - 2)
         ends[half_seconds] = [(one.at - BEGIN).total_seconds() for one in kept]
     assert ends == {
         0: [0],
@@ -115,6 +115,6 @@ def test_the_latest_reading_gives_way_until_it_is_far_enough_from_the_one_before
 
 
 def test_a_reading_is_kept_only_where_it_is_as_far_from_the_one_before_as_few_readings_have_to_be() -> None:
-    first, near, far = (Reading(BEGIN + timedelta(seconds=seconds), Counters()) for seconds in (0, 0.99, 1.98))
+    first, near, far = (BurnReading(BEGIN + timedelta(seconds=seconds), Counters()) for seconds in (0, 0.99, 1.98))
     assert keep([first, near], far, KEPT - 2) == [first, far]
     assert keep([first, near], far, 0.99 * (KEPT - 2)) == [first, near, far]

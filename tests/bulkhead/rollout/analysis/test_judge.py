@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from bulkhead.metrics.counters import Answers, Counters
 from bulkhead.rollout.analysis.arms import Arm
-from bulkhead.rollout.analysis.burn import Reading, burn
+from bulkhead.rollout.analysis.burn import BurnReading, burn
 from bulkhead.rollout.analysis.findings import SHARES
-from bulkhead.rollout.analysis.judge import Verdict, evidence, judge
+from bulkhead.rollout.analysis.judge import StepVerdict, evidence, judge
 from bulkhead.rollout.analysis.sequential import label_above, share_above
 from bulkhead.rollout.plan import RETURN, Plan, Step, parse_plan
 
@@ -20,7 +20,7 @@ WELL = Arm(requests=200, failures=0, timed=200, slow=0)
 
 def _verdict(
     candidate: Arm | None, stable: Arm | None = WELL, elapsed_s: float = 10, weight: int = 50
-) -> tuple[Verdict, str]:
+) -> tuple[StepVerdict, str]:
     found = judge(PLAN, Step(weight=weight), candidate, stable, elapsed_s)
     return found.verdict, found.rule
 
@@ -28,27 +28,29 @@ def _verdict(
 @pytest.mark.parametrize(
     ("candidate", "stable", "elapsed_s", "expected"),
     [
-        (WELL, WELL, 10, (Verdict.PASS, "within-limits")),
-        (WELL, None, 10, (Verdict.PASS, "within-limits")),
-        (None, WELL, 10, (Verdict.HOLD, "no-data")),
-        (Arm(0, 0, 0, 0), WELL, 10, (Verdict.HOLD, "min-requests")),
-        (Arm(19, 0, 19, 0), WELL, 10, (Verdict.HOLD, "min-requests")),
-        (WELL, WELL, 4.9, (Verdict.HOLD, "min-time")),
-        (Arm(200, 50, 200, 0), WELL, 0.5, (Verdict.FAIL, "errors")),
-        (Arm(5, 5, 5, 0), WELL, 0.5, (Verdict.FAIL, "errors")),
-        (Arm(200, 0, 200, 100), WELL, 0.5, (Verdict.FAIL, "latency")),
-        (Arm(200, 50, 200, 0), Arm(200, 60, 200, 0), 10, (Verdict.HOLD, "stable-fails-too")),
-        (Arm(200, 50, 200, 0), None, 10, (Verdict.FAIL, "errors")),
-        (Arm(50, 1, 50, 0), WELL, 10, (Verdict.HOLD, "errors-unclear")),
-        (Arm(40, 0, 40, 3), WELL, 10, (Verdict.HOLD, "latency-unclear")),
+        (WELL, WELL, 10, (StepVerdict.PASS, "within-limits")),
+        (WELL, None, 10, (StepVerdict.PASS, "within-limits")),
+        (None, WELL, 10, (StepVerdict.HOLD, "no-data")),
+        (Arm(0, 0, 0, 0), WELL, 10, (StepVerdict.HOLD, "min-requests")),
+        (Arm(19, 0, 19, 0), WELL, 10, (StepVerdict.HOLD, "min-requests")),
+        (WELL, WELL, 4.9, (StepVerdict.HOLD, "min-time")),
+        (Arm(200, 50, 200, 0), WELL, 0.5, (StepVerdict.FAIL, "errors")),
+        (Arm(5, 5, 5, 0), WELL, 0.5, (StepVerdict.FAIL, "errors")),
+        (Arm(200, 0, 200, 100), WELL, 0.5, (StepVerdict.FAIL, "latency")),
+        (Arm(200, 50, 200, 0), Arm(200, 60, 200, 0), 10, (StepVerdict.HOLD, "stable-fails-too")),
+        (Arm(200, 50, 200, 0), None, 10, (StepVerdict.FAIL, "errors")),
+        (Arm(50, 1, 50, 0), WELL, 10, (StepVerdict.HOLD, "errors-unclear")),
+        (Arm(40, 0, 40, 3), WELL, 10, (StepVerdict.HOLD, "latency-unclear")),
     ],
 )
-def test_verdicts(candidate: Arm | None, stable: Arm | None, elapsed_s: float, expected: tuple[Verdict, str]) -> None:
+def test_verdicts(
+    candidate: Arm | None, stable: Arm | None, elapsed_s: float, expected: tuple[StepVerdict, str]
+) -> None:
     assert _verdict(candidate, stable, elapsed_s) == expected
 
 
 def test_one_failure_among_few_requests_is_not_enough_to_fail() -> None:
-    assert _verdict(Arm(3, 1, 3, 0))[0] is Verdict.HOLD
+    assert _verdict(Arm(3, 1, 3, 0))[0] is StepVerdict.HOLD
 
 
 def test_the_reason_names_the_numbers() -> None:
@@ -59,7 +61,7 @@ def test_the_reason_names_the_numbers() -> None:
 
 
 def test_going_back_is_not_judged() -> None:
-    assert judge(RETURN, Step(weight=100), None, None, 0).verdict is Verdict.PASS
+    assert judge(RETURN, Step(weight=100), None, None, 0).verdict is StepVerdict.PASS
 
 
 @given(
@@ -75,9 +77,9 @@ def test_no_traffic_and_too_little_of_it_neither_pass_nor_fail(
     seen = Arm(requests, int(requests * failing), requests, int(requests * slow))
     verdict, _ = _verdict(seen, stable, elapsed_s)
     if requests == 0:
-        assert verdict is Verdict.HOLD
+        assert verdict is StepVerdict.HOLD
     if requests < PLAN.min_requests:
-        assert verdict is not Verdict.PASS
+        assert verdict is not StepVerdict.PASS
 
 
 # Whose mistake it was
@@ -92,28 +94,28 @@ def _refused(requests: int, refused: int, **errors: int) -> Arm:
 def test_clients_that_send_nonsense_stop_no_release() -> None:
     first = judge(PLAN, Step(weight=100), _refused(60, 40), None, 10)
     assert (first.verdict, first.reason) == (
-        Verdict.PASS,
+        StepVerdict.PASS,
         "0 of 20 (0.0%) failed, 0 of 60 (0.0%) slow; beside them 40 client errors",
     )
     assert (first.numbers["candidate"]["client_errors"], first.numbers["candidate"]["statuses"]) == (40, {"400": 40})
-    assert _verdict(_refused(400, 100), _refused(400, 96)) == (Verdict.PASS, "within-limits")
+    assert _verdict(_refused(400, 100), _refused(400, 96)) == (StepVerdict.PASS, "within-limits")
 
 
 def test_nonsense_alone_is_no_evidence() -> None:
     first = judge(PLAN, Step(weight=100), _refused(40, 40), None, 10)
-    assert (first.verdict, first.rule) == (Verdict.HOLD, "min-requests")
+    assert (first.verdict, first.rule) == (StepVerdict.HOLD, "min-requests")
     assert first.reason == "0 of at least 20 requests so far; beside them 40 client errors"
 
 
 def test_nonsense_does_not_hide_failures() -> None:
     diluted = Arm(10_000, 50, 10_000, 0, client_errors=9900, statuses={"200": 50, "500": 50, "400": 9900})
-    assert _verdict(diluted, None) == (Verdict.FAIL, "errors")
+    assert _verdict(diluted, None) == (StepVerdict.FAIL, "errors")
 
 
 def test_a_candidate_that_refuses_what_stable_takes_is_blamed() -> None:
     candidate = _refused(400, 100, **{"400 Missing inputs: ['age']": 90, "400 other": 10, "500 no": 99})
     found = judge(PLAN, Step(weight=50), candidate, _refused(400, 4), 10)
-    assert (found.verdict, found.rule) == (Verdict.FAIL, "client-errors")
+    assert (found.verdict, found.rule) == (StepVerdict.FAIL, "client-errors")
     assert found.reason == (
         "100 of 400 (25.0%) requests were refused as the client's mistake, mostly 400 (Missing inputs: ['age']), "
         "of stable's 4 of 400 (1.0%)"
@@ -136,27 +138,27 @@ def test_the_reason_names_the_commonest_status_and_what_was_said() -> None:
 def test_more_errors_than_stable_are_found_under_the_limit_for_both() -> None:
     plan = PLAN.model_copy(update={"max_error_rate": 0.2, "alpha": 0.01})
     found = judge(plan, Step(weight=50), Arm(1000, 100, 1000, 0), Arm(1000, 20, 1000, 0), 10)
-    assert (found.verdict, found.rule) == (Verdict.FAIL, "more-errors")
+    assert (found.verdict, found.rule) == (StepVerdict.FAIL, "more-errors")
     assert found.reason == "100 of 1000 (10.0%) requests failed, of stable's 20 of 1000 (2.0%)"
 
 
 def test_an_incident_of_both_blames_nobody() -> None:
     found = judge(PLAN, Step(weight=10), Arm(100, 60, 100, 0), Arm(900, 540, 900, 0), 10)
-    assert (found.verdict, found.rule) == (Verdict.HOLD, "stable-fails-too")
+    assert (found.verdict, found.rule) == (StepVerdict.HOLD, "stable-fails-too")
 
 
 def test_a_candidate_much_worse_than_a_failing_stable_is_to_blame() -> None:
     found = judge(PLAN, Step(weight=50), Arm(500, 450, 500, 0), Arm(500, 30, 500, 0), 10)
-    assert (found.verdict, found.rule) == (Verdict.FAIL, "more-errors")
+    assert (found.verdict, found.rule) == (StepVerdict.FAIL, "more-errors")
 
 
 def test_a_difference_that_does_not_matter_is_no_failure() -> None:
     plan = PLAN.model_copy(update={"max_error_rate": 0.2})
     candidate, stable = Arm(100_000, 900, 100_000, 0), Arm(100_000, 100, 100_000, 0)
-    assert judge(plan, Step(weight=50), candidate, stable, 10).verdict is Verdict.PASS
+    assert judge(plan, Step(weight=50), candidate, stable, 10).verdict is StepVerdict.PASS
     assert (
         judge(plan.model_copy(update={"min_effect": 0.001}), Step(weight=50), candidate, stable, 10).verdict
-        is Verdict.FAIL
+        is StepVerdict.FAIL
     )
 
 
@@ -165,7 +167,8 @@ def test_how_much_worse_it_may_be_is_the_users() -> None:
     candidate, stable = Arm(1000, 150, 1000, 0), Arm(1000, 50, 1000, 0)
     assert judge(plan, Step(weight=50), candidate, stable, 10).rule == "more-errors"
     assert (
-        judge(plan.model_copy(update={"max_ratio": 4}), Step(weight=50), candidate, stable, 10).verdict is Verdict.PASS
+        judge(plan.model_copy(update={"max_ratio": 4}), Step(weight=50), candidate, stable, 10).verdict
+        is StepVerdict.PASS
     )
 
 
@@ -173,20 +176,20 @@ def test_slower_than_stable_is_found_at_whatever_bound_it_shows() -> None:
     candidate = Arm(500, 0, 500, 0, {10.0: 480, 100.0: 200, 250.0: 0})
     stable = Arm(500, 0, 500, 0, {10.0: 470, 100.0: 20, 250.0: 0})
     found = judge(PLAN, Step(weight=50), candidate, stable, 10)
-    assert (found.verdict, found.rule) == (Verdict.FAIL, "slower")
+    assert (found.verdict, found.rule) == (StepVerdict.FAIL, "slower")
     assert "200 of 500 (40.0%) requests took over 100 ms, of stable's 20 of 500 (4.0%)" in found.reason
 
 
 def test_slower_than_stable_and_still_quick_is_no_failure() -> None:
     candidate, stable = Arm(500, 0, 500, 0, {10.0: 500, 100.0: 0}), Arm(500, 0, 500, 0, {10.0: 0, 100.0: 0})
-    assert judge(PLAN, Step(weight=50), candidate, stable, 10).verdict is Verdict.PASS
+    assert judge(PLAN, Step(weight=50), candidate, stable, 10).verdict is StepVerdict.PASS
     assert judge(PLAN.model_copy(update={"quick_ms": 5}), Step(weight=50), candidate, stable, 10).rule == "slower"
 
 
 def test_a_cold_start_is_no_failure() -> None:
     """As the demo found it: the candidate's first six requests, all slow, beside a warm stable revision."""
     candidate, stable = Arm(6, 0, 6, 0, {10.0: 6, 100.0: 6, 250.0: 0}), Arm(73, 0, 73, 0, {10.0: 0, 100.0: 0})
-    assert judge(PLAN, Step(weight=10), candidate, stable, 2).verdict is Verdict.HOLD
+    assert judge(PLAN, Step(weight=10), candidate, stable, 2).verdict is StepVerdict.HOLD
 
 
 def test_at_100_percent_nobody_is_left_to_compare_with() -> None:
@@ -219,7 +222,7 @@ def test_few_sound_candidates_are_failed_though_looked_at_each_second(both: floa
                     theirs, others = theirs + 1, others + fails
             if (
                 judge(plan, Step(weight=10), Arm(ours, failures, 0, 0), Arm(theirs, others, 0, 0), 1).verdict
-                is Verdict.FAIL
+                is StepVerdict.FAIL
             ):
                 failed += 1
                 break
@@ -232,7 +235,7 @@ def test_an_outright_failure_is_found_within_twenty_requests() -> None:
         failures = requests = 0
         while (
             judge(PLAN, Step(weight=10), Arm(requests, failures, 0, 0), Arm(9 * requests, 0, 0, 0), 1).verdict
-            is not Verdict.FAIL
+            is not StepVerdict.FAIL
         ):
             requests, failures = requests + 1, failures + (rng.random() < 0.5)
         needed.append(requests)
@@ -263,7 +266,7 @@ def _fewest_failures(**changes: object) -> int:
     plan = PLAN.model_copy(update=changes)
     for failures in range(200):
         seen = Arm(requests=200, failures=failures, timed=200, slow=0)
-        if judge(plan, plan.steps[-1], seen, None, 10).verdict is Verdict.FAIL:
+        if judge(plan, plan.steps[-1], seen, None, 10).verdict is StepVerdict.FAIL:
             return failures
     raise AssertionError("nothing is enough")
 
@@ -311,13 +314,13 @@ def test_the_reason_says_what_is_lacking(candidate: Arm | None, elapsed_s: float
     stable = Arm(200, 60, 200, 0) if candidate and candidate.failures == 50 else WELL
     found = judge(plan, Step(weight=50), candidate, stable, elapsed_s)
     assert (found.rule, found.reason, found.numbers["window_s"]) == (rule, told, elapsed_s)
-    assert found.verdict is (Verdict.PASS if rule == "within-limits" else Verdict.HOLD)
+    assert found.verdict is (StepVerdict.PASS if rule == "within-limits" else StepVerdict.HOLD)
 
 
 def test_all_who_lack_ground_truth_are_named_and_it_is_asked_for_last() -> None:
     plan = parse_plan({"truth": {name: {"at_least": 0.5, "required": True} for name in ("f1", "auc")}, "step_s": 5})
     found = judge(plan, Step(weight=50), WELL, WELL, 10)
-    assert (found.verdict, found.rule) == (Verdict.HOLD, "no-ground-truth")
+    assert (found.verdict, found.rule) == (StepVerdict.HOLD, "no-ground-truth")
     assert (found.reason, found.numbers["window_s"]) == ("auc, f1 of the candidate is not known yet", 10)
     assert judge(plan, Step(weight=50), WELL, WELL, 1).rule == "min-time"
 
@@ -333,7 +336,7 @@ def test_what_is_not_judged_says_so() -> None:
     ("step", "requests"), [(Step(approve=True), 0), (Step(headers={"x": "1"}), 20), (Step(mirror=1), 20)]
 )
 def test_where_nobody_asks_the_candidate_no_requests_are_waited_for(step: Step, requests: int) -> None:
-    assert judge(PLAN, step, Arm(requests, 0, requests, 0), WELL, 10).verdict is Verdict.PASS
+    assert judge(PLAN, step, Arm(requests, 0, requests, 0), WELL, 10).verdict is StepVerdict.PASS
     if requests:
         assert judge(PLAN, step, Arm(requests - 1, 0, 0, 0), WELL, 10).rule == "min-requests"
 
@@ -342,7 +345,7 @@ def test_of_several_failures_the_most_certain_is_told_and_one_that_stable_shares
     both = Arm(200, 30, 200, 150)
     assert judge(PLAN, Step(weight=100), both, None, 10).rule == "latency"
     found = judge(PLAN, Step(weight=100), both, Arm(200, 0, 200, 150), 10)
-    assert (found.verdict, found.rule) == (Verdict.FAIL, "errors")
+    assert (found.verdict, found.rule) == (StepVerdict.FAIL, "errors")
 
 
 def test_the_rules_that_are_asked_are_those_with_something_to_look_at() -> None:
@@ -375,7 +378,7 @@ def test_a_mirrored_candidate_has_half_of_the_answers() -> None:
 def test_the_burn_rate_is_that_of_the_plans_length() -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     counts = [Counters(requests=100 * n, failures=50 * n) for n in range(73)]
-    readings = [Reading(begin + timedelta(seconds=n), one) for n, one in enumerate(counts)]
+    readings = [BurnReading(begin + timedelta(seconds=n), one) for n, one in enumerate(counts)]
     plan = PLAN.model_copy(update={"objective": 0.99, "steps": (Step(weight=100, step_s=60),), "bake_s": 12.0})
     [found] = [one for one in evidence(plan, plan.steps[0], WELL, None, readings) if one.rule == "burn"]
     assert found == burn(0.99, readings, 72) and found.strength > 0
@@ -387,5 +390,5 @@ def test_evidence_that_is_just_enough_fails() -> None:
     seen = Arm(200, 12, 200, 0)
     asked = math.exp(-share_above(12, 200, 0.01)) / SHARES["errors"]
     just, less = (plan.model_copy(update={"alpha": asked * by}) for by in (1 + 1e-9, 1 - 1e-9))
-    assert judge(just, plan.steps[0], seen, None, 10).verdict is Verdict.FAIL
-    assert judge(less, plan.steps[0], seen, None, 10).verdict is Verdict.HOLD
+    assert judge(just, plan.steps[0], seen, None, 10).verdict is StepVerdict.FAIL
+    assert judge(less, plan.steps[0], seen, None, 10).verdict is StepVerdict.HOLD

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bulkhead.metrics.counters import Answers
 from bulkhead.rollout.analysis.arms import Arm
 from bulkhead.rollout.analysis.findings import Finding
-from bulkhead.rollout.analysis.judge import Judgement, Verdict, judge
+from bulkhead.rollout.analysis.judge import Judgement, StepVerdict, judge
 from bulkhead.rollout.analysis.outputs import disagreement, drift, invalid, stability_index, total_variation
 from bulkhead.rollout.analysis.sequential import label_above, share_above
 from bulkhead.rollout.plan import Plan, Step
@@ -33,7 +33,7 @@ def _counts(rng: random.Random, n: int, shares: list[float]) -> dict[str, int]:
 
 def test_unusable_answers_fail_though_each_came_with_a_200() -> None:
     found = _judge(Answers(100, 30), Answers(100, 0))
-    assert (found.verdict, found.rule) == (Verdict.FAIL, "invalid")
+    assert (found.verdict, found.rule) == (StepVerdict.FAIL, "invalid")
     assert "30 of 100 (30.0%) answers were not usable" in found.reason
 
 
@@ -61,13 +61,13 @@ def test_stable_is_asked_more_leniently(unusable: int, shared: bool) -> None:
 
 def test_a_model_that_predicts_one_class_is_found() -> None:
     found = _judge(Answers(300, 0, {"7": 300}), Answers(300, 0, {str(one): 30 for one in range(10)}))
-    assert (found.verdict, found.rule) == (Verdict.FAIL, "drift")
+    assert (found.verdict, found.rule) == (StepVerdict.FAIL, "drift")
     assert "total variation 0.900" in found.reason and "PSI" in found.reason
 
 
 def test_drift_that_does_not_matter_is_none() -> None:
     ours, theirs = Answers(10**6, 0, {"a": 520_000, "b": 480_000}), Answers(10**6, 0, {"a": 500_000, "b": 500_000})
-    assert _judge(ours, theirs).verdict is Verdict.PASS
+    assert _judge(ours, theirs).verdict is StepVerdict.PASS
 
 
 def _drift(ours: dict[str, int], theirs: dict[str, int], weight: float = 0.5, **plan: float) -> Finding:
@@ -131,22 +131,22 @@ def test_disagreement_that_is_the_limit_is_not_over_it() -> None:
 
 def test_a_mirrored_candidate_that_answers_otherwise_than_stable_is_found() -> None:
     found = _judge(Answers(200, 0, {}, 200, 100), Answers(200), Step(mirror=100))
-    assert (found.verdict, found.rule) == (Verdict.FAIL, "disagreement")
+    assert (found.verdict, found.rule) == (StepVerdict.FAIL, "disagreement")
     assert "100 of 200 (50.0%) answers differ from stable's to the same request" in found.reason
 
 
 def test_a_mirrored_candidate_that_mostly_agrees_passes() -> None:
-    assert _judge(Answers(200, 0, {}, 200, 195), Answers(200), Step(mirror=100)).verdict is Verdict.PASS
+    assert _judge(Answers(200, 0, {}, 200, 195), Answers(200), Step(mirror=100)).verdict is StepVerdict.PASS
 
 
 def test_disagreement_that_may_be_chance_holds() -> None:
     found = _judge(Answers(30, 0, {}, 30, 26), Answers(30), Step(mirror=100))
-    assert (found.verdict, found.rule) == (Verdict.HOLD, "disagreement-unclear")
+    assert (found.verdict, found.rule) == (StepVerdict.HOLD, "disagreement-unclear")
 
 
 def test_answers_that_cannot_be_read_hold() -> None:
     assert _judge(None, Answers(100)).rule == "no-answers"
-    assert _judge(Answers(100), None).verdict is Verdict.PASS
+    assert _judge(Answers(100), None).verdict is StepVerdict.PASS
 
 
 @pytest.mark.parametrize("weight", [0.1, 0.5])
@@ -163,7 +163,7 @@ def test_models_that_predict_alike_are_not_taken_for_different(weight: float) ->
             ours.update(_counts(rng, n, shares))
             theirs.update(_counts(rng, 40 - n, shares))
             arms = [_arm(Answers(sum(seen.values()), 0, seen)) for seen in (ours, theirs)]
-            if judge(plan, Step(weight=round(100 * weight)), *arms, 1).verdict is Verdict.FAIL:
+            if judge(plan, Step(weight=round(100 * weight)), *arms, 1).verdict is StepVerdict.FAIL:
                 failed += 1
                 break
     assert failed <= 300 * 0.05

@@ -6,7 +6,7 @@ import pytest
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.rollout.analysis.arms import Arm
-from bulkhead.rollout.analysis.judge import Verdict, judge
+from bulkhead.rollout.analysis.judge import StepVerdict, judge
 from bulkhead.rollout.analysis.truth import Truth, broken, lacking
 from bulkhead.rollout.plan import Step, parse_plan
 
@@ -54,7 +54,7 @@ def test_only_what_is_required_lacks() -> None:
 def test_it_decides_even_without_a_reading_of_the_requests() -> None:
     plan = parse_plan({"truth": {"auc": {"at_least": 0.9}}})
     found = judge(plan, Step(weight=10), None, None, 1.0, truth=Truth({"auc": 0.5}))
-    assert (found.verdict, found.rule) == (Verdict.FAIL, "ground-truth")
+    assert (found.verdict, found.rule) == (StepVerdict.FAIL, "ground-truth")
     assert found.numbers["truth"] == {"candidate": {"auc": 0.5}, "stable": {}}
 
 
@@ -62,7 +62,7 @@ def test_what_keeps_the_limits_passes_as_before() -> None:
     plan = parse_plan({"truth": {"auc": {"at_least": 0.9}}})
     well = Arm(requests=200, failures=0, timed=200, slow=0)
     found = judge(plan, Step(weight=50), well, well, 10.0, truth=Truth({"auc": 0.95}))
-    assert found.verdict is Verdict.PASS
+    assert found.verdict is StepVerdict.PASS
 
 
 def test_a_limit_without_a_number_is_refused() -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from bulkhead.cli import app
 from bulkhead.runtimes.kubernetes.access import Access, client
-from bulkhead.runtimes.kubernetes.doctor import NEEDS, Finding, Verdict, diagnose
+from bulkhead.runtimes.kubernetes.doctor import NEEDS, CheckResult, DoctorFinding, diagnose
 
 URL = "/api/v1/namespaces/ml"
 VERSION = {
@@ -54,7 +54,7 @@ def healthy(cluster: kmock.RawHandler) -> kmock.RawHandler:
     return cluster
 
 
-async def _look(api: k8s.ApiClient) -> dict[str, Finding]:
+async def _look(api: k8s.ApiClient) -> dict[str, DoctorFinding]:
     return {one.check: one for one in await asyncio.to_thread(lambda: list(diagnose(api, "ml")))}
 
 
@@ -63,8 +63,8 @@ async def test_a_healthy_cluster(healthy: kmock.RawHandler, api: k8s.ApiClient) 
     assert found["version"].detail.startswith("v1.36.2 at http")
     assert found["namespace"].detail == "ml: enforces the restricted Pod Security level"
     assert found["GPUs"].detail == "16 x nvidia.com/gpu NVIDIA-H100-80GB-HBM3"
-    absent = {name for name, one in found.items() if one.verdict is not Verdict.OK}
-    assert {found[name].verdict for name in absent} == {Verdict.OPTIONAL} and "resource.k8s.io/v1" not in absent
+    absent = {name for name, one in found.items() if one.verdict is not CheckResult.OK}
+    assert {found[name].verdict for name in absent} == {CheckResult.OPTIONAL} and "resource.k8s.io/v1" not in absent
     assert sum(request.method.value == "POST" for request in healthy) == 1 + sum(len(need.verbs) for need in NEEDS)
 
 
@@ -78,19 +78,19 @@ async def test_the_pod_of_the_dry_run_is_dry_and_hardened(healthy: kmock.RawHand
 @pytest.mark.parametrize(
     ("path", "status", "body", "check", "verdict", "words"),
     [
-        ("get /version/", 401, {"message": "Unauthorized"}, "connection", Verdict.MISSING, "check the credentials"),
-        ("get /version/", 200, {**VERSION, "minor": "27"}, "version", Verdict.UNKNOWN, "from 1.32 on"),
-        (f"get {URL}", 404, {"message": "not found"}, "namespace", Verdict.MISSING, "kubectl create namespace ml"),
-        (f"get {URL}", 403, {"message": "forbidden"}, "namespace", Verdict.UNKNOWN, "may not be read"),
-        (f"get {URL}", 500, {"message": "etcd"}, "namespace", Verdict.UNKNOWN, "500"),
-        ("get /api/v1/nodes", 200, {"items": []}, "GPUs", Verdict.MISSING, "device plugin"),
-        ("get /api/v1/nodes", 403, {"message": "forbidden"}, "GPUs", Verdict.UNKNOWN, "403"),
+        ("get /version/", 401, {"message": "Unauthorized"}, "connection", CheckResult.MISSING, "check the credentials"),
+        ("get /version/", 200, {**VERSION, "minor": "27"}, "version", CheckResult.UNKNOWN, "from 1.32 on"),
+        (f"get {URL}", 404, {"message": "not found"}, "namespace", CheckResult.MISSING, "kubectl create namespace ml"),
+        (f"get {URL}", 403, {"message": "forbidden"}, "namespace", CheckResult.UNKNOWN, "may not be read"),
+        (f"get {URL}", 500, {"message": "etcd"}, "namespace", CheckResult.UNKNOWN, "500"),
+        ("get /api/v1/nodes", 200, {"items": []}, "GPUs", CheckResult.MISSING, "device plugin"),
+        ("get /api/v1/nodes", 403, {"message": "forbidden"}, "GPUs", CheckResult.UNKNOWN, "403"),
         (
             f"post {URL}/pods",
             403,
             {"message": "exceeded quota: gpus, requested: requests.nvidia.com/gpu=1"},
             "admission",
-            Verdict.MISSING,
+            CheckResult.MISSING,
             "exceeded quota",
         ),
     ],
@@ -103,7 +103,7 @@ async def test_what_is_wrong_is_said(
     status: int,
     body: dict[str, Any],
     check: str,
-    verdict: Verdict,
+    verdict: CheckResult,
     words: str,
 ) -> None:
     cluster[path] << status << body  # the first rule that fits counts
@@ -119,7 +119,7 @@ async def test_a_verb_that_is_missing_is_named(
     cluster[reviews][:1] << {"spec": {}, "status": {"allowed": False}}
     request.getfixturevalue("healthy")
     found = await _look(api)
-    assert found["access to pods"].verdict is Verdict.MISSING
+    assert found["access to pods"].verdict is CheckResult.MISSING
     assert "the verbs create; apply the Role" in found["access to pods"].detail
 
 

@@ -11,7 +11,7 @@ from bulkhead.errors import (
 )
 from bulkhead.pods.outcome import FailureClass
 from bulkhead.pods.spec import PodRequest, SecretRef, build
-from bulkhead.pods.status import Phase, PodStatus
+from bulkhead.pods.status import PodPhase, PodStatus
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from tests.local_pods import alive, launch, logged, python, running
 
@@ -25,7 +25,7 @@ def test_a_pod_that_succeeds_gives_its_result(run_pod: Run) -> None:
         "import os; open(os.environ['BULKHEAD_TERMINATION_LOG'], 'w').write('{\"version\": 1, \"result\": {\"a\": 1}}')"
     )
     status = run_pod(python(code))
-    assert (status.phase, status.exit_code, status.outcome.result) == (Phase.SUCCEEDED, 0, {"a": 1})
+    assert (status.phase, status.exit_code, status.outcome.result) == (PodPhase.SUCCEEDED, 0, {"a": 1})
     assert status.started_at is not None and status.finished_at is not None
     assert status.started_at <= status.finished_at
 
@@ -33,7 +33,7 @@ def test_a_pod_that_succeeds_gives_its_result(run_pod: Run) -> None:
 @pytest.mark.parametrize("code", [1, 3, 127])
 def test_its_exit_code_is_kept(run_pod: Run, code: int) -> None:
     status = run_pod(python(f"raise SystemExit({code})"))
-    assert (status.phase, status.exit_code) == (Phase.FAILED, code)
+    assert (status.phase, status.exit_code) == (PodPhase.FAILED, code)
 
 
 def test_a_signal_is_the_exit_code_that_a_shell_would_give(run_pod: Run) -> None:
@@ -72,7 +72,7 @@ def test_the_supervisor_does_not_keep_the_launchers_secrets_either(runtime: Loca
 
 def test_empty_dirs_are_writable_private_and_mapped(run_pod: Run, runtime: LocalRuntime) -> None:
     code = "import os; p = os.environ['CACHE']; open(p, 'w').write('x'); print(p)"
-    assert run_pod(python(code), env={"CACHE": "/tmp/cache"}).phase is Phase.SUCCEEDED
+    assert run_pod(python(code), env={"CACHE": "/tmp/cache"}).phase is PodPhase.SUCCEEDED
     assert (runtime.layout.pods / "default.job" / "volumes" / "scratch-0" / "cache").read_text() == "x"
 
 
@@ -80,7 +80,7 @@ def test_a_claim_outlives_its_pods_and_is_one_folder_for_all(run_pod: Run, runti
     code = "import os; p = os.environ['KEPT']; print('before:', os.path.exists(p)); open(p, 'w').write('x')"
     for name, before in (("first", False), ("second", True)):
         status = run_pod(python(code), name=name, env={"KEPT": "/data/kept"}, claims={"/data": "team"})
-        assert status.phase is Phase.SUCCEEDED
+        assert status.phase is PodPhase.SUCCEEDED
         assert f"before: {before}" in runtime.read_log(name)
         runtime.delete(name, reason="its end")
     assert (runtime.layout.claims / "team" / "kept").read_text() == "x"
@@ -119,7 +119,7 @@ def test_a_failure_without_an_outcome_falls_back_to_the_end_of_the_log(run_pod: 
 
 def test_a_deadline_ends_it(run_pod: Run) -> None:
     status = run_pod(python("import time; time.sleep(60)"), deadline_s=1)
-    assert (status.phase, status.reason) == (Phase.FAILED, "DeadlineExceeded")
+    assert (status.phase, status.reason) == (PodPhase.FAILED, "DeadlineExceeded")
     assert status.outcome.failure is not None and status.outcome.failure.failure_class is FailureClass.DEADLINE
 
 
@@ -172,7 +172,7 @@ def test_a_daemon_that_left_its_group_does_not_outlive_the_pod(run_pod: Run, run
         "    stdout=subprocess.DEVNULL)\n"
         "print('child', child.pid)"
     )
-    assert run_pod(python(code)).phase is Phase.SUCCEEDED
+    assert run_pod(python(code)).phase is PodPhase.SUCCEEDED
     assert not alive(int(runtime.read_log("job").split("child ")[1].split()[0]))
 
 
@@ -180,7 +180,7 @@ def test_a_memory_limit_ends_it_or_makes_allocation_fail(run_pod: Run, runtime: 
     code = "print('begin', flush=True); data = b'x' * (600 * 2**20); print('allocated')"
     status = run_pod(python(code), memory="200Mi")
     log = runtime.read_log("job")
-    assert status.phase is Phase.FAILED and "allocated" not in log
+    assert status.phase is PodPhase.FAILED and "allocated" not in log
     assert "limits: memory 200Mi" in log and "enforced by" in log
     assert status.reason == "OOMKilled" or "MemoryError" in log
 

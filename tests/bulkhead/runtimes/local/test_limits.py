@@ -39,6 +39,6 @@ def test_an_oom_kill_is_seen_in_either_version(tmp_path: Path) -> None:
         group = tmp_path / name
         group.mkdir()
         (group / name).write_text("low 0\noom_kill 1\n")
-        assert limits.Limits(1, None, [group]).oom_killed()
+        assert limits.ProcessLimits(1, None, [group]).oom_killed()
         (group / name).write_text("low 0\noom_kill 0\n")
-        assert not limits.Limits(1, None, [group]).oom_killed()
+        assert not limits.ProcessLimits(1, None, [group]).oom_killed()

@@ -23,7 +23,7 @@ from bulkhead.errors import (
 from bulkhead.pods.identity import GENERATION
 from bulkhead.pods.outcome import FailureClass
 from bulkhead.pods.spec import PodRequest, build
-from bulkhead.pods.status import Phase, PodStatus
+from bulkhead.pods.status import PodPhase, PodStatus
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from tests.local_pods import alive, launch, logged, python, running
 from tests.ports import free_port
@@ -47,7 +47,7 @@ def test_pods_wait_for_a_free_gpu_and_take_it_when_its_holder_ends(runtime: Loca
     running(runtime, "first")
     launch(runtime, sleeper, "second", gpus=1)
     waiting = until(lambda: s if (s := runtime.status("second")).reason else None, "the second pod to wait")
-    assert (waiting.phase, waiting.reason) == (Phase.PENDING, "Unschedulable")
+    assert (waiting.phase, waiting.reason) == (PodPhase.PENDING, "Unschedulable")
     runtime.terminate("first", reason="make room", grace_s=0)
     running(runtime, "second")
     assert "devices: cpu-stand-in-0" in runtime.read_log("second")
@@ -201,7 +201,7 @@ def test_a_log_on_a_full_disk_does_not_end_the_pod_and_the_status_says_so(runtim
     log.unlink()
     log.symlink_to("/dev/full")
     gate.touch()
-    until(lambda: runtime.status("job").phase is Phase.SUCCEEDED, "the pod to succeed")
+    until(lambda: runtime.status("job").phase is PodPhase.SUCCEEDED, "the pod to succeed")
     kept = json.loads((runtime.layout.status / "default.job.json").read_text())
     lost, _, why = kept["logLost"].partition(" ")
     assert int(lost) >= 1001 and why == "bytes: No space left on device"
@@ -218,7 +218,7 @@ def test_launching_a_pod_that_has_ended_does_not_run_it_again(run_pod: Run, runt
     command = python("print('once')")
     run_pod(command)
     launch(runtime, command)
-    assert runtime.status("job").phase is Phase.SUCCEEDED
+    assert runtime.status("job").phase is PodPhase.SUCCEEDED
     assert runtime.read_log("job").count("once") == 1
 
 
@@ -243,7 +243,7 @@ def test_a_pod_whose_creator_died_at_once_is_pending_and_the_next_launch_runs_it
     folder = runtime.layout.pods / "default.job"
     folder.mkdir()
     (folder / "pod.json").write_text(json.dumps(k8s.ApiClient().sanitize_for_serialization(pod)))
-    assert runtime.status("job").phase is Phase.PENDING
+    assert runtime.status("job").phase is PodPhase.PENDING
     assert runtime.launch(pod) is False
     until(lambda: runtime.status("job").ended, "the pod to end")
 
@@ -266,7 +266,7 @@ def test_a_deleter_that_died_half_way_leaves_a_pod_that_has_ended(run_pod: Run, 
     until(lambda: runtime.status("job").ended, "the supervisor to go, and the pod to have ended")
     runtime.delete("job", reason="again")
     assert launch(runtime, ["true"]) is not None
-    until(lambda: runtime.status("job").phase is Phase.SUCCEEDED, "the new pod of that name to run")
+    until(lambda: runtime.status("job").phase is PodPhase.SUCCEEDED, "the new pod of that name to run")
 
 
 def test_an_older_generation_cannot_delete_a_newer_pod(runtime: LocalRuntime) -> None:
