@@ -22,11 +22,11 @@ from bulkhead.ledger.tables import Intent, Phase, Revision, Rollout
 from bulkhead.pods.suspicion import Avoidance
 from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.rollout.devices import Devices
-from bulkhead.rollout.nudge import looks, nudge
 from bulkhead.rollout.plan import Plan, first_release
 from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.revision import RevisionSpec
+from bulkhead.rollout.wake import looks, wake
 from bulkhead.rollout.world import World
 from bulkhead.rungs import DEFAULT, Rung
 from bulkhead.runtimes.local.runtime import LocalRuntime
@@ -102,9 +102,9 @@ class Control:
             if variable not in os.environ:
                 os.environ[variable] = (self.runtime.layout.secrets / secret / key).read_text(encoding="utf-8")
 
-    def nudge(self) -> None:
+    def wake(self) -> None:
         """Wake the reconciler."""
-        nudge(self.settings.home)
+        wake(self.settings.home)
 
     def watch(self, stop: threading.Event) -> None:
         """Reconcile until told to stop. A ledger that does not answer is waited for: it will.
@@ -181,7 +181,7 @@ class Control:
             requested_by=requested_by,
             cleared=cleared,
         )
-        self.nudge()
+        self.wake()
         return rollout
 
     def roll_back(self, service: str, *, key: str, reason: str, requested_by: str) -> Rollout:
@@ -204,10 +204,12 @@ class Control:
         rollout = found.rollout
         if rollout is None:
             rollout = self._return(service, key, reason, requested_by)
-        self.nudge()
+        self.wake()
         return rollout
 
-    def leave(self, service: str, revision_id: str, *, key: str, reason: str, requested_by: str) -> Rollout | None:
+    def roll_back_revision(
+        self, service: str, revision_id: str, *, key: str, reason: str, requested_by: str
+    ) -> Rollout | None:
         """Return from one revision, if it still serves: it may have been replaced meanwhile.
 
         Args:
@@ -224,33 +226,34 @@ class Control:
             NotFoundError: there is nothing to go back to.
             ConflictError: another revision's rollout is in progress, from this one to that.
         """
+        asked = {"key": key, "reason": reason, "requested_by": requested_by}
         going = self.ledger.active_rollout(service)
         if going is not None and going.revision_id == revision_id:
-            asked = {"key": key, "reason": reason, "requested_by": requested_by}
             found = self.ledger.request_rollback(rollout_id=going.id, **asked).rollout
-            self.nudge()
+            self.wake()
             return found
         if self.ledger.service(service).stable_revision != revision_id:
             return None
-        rollout = self._return(service, key, reason, requested_by)
-        self.nudge()
+        rollout = self._return(service, **asked)
+        self.wake()
         return rollout
 
     def acted(self, key: str) -> Intent | None:
-        """What ``roll_back``, ``leave``, ``take_back`` or ``isolate`` has recorded under a key; None where nothing is.
+        """What a rollback or an isolation has recorded under a key; None where nothing is.
 
         Args:
-            key: idempotency key that was given to them.
+            key: idempotency key that was given to it.
         """
         return self.ledger.intent(key, _return_key(key))
 
-    def give_traffic(self, revision_id: str, *, key: str, requested_by: str) -> Rollout:
+    def roll_back_to(self, revision_id: str, *, key: str, requested_by: str, reason: str = "") -> Rollout:
         """Give all of a service's traffic to a revision that it had before.
 
         Args:
             revision_id: of the revision.
             key: idempotency key.
             requested_by: for the record.
+            reason: for people.
 
         Returns:
             The rollout that does it.
@@ -259,8 +262,8 @@ class Control:
             NotFoundError: there is no such revision.
             ConflictError: it is isolated, or another rollout of its service is in progress.
         """
-        rollout = request_return(self.ledger, revision_id, key=key, requested_by=requested_by)
-        self.nudge()
+        rollout = request_return(self.ledger, revision_id, key=key, requested_by=requested_by, reason=reason)
+        self.wake()
         return rollout
 
     def approve(
@@ -283,10 +286,12 @@ class Control:
             ConflictError: it does not wait for anybody, or at another step.
         """
         rollout = self.ledger.approve(rollout_id, key=key, requested_by=requested_by, reason=reason, step=step)
-        self.nudge()
+        self.wake()
         return rollout
 
-    def take_back(self, owner: str, service: str | None, *, key: str, reason: str, requested_by: str) -> list[Rollout]:
+    def roll_back_owner(
+        self, owner: str, service: str | None, *, key: str, reason: str, requested_by: str
+    ) -> list[Rollout]:
         """Undo what an owner has released, and refuse what it has yet to ask for.
 
         Args:
@@ -305,10 +310,10 @@ class Control:
             ConflictError: another rollout of the service is in progress.
         """
         turned = list(self.ledger.withdraw(owner=owner, key=key, reason=reason, requested_by=requested_by))
-        self.nudge()
+        self.wake()
         if service is not None and self._stable_by(owner, service):
             turned.append(self._return(service, key, reason, requested_by))
-            self.nudge()
+            self.wake()
         return turned
 
     def isolate_released(
@@ -327,12 +332,10 @@ class Control:
             The revision; None where the owner has released nothing there.
         """
         self.ledger.withdraw(owner=owner, key=f"{key}/withdraw", reason=reason, requested_by=requested_by)
-        found = self.ledger.rollouts(service, owner, limit=1)
-        revision = None
-        if found:
-            revision = self.isolate(found[0].revision_id, key=key, reason=reason, requested_by=requested_by)
-        self.nudge()
-        return revision
+        self.wake()
+        if not (found := self.ledger.rollouts(service, owner, limit=1)):
+            return None
+        return self.isolate(found[0].revision_id, key=key, reason=reason, requested_by=requested_by)
 
     def _return(self, service: str, key: str, reason: str, requested_by: str) -> Rollout:
         """Ask for the revision before the stable one."""
@@ -374,16 +377,14 @@ class Control:
             ConflictError: the budget is spent.
             UnsupportedError: a rung that the service's runtime does not have.
         """
-        service = self.ledger.revision(revision_id).service
-        wanted = tuple(rungs)
-        known = self.settings.services.get(service)
+        wanted, known = tuple(rungs), self.settings.services.get(self.ledger.revision(revision_id).service)
         if Rung.NETWORK in wanted and isinstance(known, ServicePorts):
             remedy = "processes of one machine share its network: leave it out, or serve on Kubernetes"
             raise UnsupportedError("rungs", str(Rung.NETWORK), remedy)
         budget = known.max_isolated if known and budgeted else None
-        wish = {"key": key, "reason": reason, "requested_by": requested_by}
-        revision = self.ledger.isolate(revision_id, rungs=wanted, budget=budget, **wish)
-        self.nudge()
+        asked = {"key": key, "reason": reason, "requested_by": requested_by}
+        revision = self.ledger.isolate(revision_id, rungs=wanted, budget=budget, **asked)
+        self.wake()
         return revision
 
     def _has_stable(self, service: str) -> bool:

@@ -101,7 +101,7 @@ def refuse_isolated(client: Any, model_uri: str) -> None:
     elif found := re.match(r"^models:/([^/@]+)/(\d+)$", model_uri):
         tags = client.get_model_version(found[1], found[2]).tags
     if (reason := tags.get(ISOLATED_TAG)) is not None:
-        raise GateError(f"model {model_uri} is isolated: {reason}; run 'bulkhead release' once that is mended")
+        raise GateError(f"model {model_uri} is isolated: {reason}; run 'bulkhead unisolate' once that is mended")
 
 
 def _compare(model_uri: str, model_name: str, data: Any, min_accuracy: float, margin: float) -> dict[str, Any]:

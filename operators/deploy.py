@@ -178,7 +178,7 @@ class DeployOperator(RolloutOperator):
             requested_by="airflow: deploy",
             rollout_id=rollout_id,
         )
-        control.nudge()
+        control.wake()
         self.log.info("Rollout %s is from before the task was cleared: it is rolled back first.", rollout_id)
         before = control.ledger.latest_events([rollout_id]).get(rollout_id, 0)
         self.wait_for(control.ledger, control.ledger.rollout(rollout_id), after_event=before, method_name="again")

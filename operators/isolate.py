@@ -79,7 +79,7 @@ class IsolateOperator(RolloutOperator):
         """
         revision = event["revision"]
         self.log.info(
-            "Isolated: revision %s has no traffic, and none is given to it or its model until 'bulkhead release %s'.",
+            "Isolated: revision %s has no traffic, and none is given to it or its model until 'bulkhead unisolate %s'.",
             revision,
             revision,
         )

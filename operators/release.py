@@ -39,7 +39,7 @@ def release(
             train >> evaluate >> release("digits", "digits", plan={"steps": [10, {"weight": 50, "approve": True}, 100]})
 
     Tasks: ``deploy``; for each step of the plan with ``approve: true`` one ``approve_N`` (an ``ApprovalOperator``: the
-    question is in Airflow's web UI under "Required actions"), ``promote_N``, and ``take_back_N``, which runs where the
+    question is in Airflow's web UI under "Required actions"), ``promote_N``, and ``roll_back_N``, which runs where the
     person rejects or nobody answers.
 
     Args:
@@ -91,15 +91,15 @@ def release(
                 stop_at_approval=place < len(asked),
                 **connection,
             )
-            take_back = RollBackOperator(
-                task_id=f"take_back_{number}",
+            roll_back = RollBackOperator(
+                task_id=f"roll_back_{number}",
                 service=service,
                 reason=f"step {number} was not approved",
                 deploy_task_id=deploy_task.task_id,
                 trigger_rule="all_failed",
                 **connection,
             )
-            before >> approve >> [promote, take_back]
+            before >> approve >> [promote, roll_back]
             before = promote
     return group
 

@@ -107,7 +107,7 @@ class RollBackOperator(RolloutOperator):
         control.ledger.request_rollback(
             key=f"task/{task.key}", reason=self.reason, requested_by=_by(context), rollout_id=rollout_id
         )
-        control.nudge()
+        control.wake()
         return control.ledger.rollout(rollout_id)
 
 

@@ -63,10 +63,10 @@ class RollBackNotifier(_ReleaseNotifier):
             context: of the task or the DAG run that failed.
 
         Raises:
-            NotFoundError, ConflictError: see ``Control.take_back``.
+            NotFoundError, ConflictError: see ``Control.roll_back_owner``.
         """
         owner, wish = _wish(context, self.reason)
-        self._control().take_back(owner, self.service, **wish)
+        self._control().roll_back_owner(owner, self.service, **wish)
 
 
 class IsolateNotifier(_ReleaseNotifier):

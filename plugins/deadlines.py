@@ -53,7 +53,7 @@ def rollback_on_deadline(
     """
     if service is not None:
         arguments.service("service", service)
-    return AsyncCallback(take_back_late, _checked(service, reason, bulkhead_conn_id))
+    return AsyncCallback(roll_back_late, _checked(service, reason, bulkhead_conn_id))
 
 
 def isolate_on_deadline(
@@ -81,7 +81,7 @@ def _checked(service: str | None, reason: str, bulkhead_conn_id: str) -> dict[st
     return {"service": service, "reason": reason, "bulkhead_conn_id": bulkhead_conn_id}
 
 
-async def take_back_late(
+async def roll_back_late(
     service: str | None, reason: str, bulkhead_conn_id: str, context: dict[str, Any] | None = None
 ) -> None:
     """What ``rollback_on_deadline`` has the triggerer call; idempotent, since it may be called again.
@@ -96,13 +96,13 @@ async def take_back_late(
 
     Raises:
         ValueError: Airflow gave no context, so that the run is unknown.
-        NotFoundError, ConflictError: see ``Control.take_back``.
+        NotFoundError, ConflictError: see ``Control.roll_back_owner``.
     """
-    await _contain(Control.take_back, service, reason, bulkhead_conn_id, context)
+    await _contain(Control.roll_back_owner, service, reason, bulkhead_conn_id, context)
 
 
 async def isolate_late(service: str, reason: str, bulkhead_conn_id: str, context: dict[str, Any] | None = None) -> None:
-    """What ``isolate_on_deadline`` has the triggerer call; see ``take_back_late``.
+    """What ``isolate_on_deadline`` has the triggerer call; see ``roll_back_late``.
 
     Args:
         service: see there.

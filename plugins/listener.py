@@ -123,7 +123,7 @@ def _end(concerned: Callable[[Rollout], bool], end_launches: Callable[[Launches]
             control.ledger.request_rollback(
                 key=f"ended/{rollout.id}", reason=reason, requested_by="airflow: listener", rollout_id=rollout.id
             )
-            control.nudge()
+            control.wake()
         if end_launches(control.launches):
             Collector(control.launches, connect).collect()
     except BulkheadError as error:

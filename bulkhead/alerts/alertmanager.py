@@ -147,7 +147,9 @@ class Responder:
         if action == "isolate":
             self._control.isolate(revision, key=alert.key, reason=alert.reason, requested_by=by)
             return f"isolated: {revision}"
-        rollout = self._control.leave(service, revision, key=alert.key, reason=alert.reason, requested_by=by)
+        rollout = self._control.roll_back_revision(
+            service, revision, key=alert.key, reason=alert.reason, requested_by=by
+        )
         return f"rolled back: {revision}" if rollout else f"ignored: {revision} has no traffic of {service}"
 
     def _age(self, service: str, revision: str) -> timedelta:

@@ -96,16 +96,25 @@ def passed(
         console.print(f"recorded: {target} has passed; the next look of the fleet's watch begins its probation")
 
 
-@quarantine.command("release")
-def release(
+@quarantine.command("end")
+def end(
     target: Annotated[str, typer.Argument(help="a device or node in quarantine")],
     reason: Annotated[str, typer.Option(help="kept in the ledger")],
 ) -> None:
     """Let a device or a node back to work at once."""
     with told():
         control = Control(settings.load())
-        control.quarantines.release(target, reason=reason, holder=who())
+        control.quarantines.end(target, reason=reason, holder=who())
         console.print(f"recorded: {target} may work again; {_show(control)}")
+
+
+@quarantine.command("release", deprecated=True, hidden=True)
+def release(
+    target: Annotated[str, typer.Argument(help="a device or node in quarantine")],
+    reason: Annotated[str, typer.Option(help="kept in the ledger")],
+) -> None:
+    """Now 'bulkhead quarantine end'."""
+    end(target, reason)
 
 
 def _watch(control: Control) -> None:

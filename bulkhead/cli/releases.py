@@ -13,7 +13,7 @@ from bulkhead import settings
 from bulkhead.cli.console import app, console, told, who
 from bulkhead.cli.status import traffic
 from bulkhead.control import Control
-from bulkhead.errors import NotFoundError, UnavailableError
+from bulkhead.errors import InvalidInputError, NotFoundError, UnavailableError
 from bulkhead.ledger.tables import Rollout
 from bulkhead.rollout.sentences import end
 from bulkhead.rungs import DEFAULT, Rung
@@ -22,26 +22,32 @@ from bulkhead.rungs import DEFAULT, Rung
 @app.command()
 def rollback(
     service: Annotated[str, typer.Argument(help="the service to roll back")],
+    to: Annotated[str | None, typer.Option(help="a revision that served before; see 'bulkhead status'")] = None,
     reason: Annotated[str, typer.Option(help="kept in the ledger")] = "asked for on the command line",
     wait_s: Annotated[float, typer.Option(help="how long to wait for the end, in seconds")] = 120,
 ) -> None:
-    """Roll back what is in progress; where nothing is, return to the revision before the stable one."""
+    """Roll back what is in progress; where nothing is, return to the revision before the stable one, or to --to."""
     with told():
         control = Control(settings.load())
-        rollout = control.roll_back(service, key=f"cli/{uuid.uuid4()}", reason=reason, requested_by=who())
+        asked = {"key": f"cli/{uuid.uuid4()}", "reason": reason, "requested_by": who()}
+        if to is None:
+            rollout = control.roll_back(service, **asked)
+        else:
+            if (theirs := control.ledger.revision(to).service) != service:
+                raise InvalidInputError("--to", to, f"it is a revision of service {theirs!r}; give one of {service!r}")
+            rollout = control.roll_back_to(to, **asked)
         _tell_end(control, rollout, wait_s)
 
 
-@app.command()
+@app.command(deprecated=True, hidden=True)
 def promote(
-    revision: Annotated[str, typer.Argument(help="a revision that its service had before; see 'bulkhead status'")],
+    revision: Annotated[str, typer.Argument(help="a revision that its service had before")],
     wait_s: Annotated[float, typer.Option(help="how long to wait for the end, in seconds")] = 120,
 ) -> None:
-    """Give all traffic to an earlier revision, in one step; never to one that is isolated."""
+    """Now 'bulkhead rollback SERVICE --to REVISION'."""
     with told():
-        control = Control(settings.load())
-        rollout = control.give_traffic(revision, key=f"cli/{uuid.uuid4()}", requested_by=who())
-        _tell_end(control, rollout, wait_s)
+        service = Control(settings.load()).ledger.revision(revision).service
+    rollback(service, to=revision, wait_s=wait_s)
 
 
 @app.command()
@@ -79,15 +85,24 @@ def isolate(
 
 
 @app.command()
+def unisolate(
+    revision: Annotated[str, typer.Argument(help="an isolated revision")],
+    reason: Annotated[str, typer.Option(help="kept in the ledger")],
+) -> None:
+    """End a revision's isolation. Gives no traffic: 'bulkhead rollback --to' does, or the next release of it."""
+    with told():
+        ledger = Control(settings.load()).ledger
+        ledger.unisolate(revision, key=f"cli/{uuid.uuid4()}", reason=reason, requested_by=who())
+        console.print(f"recorded: revision {revision} may have traffic again")
+
+
+@app.command(deprecated=True, hidden=True)
 def release(
     revision: Annotated[str, typer.Argument(help="an isolated revision")],
     reason: Annotated[str, typer.Option(help="kept in the ledger")],
 ) -> None:
-    """Take an isolation back. Gives no traffic: 'bulkhead promote' does, or the next release of it."""
-    with told():
-        ledger = Control(settings.load()).ledger
-        ledger.release(revision, key=f"cli/{uuid.uuid4()}", reason=reason, requested_by=who())
-        console.print(f"recorded: revision {revision} may have traffic again")
+    """Now 'bulkhead unisolate REVISION'."""
+    unisolate(revision, reason)
 
 
 def _tell_end(control: Control, rollout: Rollout, wait_s: float) -> None:

@@ -118,7 +118,7 @@ def _isolations(control: Control, isolated: Sequence[Isolation]) -> Iterator[str
         row = _isolated_row(control, one)
         yield from _wrapped(
             f"{row['revision']} (model {row['model']}) is kept from: {row['rungs']}; since {row['since']}: "
-            f"{row['reason']}. 'bulkhead release {row['revision']}' takes that back.",
+            f"{row['reason']}. 'bulkhead unisolate {row['revision']}' takes that back.",
             "  ",
         )
 

@@ -114,7 +114,7 @@ class Isolations(LedgerReader):
             self._record(session, found, "isolate", key, reason, requested_by, wanted)
             return found
 
-    def release(self, revision_id: str, *, key: str, reason: str, requested_by: str) -> Revision:
+    def unisolate(self, revision_id: str, *, key: str, reason: str, requested_by: str) -> Revision:
         """Take an isolation back, with all of its rungs. Nothing is given traffic by that.
 
         Args:
@@ -194,5 +194,5 @@ def _within(session: Session, service: str, budget: int) -> None:
     if taken >= budget:
         raise ConflictError(
             f"service {service!r}: {taken} revisions are isolated and the budget is {budget}: something else may be "
-            f"wrong; look, then release some with 'bulkhead release', or isolate by 'bulkhead isolate', which has none"
+            f"wrong; look, then end some by 'bulkhead unisolate', or isolate by 'bulkhead isolate', which has no budget"
         )

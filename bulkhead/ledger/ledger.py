@@ -138,7 +138,7 @@ class Ledger(Approvals):
             if known is not None:
                 return Rollback(known.id, session.get(Rollout, known.rollout_id) if known.rollout_id else None)
             chosen = Rollout.service == service if rollout_id is None else Rollout.id == rollout_id
-            found = self._take_back(session, chosen, reason, requested_by)
+            found = self._roll_back_chosen(session, chosen, reason, requested_by)
             rollout = found[0] if found else None
             intent = Intent(
                 key=key,
@@ -179,7 +179,7 @@ class Ledger(Approvals):
                 created_at=self._clock(),
             )
             session.add(intent)
-            return self._take_back(session, Rollout.owner == owner, reason, requested_by)
+            return self._roll_back_chosen(session, Rollout.owner == owner, reason, requested_by)
 
     # The reconciler's writes
 
@@ -217,7 +217,7 @@ class Ledger(Approvals):
             self._event(session, moved, event, data)
             return moved
 
-    def turn_round(self, rollout: Rollout, reason: str, decision: Mapping[str, Any]) -> Rollout:
+    def abort(self, rollout: Rollout, reason: str, decision: Mapping[str, Any]) -> Rollout:
         """Decide to roll back: a new generation, so that whoever still pushes forward is refused.
 
         Args:
@@ -236,7 +236,7 @@ class Ledger(Approvals):
             current = session.scalars(query).one()
             if current.sequence != rollout.sequence:
                 raise FencedError(f"rollout {rollout.id} has moved on since sequence {rollout.sequence}")
-            self._turn_round(session, current, reason, dict(decision))
+            self._abort(session, current, reason, dict(decision))
             return current
 
     def new_generation(self, service: Service, why: str, kind: str = "repair") -> int:
@@ -314,16 +314,16 @@ class Ledger(Approvals):
 
     # Inside a transaction
 
-    def _take_back(self, session: Session, chosen: ColumnElement[bool], reason: str, by: str) -> list[Rollout]:
+    def _roll_back_chosen(self, session: Session, chosen: ColumnElement[bool], reason: str, by: str) -> list[Rollout]:
         """Turn round the chosen rollouts in progress; one that has promoted its revision is stable already."""
         query = select(Rollout).where(chosen, Rollout.ended_at.is_(None), Rollout.phase != Phase.RETIRING)
         found = list(session.scalars(query.order_by(Rollout.id).with_for_update()))
         for rollout in found:
             if not rollout.phase.returning:
-                self._turn_round(session, rollout, reason, {"by": by})
+                self._abort(session, rollout, reason, {"by": by})
         return found
 
-    def _turn_round(self, session: Session, rollout: Rollout, reason: str, decision: dict[str, Any]) -> None:
+    def _abort(self, session: Session, rollout: Rollout, reason: str, decision: dict[str, Any]) -> None:
         service = self._locked_service(session, rollout.service)
         service.generation += 1
         rollout.generation = service.generation

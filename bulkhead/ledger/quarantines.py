@@ -206,7 +206,7 @@ class Quarantines(Transactions):
             self._tell(session, found, str(phase), told)
             return True
 
-    def release(self, target: str, *, reason: str, holder: str) -> Quarantine:
+    def end(self, target: str, *, reason: str, holder: str) -> Quarantine:
         """End a quarantine at once, as a person decides.
 
         Args:

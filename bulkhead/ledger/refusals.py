@@ -88,6 +88,6 @@ def refuse_isolated(session: Session, revision_id: str, model_uri: str) -> None:
         isolation, revision = found
         raise ConflictError(
             f"revision {revision.id!r} (model {revision.model_uri}) is isolated since "
-            f"{isolation.created_at:%Y-%m-%d %H:%M} UTC: {isolation.reason}; run 'bulkhead release {revision.id}' "
+            f"{isolation.created_at:%Y-%m-%d %H:%M} UTC: {isolation.reason}; run 'bulkhead unisolate {revision.id}' "
             f"once that is mended"
         )

@@ -82,7 +82,7 @@ class Devices:
             except ConflictError as error:
                 log.error("isolation of %s: %s", isolation.revision_id, error)
 
-    def release(self, isolation: Isolation) -> None:
+    def unisolate(self, isolation: Isolation) -> None:
         """Take back what ``quarantine`` asked for, and nothing that others hold.
 
         Args:
@@ -91,7 +91,7 @@ class Devices:
         for row in self.quarantines.open_ones():
             if row.holder == _holder(isolation):
                 try:
-                    self.quarantines.release(row.target, reason="its isolation was released", holder=row.holder)
+                    self.quarantines.end(row.target, reason="its isolation was released", holder=row.holder)
                 except NotFoundError:  # somebody else was quicker
                     continue
 

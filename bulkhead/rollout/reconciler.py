@@ -122,9 +122,9 @@ class Reconciler:
     def _settle(self, isolation: Isolation) -> None:
         if isolation.released_at is None:
             if self._world.isolate(isolation) and not self._ledger.settle(isolation):
-                self._world.release(isolation)  # it was released while this was written; the next pass sees to it too
+                self._world.unisolate(isolation)  # it was released while this was written; the next pass sees to it too
         else:
-            self._world.release(isolation)
+            self._world.unisolate(isolation)
             self._ledger.settle(isolation)
 
     def _left(self, isolation: Isolation) -> bool:
@@ -187,7 +187,7 @@ class Reconciler:
         isolation = self._ledger.isolation(rollout.revision_id)
         if isolation is None:
             return rollout
-        return self._ledger.turn_round(rollout, f"it was isolated: {isolation.reason}", {"rule": "isolated"})
+        return self._ledger.abort(rollout, f"it was isolated: {isolation.reason}", {"rule": "isolated"})
 
     def _attempt(self, rollout: Rollout) -> Rollout | None:
         """Take one step, or decide what its failure means."""
@@ -278,7 +278,7 @@ class Reconciler:
         if rollout.phase.settled:
             self._trial.complain(rollout, text)
             return None
-        return self._ledger.turn_round(rollout, text, {"rule": "error"})
+        return self._ledger.abort(rollout, text, {"rule": "error"})
 
     def _age(self, at: datetime) -> float:
         return (self._clock() - at).total_seconds()

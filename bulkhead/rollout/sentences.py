@@ -44,7 +44,7 @@ _NEXT: Mapping[str, str] = {
     "no-data": "mend what gives the metrics, and release it again",
     "stable-fails-too": "end the incident that stable has as well, and release it again",
     "max-time": "raise the plan's max_s, or shorten its steps, and release it again",
-    "isolated": "'bulkhead release {revision}' takes the isolation back, if it was a mistake",
+    "isolated": "'bulkhead unisolate {revision}' takes the isolation back, if it was a mistake",
     "error": "mend what the error names, and release it again",
 }
 _MEND = "mend the model, and release the new one"

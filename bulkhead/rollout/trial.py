@@ -111,7 +111,7 @@ class Trial:
             return None
         if self._age(rollout.created_at) <= plan.max_s:
             return None
-        return self.ledger.turn_round(rollout, f"not at 100 % after {plan.max_s:g} s in all", {"rule": "max-time"})
+        return self.ledger.abort(rollout, f"not at 100 % after {plan.max_s:g} s in all", {"rule": "max-time"})
 
     def await_ready(self, rollout: Rollout, plan: Plan) -> Rollout | None:
         """Go on once the candidate can answer; None while it cannot yet.
@@ -124,13 +124,13 @@ class Trial:
         if workload is None or workload.status.ended:
             why = workload.status.failure if workload else None
             detail = f"{why.failure_class}: {why.message}" if why else "its pod is gone"
-            return self.ledger.turn_round(rollout, f"the candidate did not start: {detail}", {"rule": "not-serving"})
+            return self.ledger.abort(rollout, f"the candidate did not start: {detail}", {"rule": "not-serving"})
         if workload.status.ready:
             return self.move(rollout)
         if self._age(rollout.phase_at) > plan.ready_s:
             told = f": {workload.status.message}" if workload.status.message else ""
             reason = f"the candidate was not ready after {plan.ready_s:g} s{told}"
-            return self.ledger.turn_round(rollout, reason, {"rule": "not-serving"})
+            return self.ledger.abort(rollout, reason, {"rule": "not-serving"})
         return None
 
     def shift(self, rollout: Rollout, plan: Plan) -> Rollout | None:
@@ -169,7 +169,7 @@ class Trial:
             if plan.insufficient == "promote" and judgement.rule in LACKING:
                 return self._go_on(rollout, plan, judgement)
             reason = f"no sufficient evidence after {hold_s:g} s at a step: {judgement.reason}"
-            return self.ledger.turn_round(rollout, reason, _decision(plan, rollout, judgement))
+            return self.ledger.abort(rollout, reason, _decision(plan, rollout, judgement))
         self.complain(rollout, f"{HOLD}{judgement.rule}", judgement.reason)
         return None
 
@@ -186,7 +186,7 @@ class Trial:
             return self.move(rollout)
         if self._age(rollout.phase_at) > plan.approval_s:
             reason = f"nobody approved of step {rollout.step + 1} within {plan.approval_s:g} s"
-            return self.ledger.turn_round(rollout, reason, {"rule": "approval"})
+            return self.ledger.abort(rollout, reason, {"rule": "approval"})
         self.complain(rollout, f"{APPROVAL}: bulkhead approve {rollout.service}")
         return None
 
@@ -216,10 +216,10 @@ class Trial:
             readings = self._readings.get(rollout.id)
             if self._age(readings[-1].at if readings else rollout.phase_at) > plan.blind_s:
                 reason = f"its metrics could not be read for {plan.blind_s:g} s: {error}"
-                return self.ledger.turn_round(rollout, reason, {"rule": "blind"})
+                return self.ledger.abort(rollout, reason, {"rule": "blind"})
         limit = plan.hold_s_of(plan.steps[rollout.step]) + _planned(rollout, plan)
         if self._age(rollout.phase_at) > limit:
-            return self.ledger.turn_round(rollout, f"gave up after {limit:g} s: {error}", {"rule": "unavailable"})
+            return self.ledger.abort(rollout, f"gave up after {limit:g} s: {error}", {"rule": "unavailable"})
         return None
 
     def complain(self, rollout: Rollout, text: str, why: str = "") -> None:
@@ -251,13 +251,13 @@ class Trial:
         fault = self._device_fault(rollout)
         if fault is not None:
             reason = f"a device under the candidate is sick, whatever its model is worth: {fault}"
-            return self.ledger.turn_round(rollout, reason, {"rule": "device"})
+            return self.ledger.abort(rollout, reason, {"rule": "device"})
         workload = self.world.server(rollout.service, rollout.revision_id)
         if workload is not None and not workload.status.ended and workload.status.failure is None:
             return None
         why = workload.status.message if workload else "its pod is gone"
         reason = f"the candidate stopped serving: {why or 'its process ended'}"
-        return self.ledger.turn_round(rollout, reason, {"rule": "not-serving"})
+        return self.ledger.abort(rollout, reason, {"rule": "not-serving"})
 
     def _failing(self, rollout: Rollout, plan: Plan) -> Rollout | None:
         """Turn round where the candidate fails; what it lacks for a pass does not matter here."""
@@ -268,7 +268,7 @@ class Trial:
 
     def _fail(self, rollout: Rollout, plan: Plan, judgement: Judgement) -> Rollout:
         reason = f"{where(plan.steps[rollout.step])} {judgement.reason}"
-        return self.ledger.turn_round(rollout, reason, _decision(plan, rollout, judgement))
+        return self.ledger.abort(rollout, reason, _decision(plan, rollout, judgement))
 
     def _go_on(self, rollout: Rollout, plan: Plan, judgement: Judgement) -> Rollout:
         data = _decision(plan, rollout, judgement)

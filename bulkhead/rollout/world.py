@@ -256,7 +256,7 @@ class World:
                 self.devices.quarantine(isolation, workloads.placement(revision.id))
         return True
 
-    def release(self, isolation: Isolation) -> None:
+    def unisolate(self, isolation: Isolation) -> None:
         """Take a rung of a revision's isolation back. Idempotent.
 
         Args:
@@ -268,7 +268,7 @@ class World:
         elif isolation.rung is Rung.NETWORK:
             self.site(revision.service).workloads.reconnect(revision.id)
         elif isolation.rung in (Rung.DEVICE, Rung.NODE):
-            self.devices.release(isolation)
+            self.devices.unisolate(isolation)
 
     def device_fault(self, service: str, revision_id: str) -> str | None:
         """Which device under a revision's pods is sick, in words; None where none is known to be.

@@ -170,16 +170,16 @@ class ReleaseTrigger(RolloutTrigger):
         """The task was marked or cleared by a person: take its rollout back."""
         control = await BulkheadHook(self.bulkhead_conn_id).acontrol()
 
-        def take_back() -> None:
+        def roll_back_owner() -> None:
             control.ledger.request_rollback(
                 key=f"task-killed/{self.rollout_id}",
                 reason="its deploy task was marked or cleared in Airflow",
                 requested_by="airflow: on_kill",
                 rollout_id=self.rollout_id,
             )
-            control.nudge()
+            control.wake()
 
-        await asyncio.to_thread(take_back)
+        await asyncio.to_thread(roll_back_owner)
 
 
 class LeftTrigger(LedgerTrigger):

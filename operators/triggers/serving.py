@@ -149,7 +149,7 @@ class ServingTrigger(LookingTrigger):
         if self.on_breach == "isolate":
             act: Callable[[], object] = partial(control.isolate, self.revision, **wish)
         else:
-            act = partial(control.leave, self.service, self.revision, **wish)
+            act = partial(control.roll_back_revision, self.service, self.revision, **wish)
         try:
             await asyncio.to_thread(act)
         except BulkheadError as error:

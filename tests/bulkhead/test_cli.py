@@ -1,6 +1,7 @@
 """The command line over a real ledger and a real Envoy; ``tests/e2e`` has it beside a stopped Airflow."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from bulkhead.cli.status import split
 from bulkhead.control import Control
 from bulkhead.ledger.tables import Phase
 from bulkhead.pods.spec import PodRequest, build
+from bulkhead.rungs import Rung
 from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
 from bulkhead.text import bounded
 from tests.hostile import NASTY
@@ -38,9 +40,7 @@ def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
 def test_status_shows_services_and_rollouts(control: Control) -> None:
     first = promote(control.ledger, "a")
     rollout = request(control.ledger, "b", owner="airflow:release/run")
-    control.ledger.turn_round(
-        rollout, "at 50 % of the traffic " + "63 of 212 (29.7%) requests failed " * 4, {"by": "ada"}
-    )
+    control.ledger.abort(rollout, "at 50 % of the traffic " + "63 of 212 (29.7%) requests failed " * 4, {"by": "ada"})
     out = runner.invoke(app, ["status"]).output
     assert "Its traffic is not known: service 'digits' has no router yet" in out
     assert f"Release of revision {rollout.revision_id} to service digits, asked for by a test" in out
@@ -129,13 +129,13 @@ def test_reconcile_once_and_reconcile_until_told_to_stop(control: Control) -> No
     assert runner.invoke(app, ["reconcile"]).exit_code == 0
     command = [str(Path(sys.executable).with_name("bulkhead")), "reconcile", "--watch"]
     watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until(lambda: (control.settings.home / "nudges").exists(), "the watch")
+    until(lambda: (control.settings.home / "wake").exists(), "the watch")
     assert watching.poll() is None
     watching.send_signal(signal.SIGTERM)
     assert watching.wait(240) == 0
 
 
-def test_isolate_release_and_promote(control: Control) -> None:
+def test_isolate_unisolate_and_roll_back_to(control: Control) -> None:
     first, second = promote(control.ledger, "a"), promote(control.ledger, "b")
     name = second.revision_id
     result = runner.invoke(app, ["isolate", name, "--reason", "it answers NaN", "--wait-s", "1"])
@@ -144,10 +144,28 @@ def test_isolate_release_and_promote(control: Control) -> None:
     assert (row["revision"], row["reason"]) == (name, "it answers NaN")
     assert "Isolated revisions" in runner.invoke(app, ["status"]).output
     assert control.ledger.rollouts()[0].revision_id == first.revision_id, "the way back was asked for"
-    refused = runner.invoke(app, ["promote", name])
+    refused = runner.invoke(app, ["rollback", "digits", "--to", name])
     assert refused.exit_code == 2 and "it answers NaN" in refused.stderr
-    assert "may have traffic again" in runner.invoke(app, ["release", name, "--reason", "mended"]).output
+    assert "may have traffic again" in runner.invoke(app, ["unisolate", name, "--reason", "mended"]).output
     assert control.ledger.isolated() == []
+
+
+def test_the_words_of_before_do_the_same_and_say_that_they_are_old(control: Control) -> None:
+    promote(control.ledger, "a")
+    name = promote(control.ledger, "b").revision_id
+    control.ledger.isolate(name, rungs=[Rung.TRAFFIC], key="i", reason="it answers NaN", requested_by="a test")
+    refused = runner.invoke(app, ["promote", name])
+    assert refused.exit_code == 2 and "it answers NaN" in refused.stderr and "deprecated" in refused.stderr
+    old = runner.invoke(app, ["release", name, "--reason", "mended"])
+    assert "may have traffic again" in old.output and "deprecated" in old.stderr
+    assert control.ledger.isolated() == []
+    assert not re.search(r"^\W*(promote|release) ", runner.invoke(app, ["--help"]).output, re.MULTILINE)
+
+
+def test_a_service_is_not_rolled_back_to_a_revision_of_another(control: Control) -> None:
+    name = promote(control.ledger, "a").revision_id
+    refused = runner.invoke(app, ["rollback", "letters", "--to", name])
+    assert refused.exit_code == 2 and f"--to = '{name}': it is a revision of service 'digits'" in refused.stderr
 
 
 def test_it_is_isolated_as_far_as_is_said_and_not_further_than_can_be(control: Control) -> None:
@@ -216,10 +234,9 @@ def test_the_help_names_the_commands() -> None:
         "reconcile",
         "collect",
         "doctor",
-        "promote",
         "approve",
         "isolate",
-        "release",
+        "unisolate",
         "router",
     ):
         assert command in out

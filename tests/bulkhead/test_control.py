@@ -6,8 +6,8 @@ import pytest
 from bulkhead.control import Control
 from bulkhead.errors import NotFoundError, UnavailableError
 from bulkhead.ledger.tables import Phase
-from bulkhead.rollout.nudge import nudge
 from bulkhead.rollout.plan import Plan
+from bulkhead.rollout.wake import wake
 from bulkhead.settings import ServicePorts, Settings
 from bulkhead.sites import MLFLOW_SECRET
 from tests.rollouts import promote, request, revision, weights
@@ -36,7 +36,7 @@ def test_a_later_revision_goes_step_by_step(control: Control) -> None:
 
 def test_a_release_nudges_the_reconciler(control: Control) -> None:
     _release(control, "a")
-    assert (control.settings.home / "nudges" / "nudge").exists()
+    assert (control.settings.home / "wake" / "wake").exists()
 
 
 def test_rolling_back_takes_back_what_is_in_progress(control: Control) -> None:
@@ -78,7 +78,7 @@ def test_a_ledger_that_is_away_for_a_while_does_not_end_the_watch(
     thread.start()
     until(lambda: len(looked) >= 2, "a look after the failed one")
     stop.set()
-    nudge(control.settings.home)
+    wake(control.settings.home)
     thread.join(240)
     assert not thread.is_alive()
 

@@ -110,8 +110,11 @@ def test_a_person_imposes_passes_and_releases(control: Control) -> None:
     assert "a is in quarantine; on paper" in asked.output
     assert control.quarantines.open_ones()[0].size == 2
     assert "has passed" in runner.invoke(app, ["quarantine", "passed", "a", "--reason", "a new fan"]).output
-    assert "may work again" in runner.invoke(app, ["quarantine", "release", "a", "--reason", "done"]).output
+    assert "may work again" in runner.invoke(app, ["quarantine", "end", "a", "--reason", "done"]).output
     assert control.quarantines.open_ones() == []
+    runner.invoke(app, ["quarantine", "impose", "a", "--reason", "again"])
+    old = runner.invoke(app, ["quarantine", "release", "a", "--reason", "done"])
+    assert "may work again" in old.output and "deprecated" in old.stderr
     unknown = runner.invoke(app, ["quarantine", "impose", "z", "--reason", "?"])
     assert unknown.exit_code == 2
     assert "'z' is no node or device that a watch has seen" in unknown.stderr

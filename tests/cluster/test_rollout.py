@@ -154,7 +154,7 @@ def test_the_isolation_ladder_up_to_the_pod(stage: Stage, core: k8s.CoreV1Api) -
     assert pod.metadata.deletion_timestamp is None and "bulkhead.dev/kept-until" in pod.metadata.annotations
     [bundle] = stage.registry.bundles.values()
     assert {"rollouts.json", "deployment.json", f"{pod.metadata.name}.json"} <= set(bundle)
-    stage.ledger.release(bad.revision_id, key="release", reason="fixed", requested_by="a test")
+    stage.ledger.unisolate(bad.revision_id, key="release", reason="fixed", requested_by="a test")
     stage.reconciler.run_once()
     assert stage.objects.list(NETWORK_POLICY, labels) == []
 

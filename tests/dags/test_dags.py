@@ -36,7 +36,7 @@ def test_the_release_trains_then_evaluates_then_deploys(dags: dict[str, DAG]) ->
 def test_the_release_has_a_deadline_of_each_runs_own(dags: dict[str, DAG]) -> None:
     (alert,) = dags["digits_release"].deadline
     assert isinstance(alert.reference, RunParamDeadline)
-    assert alert.callback.path == "bulkhead.plugins.deadlines.take_back_late"
+    assert alert.callback.path == "bulkhead.plugins.deadlines.roll_back_late"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_release_that_a_person_approves_goes_on_to_its_end(kept: Kept) -> None
     kept.task("release_asked", "approved", "release.promote_1", "success")
     assert _rollout(kept, "release_asked", "approved").phase is Phase.PROMOTED
     assert kept.control.ledger.service("digits").stable_revision == revision
-    kept.task("release_asked", "approved", "release.take_back_1", "skipped")
+    kept.task("release_asked", "approved", "release.roll_back_1", "skipped")
 
 
 @pytest.mark.usefixtures("clients")
@@ -68,7 +68,7 @@ def test_a_release_that_a_person_rejects_is_taken_back(kept: Kept) -> None:
     stable = kept.control.ledger.service("digits").stable_revision
     _asked(kept, "rejected")
     _answer(kept, "rejected", "Reject")
-    kept.task("release_asked", "rejected", "release.take_back_1", "success")
+    kept.task("release_asked", "rejected", "release.roll_back_1", "success")
     rollout = _rollout(kept, "release_asked", "rejected")
     assert (rollout.phase, rollout.reason) == (Phase.ROLLED_BACK, "step 1 was not approved")
     assert kept.control.site("digits").router.read("digits")[1].weights == {stable: 100}

@@ -70,7 +70,7 @@ def test_a_model_that_is_isolated_is_refused_everywhere_until_it_is_released(
     version = registry.register("gate-isolated", good["model_uri"], "digits-1")
     registry.forbid(good["model_uri"], "gate-isolated", version, "it answers NaN")
     for uri in (good["model_uri"], f"models:/gate-isolated/{version}"):
-        with pytest.raises(GateError, match="is isolated: it answers NaN; run 'bulkhead release'"):
+        with pytest.raises(GateError, match="is isolated: it answers NaN; run 'bulkhead unisolate'"):
             _evaluate({**good, "model_uri": uri}, "gate-elsewhere")
     registry.allow(good["model_uri"], "gate-isolated", version)
     assert _evaluate(good, "gate-elsewhere")["accuracy"] >= 0.97

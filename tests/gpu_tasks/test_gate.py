@@ -162,7 +162,7 @@ def test_a_model_is_asked_for_by_what_its_uri_is(client: Client, uri: str, asked
     assert client.asked == asked
     for which in asked:
         client.model_tags[which] = {"bulkhead.isolated": "it leaks"}
-        told = f"^model {uri} is isolated: it leaks; run 'bulkhead release' once that is mended$"
+        told = f"^model {uri} is isolated: it leaks; run 'bulkhead unisolate' once that is mended$"
         with pytest.raises(GateError, match=told):
             module.refuse_isolated(client, uri)
 

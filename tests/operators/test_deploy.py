@@ -68,7 +68,7 @@ def test_a_promoted_release_gives_its_result(control: Control, context: Context)
 
 def test_a_release_that_was_rolled_back_fails_with_the_numbers(control: Control, context: Context) -> None:
     _ask(_operator(), context("deploy", xcoms=EVIDENCE))
-    turned = control.ledger.turn_round(_only(control), "3 of 12 (25.0%) requests failed", {})
+    turned = control.ledger.abort(_only(control), "3 of 12 (25.0%) requests failed", {})
     advance(control.ledger, turned, Phase.ROLLED_BACK)
     with pytest.raises(AirflowFailException, match=r"Rolled back: .*: 3 of 12 \(25\.0%\) requests failed\. .* Next: "):
         _operator().resume(context("deploy"), {"rollout_id": turned.id})
@@ -82,7 +82,7 @@ def test_a_retry_after_its_rollouts_end_tells_the_same_and_defers_for_nothing(
     assert _operator().execute(context("deploy", try_number=2, xcoms=EVIDENCE))["result"] == "promoted"
     other = {"evaluate": {"model_uri": "models:/m-2"}}
     deferred = _ask(_operator(), context("deploy", try_number=3, max_tries=4, xcoms=other))
-    turned = control.ledger.turn_round(control.ledger.rollout(deferred.trigger.rollout_id), "3 of 12 failed", {})
+    turned = control.ledger.abort(control.ledger.rollout(deferred.trigger.rollout_id), "3 of 12 failed", {})
     advance(control.ledger, turned, Phase.ROLLED_BACK)
     with pytest.raises(AirflowFailException, match=r"Rolled back: .*: 3 of 12 failed"):
         _operator().execute(context("deploy", try_number=4, max_tries=4, xcoms=other))
@@ -106,7 +106,7 @@ def test_a_task_cleared_in_the_middle_of_its_rollout_waits_until_that_one_has_re
 
 def test_late_word_of_a_rollout_from_before_the_clear_is_none(control: Control, context: Context) -> None:
     _ask(_operator(), context("deploy", xcoms=EVIDENCE))
-    old = advance(control.ledger, control.ledger.turn_round(_only(control), "cleared", {}), Phase.ROLLED_BACK)
+    old = advance(control.ledger, control.ledger.abort(_only(control), "cleared", {}), Phase.ROLLED_BACK)
     cleared = context("deploy", try_number=2, max_tries=2, xcoms=EVIDENCE)
     own = _ask(_operator(), cleared).trigger.rollout_id
     with pytest.raises(TaskDeferred) as deferred:

@@ -85,7 +85,7 @@ def test_what_was_taken_back_meanwhile_fails_with_its_reason(
     control: Control, context: Context, waiting: Rollout
 ) -> None:
     deferred = _promote(context, waiting)
-    advance(control.ledger, control.ledger.turn_round(waiting, "5 of 12 failed", {}), Phase.ROLLED_BACK)
+    advance(control.ledger, control.ledger.abort(waiting, "5 of 12 failed", {}), Phase.ROLLED_BACK)
     operator = PromoteOperator(task_id="promote", deploy_task_id="release.deploy")
     with pytest.raises(AirflowFailException, match=r"Rolled back: .*: 5 of 12 failed"):
         getattr(operator, deferred.method_name)(context("promote"), {"rollout_id": waiting.id})

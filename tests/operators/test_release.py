@@ -24,17 +24,17 @@ def test_without_approvals_it_is_one_task() -> None:
 def test_each_step_that_asks_has_a_question_a_promotion_and_a_way_back() -> None:
     dag = _dag({"steps": [{"weight": 10, "approve": True}, 50, {"weight": 100, "approve": True}]})
     tasks = dag.task_dict
-    parts = [f"{part}_{number}" for part in ("approve", "promote", "take_back") for number in (1, 3)]
+    parts = [f"{part}_{number}" for part in ("approve", "promote", "roll_back") for number in (1, 3)]
     assert set(tasks) == {f"release.{name}" for name in ("deploy", *parts)}
     assert tasks["release.deploy"].stop_at_approval
     assert tasks["release.deploy"].downstream_task_ids == {"release.approve_1"}
-    assert tasks["release.approve_1"].downstream_task_ids == {"release.promote_1", "release.take_back_1"}
+    assert tasks["release.approve_1"].downstream_task_ids == {"release.promote_1", "release.roll_back_1"}
     assert tasks["release.promote_1"].downstream_task_ids == {"release.approve_3"}
     first, last = tasks["release.promote_1"], tasks["release.promote_3"]
     assert isinstance(first, PromoteOperator) and isinstance(last, PromoteOperator)
     assert (first.stop_at_approval, last.stop_at_approval) == (True, False)
     assert first.deploy_task_id == last.deploy_task_id == "release.deploy"
-    back, approve = tasks["release.take_back_1"], tasks["release.approve_1"]
+    back, approve = tasks["release.roll_back_1"], tasks["release.approve_1"]
     assert isinstance(back, RollBackOperator) and back.trigger_rule == "all_failed"
     assert isinstance(approve, ApprovalOperator) and approve.fail_on_reject
 

@@ -45,7 +45,7 @@ def test_a_return_that_does_not_succeed_is_a_failure(control: Control, context: 
     promote(control.ledger, "old")
     promote(control.ledger, "new")
     rollout = control.ledger.rollout(_ask(context).trigger.rollout_id)
-    done = advance(control.ledger, control.ledger.turn_round(rollout, "its image is gone", {}), Phase.ROLLED_BACK)
+    done = advance(control.ledger, control.ledger.abort(rollout, "its image is gone", {}), Phase.ROLLED_BACK)
     with pytest.raises(AirflowFailException, match=r"does not serve again\. Rolled back: .*: its image is gone"):
         _operator().resume(context("back"), {"rollout_id": done.id})
     with pytest.raises(AirflowFailException, match=r"does not serve again\. Rolled back: .*: its image is gone"):

@@ -39,7 +39,7 @@ def test_it_isolates_once_for_each_time_that_the_task_was_cleared(control: Contr
     for _ in range(2):
         IsolateNotifier("digits")(_context())
     assert [one.revision_id for one in control.ledger.isolated()] == [rollout.revision_id]
-    control.ledger.release(rollout.revision_id, key="r", reason="mended", requested_by="ada")
+    control.ledger.unisolate(rollout.revision_id, key="r", reason="mended", requested_by="ada")
     IsolateNotifier("digits")(_context())
     assert control.ledger.isolated() == []
     IsolateNotifier("digits")(_context(episode=1))

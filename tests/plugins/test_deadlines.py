@@ -115,7 +115,7 @@ def test_a_late_run_that_released_nothing_isolates_nothing_and_is_refused_from_t
 
 def test_it_nudges_the_reconciler(control: Control) -> None:
     _fire(rollback_on_deadline(), _context())
-    assert (control.settings.home / "nudges" / "nudge").exists()
+    assert (control.settings.home / "wake" / "wake").exists()
 
 
 def test_without_a_context_it_says_what_is_wrong(control: Control) -> None:
@@ -136,7 +136,7 @@ def test_airflow_can_import_and_store_the_callback() -> None:
     alert = DeadlineAlert(
         reference=RunParamDeadline("deadline_s", 900), interval=timedelta(0), callback=rollback_on_deadline()
     )
-    assert alert.callback.path == "bulkhead.plugins.deadlines.take_back_late"
+    assert alert.callback.path == "bulkhead.plugins.deadlines.roll_back_late"
 
 
 # The reference

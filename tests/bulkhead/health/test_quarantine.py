@@ -173,10 +173,10 @@ def test_a_node_stays_away_as_long_as_one_of_its_devices_does(world: World, firs
     world.step()
     for name in ("a0", "a1"):
         world.stand(name, Health.HEALTHY)
-    world.quarantines.release(first, reason="", holder="")
+    world.quarantines.end(first, reason="", holder="")
     world.step()
     assert world.nodes.held.keys() == {"a"}
-    world.quarantines.release(then, reason="", holder="")
+    world.quarantines.end(then, reason="", holder="")
     world.step()
     assert world.nodes.held == {}
     assert world.quarantines.unsettled() == []

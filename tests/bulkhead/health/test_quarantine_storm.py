@@ -66,7 +66,7 @@ class Storm(RuleBasedStateMachine):
     @rule(name=DEVICES)
     def release(self, name: str) -> None:
         with suppress(NotFoundError):
-            self.world.quarantines.release(name, reason="a person", holder="a person")
+            self.world.quarantines.end(name, reason="a person", holder="a person")
 
     @rule()
     def cluster_leaves(self) -> None:

@@ -60,7 +60,7 @@ def test_any_event_and_any_memory_of_a_fleet_is_kept(ledger: Ledger, text: str) 
         evidence_at=datetime.now(UTC),
         budget=None,
     )
-    assert quarantines.release(f"GPU {text}", reason=text, holder=text).id == row.id
+    assert quarantines.end(f"GPU {text}", reason=text, holder=text).id == row.id
     quarantines.refused(f"GPU {text}", text)
 
 

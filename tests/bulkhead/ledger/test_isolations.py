@@ -15,7 +15,7 @@ def _isolate(ledger: Ledger, revision_id: str, key: str = "k") -> None:
 def test_what_is_isolated_is_refused_with_the_reason_and_the_way_out(ledger: Ledger) -> None:
     rollout = promote(ledger, "a")
     _isolate(ledger, rollout.revision_id)
-    with pytest.raises(ConflictError, match=r"is isolated since .*: it answers NaN; run 'bulkhead release digits-"):
+    with pytest.raises(ConflictError, match=r"is isolated since .*: it answers NaN; run 'bulkhead unisolate digits-"):
         request(ledger, "a", owner="again")
     assert [one.revision_id for one in ledger.isolated()] == [rollout.revision_id]
 
@@ -31,7 +31,7 @@ def test_another_revision_of_the_same_model_is_refused_as_well(ledger: Ledger) -
 def test_it_is_released_by_name_and_only_then(ledger: Ledger) -> None:
     rollout = promote(ledger, "a")
     _isolate(ledger, rollout.revision_id)
-    ledger.release(rollout.revision_id, key="r", reason="mended", requested_by="a test")
+    ledger.unisolate(rollout.revision_id, key="r", reason="mended", requested_by="a test")
     assert ledger.isolated() == []
     assert request(ledger, "a", owner="again").revision_id == rollout.revision_id
     assert [event.kind for event in ledger.events(service="digits")][-3:-1] == ["isolate", "release"]
@@ -96,7 +96,7 @@ def test_what_the_world_shows_is_written_once_and_with_an_event(ledger: Ledger) 
         assert ledger.settle(isolation) and ledger.settle(isolation)
     assert ledger.unsettled_isolations() == []
     assert [one.data["rung"] for one in ledger.events(kind="isolated")] == ["traffic", "model"]
-    ledger.release(rollout.revision_id, key="r", reason="mended", requested_by="a test")
+    ledger.unisolate(rollout.revision_id, key="r", reason="mended", requested_by="a test")
     for isolation in ledger.unsettled_isolations():
         assert ledger.settle(isolation)
     assert ledger.unsettled_isolations() == []
@@ -107,7 +107,7 @@ def test_who_isolates_while_it_is_released_is_told_to_look_again(ledger: Ledger)
     rollout = promote(ledger, "a")
     _isolate(ledger, rollout.revision_id)
     seen = ledger.unsettled_isolations()[0]
-    ledger.release(rollout.revision_id, key="r", reason="mended", requested_by="a test")
+    ledger.unisolate(rollout.revision_id, key="r", reason="mended", requested_by="a test")
     assert not ledger.settle(seen)
     assert {one.id for one in ledger.unsettled_isolations()} >= {seen.id}
 
@@ -115,7 +115,7 @@ def test_who_isolates_while_it_is_released_is_told_to_look_again(ledger: Ledger)
 def test_isolated_again_it_is_an_isolation_of_its_own(ledger: Ledger) -> None:
     rollout = promote(ledger, "a")
     _isolate(ledger, rollout.revision_id)
-    ledger.release(rollout.revision_id, key="r", reason="mended", requested_by="a test")
+    ledger.unisolate(rollout.revision_id, key="r", reason="mended", requested_by="a test")
     ledger.isolate(rollout.revision_id, key="k2", reason="not mended", requested_by="a test")
     assert [one.reason for one in ledger.isolated()] == ["not mended"]
 

@@ -114,13 +114,13 @@ def test_of_racing_transitions_one_wins(ledger_url: str) -> None:
 
 def test_turning_round_raises_the_generation_so_that_the_way_forward_is_refused(ledger: Ledger) -> None:
     rollout = advance(ledger, request(ledger, "a"), Phase.ANALYSING)
-    turned = ledger.turn_round(rollout, "25 % failed", {"rule": "errors"})
+    turned = ledger.abort(rollout, "25 % failed", {"rule": "errors"})
     assert (turned.phase, turned.generation) == (Phase.RESTORING, rollout.generation + 1)
     assert ledger.service("digits").generation == turned.generation
     with pytest.raises(FencedError):
         ledger.transition(rollout, Phase.SHIFTING, "shifting", {})
     with pytest.raises(FencedError):
-        ledger.turn_round(rollout, "again", {})
+        ledger.abort(rollout, "again", {})
 
 
 def test_whoever_read_another_stable_revision_gets_no_new_generation(ledger: Ledger) -> None:

@@ -110,7 +110,7 @@ def test_two_at_once_do_not_overdraw_the_budget(quarantines: Quarantines, clock:
 def test_evidence_that_was_answered_begins_nothing(quarantines: Quarantines, clock: Clock) -> None:
     row, evidence = impose(quarantines, clock), clock.now
     clock.forward(minutes=5)
-    quarantines.release(row.target, reason="replaced", holder="a person")
+    quarantines.end(row.target, reason="replaced", holder="a person")
     again = quarantines.impose(
         device(), reason="xid", told="", action="", holder="", term_s=100, evidence_at=evidence, budget=None
     )
@@ -132,24 +132,24 @@ def test_a_relapse_doubles_the_term_and_the_third_needs_a_person(quarantines: Qu
 
 def test_relapses_count_after_a_release_and_are_forgotten_after_30_days(quarantines: Quarantines, clock: Clock) -> None:
     impose(quarantines, clock)
-    quarantines.release("GPU-1", reason="", holder="")
+    quarantines.end("GPU-1", reason="", holder="")
     clock.forward(days=1)
     assert impose(quarantines, clock).relapses == 1
-    quarantines.release("GPU-1", reason="", holder="")
+    quarantines.end("GPU-1", reason="", holder="")
     clock.forward(days=31)
     assert impose(quarantines, clock).relapses == 0
 
 
 def test_what_has_moved_on_is_not_moved_by_who_read_it_before(quarantines: Quarantines, clock: Clock) -> None:
     row = impose(quarantines, clock)
-    quarantines.release(row.target, reason="", holder="")
+    quarantines.end(row.target, reason="", holder="")
     assert not quarantines.move(row, QuarantinePhase.PROBATION, "late")
     assert quarantines.open_ones() == []
 
 
 def test_what_is_not_in_quarantine_is_named(quarantines: Quarantines) -> None:
     with pytest.raises(NotFoundError, match="'GPU-7' is not in quarantine; see 'bulkhead fleet'"):
-        quarantines.release("GPU-7", reason="", holder="")
+        quarantines.end("GPU-7", reason="", holder="")
     with pytest.raises(NotFoundError, match="GPU-7"):
         quarantines.passed("GPU-7", "")
 
@@ -157,7 +157,7 @@ def test_what_is_not_in_quarantine_is_named(quarantines: Quarantines) -> None:
 def test_everything_is_in_the_log(quarantines: Quarantines, ledger: Ledger, clock: Clock) -> None:
     row = impose(quarantines, clock)
     quarantines.passed(row.target, "quick")
-    quarantines.release(row.target, reason="mended", holder="a person")
+    quarantines.end(row.target, reason="mended", holder="a person")
     assert [one.kind for one in ledger.events()] == ["quarantine-held", "quarantine-diagnosed", "quarantine-released"]
 
 

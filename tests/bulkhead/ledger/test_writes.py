@@ -202,7 +202,7 @@ def test_a_step_sets_what_it_is_told_and_when(ledger: Ledger) -> None:
     with pytest.raises(FencedError, match=f"^rollout {rollout.id} has moved on since sequence 1$"):
         ledger.transition(rollout, Phase.SHIFTING, "shifting", {})
     with pytest.raises(FencedError, match=f"^rollout {rollout.id} has moved on since sequence 1$"):
-        ledger.turn_round(rollout, "late", {})
+        ledger.abort(rollout, "late", {})
     ended = ledger.transition(moved, Phase.PROMOTED, "promoted", {})
     assert ended.ended_at == ended.phase_at
 
@@ -216,7 +216,7 @@ def test_a_revision_is_stable_when_the_one_before_is_being_retired_and_not_earli
 
 def test_a_decision_to_go_back(ledger: Ledger) -> None:
     rollout = advance(ledger, _ask(ledger), Phase.ANALYSING)
-    turned = ledger.turn_round(rollout, "25 % failed", {"rule": "errors"})
+    turned = ledger.abort(rollout, "25 % failed", {"rule": "errors"})
     assert (turned.reason, turned.decision, turned.sequence) == (
         "25 % failed",
         {"rule": "errors"},

@@ -93,7 +93,7 @@ def test_a_rung_asks_for_a_quarantine_and_its_release_takes_it_back(stage: Stage
     assert (held.target, held.phase) == (target.format(revision), QuarantinePhase.HELD)
     assert "it burns" in held.told
     assert stage.now(rollout).phase is Phase.ROLLED_BACK
-    stage.ledger.release(revision, key="r", reason="mended", requested_by="a test")
+    stage.ledger.unisolate(revision, key="r", reason="mended", requested_by="a test")
     stage.reconciler.run_once()
     assert stage.quarantines.open_ones() == []
 

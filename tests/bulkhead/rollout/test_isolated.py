@@ -92,7 +92,7 @@ def test_its_model_is_tagged_and_its_traffic_gone_before_that_is_written(stage: 
     stage.reconciler.run_once()
     assert _shown(stage, rollout.revision_id) == {"traffic": True, "model": True}
     assert stage.registry.forbidden == {"models:/new": "it leaks"}
-    stage.ledger.release(rollout.revision_id, key="r", reason="mended", requested_by="ada")
+    stage.ledger.unisolate(rollout.revision_id, key="r", reason="mended", requested_by="ada")
     stage.reconciler.run_once()
     assert stage.registry.forbidden == {}
     assert stage.ledger.unsettled_isolations() == []

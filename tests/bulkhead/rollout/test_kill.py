@@ -215,7 +215,7 @@ def _isolate(site: Site, revision_id: str, name: str) -> None:
 
 
 def _release(site: Site, revision_id: str, name: str) -> None:
-    site.control.ledger.release(revision_id, key=f"release {name}", reason="again", requested_by="a test")
+    site.control.ledger.unisolate(revision_id, key=f"release {name}", reason="again", requested_by="a test")
     assert site.reconcile() == 0
 
 

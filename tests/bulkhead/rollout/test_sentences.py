@@ -183,7 +183,7 @@ def test_a_rollback_says_why_what_serves_and_what_is_next() -> None:
         ({"rule": "not-serving"}, "read the log of its server"),
         ({"rule": "device"}, "the sick device is avoided"),
         ({"rule": "approval"}, "'bulkhead approve digits'"),
-        ({"rule": "isolated"}, "'bulkhead release digits-b'"),
+        ({"rule": "isolated"}, "'bulkhead unisolate digits-b'"),
         ({"rule": "drift"}, "mend the model"),
         ({"by": "cli: ada"}, "once its reason is gone"),
         (None, "once its reason is gone"),

@@ -58,7 +58,7 @@ def test_a_revision_has_left_once_nothing_gives_it_traffic(control: Control) -> 
     old, new = promote(control.ledger, "old"), request(control.ledger, "new")
     trigger = LeftTrigger(new.revision_id, BulkheadHook.default_conn_name)
     assert trigger.event(module._look(control)) is None
-    turned = control.ledger.turn_round(new, "bad", {})
+    turned = control.ledger.abort(new, "bad", {})
     assert trigger.event(module._look(control)) is None
     contained = control.ledger.transition(turned, Phase.UNALIASING, "x", {}, contained_at=turned.phase_at)
     assert trigger.event(module._look(control)) == {"revision": new.revision_id}
@@ -97,7 +97,7 @@ def test_what_happens_is_in_the_tasks_log_when_it_happens(control: Control, monk
         await asyncio.wait_for(heard(1), PATIENCE_S)
         control.ledger.append(moved, "approved", {"by": "ada", "step": 0})
         await asyncio.wait_for(heard(2), PATIENCE_S)
-        advance(control.ledger, control.ledger.turn_round(moved, "it is bad", {"by": "ada"}), Phase.ROLLED_BACK)
+        advance(control.ledger, control.ledger.abort(moved, "it is bad", {"by": "ada"}), Phase.ROLLED_BACK)
         return await asyncio.wait_for(waiting, PATIENCE_S)
 
     event = asyncio.run(run())

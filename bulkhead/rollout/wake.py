@@ -1,4 +1,4 @@
-"""A nudge: whoever has just written an intent wakes the reconciler, instead of waiting for its next look."""
+"""Waking the reconciler: who has just written an intent does so, in place of waiting for its next look."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from watchfiles import watch
 
 from bulkhead.files import make_private
 
-_FILE = "nudge"
+_FILE = "wake"
 _LOOK_MS = 500
 
 
-def nudge(home: Path) -> None:
-    """Wake the reconciler that watches this home. A lost nudge costs half a second, nothing else.
+def wake(home: Path) -> None:
+    """Wake the reconciler that watches this home. A call that is lost costs half a second, nothing else.
 
     Args:
         home: Bulkhead's folder.
@@ -25,7 +25,7 @@ def nudge(home: Path) -> None:
 
 
 def looks(home: Path, stop: threading.Event) -> Iterator[None]:
-    """When the reconciler should look: at once, at every nudge, and twice a second.
+    """When the reconciler should look: at once, at every call of ``wake``, and twice a second.
 
     Args:
         home: Bulkhead's folder.
@@ -40,6 +40,6 @@ def looks(home: Path, stop: threading.Event) -> Iterator[None]:
 
 
 def _folder(home: Path) -> Path:
-    folder = home / "nudges"
+    folder = home / "wake"
     make_private(folder)
     return folder

@@ -1,7 +1,7 @@
 import threading
 from pathlib import Path
 
-from bulkhead.rollout.nudge import looks, nudge
+from bulkhead.rollout.wake import looks, wake
 from tests.waiting import until
 
 
@@ -16,27 +16,27 @@ def _collect(home: Path, stop: threading.Event, seen: list[None]) -> threading.T
 
 
 def test_it_looks_at_once_at_every_nudge_and_when_there_is_none(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("bulkhead.rollout.nudge._LOOK_MS", 60_000)
+    monkeypatch.setattr("bulkhead.rollout.wake._LOOK_MS", 60_000)
     stop, seen = threading.Event(), []
     thread = _collect(tmp_path, stop, seen)
     until(lambda: len(seen) == 1, "the first look")
 
-    def nudged() -> bool:
-        nudge(tmp_path)
+    def woken() -> bool:
+        wake(tmp_path)
         return len(seen) >= 2
 
-    until(nudged, "a look after a nudge")
+    until(woken, "a look after a wake")
     stop.set()
-    nudge(tmp_path)
+    wake(tmp_path)
     thread.join(240)
     assert not thread.is_alive()
 
 
 def test_a_lost_nudge_costs_one_period(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("bulkhead.rollout.nudge._LOOK_MS", 50)
+    monkeypatch.setattr("bulkhead.rollout.wake._LOOK_MS", 50)
     stop, seen = threading.Event(), []
     thread = _collect(tmp_path, stop, seen)
-    until(lambda: len(seen) >= 3, "looks without a nudge")
+    until(lambda: len(seen) >= 3, "looks without a wake")
     stop.set()
     thread.join(240)
     assert not thread.is_alive()
