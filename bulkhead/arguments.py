@@ -86,18 +86,20 @@ def number(field: str, value: Any, accepts: Callable[[float], bool], remedy: str
         raise InvalidInputError(field, value, remedy)
 
 
-def duration(field: str, value: Any) -> None:
+def duration(field: str, value: Any, least_s: int = 0) -> None:
     """Refuse what is no time above 0.
 
     Args:
         field: see ``text``.
         value: see ``text``.
+        least_s: shortest that is taken, in seconds; 0 for any above 0.
 
     Raises:
         InvalidInputError: see ``text``.
     """
-    if not isinstance(value, timedelta) or value <= timedelta(0):
-        raise InvalidInputError(field, value, "give a timedelta above 0")
+    if not isinstance(value, timedelta) or value <= timedelta(0) or value < timedelta(seconds=least_s):
+        span = f"of at least {least_s} s" if least_s else "above 0"
+        raise InvalidInputError(field, value, f"give a timedelta {span}")
 
 
 def switch(field: str, value: Any) -> None:

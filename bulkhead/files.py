@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -64,13 +67,12 @@ def temporary_files(parent: Path) -> Iterator[Path]:
     Yields:
         The folder; ``tempfile`` and ``TMPDIR`` name it.
     """
-    make_private(parent)
-    with _locked(parent, fcntl.LOCK_EX):
-        for left in parent.iterdir():
-            _remove_unless_held(left)
-        folder = Path(tempfile.mkdtemp(dir=parent))
-        descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # for as long as this process lives
+    try:
+        folder, descriptor = _make_held(parent)
+    except OSError as error:  # a full disk is no reason for a reconciler not to begin
+        log.warning("no folder for temporary files below %s (%s): they go where they went before", parent, error)
+        yield Path(tempfile.gettempdir())
+        return
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     variable, os.environ["TMPDIR"] = os.environ.get("TMPDIR"), str(folder)
     try:
@@ -78,8 +80,20 @@ def temporary_files(parent: Path) -> Iterator[Path]:
     finally:
         tempfile.tempdir = before
         os.environ.pop("TMPDIR") if variable is None else os.environ.update(TMPDIR=variable)
-        shutil.rmtree(folder)
+        _remove(folder)
         os.close(descriptor)
+
+
+def _make_held(parent: Path) -> tuple[Path, int]:
+    """A folder, locked for as long as this process lives; those of processes that live no more go."""
+    make_private(parent)
+    with _locked(parent, fcntl.LOCK_EX):
+        for left in parent.iterdir():
+            _remove_unless_held(left)
+        folder = Path(tempfile.mkdtemp(dir=parent))
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return folder, descriptor
 
 
 @contextmanager
@@ -95,6 +109,14 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
 def _remove_unless_held(folder: Path) -> None:
     try:
         with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            shutil.rmtree(folder)
+            _remove(folder)
     except BlockingIOError:  # its process lives
         return
+
+
+def _remove(folder: Path) -> None:
+    """A file that cannot be removed is no reason for a process not to begin or end its work."""
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        log.warning("%s stays: %s", folder, error)

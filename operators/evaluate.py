@@ -67,5 +67,6 @@ class EvaluateOperator(PodOperator):
             InvalidInputError: the configuration is wrong.
         """
         ui = BulkheadHook(self.bulkhead_conn_id).control().settings.mlflow_ui
-        experiment_id, uri = self.candidate["experiment_id"], self.candidate["model_uri"]
-        return Pages(run_page(ui, experiment_id, self.candidate["run_id"]), model_page(ui, uri, experiment_id))
+        known = {name: str(value) for name, value in self.candidate.items()}  # a DAG may render numbers as such
+        run = run_page(ui, known["experiment_id"], known["run_id"])
+        return Pages(run, model_page(ui, known["model_uri"], known["experiment_id"]))

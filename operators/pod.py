@@ -93,7 +93,7 @@ class PodOperator(HealthyFirst):
         check_quantity("cpu", cpu)
         check_quantity("memory", memory)
         check_claims("claims", claims or {})
-        arguments.duration("deadline", deadline)
+        arguments.duration("deadline", deadline, 1)
         arguments.text("local_conn_id", local_conn_id)
         training.check(checkpoint, resume)
         self.command, self.image, self.gpus, self.cpu, self.memory = command, image, gpus, cpu, memory

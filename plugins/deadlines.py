@@ -196,7 +196,7 @@ class RunParamDeadline(BaseDeadlineReference):
         """What a run has set. One that cannot be a time must not keep the scheduler from making the run."""
         try:
             seconds = float(set_by_run)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             seconds = math.nan
         if _is_time(seconds):
             return seconds

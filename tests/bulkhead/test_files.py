@@ -63,3 +63,17 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has
     assert folder.is_dir()
     with temporary_files(tmp_path) as own:
         assert list(tmp_path.iterdir()) == [own]
+
+
+def test_without_room_for_a_folder_work_begins_all_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "tmp").touch()
+    with temporary_files(tmp_path / "tmp") as folder:
+        assert folder == Path(tempfile.gettempdir())
+    assert "no folder for temporary files" in caplog.text
+
+
+def test_what_is_no_folder_of_a_process_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "note").write_text("somebody's")
+    with temporary_files(tmp_path) as own:
+        assert own.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["note"] and "note stays" in caplog.text

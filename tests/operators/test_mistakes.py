@@ -46,7 +46,7 @@ POD: dict[str, Any] = {
     "checkpoint": ["relative", "memory://x"],
     "resume": ["maybe", None],
     "claims": [{"relative": "claim"}, {"/data": "My Claim"}, ["claim"]],
-    "deadline": [timedelta(0), timedelta(seconds=-5), 3600],
+    "deadline": [timedelta(0), timedelta(seconds=-5), timedelta(milliseconds=500), 3600],
     "local_conn_id": [""],
     **CONN,
 }

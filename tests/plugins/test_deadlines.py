@@ -147,7 +147,14 @@ def test_the_reference_survives_serialisation() -> None:
     assert RunParamDeadline.deserialize_reference(reference.serialize_reference()) == reference
 
 
-@pytest.mark.parametrize(("conf", "seconds"), [({"deadline_s": 30}, 30), ({}, 900), (None, 900)])
+_NO_TIMES = ["soon", None, -5, 0, float("nan"), 10**400, [30]]
+"""What a run may have set and no scheduler may fall over: the default counts."""
+
+
+@pytest.mark.parametrize(
+    ("conf", "seconds"),
+    [({"deadline_s": 30}, 30), ({}, 900), (None, 900), *(({"deadline_s": wrong}, 900) for wrong in _NO_TIMES)],
+)
 def test_a_runs_deadline_is_its_params_seconds_after_it_was_queued(conf: dict[str, Any] | None, seconds: int) -> None:
     queued = datetime(2026, 11, 24, 10, tzinfo=UTC)
     run = SimpleNamespace(queued_at=queued, run_after=queued, conf=conf)
