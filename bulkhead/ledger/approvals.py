@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from bulkhead.errors import ConflictError, NotFoundError
+from bulkhead.events import EventKind
 from bulkhead.ledger.isolations import Isolations
 from bulkhead.ledger.tables import Event, Intent, Phase, Rollout
 
@@ -51,7 +52,7 @@ class Approvals(Isolations):
             intent = Intent(key=key, kind="approve", service=rollout.service, rollout_id=rollout_id, target=target)
             intent.reason, intent.requested_by, intent.created_at = reason, requested_by, now
             data = {"step": rollout.step, "by": requested_by, "reason": reason}
-            event = Event(at=now, service=rollout.service, rollout_id=rollout_id, kind="approved", data=data)
+            event = Event(at=now, service=rollout.service, rollout_id=rollout_id, kind=EventKind.APPROVED, data=data)
             session.add_all([intent, event])
             return rollout
 

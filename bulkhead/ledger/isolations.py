@@ -9,6 +9,7 @@ from sqlalchemy import Engine, func, or_, select
 from sqlalchemy.orm import Session
 
 from bulkhead.errors import ConflictError
+from bulkhead.events import EventKind
 from bulkhead.ledger.reader import LedgerReader
 from bulkhead.ledger.refusals import isolation_in_force
 from bulkhead.ledger.tables import Event, Intent, Isolation, Revision
@@ -111,7 +112,7 @@ class Isolations(LedgerReader):
                     row = Isolation(revision_id=revision_id, rung=rung, reason=reason, requested_by=requested_by)
                     row.created_at = self._clock()
                     session.add(row)
-            self._record(session, found, "isolate", key, reason, requested_by, wanted)
+            self._record(session, found, EventKind.ISOLATE, key, reason, requested_by, wanted)
             return found
 
     def unisolate(self, revision_id: str, *, key: str, reason: str, requested_by: str) -> Revision:
@@ -137,7 +138,7 @@ class Isolations(LedgerReader):
             rows = session.scalars(select(Isolation).where(in_force).order_by(Isolation.id).with_for_update()).all()
             for row in rows:
                 row.released_at = self._clock()
-            self._record(session, found, "release", key, reason, requested_by, [row.rung for row in rows])
+            self._record(session, found, EventKind.RELEASE, key, reason, requested_by, [row.rung for row in rows])
             return found
 
     def settle(self, isolation: Isolation) -> bool:
@@ -162,7 +163,7 @@ class Isolations(LedgerReader):
                 row.gone_at = now
             revision = session.get_one(Revision, row.revision_id)
             data = {"revision": row.revision_id, "rung": str(row.rung)}
-            kind = "isolated" if coming else "released"
+            kind = EventKind.ISOLATED if coming else EventKind.RELEASED
             session.add(Event(at=now, service=revision.service, kind=kind, data=data))
             return True
 
@@ -170,7 +171,7 @@ class Isolations(LedgerReader):
         self,
         session: Session,
         revision: Revision,
-        kind: str,
+        kind: EventKind,
         key: str,
         reason: str,
         requested_by: str,

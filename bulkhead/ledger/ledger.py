@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from bulkhead.errors import ConflictError, FencedError
+from bulkhead.events import EventKind
 from bulkhead.ledger.approvals import Approvals
 from bulkhead.ledger.engine import open_engine
 from bulkhead.ledger.refusals import active, busy, refuse_isolated, refuse_withdrawn
@@ -103,7 +104,7 @@ class Ledger(Approvals):
                     created_at=self._clock(),
                 )
                 session.add(intent)
-                self._event(session, rollout, "requested", {"by": requested_by, "revision": rollout.revision_id})
+                self._event(session, rollout, Phase.REQUESTED, {"by": requested_by, "revision": rollout.revision_id})
                 return rollout
         except IntegrityError as error:  # another writer got in between: the database's own constraint said so
             raise ConflictError(
@@ -239,7 +240,7 @@ class Ledger(Approvals):
             self._abort(session, current, reason, dict(decision))
             return current
 
-    def new_generation(self, service: Service, why: str, kind: str = "repair") -> int:
+    def new_generation(self, service: Service, why: str, kind: EventKind = EventKind.REPAIR) -> int:
         """Raise a service's generation, for a repair outside any rollout's own steps.
 
         Args:
@@ -331,7 +332,7 @@ class Ledger(Approvals):
         rollout.phase = Phase.RESTORING
         rollout.reason, rollout.decision = reason, decision
         rollout.decided_at = rollout.phase_at = self._clock()
-        self._event(session, rollout, "rollback", {"reason": reason, **decision})
+        self._event(session, rollout, EventKind.ROLLBACK, {"reason": reason, **decision})
 
     def _locked_service(self, session: Session, name: str) -> Service:
         service = session.scalar(select(Service).where(Service.name == name).with_for_update())

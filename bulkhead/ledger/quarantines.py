@@ -11,6 +11,7 @@ from sqlalchemy import Engine, Select, func, select, text
 from sqlalchemy.orm import Session
 
 from bulkhead.errors import ConflictError, NotFoundError
+from bulkhead.events import EventKind
 from bulkhead.ledger.tables import Event, FleetNode, Quarantine, QuarantinePhase
 from bulkhead.ledger.transactions import Transactions
 from bulkhead.pods.suspicion import Place
@@ -160,10 +161,10 @@ class Quarantines(Transactions):
         since = self._clock() - timedelta(hours=1)
         with self._writing() as session:
             self._alone(session)
-            told = session.scalars(select(Event).where(Event.kind == "quarantine-refused", Event.at >= since))
+            told = session.scalars(select(Event).where(Event.kind == EventKind.QUARANTINE_REFUSED, Event.at >= since))
             if all(one.data["target"] != target for one in told):
                 data = {"target": target, "text": why}
-                session.add(Event(at=self._clock(), kind="quarantine-refused", data=data))
+                session.add(Event(at=self._clock(), kind=EventKind.QUARANTINE_REFUSED, data=data))
 
     def passed(self, target: str, told: str) -> Quarantine:
         """Record that a diagnostic of something held has passed.

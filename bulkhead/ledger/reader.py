@@ -9,15 +9,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bulkhead.errors import NotFoundError
+from bulkhead.events import EventKind
 from bulkhead.ledger.refusals import active, isolation_in_force
 from bulkhead.ledger.tables import Event, Intent, Phase, Revision, Rollout, Service
 from bulkhead.ledger.transactions import Transactions
-
-FAILING = "failing"
-"""Kind of the event that says that a service's pass fails; ``for`` says at what, ``why`` with which error."""
-
-RECOVERED = "recovered"
-"""Kind of the event that says that it fails no more."""
 
 _LATEST = 20
 """Events that are read to say what fails now."""
@@ -185,12 +180,12 @@ class LedgerReader(Transactions):
         Args:
             service: by name.
         """
-        kinds = Event.kind.in_((FAILING, RECOVERED))
+        kinds = Event.kind.in_((EventKind.FAILING, EventKind.RECOVERED))
         query = select(Event).where(Event.service == service, kinds).order_by(Event.id.desc()).limit(_LATEST)
         found: dict[str, str] = {}
         with self._reading() as session:
             for event in reversed(session.scalars(query).all()):
-                if event.kind == FAILING:
+                if event.kind == EventKind.FAILING:
                     found[event.data["for"]] = event.data["why"]
                 else:
                     found.pop(event.data["for"], None)

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from bulkhead.errors import BulkheadError, FencedError
+from bulkhead.events import EventKind
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.reader import FAILING, RECOVERED
 from bulkhead.rollout.patience import Patience
 from bulkhead.text import bounded
 
@@ -82,7 +82,7 @@ class Containment:
             return
         log.warning("service %s: %s failed: %s", service, work, text, exc_info=None if expected else error)
         self._recorded[service, work] = _Recorded(text, now)
-        self._record(service, FAILING, {"for": work, "why": text})
+        self._record(service, EventKind.FAILING, {"for": work, "why": text})
 
     def _succeeding(self, service: str, work: str) -> None:
         """Say that a failure is over, be it one that an earlier process has recorded."""
@@ -91,9 +91,9 @@ class Containment:
         recorded = self._recorded[service, work]
         if recorded.text is not None:
             self._recorded[service, work] = _Recorded(None, recorded.at)
-            self._record(service, RECOVERED, {"for": work})
+            self._record(service, EventKind.RECOVERED, {"for": work})
 
-    def _record(self, service: str, kind: str, data: dict[str, str]) -> None:
+    def _record(self, service: str, kind: EventKind, data: dict[str, str]) -> None:
         try:
             self._ledger.record(service, kind, data)
         except Exception:

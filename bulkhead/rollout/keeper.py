@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+from bulkhead.events import EventKind
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Revision, Rollout, Service
 from bulkhead.rollout.patience import back_off
@@ -70,7 +71,7 @@ class DriftCorrector:
         """Have the stable revision serve; whether it does already."""
         workload = self._world.server(service.name, stable.id)
         if workload is None or (workload.status.ended and not workload.restarts):
-            if self._may(service, "repair"):
+            if self._may(service, EventKind.REPAIR):
                 why = f"server of stable revision {stable.id} ended"
                 log.warning("%s: starting it again", why)
                 self._world.repair(stable, self._ledger.new_generation(service, why))
@@ -79,7 +80,7 @@ class DriftCorrector:
         workloads.sweep()
         drift = workloads.drift(stable, service.generation)
         if drift is not None and self._is_to_repair(service, drift):
-            self._world.repair(stable, self._ledger.new_generation(service, drift, "drift"))
+            self._world.repair(stable, self._ledger.new_generation(service, drift, EventKind.DRIFT))
             return False  # its server is another by now; the next look sees to the rest
         if workload.status.ready:
             self._world.repoint(service.name, stable.id, service.generation)
@@ -92,9 +93,9 @@ class DriftCorrector:
             return
         # The fence is of what was read: whoever has moved on since then has a later one.
         if rollout is None:
-            fence = Fence(self._ledger.new_generation(service, drift, "drift"), 0)
+            fence = Fence(self._ledger.new_generation(service, drift, EventKind.DRIFT), 0)
         else:
-            self._ledger.append(rollout, "drift", {"why": drift})
+            self._ledger.append(rollout, EventKind.DRIFT, {"why": drift})
             fence = Fence(rollout.generation, rollout.sequence)
         self._world.reroute(service.name, wanted, fence)
 
@@ -113,14 +114,14 @@ class DriftCorrector:
         """Whether what somebody else has changed is to be written over, now; if it is adopted, that is recorded."""
         policy = self._policies.get(service.name)
         if policy is None or policy.drift == "repair":
-            if not self._may(service, "drift"):
+            if not self._may(service, EventKind.DRIFT):
                 return False  # somebody who writes it back at once is not outdone by writing faster
             log.warning("service %s: %s: written again", service.name, drift)
             return True
-        known = self._ledger.events(kind="drift", service=service.name, since=self._clock() - _CALM)
+        known = self._ledger.events(kind=EventKind.DRIFT, service=service.name, since=self._clock() - _CALM)
         if not known or known[-1].data["why"] != drift:
             log.warning("service %s: %s: left as it is", service.name, drift)
-            self._ledger.record(service.name, "drift", {"why": drift, "adopted": True})
+            self._ledger.record(service.name, EventKind.DRIFT, {"why": drift, "adopted": True})
         return False
 
     def _may(self, service: Service, kind: str) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from bulkhead.errors import BulkheadError, ConflictError, FencedError, NotFoundError, UnavailableError
+from bulkhead.events import Rule
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Isolation, Phase, Rollout
@@ -187,7 +188,7 @@ class Reconciler:
         isolation = self._ledger.isolation(rollout.revision_id)
         if isolation is None:
             return rollout
-        return self._ledger.abort(rollout, f"it was isolated: {isolation.reason}", {"rule": "isolated"})
+        return self._ledger.abort(rollout, f"it was isolated: {isolation.reason}", {"rule": Rule.ISOLATED})
 
     def _attempt(self, rollout: Rollout) -> Rollout | None:
         """Take one step, or decide what its failure means."""
@@ -278,7 +279,7 @@ class Reconciler:
         if rollout.phase.settled:
             self._trial.complain(rollout, text)
             return None
-        return self._ledger.abort(rollout, text, {"rule": "error"})
+        return self._ledger.abort(rollout, text, {"rule": Rule.ERROR})
 
     def _age(self, at: datetime) -> float:
         return (self._clock() - at).total_seconds()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bulkhead.errors import InvalidInputError
+from bulkhead.events import UNCLEAR, EventKind, Rule
 from bulkhead.ledger.tables import Event, Phase, Rollout
 from bulkhead.rollout.machine import Effect
 from bulkhead.rollout.plan import Plan, Step, parse_plan
@@ -19,33 +20,32 @@ HOLD = "hold: "
 APPROVAL = "a person to approve"
 """What an event ``waiting`` is for where a step asks for a person."""
 
-_BY_PLAN = ("min-requests", "min-time")
+_BY_PLAN = (Rule.MIN_REQUESTS, Rule.MIN_TIME)
 """Rules for which every step waits at first: told only where it goes on for long."""
 
 _HOLDS: Mapping[str, str] = {
-    "no-data": "the candidate's counters cannot be read, or were reset",
-    "no-answers": "what the model answered cannot be read",
-    "min-requests": "the candidate has not answered enough requests yet",
-    "min-time": "its shortest time is not over yet",
-    "no-ground-truth": "the ground truth that the plan requires is not known yet",
-    "saturated": "too many requests are in flight at the candidate",
-    "stable-fails-too": "the candidate fails, but stable fails in the same way, so it is no fault of the release",
+    Rule.NO_DATA: "the candidate's counters cannot be read, or were reset",
+    Rule.NO_ANSWERS: "what the model answered cannot be read",
+    Rule.MIN_REQUESTS: "the candidate has not answered enough requests yet",
+    Rule.MIN_TIME: "its shortest time is not over yet",
+    Rule.NO_GROUND_TRUTH: "the ground truth that the plan requires is not known yet",
+    Rule.SATURATED: "too many requests are in flight at the candidate",
+    Rule.STABLE_FAILS_TOO: "the candidate fails, but stable fails in the same way, so it is no fault of the release",
 }
-_UNCLEAR = "-unclear"
 
 _NEXT: Mapping[str, str] = {
-    "not-serving": "read the log of its server, and mend what it names",
-    "device": "release it again: the sick device is avoided",
-    "approval": "release it again, and approve with 'bulkhead approve {service}' or in Airflow's web UI",
-    "blind": "mend what gives the metrics, and release it again",
-    "unavailable": "mend what did not answer, and release it again",
-    "min-requests": "send more requests, or lower the plan's min_requests or raise its hold_s, and release it again",
-    "no-ground-truth": "log the ground truth of the model in MLflow, or raise the plan's hold_s, and release it again",
-    "no-data": "mend what gives the metrics, and release it again",
-    "stable-fails-too": "end the incident that stable has as well, and release it again",
-    "max-time": "raise the plan's max_s, or shorten its steps, and release it again",
-    "isolated": "'bulkhead unisolate {revision}' takes the isolation back, if it was a mistake",
-    "error": "mend what the error names, and release it again",
+    Rule.NOT_SERVING: "read the log of its server, and mend what it names",
+    Rule.DEVICE: "release it again: the sick device is avoided",
+    Rule.APPROVAL: "release it again, and approve with 'bulkhead approve {service}' or in Airflow's web UI",
+    Rule.BLIND: "mend what gives the metrics, and release it again",
+    Rule.UNAVAILABLE: "mend what did not answer, and release it again",
+    Rule.MIN_REQUESTS: "send more requests, or lower the plan's min_requests or raise its hold_s, and release it again",
+    Rule.NO_GROUND_TRUTH: "log the model's ground truth in MLflow, or raise the plan's hold_s, and release it again",
+    Rule.NO_DATA: "mend what gives the metrics, and release it again",
+    Rule.STABLE_FAILS_TOO: "end the incident that stable has as well, and release it again",
+    Rule.MAX_TIME: "raise the plan's max_s, or shorten its steps, and release it again",
+    Rule.ISOLATED: "'bulkhead unisolate {revision}' takes the isolation back, if it was a mistake",
+    Rule.ERROR: "mend what the error names, and release it again",
 }
 _MEND = "mend the model, and release the new one"
 _ASKED = "once its reason is gone, release it again"
@@ -166,9 +166,9 @@ def _approved(data: Mapping[str, Any], rollout: Rollout) -> str:
 def _passed(data: Mapping[str, Any], rollout: Rollout) -> str:
     step, reason = _its_step(data, rollout), data.get("reason", "")
     rule, numbers = data.get("rule"), data.get("numbers") or {}
-    if rule == "not-judged":
+    if rule == Rule.NOT_JUDGED:
         return f"{step} is not judged: {reason}."
-    if rule != "within-limits":
+    if rule != Rule.WITHIN_LIMITS:
         return f"{step} goes on without enough evidence, as the plan's 'insufficient: promote' has it: {reason}."
     return f"{step} passed: {reason}. {_basis(numbers)}"
 
@@ -220,10 +220,8 @@ def _waiting(data: Mapping[str, Any], rollout: Rollout) -> str | None:
     if rule in _BY_PLAN and not still:
         return None
     why = str(data.get("why") or "")
-    if rule.endswith(_UNCLEAR):
-        told = (
-            why or f"the candidate is over the limit of rule {rule.removesuffix(_UNCLEAR)}, which may still be chance"
-        )
+    if rule.endswith(UNCLEAR):
+        told = why or f"the candidate is over the limit of rule {rule.removesuffix(UNCLEAR)}, which may still be chance"
     else:
         told = _HOLDS.get(rule, rule) + (f" ({why})" if why else "")
     return f"{_its_step(data, rollout)} {still}waits: {_stop(told)}"
@@ -239,7 +237,7 @@ def _drift(data: Mapping[str, Any], _: Rollout) -> str:
 
 
 _SENTENCES: Mapping[str, Callable[[Mapping[str, Any], Rollout], str | None]] = {
-    "requested": _requested,
+    Phase.REQUESTED: _requested,
     Phase.REGISTERED: _registered,
     Phase.LAUNCHED: _launched,
     Phase.SHIFTING: _shifting,
@@ -252,12 +250,12 @@ _SENTENCES: Mapping[str, Callable[[Mapping[str, Any], Rollout], str | None]] = {
     Phase.UNALIASING: _unaliasing,
     Phase.DRAINING: _draining,
     Phase.ROLLED_BACK: _ended,
-    "approved": _approved,
-    "passed": _passed,
-    "rollback": _rollback,
-    "waiting": _waiting,
-    "repair": _repair,
-    "drift": _drift,
+    EventKind.APPROVED: _approved,
+    EventKind.PASSED: _passed,
+    EventKind.ROLLBACK: _rollback,
+    EventKind.WAITING: _waiting,
+    EventKind.REPAIR: _repair,
+    EventKind.DRIFT: _drift,
 }
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.events import EventKind, Rule
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.metrics.counters import Counters, dump, load, with_failures
@@ -111,7 +112,7 @@ class Trial:
             return None
         if self._age(rollout.created_at) <= plan.max_s:
             return None
-        return self.ledger.abort(rollout, f"not at 100 % after {plan.max_s:g} s in all", {"rule": "max-time"})
+        return self.ledger.abort(rollout, f"not at 100 % after {plan.max_s:g} s in all", {"rule": Rule.MAX_TIME})
 
     def await_ready(self, rollout: Rollout, plan: Plan) -> Rollout | None:
         """Go on once the candidate can answer; None while it cannot yet.
@@ -124,13 +125,13 @@ class Trial:
         if workload is None or workload.status.ended:
             why = workload.status.failure if workload else None
             detail = f"{why.failure_class}: {why.message}" if why else "its pod is gone"
-            return self.ledger.abort(rollout, f"the candidate did not start: {detail}", {"rule": "not-serving"})
+            return self.ledger.abort(rollout, f"the candidate did not start: {detail}", {"rule": Rule.NOT_SERVING})
         if workload.status.ready:
             return self.move(rollout)
         if self._age(rollout.phase_at) > plan.ready_s:
             told = f": {workload.status.message}" if workload.status.message else ""
             reason = f"the candidate was not ready after {plan.ready_s:g} s{told}"
-            return self.ledger.abort(rollout, reason, {"rule": "not-serving"})
+            return self.ledger.abort(rollout, reason, {"rule": Rule.NOT_SERVING})
         return None
 
     def shift(self, rollout: Rollout, plan: Plan) -> Rollout | None:
@@ -186,7 +187,7 @@ class Trial:
             return self.move(rollout)
         if self._age(rollout.phase_at) > plan.approval_s:
             reason = f"nobody approved of step {rollout.step + 1} within {plan.approval_s:g} s"
-            return self.ledger.abort(rollout, reason, {"rule": "approval"})
+            return self.ledger.abort(rollout, reason, {"rule": Rule.APPROVAL})
         self.complain(rollout, f"{APPROVAL}: bulkhead approve {rollout.service}")
         return None
 
@@ -216,10 +217,10 @@ class Trial:
             readings = self._readings.get(rollout.id)
             if self._age(readings[-1].at if readings else rollout.phase_at) > plan.blind_s:
                 reason = f"its metrics could not be read for {plan.blind_s:g} s: {error}"
-                return self.ledger.abort(rollout, reason, {"rule": "blind"})
+                return self.ledger.abort(rollout, reason, {"rule": Rule.BLIND})
         limit = plan.hold_s_of(plan.steps[rollout.step]) + _planned(rollout, plan)
         if self._age(rollout.phase_at) > limit:
-            return self.ledger.abort(rollout, f"gave up after {limit:g} s: {error}", {"rule": "unavailable"})
+            return self.ledger.abort(rollout, f"gave up after {limit:g} s: {error}", {"rule": Rule.UNAVAILABLE})
         return None
 
     def complain(self, rollout: Rollout, text: str, why: str = "") -> None:
@@ -244,20 +245,22 @@ class Trial:
             self._complaints[rollout.id] = _Complaint(rollout.phase, text, before.times + 1, now, count)
             data: dict[str, Any] = {"phase": rollout.phase, "index": rollout.step, "for": text}
             more = {"why": why, "still": still}
-            self.ledger.append(rollout, "waiting", data | {name: value for name, value in more.items() if value})
+            self.ledger.append(
+                rollout, EventKind.WAITING, data | {name: value for name, value in more.items() if value}
+            )
 
     def _hard_failure(self, rollout: Rollout) -> Rollout | None:
         """What bypasses statistics: a candidate that serves no more, and a sick device, before the model is blamed."""
         fault = self._device_fault(rollout)
         if fault is not None:
             reason = f"a device under the candidate is sick, whatever its model is worth: {fault}"
-            return self.ledger.abort(rollout, reason, {"rule": "device"})
+            return self.ledger.abort(rollout, reason, {"rule": Rule.DEVICE})
         workload = self.world.server(rollout.service, rollout.revision_id)
         if workload is not None and not workload.status.ended and workload.status.failure is None:
             return None
         why = workload.status.message if workload else "its pod is gone"
         reason = f"the candidate stopped serving: {why or 'its process ended'}"
-        return self.ledger.abort(rollout, reason, {"rule": "not-serving"})
+        return self.ledger.abort(rollout, reason, {"rule": Rule.NOT_SERVING})
 
     def _failing(self, rollout: Rollout, plan: Plan) -> Rollout | None:
         """Turn round where the candidate fails; what it lacks for a pass does not matter here."""
@@ -272,7 +275,7 @@ class Trial:
 
     def _go_on(self, rollout: Rollout, plan: Plan, judgement: Judgement) -> Rollout:
         data = _decision(plan, rollout, judgement)
-        self.ledger.append(rollout, "passed", {**data, "reason": judgement.reason})
+        self.ledger.append(rollout, EventKind.PASSED, {**data, "reason": judgement.reason})
         return self.move(rollout, decision=data)
 
     def _judge(self, rollout: Rollout, plan: Plan) -> Judgement:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from bulkhead.events import Rule, decides
 from bulkhead.rungs import Rung
 
 
@@ -28,6 +29,14 @@ class ServicePolicy(BaseModel):
     isolation: Mapping[str, tuple[Rung, ...]] = Field(default_factory=dict)
     max_isolated: int = Field(5, ge=1)
     drift: Literal["repair", "adopt"] = "repair"
+
+    @field_validator("isolation")
+    @classmethod
+    def _known_rules(cls, isolation: Mapping[str, tuple[Rung, ...]]) -> Mapping[str, tuple[Rung, ...]]:
+        for name in isolation:
+            if not decides(name):  # it would isolate nothing, and nobody would be told
+                raise ValueError(f"{name!r} is no rule: give some of {', '.join(sorted(filter(decides, Rule)))}")
+        return isolation
 
 
 class ServicePorts(ServicePolicy):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from bulkhead.events import Rule
 from bulkhead.metrics.counters import Counters
 from bulkhead.rollout.analysis.findings import Finding
 from bulkhead.rollout.analysis.sequential import share_above
@@ -146,10 +147,10 @@ def burn(objective: float, readings: Sequence[BurnReading], length_s: float) -> 
     """
     found = burning(readings, objective, scaled(length_s), _MIN_FAILURES)
     if found is None:
-        return Finding("burn", 0.0, "the error budget does not burn too fast in any window")
+        return Finding(Rule.BURN, 0.0, "the error budget does not burn too fast in any window")
     limit = min(0.5, found.window.factor * (1 - objective))
     strength = share_above(found.failures, found.requests, limit) - math.log(len(WORKBOOK) * KEPT)
-    return Finding("burn", strength, found.told(objective))
+    return Finding(Rule.BURN, strength, found.told(objective))
 
 
 def keep(readings: list[BurnReading], now: BurnReading, length_s: float) -> list[BurnReading]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-SHARES: Mapping[str, float] = {
-    "errors": 0.3,
-    "more-errors": 0.26,
-    "client-errors": 0.04,
-    "latency": 0.12,
-    "slower": 0.12,
-    "invalid": 0.04,
-    "drift": 0.04,
-    "disagreement": 0.04,
-    "burn": 0.04,
+from bulkhead.events import Rule
+
+SHARES: Mapping[Rule, float] = {
+    Rule.ERRORS: 0.3,
+    Rule.MORE_ERRORS: 0.26,
+    Rule.CLIENT_ERRORS: 0.04,
+    Rule.LATENCY: 0.12,
+    Rule.SLOWER: 0.12,
+    Rule.INVALID: 0.04,
+    Rule.DRIFT: 0.04,
+    Rule.DISAGREEMENT: 0.04,
+    Rule.BURN: 0.04,
 }
 """Each rule's share of ``plan.alpha``. They are fixed, so that a rule whose data come late changes nothing."""
 
@@ -31,7 +33,7 @@ class Finding:
         over: whether the candidate is over the limit as it looks, be it by chance: it cannot pass then.
     """
 
-    rule: str
+    rule: Rule
     strength: float
     reason: str
     shared: str = ""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bulkhead.events import UNCLEAR, Rule
 from bulkhead.metrics.counters import Answers
 from bulkhead.rollout.analysis import outputs, requests
 from bulkhead.rollout.analysis.arms import Arm, rate, shown
@@ -16,7 +17,7 @@ from bulkhead.rollout.analysis.findings import SHARES, Finding
 from bulkhead.rollout.analysis.truth import Truth, broken, lacking
 from bulkhead.rollout.plan import Plan, Step
 
-LACKING = ("no-data", "no-answers", "min-requests", "no-ground-truth")
+LACKING = (Rule.NO_DATA, Rule.NO_ANSWERS, Rule.MIN_REQUESTS, Rule.NO_GROUND_TRUTH)
 """Rules whose ``hold`` says that evidence is missing, not that it is unclear."""
 
 
@@ -75,12 +76,12 @@ def judge(
     """
     numbers: dict[str, Any] = {"candidate": shown(candidate), "stable": shown(stable), "window_s": round(elapsed_s, 2)}
     if not plan.judged:
-        return Judgement(StepVerdict.PASS, "the plan asks for no judgement", "not-judged", numbers)
+        return Judgement(StepVerdict.PASS, "the plan asks for no judgement", Rule.NOT_JUDGED, numbers)
     if (told := broken(plan.truth, truth)) is not None:
-        return Judgement(StepVerdict.FAIL, told, "ground-truth", {**numbers, "truth": asdict(truth)})
+        return Judgement(StepVerdict.FAIL, told, Rule.GROUND_TRUTH, {**numbers, "truth": asdict(truth)})
     if candidate is None:
         return Judgement(
-            StepVerdict.HOLD, "no reading of the candidate, or its counters were reset", "no-data", numbers
+            StepVerdict.HOLD, "no reading of the candidate, or its counters were reset", Rule.NO_DATA, numbers
         )
     findings = evidence(plan, step, candidate, stable, readings)
     strengths = {one.rule: _of_what_is_asked(plan, one) for one in findings}
@@ -92,11 +93,11 @@ def judge(
         if blamed:
             return Judgement(StepVerdict.FAIL, worst.reason, worst.rule, numbers)
         reason = f"{worst.reason}; but stable fails too: {worst.shared}"
-        return Judgement(StepVerdict.HOLD, reason, "stable-fails-too", numbers)
+        return Judgement(StepVerdict.HOLD, reason, Rule.STABLE_FAILS_TOO, numbers)
     judgement = _pass_or_hold(plan, step, candidate, findings, elapsed_s, numbers)
     if judgement.verdict is StepVerdict.PASS and (missing := lacking(plan.truth, truth)):
         reason = f"{', '.join(missing)} of the candidate is not known yet"
-        return Judgement(StepVerdict.HOLD, reason, "no-ground-truth", numbers)
+        return Judgement(StepVerdict.HOLD, reason, Rule.NO_GROUND_TRUTH, numbers)
     return judgement
 
 
@@ -146,19 +147,19 @@ def _pass_or_hold(
 ) -> Judgement:
     if candidate.valid < plan.min_requests and step.exposes:
         reason = f"{candidate.valid} of at least {plan.min_requests} requests so far{requests.beside(candidate)}"
-        return Judgement(StepVerdict.HOLD, reason, "min-requests", numbers)
+        return Judgement(StepVerdict.HOLD, reason, Rule.MIN_REQUESTS, numbers)
     if elapsed_s < plan.step_s_of(step):
         reason = f"{elapsed_s:.1f} of {plan.step_s_of(step):g} s so far"
-        return Judgement(StepVerdict.HOLD, reason, "min-time", numbers)
+        return Judgement(StepVerdict.HOLD, reason, Rule.MIN_TIME, numbers)
     if candidate.answers is None:
-        return Judgement(StepVerdict.HOLD, "what the model answered could not be read", "no-answers", numbers)
+        return Judgement(StepVerdict.HOLD, "what the model answered could not be read", Rule.NO_ANSWERS, numbers)
     for one in findings:
         if one.over:
             reason = f"{one.reason}: over the limit, but not yet beyond chance"
-            return Judgement(StepVerdict.HOLD, reason, f"{one.rule}-unclear", numbers)
+            return Judgement(StepVerdict.HOLD, reason, one.rule + UNCLEAR, numbers)
     if plan.max_active is not None and candidate.active > plan.max_active:
         reason = f"{candidate.active} requests in flight, limit {plan.max_active}"
-        return Judgement(StepVerdict.HOLD, reason, "saturated", numbers)
+        return Judgement(StepVerdict.HOLD, reason, Rule.SATURATED, numbers)
     failed, slow = rate(candidate.failures, candidate.valid), rate(candidate.slow, candidate.timed)
     reason = f"{failed} failed, {slow} slow{requests.beside(candidate)}"
-    return Judgement(StepVerdict.PASS, reason, "within-limits", numbers)
+    return Judgement(StepVerdict.PASS, reason, Rule.WITHIN_LIMITS, numbers)

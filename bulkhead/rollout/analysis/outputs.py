@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+from bulkhead.events import Rule
 from bulkhead.metrics.counters import Answers
 from bulkhead.rollout.analysis.arms import rate, share
 from bulkhead.rollout.analysis.findings import Finding
@@ -36,7 +37,7 @@ def invalid(plan: Plan, candidate: Answers, stable: Answers | None) -> Finding:
     strength, reason = look(candidate)
     theirs, what = look(stable) if stable else (0.0, "")
     over = share(candidate.invalid, candidate.seen) > plan.max_invalid_rate
-    return Finding("invalid", strength, reason, what if theirs >= math.log(20) else "", over)
+    return Finding(Rule.INVALID, strength, reason, what if theirs >= math.log(20) else "", over)
 
 
 def drift(plan: Plan, weight: float, candidate: Answers, stable: Answers) -> Finding:
@@ -65,7 +66,7 @@ def drift(plan: Plan, weight: float, candidate: Answers, stable: Answers) -> Fin
     told = f"its predictions differ from stable's: total variation {distance:.3f} (noise {noise:.3f})"
     psi = stability_index(candidate, stable)
     reason = f"{told}, PSI {psi:.3f}, limit {plan.max_drift:g}"
-    return Finding("drift", strength if over else 0.0, reason, over=over)
+    return Finding(Rule.DRIFT, strength if over else 0.0, reason, over=over)
 
 
 def disagreement(plan: Plan, candidate: Answers) -> Finding:
@@ -79,7 +80,7 @@ def disagreement(plan: Plan, candidate: Answers) -> Finding:
     reason = f"{rate(differ, compared)} answers differ from stable's to the same request"
     strength = share_above(differ, compared, plan.max_disagreement)
     over = share(differ, compared) > plan.max_disagreement
-    return Finding("disagreement", strength, f"{reason}, limit {plan.max_disagreement:.1%}", over=over)
+    return Finding(Rule.DISAGREEMENT, strength, f"{reason}, limit {plan.max_disagreement:.1%}", over=over)
 
 
 def total_variation(ours: Answers, theirs: Answers) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from bulkhead.events import Rule
 from bulkhead.metrics.counters import NO_ANSWER, fails
 from bulkhead.rollout.analysis.arms import Arm, rate, share
 from bulkhead.rollout.analysis.findings import Finding
@@ -53,7 +54,7 @@ def errors(plan: Plan, candidate: Arm, stable: Arm | None) -> Finding:
         return share_above(seen.failures, seen.valid, plan.max_error_rate), reason
 
     over = share(candidate.failures, candidate.valid) > plan.max_error_rate
-    return _own("errors", look(candidate), look(stable) if stable else None, over)
+    return _own(Rule.ERRORS, look(candidate), look(stable) if stable else None, over)
 
 
 def latency(plan: Plan, candidate: Arm, stable: Arm | None) -> Finding:
@@ -70,7 +71,7 @@ def latency(plan: Plan, candidate: Arm, stable: Arm | None) -> Finding:
         return share_above(seen.slow, seen.timed, plan.max_slow_rate), f"{slow}, limit {plan.max_slow_rate:.0%}"
 
     over = share(candidate.slow, candidate.timed) > plan.max_slow_rate
-    return _own("latency", look(candidate), look(stable) if stable else None, over)
+    return _own(Rule.LATENCY, look(candidate), look(stable) if stable else None, over)
 
 
 def more_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
@@ -85,7 +86,7 @@ def more_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Findi
     ours, theirs = (candidate.failures, candidate.valid), (stable.failures, stable.valid)
     strength = _above_stable(plan, weight, ours, theirs)
     told = f"{rate(*ours)} requests failed{_mostly(plan, candidate)}"
-    return Finding("more-errors", strength, f"{told}, of stable's {rate(*theirs)}{beside(candidate)}")
+    return Finding(Rule.MORE_ERRORS, strength, f"{told}, of stable's {rate(*theirs)}{beside(candidate)}")
 
 
 def more_client_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
@@ -102,7 +103,7 @@ def more_client_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -
     clients = {status: count for status, count in candidate.statuses.items() if status[:1] == "4"}
     told = f"{rate(*ours)} requests were refused as the client's mistake"
     reason = f"{told}{_commonest(clients, candidate)}, of stable's {rate(*theirs)}"
-    return Finding("client-errors", _above_stable(plan, weight, ours, theirs), reason)
+    return Finding(Rule.CLIENT_ERRORS, _above_stable(plan, weight, ours, theirs), reason)
 
 
 def beside(seen: Arm) -> str:
@@ -157,24 +158,24 @@ def slower(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
     """
     edges = [edge for edge in candidate.above if edge in stable.above and edge >= plan.quick_ms]
     if candidate.timed < _WARM * plan.min_requests:
-        return Finding("slower", 0.0, "too few latencies: a server's first requests are slow")
+        return Finding(Rule.SLOWER, 0.0, "too few latencies: a server's first requests are slow")
     logs: dict[float, float] = {}
     for edge in edges:
         ours, theirs = candidate.above[edge], stable.above[edge]
         if share(ours, candidate.timed) - share(theirs, stable.timed) >= plan.min_effect:
             logs[edge] = label_above(ours, theirs, weight, plan.max_ratio)
     if not logs:
-        return Finding("slower", 0.0, "its latencies are not longer than stable's by any bound")
+        return Finding(Rule.SLOWER, 0.0, "its latencies are not longer than stable's by any bound")
     edge = max(logs, key=lambda one: logs[one])
     highest = logs[edge]
     # A bound where the difference does not matter counts as no evidence at all, so that the mean stays an e-value.
     strength = highest + math.log(sum(math.exp(one - highest) for one in logs.values()) / len(edges))
     ours, theirs = candidate.above[edge], stable.above[edge]
     told = f"{rate(ours, candidate.timed)} requests took over {edge:g} ms"
-    return Finding("slower", strength, f"{told}, of stable's {rate(theirs, stable.timed)}")
+    return Finding(Rule.SLOWER, strength, f"{told}, of stable's {rate(theirs, stable.timed)}")
 
 
-def _own(rule: str, ours: tuple[float, str], theirs: tuple[float, str] | None, over: bool) -> Finding:
+def _own(rule: Rule, ours: tuple[float, str], theirs: tuple[float, str] | None, over: bool) -> Finding:
     strength, reason = ours
     # Stable is asked more leniently than the candidate: to blame the candidate for an incident is the worse error.
     shared = theirs[1] if theirs is not None and theirs[0] >= math.log(1 / _SHARED) else ""
