@@ -148,9 +148,9 @@ class Storm(RuleBasedStateMachine):
         self._try(self.stage.ledger.isolate, revision(name).id, rungs=rungs, **wish)
 
     @rule(name=NAMES)
-    def release(self, name: str) -> None:
+    def unisolate(self, name: str) -> None:
         wish = {"key": self._key(), "reason": "mended", "requested_by": "the storm"}
-        self._try(self.stage.ledger.release, revision(name).id, **wish)
+        self._try(self.stage.ledger.unisolate, revision(name).id, **wish)
 
     # What the world does
 
