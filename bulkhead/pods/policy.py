@@ -35,7 +35,7 @@ class RetryBudget(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Rule:
+class RetryRule:
     """What is done about a class of failures.
 
     Attributes:
@@ -53,41 +53,41 @@ class Rule:
     suspect: bool = False
 
 
-_FAIL = Rule(FailureAction.FAIL, RetryBudget.USER)
-_ELSEWHERE = Rule(FailureAction.ELSEWHERE, delay_s=5)
-_LET_BACK = Rule(FailureAction.RETRY, delay_s=5)
+_FAIL = RetryRule(FailureAction.FAIL, RetryBudget.USER)
+_ELSEWHERE = RetryRule(FailureAction.ELSEWHERE, delay_s=5)
+_LET_BACK = RetryRule(FailureAction.RETRY, delay_s=5)
 """No node was left: better one that has failed than none. ``changes`` makes a preference of what was forbidden."""
 
-RULES: Mapping[tuple[C, str], Rule] = {
-    (C.APPLICATION, ""): Rule(FailureAction.RETRY, RetryBudget.USER),
-    (C.APPLICATION, "cuda"): Rule(FailureAction.ELSEWHERE, RetryBudget.USER, at_most=1),
+RULES: Mapping[tuple[C, str], RetryRule] = {
+    (C.APPLICATION, ""): RetryRule(FailureAction.RETRY, RetryBudget.USER),
+    (C.APPLICATION, "cuda"): RetryRule(FailureAction.ELSEWHERE, RetryBudget.USER, at_most=1),
     (C.GATE, ""): _FAIL,
     (C.CONFIG, ""): _FAIL,
     (C.CONFIG, "sandbox"): _ELSEWHERE,
     (C.CONFIG, "runtime"): _ELSEWHERE,
-    (C.CONFIG, "driver"): Rule(FailureAction.ELSEWHERE, at_most=1, delay_s=5),
-    (C.CONFIG, "volume-held"): Rule(FailureAction.WAIT, delay_s=30),
+    (C.CONFIG, "driver"): RetryRule(FailureAction.ELSEWHERE, at_most=1, delay_s=5),
+    (C.CONFIG, "volume-held"): RetryRule(FailureAction.WAIT, delay_s=30),
     (C.CONFIG, "volume-late"): _ELSEWHERE,
-    (C.HOST_OOM, ""): Rule(FailureAction.MORE_MEMORY, at_most=2),
+    (C.HOST_OOM, ""): RetryRule(FailureAction.MORE_MEMORY, at_most=2),
     (C.GPU_OOM, ""): _FAIL,
-    (C.DEVICE_FAULT, ""): Rule(FailureAction.ELSEWHERE, delay_s=5, suspect=True),
+    (C.DEVICE_FAULT, ""): RetryRule(FailureAction.ELSEWHERE, delay_s=5, suspect=True),
     (C.NODE_LOST, ""): _ELSEWHERE,
     (C.EVICTED, ""): _ELSEWHERE,
     (C.EVICTED, "disk-limit"): _FAIL,
-    (C.PREEMPTED, ""): Rule(FailureAction.RETRY, delay_s=1),
-    (C.IMAGE, ""): Rule(FailureAction.WAIT, delay_s=30),
+    (C.PREEMPTED, ""): RetryRule(FailureAction.RETRY, delay_s=1),
+    (C.IMAGE, ""): RetryRule(FailureAction.WAIT, delay_s=30),
     (C.IMAGE, "not-found"): _FAIL,
     (C.IMAGE, "auth"): _FAIL,
     (C.IMAGE, "signature"): _FAIL,
     (C.IMAGE, "node-disk"): _ELSEWHERE,
-    (C.UNSCHEDULABLE, ""): Rule(FailureAction.WAIT, delay_s=60),
+    (C.UNSCHEDULABLE, ""): RetryRule(FailureAction.WAIT, delay_s=60),
     (C.UNSCHEDULABLE, "node-admission"): _ELSEWHERE,
     (C.UNSCHEDULABLE, "selector"): _FAIL,
     (C.UNSCHEDULABLE, "volume"): _FAIL,
     (C.ADMISSION, ""): _FAIL,
     (C.DEADLINE, ""): _FAIL,
-    (C.HUNG, ""): Rule(FailureAction.ELSEWHERE, at_most=1, delay_s=5),
-    (C.CLUSTER_UNREACHABLE, ""): Rule(FailureAction.WAIT, delay_s=15),
+    (C.HUNG, ""): RetryRule(FailureAction.ELSEWHERE, at_most=1, delay_s=5),
+    (C.CLUSTER_UNREACHABLE, ""): RetryRule(FailureAction.WAIT, delay_s=15),
     (C.CANCELLED, ""): _FAIL,
 }
 """By class and kind; a kind without a rule of its own has its class'."""
@@ -135,7 +135,7 @@ class Record:
         return cls(C(data["failure_class"]), data["kind"], data["node"], data["checkpoint"])
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> RetryRule:
         """What is done about it."""
         own = RULES.get((self.failure_class, self.kind))
         return own or RULES[(self.failure_class, "")]
@@ -270,7 +270,7 @@ def _left(history: Sequence[Record]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(nodes), tuple(node for node in avoided if node not in nodes)
 
 
-def _rule(history: Sequence[Record]) -> Rule:
+def _rule(history: Sequence[Record]) -> RetryRule:
     """What is done about the latest failure, after those before it."""
     latest = history[-1]
     if latest.failure_class is C.UNSCHEDULABLE and not latest.node and _left(history[:-1])[0]:

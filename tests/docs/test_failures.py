@@ -10,7 +10,7 @@ import pytest
 from bulkhead.pods.event_texts import before_it_runs, who_ended
 from bulkhead.pods.failure import classify
 from bulkhead.pods.outcome import Failure, FailureClass
-from bulkhead.pods.policy import RULES, FailureAction, Rule
+from bulkhead.pods.policy import RULES, FailureAction, RetryRule
 from tests import failed_pods, misread_pods
 
 TEXT = (Path(__file__).parents[2] / "docs" / "failures.md").read_text()
@@ -75,7 +75,7 @@ def test_every_rule_has_a_row_and_every_row_a_rule() -> None:
 
 
 @pytest.mark.parametrize(("key", "rule"), list(RULES.items()), ids=[" ".join(key) for key in RULES])
-def test_a_row_says_what_the_rule_does(key: tuple[FailureClass, str], rule: Rule) -> None:
+def test_a_row_says_what_the_rule_does(key: tuple[FailureClass, str], rule: RetryRule) -> None:
     named, kind = key
     action, budget, more = ROWS[f"{named}/{kind}" if kind else str(named)]
     assert action == rule.action
