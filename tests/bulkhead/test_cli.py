@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from bulkhead.pods.spec import PodRequest, build
 from bulkhead.rungs import Rung
 from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
 from bulkhead.text import bounded
+from tests.fixtures.runtime import end_pods
 from tests.hostile import NASTY
 from tests.ports import free_port
 from tests.rollouts import promote, request
@@ -29,12 +31,14 @@ runner = CliRunner()
 
 
 @pytest.fixture
-def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Control:
+def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control]:
     ports = ServicePorts(port=free_port(), admin_port=free_port())
     settings = Settings(home=tmp_path / "home", services={"digits": ports})
     (tmp_path / "config.yaml").write_text(settings.model_dump_json())
     monkeypatch.setenv(CONFIG_VARIABLE, str(tmp_path / "config.yaml"))
-    return Control(settings)
+    made = Control(settings)
+    yield made
+    end_pods(made.runtime)
 
 
 def test_status_shows_services_and_rollouts(control: Control) -> None:
