@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from bulkhead.errors import InvalidInputError
+from pydantic import BaseModel, ValidationError
+
+from bulkhead.errors import InvalidInputError, first_known
 from bulkhead.text import is_storable
 
 SERVICE_NAME = "use lower-case letters, digits and '-', at most 40, a letter first"
 """The remedy for what is no name of a service."""
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _SERVICE = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 
@@ -164,3 +168,29 @@ def named_texts(field: str, value: Any) -> None:
         text(field, name)
         if not isinstance(one, str):
             raise InvalidInputError(f"{field}[{name}]", one, "give a text")
+
+
+def fields(field: str, value: Any, model: type[Model], is_open: Callable[[Any], bool], remedy: str) -> Model | None:
+    """Refuse what is wrong of a mapping whatever its open values turn out to be.
+
+    Args:
+        field: see ``text``.
+        value: see ``text``.
+        model: whose fields the mapping has.
+        is_open: whether a value, or one in it, will be known only later: a template.
+        remedy: for what is no mapping.
+
+    Returns:
+        The model; None where an open value keeps it from being made.
+
+    Raises:
+        InvalidInputError: names the first offending field.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(field, value, remedy)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        if (wrong := first_known(error, is_open, field)) is not None:
+            raise wrong from error
+        return None

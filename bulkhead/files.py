@@ -116,7 +116,23 @@ def _remove_unless_held(folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """A file that cannot be removed is no reason for a process not to begin or end its work."""
+    if (why := remove_tree(folder)) is not None:
+        log.warning("%s stays: %s", folder, why)
+
+
+def remove_tree(folder: Path) -> OSError | None:
+    """Remove a folder; one that is not there is removed already.
+
+    Args:
+        folder: with all that is in it.
+
+    Returns:
+        Why it, or a part of it, stays; None where it is gone.
+    """
     try:
         shutil.rmtree(folder)
+    except FileNotFoundError:
+        return None
     except OSError as error:
-        log.warning("%s stays: %s", folder, error)
+        return error
+    return None

@@ -17,7 +17,7 @@ from bulkhead.registries.pages import model_page, run_page
 from bulkhead.rollout.plan import check_plan, parse_plan
 from bulkhead.rollout.revision import RevisionSpec, check_model_name
 from bulkhead.workloads import manifests
-from bulkhead.workloads.serving import check_serve, parse_serve
+from bulkhead.workloads.serving import check_serve
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -77,10 +77,11 @@ class DeployOperator(RolloutOperator):
                 check_known(arguments.text, name, value)
         if all(value is None for value in named.values()):
             raise InvalidInputError("model_uri", None, f"nothing names the model: give one of {', '.join(named)}")
+        plan, serve = _given(plan), _given(serve)
         _check(plan, serve)
         self.service, self.model_name, self.evaluate_task_id = service, model_name, evaluate_task_id
         self.model_uri, self.model_version = model_uri, model_version
-        self.plan, self.image, self.serve = _own(plan), image, _own(serve)
+        self.plan, self.image, self.serve = plan, image, serve
         self.stop_at_approval = stop_at_approval
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -211,16 +212,16 @@ class DeployOperator(RolloutOperator):
         )
 
 
-def _own(data: Any) -> Any:
+def _given(data: Any) -> Any:
     """A copy of a mapping that an author gave; another task's result is left as it is, for Airflow to resolve."""
-    return dict(data) if isinstance(data, Mapping) else data or {}
+    return dict(data or {}) if data is None or isinstance(data, Mapping) else data
 
 
 def _check(plan: Any, serve: Any) -> None:
     """Refuse what is wrong of both whatever their templates turn out to be."""
     if isinstance(plan, Mapping) or not is_templated(plan):
-        check_plan({} if plan is None else plan, is_templated)
+        check_plan(plan, is_templated)
     if isinstance(serve, Mapping) or not is_templated(serve):
-        check_serve({} if serve is None else serve, is_templated)
-        if not is_templated(serve):
-            manifests.check(parse_serve(serve or {}))
+        known = check_serve(serve, is_templated)
+        if known is not None and not is_templated(serve):
+            manifests.check(known)

@@ -65,12 +65,11 @@ class DistributedTrainOperator(GpuPodOperator):
         **kwargs: Any,
     ) -> None:
         arguments.choice("backend", backend, _BACKENDS)
-        if processes_per_node is not None:
-            arguments.whole("processes_per_node", processes_per_node, 1)
         fill_in(kwargs, "cmds", list(TORCHRUN))
         super().__init__(**kwargs)
         self.kind = _BACKENDS[backend]
-        self.gang = Gang(nodes, processes_per_node or max(1, self.gpu_request.count), master_port)
+        processes = max(1, self.gpu_request.count) if processes_per_node is None else processes_per_node
+        self.gang = Gang(nodes, processes, master_port)
         if restarts:
             if self.cmds != list(TORCHRUN):
                 raise InvalidInputError("restarts", restarts, "leave cmds out: who begins ranks anew has to start them")

@@ -36,8 +36,9 @@ class IsolateOperator(RolloutOperator):
         self, *, reason: str, revision: str | None = None, deploy_task_id: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        for name, value in (("revision", revision), ("deploy_task_id", deploy_task_id), ("reason", reason)):
-            if value is not None or name == "reason":
+        check_known(arguments.text, "reason", reason)
+        for name, value in (("revision", revision), ("deploy_task_id", deploy_task_id)):
+            if value is not None:
                 check_known(arguments.text, name, value)
         if (revision is None) == (deploy_task_id is None):
             raise InvalidInputError("revision", revision, "give one of 'revision' and 'deploy_task_id'")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_KEPT = "_bulkhead_pages"
+
 
 @dataclass(frozen=True)
 class Pages:
@@ -47,12 +49,23 @@ class _PageLink(BaseOperatorLink):
             operator: with a method ``pages``, which gives its ``Pages``.
             ti_key: the task instance.
         """
-        of_task: Any = operator
-        try:
-            return str(getattr(of_task.pages(ti_key), self.page))
-        except BulkheadError as away:  # a button is no reason for more than a line
-            log.warning("no link to the %s: %s", self.name, away)
+        pages = _pages(operator, ti_key)
+        if isinstance(pages, BulkheadError):  # a button is no reason for more than a line
+            log.warning("no link to the %s: %s", self.name, pages)
             return ""
+        return str(getattr(pages, self.page))
+
+
+def _pages(operator: Any, ti_key: TaskInstanceKey) -> Pages | BulkheadError:
+    """Read once for all links of a task's process; a ledger that is away is waited for once as well."""
+    kept = vars(operator)
+    if _KEPT not in kept:
+        try:
+            kept[_KEPT] = operator.pages(ti_key)
+        except BulkheadError as away:
+            kept[_KEPT] = away
+    found: Pages | BulkheadError = kept[_KEPT]
+    return found
 
 
 class MlflowRunLink(_PageLink):

@@ -56,11 +56,10 @@ class LocalDistributedTrainOperator(PodOperator):
         restarts: int = 0,
         **kwargs: Any,
     ) -> None:
-        if processes_per_node is not None:
-            arguments.whole("processes_per_node", processes_per_node, 1)
         arguments.switch("torchrun", torchrun)
         super().__init__(command=command, **kwargs)
-        self.nodes, self.gang = nodes, Gang(nodes, processes_per_node or max(1, self.gpus))
+        processes = max(1, self.gpus) if processes_per_node is None else processes_per_node
+        self.nodes, self.gang = nodes, Gang(nodes, processes)
         if restarts and not torchrun:
             raise InvalidInputError("restarts", restarts, "leave torchrun=False out: who begins ranks anew starts them")
         if restarts:

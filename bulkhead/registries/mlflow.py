@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from bulkhead.errors import FencedError, NotFoundError, RefusedError, UnavailableError
+from bulkhead.registries.uris import logged_model
 from bulkhead.text import bounded, storable
 
 ISOLATED_TAG = "bulkhead.isolated"
@@ -139,7 +140,7 @@ class MlflowRegistry:
             reason: the tag's value.
         """
         with _translated(f"model {model_uri!r}"):
-            if (model_id := _logged_model(model_uri)) is not None:
+            if (model_id := logged_model(model_uri)) is not None:
                 self._client.set_logged_model_tags(model_id, {ISOLATED_TAG: bounded(reason, _LONGEST_TAG)})
             if version is not None:
                 self._client.set_model_version_tag(model_name, version, ISOLATED_TAG, bounded(reason, _LONGEST_TAG))
@@ -153,7 +154,7 @@ class MlflowRegistry:
             version: in it; None where it was never registered.
         """
         with _translated(f"model {model_uri!r}"):
-            model_id = _logged_model(model_uri)
+            model_id = logged_model(model_uri)
             if model_id is not None and ISOLATED_TAG in self._client.get_logged_model(model_id).tags:
                 self._client.delete_logged_model_tag(model_id, ISOLATED_TAG)
             if version is not None and ISOLATED_TAG in self._client.get_model_version(model_name, version).tags:
@@ -173,7 +174,7 @@ class MlflowRegistry:
         """
         with _translated(f"version {version} of model {model_name!r}"):
             found = self._client.get_model_version(model_name, version)
-            model_id = found.model_id or _logged_model(found.source or "")  # MLflow 3.17 fills in the source alone
+            model_id = found.model_id or logged_model(found.source or "")  # MLflow 3.17 fills in the source alone
             metrics = self._client.get_logged_model(model_id).metrics if model_id else []
         at_ms = since.timestamp() * 1000
         wanted = [one for one in metrics or [] if one.key in names and one.timestamp >= at_ms]
@@ -213,12 +214,6 @@ class MlflowRegistry:
         import mlflow
 
         return mlflow.MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
-
-
-def _logged_model(model_uri: str) -> str | None:
-    """The id of a logged model; None where the URI names something else, for instance a registered version."""
-    found = re.match(r"^models:/(m-[0-9a-f]+)$", model_uri)
-    return found[1] if found else None
 
 
 def _number(tag: str | None) -> int:

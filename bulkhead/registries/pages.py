@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import quote
 
-_LOGGED = re.compile(r"^models:/(m-[0-9a-f]+)$")
-_REGISTERED = re.compile(r"^models:/([^/@]+)/(\d+)$")
+from bulkhead.registries.uris import logged_model, registered_version
 
 
 def run_page(ui: str, experiment_id: str, run_id: str) -> str:
@@ -38,11 +36,9 @@ def model_page(ui: str, model_uri: str, experiment_id: str = "", name: str = "",
     Returns:
         Its URL; empty where there is no such page.
     """
-    if registered := _REGISTERED.match(model_uri):
-        name, version = registered[1], registered[2]
+    if registered := registered_version(model_uri):
+        name, version = registered
     if ui and name and version:
         return f"{ui}/#/models/{quote(name, '')}/versions/{quote(version, '')}"
-    logged = _LOGGED.match(model_uri)
-    return (
-        f"{ui}/#/experiments/{quote(experiment_id, '')}/models/{logged[1]}" if ui and experiment_id and logged else ""
-    )
+    logged = logged_model(model_uri)
+    return f"{ui}/#/experiments/{quote(experiment_id, '')}/models/{logged}" if ui and experiment_id and logged else ""

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from bulkhead.errors import InvalidInputError, first_invalid, first_known
+from bulkhead import arguments
+from bulkhead.errors import first_invalid
 from bulkhead.metrics.counters import FAILING, NO_ANSWER, STATUS
 
 # RFC 9110, "token", and what an HTTPRoute's match takes. What no router takes would wait until the step is given up.
@@ -264,14 +265,9 @@ def check_plan(data: Mapping[str, Any], is_open: Callable[[Any], bool]) -> None:
     Raises:
         InvalidInputError: names the first offending field.
     """
-    if not isinstance(data, Mapping):
-        raise InvalidInputError("plan", data, "give a mapping of the fields of bulkhead.Plan")
-    for known in (data, _known(data, is_open)):
-        try:
-            Plan.model_validate(known)
-        except ValidationError as error:
-            if (wrong := first_known(error, is_open, "plan")) is not None:
-                raise wrong from error
+    arguments.fields("plan", data, Plan, is_open, "give a mapping of the fields of bulkhead.Plan")
+    if is_open(data):
+        arguments.fields("plan", _known(data, is_open), Plan, is_open, "")
 
 
 def _known(data: Mapping[str, Any], is_open: Callable[[Any], bool]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from bulkhead.errors import InvalidInputError, first_invalid, first_known
+from bulkhead import arguments
+from bulkhead.errors import first_invalid
 from bulkhead.pods.gpu import GpuRequest
 from bulkhead.pods.hardening import Relaxations
 from bulkhead.pods.spec import QUANTITY, SecretRef, is_quantity
@@ -203,20 +204,19 @@ def parse_serve(data: Mapping[str, Any]) -> ServeSpec:
         raise first_invalid(error, "serve") from error
 
 
-def check_serve(data: Mapping[str, Any], is_open: Callable[[Any], bool]) -> None:
+def check_serve(data: Mapping[str, Any], is_open: Callable[[Any], bool]) -> ServeSpec | None:
     """Refuse what is wrong of how a revision is to be served, whatever its open values turn out to be.
 
     Args:
         data: its JSON form.
         is_open: whether a value, or one in it, will be known only later: a template.
 
+    Returns:
+        It; None where an open value keeps it from being made.
+
     Raises:
         InvalidInputError: names the first offending field.
     """
-    if not isinstance(data, Mapping):
-        raise InvalidInputError("serve", data, "give a mapping of the fields of serve (docs/serving.md)")
-    try:
-        ServeSpec.model_validate(data)
-    except ValidationError as error:
-        if (wrong := first_known(error, is_open, "serve")) is not None:
-            raise wrong from error
+    return arguments.fields(
+        "serve", data, ServeSpec, is_open, "give a mapping of the fields of serve (docs/serving.md)"
+    )

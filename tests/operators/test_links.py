@@ -7,6 +7,7 @@ from airflow.providers_manager import ProvidersManager
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from bulkhead.control import Control
+from bulkhead.errors import UnavailableError
 from bulkhead.operators import links
 from bulkhead.operators.deploy import DeployOperator
 from bulkhead.operators.evaluate import EvaluateOperator
@@ -37,7 +38,24 @@ def test_a_deploy_task_leads_to_run_model_and_endpoint_while_it_waits(control: C
     }
     (rollout,) = control.ledger.rollouts()
     control.ledger.set_model_version(rollout.revision_id, "3")
-    assert _links(operator, asked["ti"])["Model version"] == f"{UI}/models/team%2Fdigits/versions/3"
+    resumed = DeployOperator(task_id="deploy", service="digits", model_name="team/digits")  # in a process of its own
+    assert _links(resumed, asked["ti"])["Model version"] == f"{UI}/models/team%2Fdigits/versions/3"
+
+
+def test_all_links_of_a_process_read_once_also_where_the_ledger_is_away(
+    control: Control, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = context("deploy", xcoms={"evaluate": TRAINED})
+    reads: list[str] = []
+
+    def away(_: object) -> Control:
+        reads.append("control")
+        raise UnavailableError("the ledger does not answer")
+
+    monkeypatch.setattr(DeployOperator, "control", away)
+    operator = DeployOperator(task_id="deploy", service="digits", model_name="digits")
+    assert set(_links(operator, asked["ti"]).values()) == {""}
+    assert reads == ["control"]
 
 
 def test_what_was_refused_has_an_endpoint_alone(control: Control, context: Context) -> None:

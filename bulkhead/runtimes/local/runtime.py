@@ -19,7 +19,7 @@ from typing import Any
 from kubernetes import client as k8s
 
 from bulkhead.errors import ConflictError, FencedError, InvalidInputError, NotFoundError, UnavailableError
-from bulkhead.files import read_json, write_json
+from bulkhead.files import read_json, remove_tree, write_json
 from bulkhead.pods.identity import GENERATION, matches
 from bulkhead.pods.spec import GPU_RESOURCE
 from bulkhead.pods.status import PodStatus, parse
@@ -104,7 +104,9 @@ class LocalRuntime:
             "containerStatuses": status.get("containerStatuses"),
         }
         write_json(files.status, lost)
-        _remove_temporary(files)
+        # What a supervisor that was killed could not remove. Its processes may still be ending.
+        if (why := remove_tree(files.temporary)) is not None:
+            log.warning("temporary files of pod %s stay until it is deleted: %s", files.pod_id, why)
         return parse(lost)
 
     def document(self, name: str, namespace: str = "default") -> dict[str, Any]:
@@ -307,16 +309,6 @@ class LocalRuntime:
         with contextlib.suppress(OSError, ValueError):
             return int(files.lock.read_text())
         return None
-
-
-def _remove_temporary(files: PodFiles) -> None:
-    """What a supervisor that was killed could not remove."""
-    try:
-        shutil.rmtree(files.temporary)
-    except FileNotFoundError:
-        return
-    except OSError as error:  # its processes may still be ending; what stays goes when the pod is deleted
-        log.warning("temporary files of pod %s stay until it is deleted: %s", files.pod_id, error)
 
 
 def _supervisor_environment() -> dict[str, str]:

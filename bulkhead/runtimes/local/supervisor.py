@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bulkhead.files import read_json, write_json
+from bulkhead.files import read_json, remove_tree, write_json
 from bulkhead.runtimes.local import container, gpus, limits
 from bulkhead.runtimes.local.layout import Layout, PodFiles, now
 from bulkhead.runtimes.local.logs import RotatingLog
@@ -109,12 +108,8 @@ class Supervisor:
         bound.remove()
 
     def _remove_temporary(self) -> None:
-        try:
-            shutil.rmtree(self._files.temporary)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            self._say(f"temporary files stay in {self._files.temporary} until the pod is deleted: {error}")
+        if (why := remove_tree(self._files.temporary)) is not None:
+            self._say(f"temporary files stay in {self._files.temporary} until the pod is deleted: {why}")
 
     def _follow(self, process: subprocess.Popen[bytes]) -> int:
         while (code := process.poll()) is None:
