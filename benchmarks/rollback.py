@@ -28,6 +28,7 @@ from bulkhead.demo.progress import Progress
 from bulkhead.demo.stack import AIRFLOW, SERVICE, Stack
 from bulkhead.demo.traffic import DemoTraffic
 from bulkhead.errors import UnavailableError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import RETURN
 from bulkhead.rollout.revision import RevisionSpec
@@ -79,9 +80,9 @@ class Bench:
         _register(stack.settings.mlflow_tracking_uri)
         serve = {"command": ["python", self._server, "{port}"], "env": {"NUMBER": "0"}}
         spec = RevisionSpec(SERVICE, SERVICE, "models:/digits/1", "image", serve, model_version="1")
-        asked = stack.control.release(spec, RETURN, key="first", owner="bench", requested_by="bench")
+        asked = stack.control.commands.release(spec, RETURN, Request("first", "", "bench"), owner="bench")
         wait, ledger = self.progress.wait, stack.control.ledger
-        wait("the first revision", lambda: ledger.rollout(asked.id).phase is Phase.PROMOTED or None)
+        wait("the first revision", lambda: ledger.rollouts.get(asked.id).phase is Phase.PROMOTED or None)
         wait("Airflow", stack.airflow.healthy)
         wait("the DAG", lambda: stack.airflow.has_dag(DAG_ID))
         self.traffic.start()
@@ -110,7 +111,7 @@ class Bench:
         assert workload is not None
         urllib.request.urlopen(urllib.request.Request(workload.url("/turn"), b"", method="POST"), timeout=5).close()
         kill(self)
-        ended = wait("the rollback", lambda: _ended(ledger.rollout(rollout.id)))
+        ended = wait("the rollback", lambda: _ended(ledger.rollouts.get(rollout.id)))
         self.traffic.check()
         answers = self.traffic.between(begin - 1, time.time())
         bad = sorted(one.at + one.latency_s for one in answers if one.revision == rollout.revision_id and not one.ok)
@@ -132,7 +133,7 @@ class Bench:
         return True
 
     def _standing(self) -> Rollout | None:
-        going = self.stack.control.ledger.active_rollout(SERVICE)
+        going = self.stack.control.ledger.rollouts.active_of(SERVICE)
         return going if going is not None and going.phase is Phase.ANALYSING else None
 
     @property
@@ -163,7 +164,7 @@ def _kill(*components: str) -> Deed:
 
 
 def _kill_writer(bench: Bench) -> None:
-    held = bench.stack.control.ledger.service(SERVICE).held_by or "//"
+    held = bench.stack.control.ledger.services.get(SERVICE).held_by or "//"
     pid = int(held.split("/")[1])
     names = {bench.stack.processes.members(name)[0]: name for name in ("reconciler", "standby")}
     bench.stack.processes.kill(names[pid])

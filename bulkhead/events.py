@@ -1,4 +1,4 @@
-"""Kinds of events, and the rules that decide about a rollout: the words that the ledger and the configuration hold.
+"""Kinds of intents and events, and the rules that decide about a rollout: what the ledger and the configuration hold.
 
 A phase of a rollout (``bulkhead.ledger.tables.Phase``) is the kind of the event that it begins with.
 """
@@ -6,6 +6,18 @@ A phase of a rollout (``bulkhead.ledger.tables.Phase``) is the kind of the event
 from __future__ import annotations
 
 import enum
+
+
+class IntentKind(enum.StrEnum):
+    """What somebody asks for."""
+
+    ROLLOUT = "rollout"
+    ROLLBACK = "rollback"
+    WITHDRAW = "withdraw"
+    """That an owner's rollouts are taken back, those that it has yet to ask for included."""
+    APPROVE = "approve"
+    ISOLATE = "isolate"
+    UNISOLATE = "unisolate"
 
 
 class EventKind(enum.StrEnum):
@@ -28,9 +40,9 @@ class EventKind(enum.StrEnum):
     """An isolation was asked for."""
     ISOLATED = "isolated"
     """One level of it is in force."""
-    RELEASE = "release"
+    UNISOLATE = "unisolate"
     """The end of an isolation was asked for."""
-    RELEASED = "released"
+    UNISOLATED = "unisolated"
     """One level of it is in force no more."""
     QUARANTINE_REFUSED = "quarantine-refused"
     """The budget is spent. Other kinds that begin with ``quarantine-`` end in the phase of the quarantine."""

@@ -53,7 +53,7 @@ class CollectOperator(PlainEnds, BaseOperator):
         Returns:
             A line for each pod that was seen to.
         """
-        launches = BulkheadHook(self.bulkhead_conn_id).control().launches
+        launches = BulkheadHook(self.bulkhead_conn_id).control().ledger.launches
         for launch, state in over(launches.wanted(), context["ti"].get_task_states):
             launches.end([launch], f"its task is over: {state}")
         collector = Collector(launches, connect)

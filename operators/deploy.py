@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from bulkhead import arguments
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, BusyError, ConflictError, InvalidInputError, NotFoundError
+from bulkhead.ledger.requests import Request
 from bulkhead.operators.ends import refused
 from bulkhead.operators.identity import identity, identity_of
 from bulkhead.operators.links import EndpointLink, MlflowRunLink, ModelVersionLink, Pages
@@ -100,12 +101,11 @@ class DeployOperator(RolloutOperator):
         task = identity(context)
         control = self.control()
         try:
-            rollout = control.release(
+            rollout = control.commands.release(
                 self._revision(context),
                 parse_plan(self.plan),
-                key=task.key,
+                Request(task.key, "", f"{task.owner}/{task.task_id}"),
                 owner=task.owner,
-                requested_by=f"{task.owner}/{task.task_id}",
                 cleared=context["ti"].max_tries > (self.retries or 0),
             )
         except BusyError as busy:
@@ -127,7 +127,7 @@ class DeployOperator(RolloutOperator):
         Returns:
             See there.
         """
-        if identity(context).earlier(self.control().ledger.rollout(event["rollout_id"]).key):
+        if identity(context).earlier(self.control().ledger.rollouts.get(event["rollout_id"]).key):
             self.log.info("word of rollout %s, which is from before the task was cleared", event["rollout_id"])
             return self.execute(context)
         return super().resume(context, event)
@@ -156,10 +156,10 @@ class DeployOperator(RolloutOperator):
         """
         control = self.control()
         endpoint = control.settings.service(self.service).address
-        intent = control.ledger.intent(identity_of(ti_key).key)
+        intent = control.ledger.intents.find(identity_of(ti_key).key)
         if intent is None or intent.rollout_id is None:  # it was refused
             return Pages(endpoint=endpoint)
-        revision = control.ledger.revision(control.ledger.rollout(intent.rollout_id).revision_id)
+        revision = control.ledger.revisions.get(control.ledger.rollouts.get(intent.rollout_id).revision_id)
         ui, evidence = control.settings.mlflow_ui, revision.evidence
         experiment_id, run_id = (str(evidence.get(name) or "") for name in ("experiment_id", "run_id"))
         return Pages(
@@ -173,20 +173,15 @@ class DeployOperator(RolloutOperator):
 
         The trigger of the cleared try asks for the same; it may not have had its turn yet, or be gone.
         """
-        control.ledger.request_rollback(
-            key=f"superseded/{rollout_id}",
-            reason="its deploy task was cleared in Airflow",
-            requested_by="airflow: deploy",
-            rollout_id=rollout_id,
-        )
-        control.wake()
+        why = "its deploy task was cleared in Airflow"
+        control.commands.abort(rollout_id, Request(f"superseded/{rollout_id}", why, "airflow: deploy"))
         self.log.info("Rollout %s is from before the task was cleared: it is rolled back first.", rollout_id)
-        before = control.ledger.latest_events([rollout_id]).get(rollout_id, 0)
-        self.wait_for(control.ledger, control.ledger.rollout(rollout_id), after_event=before, method_name="again")
+        before = control.ledger.events.latest_ids([rollout_id]).get(rollout_id, 0)
+        self.wait_for(control.ledger, control.ledger.rollouts.get(rollout_id), after_event=before, method_name="again")
 
     def _serves(self, control: Control) -> str:
         try:
-            stable = control.ledger.service(self.service).stable_revision
+            stable = control.ledger.services.get(self.service).stable_revision
         except BulkheadError:  # the refusal is the answer, whatever else is amiss
             return ""
         return f"Revision {stable} serves {self.service} as before." if stable else ""

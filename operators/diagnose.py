@@ -63,7 +63,7 @@ class _Diagnostic:
                 f"The {result['level']} diagnostic of {result['node']} has not passed: {told}. What is in quarantine "
                 f"stays there ('bulkhead fleet' shows it). Next: have the node repaired, and test it again."
             )
-        quarantines = BulkheadHook(self.bulkhead_conn_id).control().quarantines
+        quarantines = BulkheadHook(self.bulkhead_conn_id).control().ledger.quarantines
         held = {row.target for row in quarantines.held()}
         tested = {self.target, *(one["uuid"] for one in result["devices"])}
         for target in sorted(held & tested):

@@ -61,7 +61,7 @@ class BulkheadHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Open the ledger: what the UI's "Test" button does."""
         control = self.control()
-        services = ", ".join(service.name for service in control.ledger.services()) or "none yet"
+        services = ", ".join(service.name for service in control.ledger.services.all()) or "none yet"
         return True, f"the ledger answers; services: {services}"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bulkhead import arguments
 from bulkhead.errors import InvalidInputError, NotFoundError
+from bulkhead.ledger.requests import Request
 from bulkhead.operators.ends import refused
 from bulkhead.operators.identity import identity
 from bulkhead.operators.rollouts import RolloutOperator
@@ -60,10 +61,10 @@ class IsolateOperator(RolloutOperator):
         try:
             revision = self.revision or self._released(context)
             by = f"{task.owner}/{task.task_id}"
-            control.isolate(revision, key=f"task/{task.key}", reason=self.reason, requested_by=by)
+            control.commands.isolate(revision, Request(f"task/{task.key}", self.reason, by))
         except NotFoundError as error:
             raise refused(error) from error
-        if revision in control.ledger.serving():
+        if revision in control.ledger.revisions.serving():
             self.log.info("Revision %s is isolated; its traffic goes away.", revision)
             self.defer(trigger=LeftTrigger(revision, self.bulkhead_conn_id), method_name="resume")
         return self.resume(context, {"revision": revision})
@@ -88,4 +89,4 @@ class IsolateOperator(RolloutOperator):
 
     def _released(self, context: Context) -> str:
         assert self.deploy_task_id is not None
-        return self.control().ledger.rollout(self.rollout_of(context, self.deploy_task_id)).revision_id
+        return self.control().ledger.rollouts.get(self.rollout_of(context, self.deploy_task_id)).revision_id

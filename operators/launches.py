@@ -51,7 +51,7 @@ def record(
     task = identity(context)
     known = {"dag_id": task.dag_id, "run_id": task.run_id, "task_id": task.task_id, "map_index": task.map_index}
     try:
-        launches = BulkheadHook(conn_id).control().launches
+        launches = BulkheadHook(conn_id).control().ledger.launches
         whose: dict[str, Any] = {"owner": task.owner, "instance": task.instance, "task": known}
         return launches.record(access, namespace, pod, **whose, keep=keep, kind=kind)
     except BulkheadError as away:
@@ -72,7 +72,7 @@ def settle(conn_id: str, access: Mapping[str, Any], namespace: str, pod: str, re
         reason: for people.
     """
     try:
-        BulkheadHook(conn_id).control().launches.settle(access, namespace, pod, reason)
+        BulkheadHook(conn_id).control().ledger.launches.settle(access, namespace, pod, reason)
     except BulkheadError as away:
         log.warning("that pod %s/%s is done with could not be recorded: %s", namespace, pod, away)
 
@@ -90,7 +90,7 @@ def end(conn_id: str, launch: Launch) -> tuple[bool, str]:
     Raises:
         BulkheadError: the cluster cannot be reached, or refuses.
     """
-    done, what = Collector(BulkheadHook(conn_id).control().launches, connect).end(launch)
+    done, what = Collector(BulkheadHook(conn_id).control().ledger.launches, connect).end(launch)
     if done:
         settle(conn_id, launch.access, launch.namespace, launch.pod, what)
     return done, what

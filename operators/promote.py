@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bulkhead import arguments
 from bulkhead.errors import ConflictError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Intent, Rollout
 from bulkhead.operators.identity import identity
 from bulkhead.operators.rollouts import RolloutOperator
@@ -53,12 +54,12 @@ class PromoteOperator(RolloutOperator):
             AirflowFailException: the deploy task has left no rollout. Or see ``resume``.
         """
         task, control = identity(context), self.control()
-        rollout = control.ledger.rollout(self.rollout_of(context, self.deploy_task_id))
+        rollout = control.ledger.rollouts.get(self.rollout_of(context, self.deploy_task_id))
         key, by = f"approve/{task.key}", f"{task.owner}/{task.task_id}"
-        step = self._approved(control.ledger.intent(key), rollout)
-        before = control.ledger.latest_events([rollout.id]).get(rollout.id, 0)  # the deploy task has logged these
+        step = self._approved(control.ledger.intents.find(key), rollout)
+        before = control.ledger.events.latest_ids([rollout.id]).get(rollout.id, 0)  # the deploy task has logged these
         try:
-            control.approve(rollout.id, key=key, step=step, requested_by=by, reason="approved in Airflow")
+            control.commands.approve(rollout.id, Request(key, "approved in Airflow", by), step=step)
         except ConflictError as error:  # somebody else has approved, or taken it back: the wait tells which
             self.log.info("%s", error)
         return self.outcome(context, control.ledger, rollout, step if self.stop_at_approval else None, before)

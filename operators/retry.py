@@ -118,7 +118,7 @@ class ContainmentRetryPolicy(RetryPolicy):
         failure = exception.failure
         connection = getattr(context["ti"].task, "bulkhead_conn_id", BulkheadHook.default_conn_name)
         cause = f"{failure.failure_class}/{failure.kind}" if failure.kind else str(failure.failure_class)
-        BulkheadHook(connection).control().suspicions.add(
+        BulkheadHook(connection).control().ledger.suspicions.add(
             node=exception.node,
             owner=identity(context).dag_id,
             cause=cause,

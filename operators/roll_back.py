@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from bulkhead import arguments
 from bulkhead.control import Control
 from bulkhead.errors import ConflictError, NotFoundError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.operators.ends import PlainFailure, refused
 from bulkhead.operators.identity import identity
@@ -96,19 +97,15 @@ class RollBackOperator(RolloutOperator):
 
     def _ask(self, control: Control, context: Context) -> Rollout:
         task = identity(context)
+        request = Request(f"task/{task.key}", self.reason, _by(context))
         if self.deploy_task_id is None:
-            return control.roll_back(
-                self.service, key=f"task/{task.key}", reason=self.reason, requested_by=_by(context)
-            )
+            return control.commands.roll_back(self.service, request)
         try:
             rollout_id = self.rollout_of(context, self.deploy_task_id)
         except AirflowFailException as error:  # it was refused, or rolled back itself: there is nothing to take back
             raise AirflowSkipException(str(error)) from error
-        control.ledger.request_rollback(
-            key=f"task/{task.key}", reason=self.reason, requested_by=_by(context), rollout_id=rollout_id
-        )
-        control.wake()
-        return control.ledger.rollout(rollout_id)
+        control.commands.abort(rollout_id, request)
+        return control.ledger.rollouts.get(rollout_id)
 
 
 def _by(context: Context) -> str:

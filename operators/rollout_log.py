@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from bulkhead.ledger.reader import LedgerReader
+from bulkhead.ledger.ledger import Ledger
 from bulkhead.rollout.sentences import sentence
 
 _LATE = timedelta(seconds=10)
@@ -14,7 +14,7 @@ _LATE = timedelta(seconds=10)
 
 def log_events(
     write: Callable[..., None],
-    ledger: LedgerReader,
+    ledger: Ledger,
     rollout_id: int,
     after: int,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -34,7 +34,7 @@ def log_events(
     Raises:
         UnavailableError: the ledger does not answer; nothing was logged.
     """
-    events, rollout = ledger.events(rollout_id, after=after), ledger.rollout(rollout_id)
+    events, rollout = ledger.events.select(rollout_id, after=after), ledger.rollouts.get(rollout_id)
     for event in events:
         if (words := sentence(event, rollout)) is not None:
             late = clock() - event.at > _LATE

@@ -135,7 +135,7 @@ class RolloutOperator(PlainEnds, BaseOperator):
         """The rollout, once what its trigger has not logged is in the log."""
         ledger = self.control().ledger
         log_events(self.log.info, ledger, event["rollout_id"], event.get("after_event", 0))
-        return ledger.rollout(event["rollout_id"])
+        return ledger.rollouts.get(event["rollout_id"])
 
 
 def result(rollout: Rollout) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.bases.notifier import BaseNotifier
 
 from bulkhead import arguments
+from bulkhead.ledger.requests import Request
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.templates import check_known
 from bulkhead.pods.identity import run_owner
@@ -63,10 +64,10 @@ class RollBackNotifier(_ReleaseNotifier):
             context: of the task or the DAG run that failed.
 
         Raises:
-            NotFoundError, ConflictError: see ``Control.roll_back_owner``.
+            NotFoundError, ConflictError: see ``Commands.roll_back_owner``.
         """
-        owner, wish = _wish(context, self.reason)
-        self._control().roll_back_owner(owner, self.service, **wish)
+        owner, request = _request(context, self.reason)
+        self._control().commands.roll_back_owner(owner, self.service, request)
 
 
 class IsolateNotifier(_ReleaseNotifier):
@@ -87,14 +88,14 @@ class IsolateNotifier(_ReleaseNotifier):
         Args:
             context: of the task or the DAG run that failed.
         """
-        owner, wish = _wish(context, self.reason)
-        self._control().isolate_released(owner, self.service, **wish)
+        owner, request = _request(context, self.reason)
+        self._control().commands.isolate_released(owner, self.service, request)
 
 
-def _wish(context: Mapping[str, Any], reason: str) -> tuple[str, dict[str, str]]:
-    """On whose behalf, and the wish with a key of this failure: once for each time that it was cleared."""
+def _request(context: Mapping[str, Any], reason: str) -> tuple[str, Request]:
+    """On whose behalf, and the request with a key of this failure: once for each time that it was cleared."""
     run, ti = context["dag_run"], context.get("ti")
     owner = run_owner(run.dag_id, run.run_id)
     where = f"{ti.task_id}/{ti.map_index}#{ti.max_tries}" if ti is not None else f"#{getattr(run, 'clear_number', 0)}"
-    told = f"{reason} ({ti.task_id})" if ti is not None else reason
-    return owner, {"key": f"callback/{owner}/{where}", "reason": told, "requested_by": "airflow: callback"}
+    why = f"{reason} ({ti.task_id})" if ti is not None else reason
+    return owner, Request(f"callback/{owner}/{where}", why, "airflow: callback")

@@ -12,14 +12,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
 from bulkhead import arguments
-from bulkhead.control import Control
+from bulkhead.commands import Commands
+from bulkhead.ledger.requests import Request
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.pods.identity import run_owner
 
@@ -96,9 +96,9 @@ async def roll_back_late(
 
     Raises:
         ValueError: Airflow gave no context, so that the run is unknown.
-        NotFoundError, ConflictError: see ``Control.roll_back_owner``.
+        NotFoundError, ConflictError: see ``Commands.roll_back_owner``.
     """
-    await _contain(Control.roll_back_owner, service, reason, bulkhead_conn_id, context)
+    await _contain(Commands.roll_back_owner, service, reason, bulkhead_conn_id, context)
 
 
 async def isolate_late(service: str, reason: str, bulkhead_conn_id: str, context: dict[str, Any] | None = None) -> None:
@@ -113,7 +113,7 @@ async def isolate_late(service: str, reason: str, bulkhead_conn_id: str, context
     Raises:
         ValueError: Airflow gave no context, so that the run is unknown.
     """
-    await _contain(Control.isolate_released, service, reason, bulkhead_conn_id, context)
+    await _contain(Commands.isolate_released, service, reason, bulkhead_conn_id, context)
 
 
 async def _contain(
@@ -129,11 +129,11 @@ async def _contain(
     run, deadline = context["dag_run"], context["deadline"]
     if run["state"] == "success":
         return
-    told = f"{reason} of {_shown(deadline.get('deadline_time'))}"
-    wish = {"key": f"deadline/{deadline['id']}", "reason": told, "requested_by": "airflow: deadline"}
+    why = f"{reason} of {_shown(deadline.get('deadline_time'))}"
+    request = Request(f"deadline/{deadline['id']}", why, "airflow: deadline")
     control = await BulkheadHook(bulkhead_conn_id).acontrol()
     owner = run_owner(run["dag_id"], run["dag_run_id"])
-    await asyncio.to_thread(partial(act, control, owner, service, **wish))
+    await asyncio.to_thread(act, control.commands, owner, service, request)
 
 
 def _shown(at: object) -> str:

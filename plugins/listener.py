@@ -19,6 +19,7 @@ from airflow.listeners import hookimpl
 from bulkhead.collector import Collector
 from bulkhead.errors import BulkheadError
 from bulkhead.ledger.launches import Launches
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Rollout
 from bulkhead.operators.clusters import connect
 from bulkhead.operators.hooks import BulkheadHook
@@ -119,13 +120,10 @@ def _task_ended(previous_state: Any, task_instance: Any) -> None:
 def _end(concerned: Callable[[Rollout], bool], end_launches: Callable[[Launches], int], reason: str) -> None:
     try:
         control = BulkheadHook().control()
-        for rollout in filter(concerned, control.ledger.active_rollouts()):
-            control.ledger.request_rollback(
-                key=f"ended/{rollout.id}", reason=reason, requested_by="airflow: listener", rollout_id=rollout.id
-            )
-            control.wake()
-        if end_launches(control.launches):
-            Collector(control.launches, connect).collect()
+        for rollout in filter(concerned, control.ledger.rollouts.active()):
+            control.commands.abort(rollout.id, Request(f"ended/{rollout.id}", reason, "airflow: listener"))
+        if end_launches(control.ledger.launches):
+            Collector(control.ledger.launches, connect).collect()
     except BulkheadError as error:
         # Airflow's process must go on; what was not done shows in its log and in 'bulkhead status'.
         log.error("%s, and what it has in progress could not be ended: %s; run 'bulkhead status'", reason, error)

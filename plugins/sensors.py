@@ -130,7 +130,7 @@ class ServingSLOSensor(PlainEnds, BaseSensorOperator):
                 raise PlainFailure(f"deploy_task_id = {self.deploy_task_id!r}: it has left no revision")
             return str(found["revision"])
         try:
-            stable = BulkheadHook(self.bulkhead_conn_id).control().ledger.service(self.service).stable_revision
+            stable = BulkheadHook(self.bulkhead_conn_id).control().ledger.services.get(self.service).stable_revision
         except NotFoundError as error:
             raise PlainFailure(str(error)) from error
         if stable is None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.machine import following
 from bulkhead.rollout.plan import Plan, parse_plan
@@ -21,12 +22,11 @@ def revision(name: str, service: str = "digits", **more: Any) -> RevisionSpec:
 def request(
     ledger: Ledger, name: str, *, service: str = "digits", owner: str = "run", key: str | None = None, **more: Any
 ) -> Rollout:
-    return ledger.request_rollout(
+    return ledger.rollouts.request(
         revision(name, service).columns(),
         PLAN.model_dump(mode="json"),
-        key=key or f"{owner}/{name}",
+        Request(key or f"{owner}/{name}", "", "a test"),
         owner=owner,
-        requested_by="a test",
         **more,
     )
 
@@ -40,7 +40,7 @@ def advance(ledger: Ledger, rollout: Rollout, until: Phase) -> Rollout:
     plan = parse_plan(rollout.plan)
     while rollout.phase is not until:
         phase, step = following(rollout.phase, rollout.step, plan)
-        rollout = ledger.transition(rollout, phase, str(phase), {}, step=step)
+        rollout = ledger.rollouts.transition(rollout, phase, str(phase), {}, step=step)
     return rollout
 
 

@@ -9,6 +9,7 @@ from bulkhead.errors import FencedError, NotFoundError, UnavailableError
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.metrics.counters import Counters
 from bulkhead.pods.status import PodPhase as PodPhase
@@ -225,7 +226,7 @@ class Stage:
     def ask(self, name: str, plan: Plan, service: str = "digits") -> Rollout:
         """Ask for a revision to be rolled out."""
         columns, document = revision(name, service).columns(), plan.model_dump(mode="json")
-        return self.ledger.request_rollout(columns, document, key=name, owner=f"run of {name}", requested_by="a test")
+        return self.ledger.rollouts.request(columns, document, Request(name, "", "a test"), owner=f"run of {name}")
 
     def stable(self, name: str = "old") -> str:
         """Make a revision the stable one; its id."""
@@ -235,7 +236,7 @@ class Stage:
         return rollout.revision_id
 
     def now(self, rollout: Rollout) -> Rollout:
-        return self.ledger.rollout(rollout.id)
+        return self.ledger.rollouts.get(rollout.id)
 
     @property
     def weights(self) -> dict[str, int]:

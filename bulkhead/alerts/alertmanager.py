@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, InvalidInputError, UnavailableError, first_invalid
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase
 
 _PREFIX = "bulkhead_"
@@ -135,26 +136,24 @@ class Responder:
             raise InvalidInputError(f"labels.{_PREFIX}action", action, "give roll-back or isolate")
         within = _within(alert.labels)
         self._control.settings.service(service)
-        if self._control.acted(alert.key):
+        request = Request(alert.key, alert.reason, f"alertmanager: {alert.name}")
+        if self._control.commands.acted(request):
             return "done before"  # who serves now may be the very one that was returned to
-        going = self._control.ledger.active_rollout(service)
-        revision = going.revision_id if going else self._control.ledger.service(service).stable_revision
+        going = self._control.ledger.rollouts.active_of(service)
+        revision = going.revision_id if going else self._control.ledger.services.get(service).stable_revision
         if revision is None or alert.revision not in (None, revision):
             return f"ignored: {alert.revision or 'no revision'} has no traffic of {service}"
         if going is None and (age := self._age(service, revision)) > within:
             return f"ignored: revision {revision} was released {age} ago, longer than {_PREFIX}within = {within}"
-        by = f"alertmanager: {alert.name}"
         if action == "isolate":
-            self._control.isolate(revision, key=alert.key, reason=alert.reason, requested_by=by)
+            self._control.commands.isolate(revision, request)
             return f"isolated: {revision}"
-        rollout = self._control.roll_back_revision(
-            service, revision, key=alert.key, reason=alert.reason, requested_by=by
-        )
+        rollout = self._control.commands.roll_back_revision(service, revision, request)
         return f"rolled back: {revision}" if rollout else f"ignored: {revision} has no traffic of {service}"
 
     def _age(self, service: str, revision: str) -> timedelta:
         """Since when a revision has been released: one that was only returned to is as old as its first release."""
-        rollouts = self._control.ledger.rollouts(service, limit=_MOST_ROLLOUTS)
+        rollouts = self._control.ledger.rollouts.latest(service, limit=_MOST_ROLLOUTS)
         promoted = [one for one in rollouts if one.revision_id == revision and one.phase is Phase.PROMOTED]
         ended = [one.ended_at for one in promoted if one.ended_at]
         age = self._clock() - min(ended) if ended else timedelta.max

@@ -43,7 +43,7 @@ def fleet(
             return
         own = fleets.watch(control.settings, None, source) if source else control.fleet_watch()
         assessment = own.look()
-        held = [] if source else [_held_row(one) for one in control.quarantines.open_ones()]
+        held = [] if source else [_held_row(one) for one in control.ledger.quarantines.open_ones()]
     shown = [one for one in assessment.devices.values() if everything or as_json or one.health is not Health.HEALTHY]
     devices = [_device_row(one) for one in sorted(shown, key=lambda one: (one.device.node, one.device.uuid))]
     nodes = [_node_row(one) for one in sorted(assessment.nodes.values(), key=lambda one: one.node)]
@@ -71,7 +71,7 @@ def impose(
     """Keep a device or a node away from work. Has no budget: a person decides."""
     with told():
         control = Control(settings.load())
-        row = control.quarantines.impose(
+        row = control.ledger.quarantines.impose(
             _target(control, target),
             reason="person",
             told=reason,
@@ -92,7 +92,7 @@ def passed(
     """Say that a diagnostic has passed: probation follows, if nothing has come since."""
     with told():
         control = Control(settings.load())
-        control.quarantines.passed(target, f"{reason} ({who()})")
+        control.ledger.quarantines.passed(target, f"{reason} ({who()})")
         console.print(f"recorded: {target} has passed; the next look of the fleet's watch begins its probation")
 
 
@@ -104,7 +104,7 @@ def end(
     """Let a device or a node back to work at once."""
     with told():
         control = Control(settings.load())
-        control.quarantines.end(target, reason=reason, holder=who())
+        control.ledger.quarantines.end(target, reason=reason, holder=who())
         console.print(f"recorded: {target} may work again; {_show(control)}")
 
 
@@ -145,7 +145,7 @@ def _show(control: Control) -> str:
 
 def _target(control: Control, name: str) -> Target:
     """What a person means by a name."""
-    known = control.quarantines.remembered()
+    known = control.ledger.quarantines.remembered()
     for node, devices in known.items():
         if name in devices:
             return Target(name, "device", node, devices[name]["device"]["model"])

@@ -14,6 +14,7 @@ from bulkhead.cli.console import app, console, told, who
 from bulkhead.cli.status import traffic
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError, NotFoundError, UnavailableError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Rollout
 from bulkhead.rollout.sentences import end
 from bulkhead.rungs import DEFAULT, Rung
@@ -29,13 +30,13 @@ def rollback(
     """Roll back what is in progress; where nothing is, return to the revision before the stable one, or to --to."""
     with told():
         control = Control(settings.load())
-        asked = {"key": f"cli/{uuid.uuid4()}", "reason": reason, "requested_by": who()}
+        request = _request(reason)
         if to is None:
-            rollout = control.roll_back(service, **asked)
+            rollout = control.commands.roll_back(service, request)
         else:
-            if (theirs := control.ledger.revision(to).service) != service:
+            if (theirs := control.ledger.revisions.get(to).service) != service:
                 raise InvalidInputError("--to", to, f"it is a revision of service {theirs!r}; give one of {service!r}")
-            rollout = control.roll_back_to(to, **asked)
+            rollout = control.commands.roll_back_to(to, request)
         _tell_end(control, rollout, wait_s)
 
 
@@ -46,7 +47,7 @@ def promote(
 ) -> None:
     """Now 'bulkhead rollback SERVICE --to REVISION'."""
     with told():
-        service = Control(settings.load()).ledger.revision(revision).service
+        service = Control(settings.load()).ledger.revisions.get(revision).service
     rollback(service, to=revision, wait_s=wait_s)
 
 
@@ -58,11 +59,11 @@ def approve(
     """Let a rollout go on from a step that asks for a person."""
     with told():
         control = Control(settings.load())
-        control.ledger.service(service)
-        waiting = control.ledger.active_rollout(service)
+        control.ledger.services.get(service)
+        waiting = control.ledger.rollouts.active_of(service)
         if waiting is None:
             raise NotFoundError(f"service {service!r} has no rollout in progress; see 'bulkhead status {service}'")
-        rollout = control.approve(waiting.id, key=f"cli/{uuid.uuid4()}", requested_by=who(), reason=reason)
+        rollout = control.commands.approve(waiting.id, _request(reason))
         console.print(f"recorded: rollout {rollout.id} may go on from step {rollout.step + 1}")
 
 
@@ -76,10 +77,10 @@ def isolate(
     """Take a revision's traffic away and refuse it; by default its model as well."""
     with told():
         control = Control(settings.load())
-        asked = {"key": f"cli/{uuid.uuid4()}", "reason": reason, "requested_by": who()}
-        control.isolate(revision, rungs=rung, budgeted=False, **asked)
+        request = _request(reason)
+        control.commands.isolate(revision, request, rungs=rung, budgeted=False)
         console.print(f"recorded: revision {revision} is isolated")
-        service = control.ledger.revision(revision).service
+        service = control.ledger.revisions.get(revision).service
         _reconcile_until(control, lambda: not _has_traffic(control, service, revision), wait_s, "it still has traffic")
         console.print(f"traffic of {service}: {traffic(control, service)}")
 
@@ -91,8 +92,7 @@ def unisolate(
 ) -> None:
     """End a revision's isolation. Gives no traffic: 'bulkhead rollback --to' does, or the next release of it."""
     with told():
-        ledger = Control(settings.load()).ledger
-        ledger.unisolate(revision, key=f"cli/{uuid.uuid4()}", reason=reason, requested_by=who())
+        Control(settings.load()).commands.unisolate(revision, _request(reason))
         console.print(f"recorded: revision {revision} may have traffic again")
 
 
@@ -108,8 +108,8 @@ def release(
 def _tell_end(control: Control, rollout: Rollout, wait_s: float) -> None:
     console.print(f"recorded: rollout {rollout.id} of revision {rollout.revision_id}")
     told = f"rollout {rollout.id} has not ended"
-    _reconcile_until(control, lambda: control.ledger.rollout(rollout.id).phase.ended, wait_s, told)
-    console.print(end(control.ledger.rollout(rollout.id)))
+    _reconcile_until(control, lambda: control.ledger.rollouts.get(rollout.id).phase.ended, wait_s, told)
+    console.print(end(control.ledger.rollouts.get(rollout.id)))
     console.print(f"traffic of {rollout.service}: {traffic(control, rollout.service)}")
 
 
@@ -122,6 +122,10 @@ def _reconcile_until(control: Control, done: Callable[[], bool], wait_s: float, 
             raise UnavailableError(f"{told} after {wait_s:g} s; see 'bulkhead status'")
     finally:
         timer.cancel()
+
+
+def _request(reason: str) -> Request:
+    return Request(f"cli/{uuid.uuid4()}", reason, who())
 
 
 def _has_traffic(control: Control, service: str, revision: str) -> bool:

@@ -60,7 +60,7 @@ def reconcile(
         log_to_console(known.log_format)
         with temporary_files(known.home / "tmp"):
             if watch:
-                control.watch(stop)
+                control.reconcile_until(stop.is_set, stop)
             else:
                 control.reconcile_until(lambda: not control.reconciler.unsure, stop)
 
@@ -70,7 +70,7 @@ def collect(as_json: Annotated[bool, typer.Option("--json", help="for programs")
     """End pods that no task waits for. Works from the ledger, with Airflow stopped; the DAG asks Airflow as well."""
     with told():
         control = Control(settings.load())
-        collector = Collector(control.launches, lambda access: client(access, control.settings.kubeconfigs))
+        collector = Collector(control.ledger.launches, lambda access: client(access, control.settings.kubeconfigs))
         rows = [asdict(one) for one in collector.collect()]
         strays = collector.strays()
         if as_json:

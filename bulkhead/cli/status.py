@@ -34,9 +34,9 @@ def status(
     """Show what serves, what is under way and why, and the latest rollouts."""
     with told():
         control = Control(settings.load())
-        services = [control.ledger.service(service)] if service else control.ledger.services()
-        rollouts = control.ledger.rollouts(service)
-        isolated = control.ledger.isolated(service)
+        services = [control.ledger.services.get(service)] if service else control.ledger.services.all()
+        rollouts = control.ledger.rollouts.latest(service)
+        isolated = control.ledger.isolations.in_force(service)
         if as_json:
             document = {
                 "services": [_service_row(control, one) for one in services],
@@ -59,14 +59,14 @@ def _show(lines: Iterator[str | Text]) -> None:
 
 
 def _service(control: Control, service: Service) -> Iterator[str | Text]:
-    active = control.ledger.active_rollout(service.name)
+    active = control.ledger.rollouts.active_of(service.name)
     yield f"{service.name}, generation {service.generation} (times are UTC)"
     try:
         candidate = active.revision_id if active is not None else None
         yield from split(traffic(control, service.name), service.stable_revision, candidate)
     except BulkheadError as error:  # its router is away, or is not configured: the others are shown
         yield from _wrapped(f"Its traffic is not known: {error}", "  ")
-    for work, why in control.ledger.failing(service.name).items():
+    for work, why in control.ledger.events.failing(service.name).items():
         yield from _wrapped(f"Failing now: {work}: {why}", "  ")
     if active is not None:
         yield from _under_way(control, active)
@@ -95,7 +95,7 @@ def split(weights: Mapping[str, int], stable: str | None, candidate: str | None)
 
 
 def _under_way(control: Control, rollout: Rollout) -> Iterator[str]:
-    sentences = [(event, sentence(event, rollout)) for event in control.ledger.events(rollout.id)]
+    sentences = [(event, sentence(event, rollout)) for event in control.ledger.events.select(rollout.id)]
     lines = [(event.at, words) for event, words in sentences if words is not None]
     if len(lines) > _EVENTS:
         yield f"  … {len(lines) - _EVENTS} earlier lines"
@@ -148,7 +148,7 @@ def _service_row(control: Control, service: Service) -> dict[str, Any]:
         weights: Any = traffic(control, service.name)
     except BulkheadError as error:  # its router is away, or is not configured: the others are shown
         weights = str(error)
-    failing = "; ".join(f"{work}: {why}" for work, why in control.ledger.failing(service.name).items())
+    failing = "; ".join(f"{work}: {why}" for work, why in control.ledger.events.failing(service.name).items())
     return {
         "service": service.name,
         "stable": service.stable_revision,
@@ -181,10 +181,10 @@ def _weight(rollout: Rollout) -> int | None:
 
 
 def _isolated_row(control: Control, isolation: Isolation) -> dict[str, Any]:
-    rungs = control.ledger.isolations(isolation.revision_id)
+    rungs = control.ledger.isolations.levels(isolation.revision_id)
     return {
         "revision": isolation.revision_id,
-        "model": control.ledger.revision(isolation.revision_id).model_uri,
+        "model": control.ledger.revisions.get(isolation.revision_id).model_uri,
         "rungs": ", ".join(f"{one.rung}{'' if one.applied_at else ' (coming)'}" for one in rungs),
         "since": isolation.created_at.isoformat(timespec="seconds"),
         "reason": isolation.reason,

@@ -15,6 +15,7 @@ from bulkhead.demo.stack import SERVICE, Stack
 from bulkhead.demo.summary import Release
 from bulkhead.demo.traffic import DemoTraffic
 from bulkhead.errors import UnavailableError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.pods.spec import PodRequest, SecretRef, build
 from bulkhead.registries.mlflow import MlflowRegistry
@@ -123,7 +124,7 @@ class Story:
                 f"the first model was not trained: {status.outcome.failure}; {runtime.read_log('baseline')}"
             )
         revision = RevisionSpec(SERVICE, _MODEL, str(status.outcome.result["model_uri"]), _IMAGE, {"gpus": 1})
-        rollout = stack.control.release(revision, _FIRST, key="demo/baseline", owner="demo", requested_by="demo")
+        rollout = stack.control.commands.release(revision, _FIRST, Request("demo/baseline", "", "demo"), owner="demo")
         self._wait_for(rollout, lambda now: now.exposed_at is not None, "the first revision to serve")
         self.traffic.start()
         done = self._wait_for(rollout, lambda now: now.phase.ended, "the first revision to be judged")
@@ -200,7 +201,7 @@ class Story:
 
     def _wait_for(self, rollout: Rollout, done: Callable[[Rollout], object], what: str) -> Rollout:
         def look() -> Rollout | None:
-            now = self.stack.control.ledger.rollout(rollout.id)
+            now = self.stack.control.ledger.rollouts.get(rollout.id)
             line = f"rollout {now.id}: {now.phase}, traffic {self._split()}"
             if line != self._said and now.phase in _TOLD:
                 self._said = line
@@ -210,7 +211,7 @@ class Story:
         return self.progress.wait(what, look)
 
     def _find(self, owner: str, run_id: str) -> Rollout | None:
-        for rollout in self.stack.control.ledger.rollouts(SERVICE):
+        for rollout in self.stack.control.ledger.rollouts.latest(SERVICE):
             if rollout.owner == owner:
                 return rollout
         state = self._ended(run_id)
@@ -242,7 +243,7 @@ class Story:
         self._expect(release.rollback_s is not None, f"the {release.name} release has no time to roll back")
 
     def _all_on_stable(self) -> bool:
-        stable = self.stack.control.ledger.service(SERVICE).stable_revision
+        stable = self.stack.control.ledger.services.get(SERVICE).stable_revision
         return self.stack.control.site(SERVICE).router.read(SERVICE)[1].weights == {stable: 100}
 
     def _split(self) -> str:
@@ -253,13 +254,13 @@ class Story:
         return MlflowRegistry(self.stack.settings.mlflow_tracking_uri).champion(_MODEL)
 
     def _version(self, rollout: Rollout) -> str | None:
-        return self.stack.control.ledger.revision(rollout.revision_id).model_version
+        return self.stack.control.ledger.revisions.get(rollout.revision_id).model_version
 
     def _accuracy(self, rollout: Rollout) -> float:
-        return float(self.stack.control.ledger.revision(rollout.revision_id).evidence.get("accuracy", 0.0))
+        return float(self.stack.control.ledger.revisions.get(rollout.revision_id).evidence.get("accuracy", 0.0))
 
     def _last_passed(self, rollout: Rollout) -> str:
-        passed = self.stack.control.ledger.events(rollout.id, "passed")
+        passed = self.stack.control.ledger.events.select(rollout.id, "passed")
         return str(passed[-1].data["reason"]) if passed else "not judged"
 
     def _expect(self, holds: bool, otherwise: str) -> None:

@@ -5,24 +5,22 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from bulkhead.errors import ConflictError, NotFoundError
-from bulkhead.events import EventKind
-from bulkhead.ledger.isolations import Isolations
+from bulkhead.events import EventKind, IntentKind
+from bulkhead.ledger.queries import recorded
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Event, Intent, Phase, Rollout
+from bulkhead.ledger.transactions import Transactions
 
 
-class Approvals(Isolations):
-    """The approving part of the ledger; it takes what ``Isolations`` takes."""
+class Approvals(Transactions):
+    """The approvals of one ledger."""
 
-    def approve(
-        self, rollout_id: int, *, key: str, requested_by: str, reason: str = "", step: int | None = None
-    ) -> Rollout:
+    def approve(self, rollout_id: int, request: Request, *, step: int | None = None) -> Rollout:
         """Agree that a rollout goes on from its step. The reconciler sees it at its next look.
 
         Args:
-            rollout_id: its id.
-            key: idempotency key of the wish.
-            requested_by: who agreed, for the record.
-            reason: for people.
+            rollout_id: of the rollout.
+            request: who agrees.
             step: index of the step that was approved; None: the one at which it waits.
 
         Returns:
@@ -36,7 +34,7 @@ class Approvals(Isolations):
             rollout = session.scalar(select(Rollout).where(Rollout.id == rollout_id).with_for_update())
             if rollout is None:
                 raise NotFoundError(f"no rollout {rollout_id} in the ledger")
-            if session.scalar(select(Intent).where(Intent.key == key)) is not None:
+            if recorded(session, request) is not None:
                 return rollout
             if rollout.phase is not Phase.APPROVING:
                 raise ConflictError(
@@ -49,9 +47,10 @@ class Approvals(Isolations):
                     f"approved is step {step + 1}"
                 )
             now, target = self._clock(), str(rollout.step)
-            intent = Intent(key=key, kind="approve", service=rollout.service, rollout_id=rollout_id, target=target)
-            intent.reason, intent.requested_by, intent.created_at = reason, requested_by, now
-            data = {"step": rollout.step, "by": requested_by, "reason": reason}
+            intent = Intent(key=request.key, kind=IntentKind.APPROVE, rollout_id=rollout_id, target=target)
+            intent.service, intent.created_at = rollout.service, now
+            intent.reason, intent.requested_by = request.reason, request.requested_by
+            data = {"step": rollout.step, "by": request.requested_by, "reason": request.reason}
             event = Event(at=now, service=rollout.service, rollout_id=rollout_id, kind=EventKind.APPROVED, data=data)
             session.add_all([intent, event])
             return rollout
@@ -64,4 +63,4 @@ class Approvals(Isolations):
         """
         here = (Intent.rollout_id == rollout.id) & (Intent.target == str(rollout.step))
         with self._reading() as session:
-            return session.scalar(select(Intent.id).where(Intent.kind == "approve", here).limit(1)) is not None
+            return session.scalar(select(Intent.id).where(Intent.kind == IntentKind.APPROVE, here).limit(1)) is not None

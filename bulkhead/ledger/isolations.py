@@ -1,34 +1,25 @@
-"""Isolating revisions: what is isolated is given no traffic, whoever asks, until it is released again."""
+"""Isolations: what is isolated is given no traffic, whoever asks, until its isolation is ended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Engine, func, or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from bulkhead.errors import ConflictError
-from bulkhead.events import EventKind
-from bulkhead.ledger.reader import LedgerReader
-from bulkhead.ledger.refusals import isolation_in_force
+from bulkhead.errors import ConflictError, NotFoundError
+from bulkhead.events import EventKind, IntentKind
+from bulkhead.ledger.queries import isolation_in_force, recorded
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Event, Intent, Isolation, Revision
+from bulkhead.ledger.transactions import Transactions
 from bulkhead.rungs import DEFAULT, Rung
 
 
-class Isolations(LedgerReader):
-    """The isolating part of the ledger.
+class Isolations(Transactions):
+    """The isolations of one ledger."""
 
-    Args:
-        engine: of an opened and migrated database.
-        clock: gives the time in UTC.
-    """
-
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
-        super().__init__(engine)
-        self._clock = clock
-
-    def isolated(self, service: str | None = None) -> Sequence[Isolation]:
+    def in_force(self, service: str | None = None) -> Sequence[Isolation]:
         """Revisions that are isolated, each once (at the rung ``traffic``, which all have), the latest first.
 
         Args:
@@ -44,7 +35,7 @@ class Isolations(LedgerReader):
         with self._reading() as session:
             return session.scalars(query).all()
 
-    def isolation(self, revision_id: str) -> Isolation | None:
+    def get(self, revision_id: str) -> Isolation | None:
         """A revision's isolation, or None if it is not isolated.
 
         Args:
@@ -53,7 +44,7 @@ class Isolations(LedgerReader):
         with self._reading() as session:
             return session.scalar(isolation_in_force(revision_id))
 
-    def isolations(self, revision_id: str) -> Sequence[Isolation]:
+    def levels(self, revision_id: str) -> Sequence[Isolation]:
         """All rungs of a revision that are in force, the first one asked for first.
 
         Args:
@@ -63,7 +54,7 @@ class Isolations(LedgerReader):
         with self._reading() as session:
             return session.scalars(select(Isolation).where(in_force).order_by(Isolation.id)).all()
 
-    def unsettled_isolations(self) -> Sequence[Isolation]:
+    def unapplied(self) -> Sequence[Isolation]:
         """Rungs that the world does not show yet, and released ones that it shows still, oldest first."""
         coming = Isolation.released_at.is_(None) & Isolation.applied_at.is_(None)
         going = Isolation.released_at.is_not(None) & Isolation.gone_at.is_(None)
@@ -73,21 +64,17 @@ class Isolations(LedgerReader):
     def isolate(
         self,
         revision_id: str,
+        request: Request,
         *,
-        key: str,
-        reason: str,
-        requested_by: str,
         rungs: Iterable[Rung] = DEFAULT,
         budget: int | None = None,
     ) -> Revision:
         """Keep a revision away from traffic from now on; the reconciler takes away what it has.
 
         Args:
-            revision_id: its id.
-            key: idempotency key of the wish.
-            reason: for people.
-            requested_by: who asked, for the record.
-            rungs: of the ladder; ``traffic`` is always one of them. Those in force already keep their reason.
+            revision_id: of the revision.
+            request: who asks.
+            rungs: how far; ``traffic`` is always one of them. Those in force already keep their reason.
             budget: how many revisions of its service may be isolated at once; None: any number.
 
         Returns:
@@ -97,11 +84,10 @@ class Isolations(LedgerReader):
             NotFoundError: there is none.
             ConflictError: the budget is spent.
         """
-        found = self.revision(revision_id)
         with self._writing() as session:
-            if session.scalar(select(Intent).where(Intent.key == key)) is not None:
+            found = _locked(session, revision_id)
+            if recorded(session, request) is not None:
                 return found
-            session.scalars(select(Revision).where(Revision.id == revision_id).with_for_update()).one()
             in_force = (Isolation.revision_id == revision_id) & Isolation.released_at.is_(None)
             known = set(session.scalars(select(Isolation.rung).where(in_force)))
             if budget is not None and not known:
@@ -109,20 +95,18 @@ class Isolations(LedgerReader):
             wanted = [rung for rung in Rung if rung in {Rung.TRAFFIC, *rungs}]
             for rung in wanted:
                 if rung not in known:
-                    row = Isolation(revision_id=revision_id, rung=rung, reason=reason, requested_by=requested_by)
-                    row.created_at = self._clock()
+                    row = Isolation(revision_id=revision_id, rung=rung, reason=request.reason)
+                    row.requested_by, row.created_at = request.requested_by, self._clock()
                     session.add(row)
-            self._record(session, found, EventKind.ISOLATE, key, reason, requested_by, wanted)
+            self._record(session, found, IntentKind.ISOLATE, EventKind.ISOLATE, request, wanted)
             return found
 
-    def unisolate(self, revision_id: str, *, key: str, reason: str, requested_by: str) -> Revision:
-        """Take an isolation back, with all of its rungs. Nothing is given traffic by that.
+    def unisolate(self, revision_id: str, request: Request) -> Revision:
+        """Take an isolation back, with all of its levels. Nothing is given traffic by that.
 
         Args:
-            revision_id: its id.
-            key: idempotency key of the wish.
-            reason: for people.
-            requested_by: who asked, for the record.
+            revision_id: of the revision.
+            request: who asks.
 
         Returns:
             The revision.
@@ -130,18 +114,19 @@ class Isolations(LedgerReader):
         Raises:
             NotFoundError: there is none.
         """
-        found = self.revision(revision_id)
         with self._writing() as session:
-            if session.scalar(select(Intent).where(Intent.key == key)) is not None:
+            found = _locked(session, revision_id)
+            if recorded(session, request) is not None:
                 return found
             in_force = (Isolation.revision_id == revision_id) & Isolation.released_at.is_(None)
             rows = session.scalars(select(Isolation).where(in_force).order_by(Isolation.id).with_for_update()).all()
             for row in rows:
                 row.released_at = self._clock()
-            self._record(session, found, EventKind.RELEASE, key, reason, requested_by, [row.rung for row in rows])
+            ended = [row.rung for row in rows]
+            self._record(session, found, IntentKind.UNISOLATE, EventKind.UNISOLATE, request, ended)
             return found
 
-    def settle(self, isolation: Isolation) -> bool:
+    def mark_applied(self, isolation: Isolation) -> bool:
         """Write that the world shows a rung, or shows it no more.
 
         Args:
@@ -163,7 +148,7 @@ class Isolations(LedgerReader):
                 row.gone_at = now
             revision = session.get_one(Revision, row.revision_id)
             data = {"revision": row.revision_id, "rung": str(row.rung)}
-            kind = EventKind.ISOLATED if coming else EventKind.RELEASED
+            kind = EventKind.ISOLATED if coming else EventKind.UNISOLATED
             session.add(Event(at=now, service=revision.service, kind=kind, data=data))
             return True
 
@@ -171,17 +156,23 @@ class Isolations(LedgerReader):
         self,
         session: Session,
         revision: Revision,
-        kind: EventKind,
-        key: str,
-        reason: str,
-        requested_by: str,
+        intent_kind: IntentKind,
+        event_kind: EventKind,
+        request: Request,
         rungs: Iterable[Rung],
     ) -> None:
-        now = self._clock()
-        intent = Intent(key=key, kind=kind, service=revision.service, target=revision.id, reason=reason)
-        intent.requested_by, intent.created_at = requested_by, now
-        data = {"revision": revision.id, "reason": reason, "by": requested_by, "rungs": [str(one) for one in rungs]}
-        session.add_all([intent, Event(at=now, service=revision.service, kind=kind, data=data)])
+        now, by = self._clock(), request.requested_by
+        intent = Intent(key=request.key, kind=intent_kind, service=revision.service, target=revision.id)
+        intent.reason, intent.requested_by, intent.created_at = request.reason, by, now
+        data = {"revision": revision.id, "reason": request.reason, "by": by, "rungs": [str(rung) for rung in rungs]}
+        session.add_all([intent, Event(at=now, service=revision.service, kind=event_kind, data=data)])
+
+
+def _locked(session: Session, revision_id: str) -> Revision:
+    found = session.scalar(select(Revision).where(Revision.id == revision_id).with_for_update())
+    if found is None:
+        raise NotFoundError(f"no revision {revision_id!r} in the ledger")
+    return found
 
 
 def _within(session: Session, service: str, budget: int) -> None:

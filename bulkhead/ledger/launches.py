@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,16 +18,7 @@ from bulkhead.ledger.transactions import Transactions
 
 
 class Launches(Transactions):
-    """The launches of one ledger.
-
-    Args:
-        engine: of an opened and migrated database.
-        clock: gives the time in UTC.
-    """
-
-    def __init__(self, engine: Engine, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        super().__init__(engine)
-        self._clock = clock
+    """The launches of one ledger."""
 
     def record(
         self,

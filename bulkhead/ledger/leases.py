@@ -46,7 +46,7 @@ class Leases(Transactions):
 
     def __init__(self, engine: Engine, ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(engine)
-        self._ttl_s, self._clock = ttl_s, clock
+        self._ttl_s, self._seconds = ttl_s, clock
         self._holder = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._seen: dict[str, _Seen] = {}
         self._renewed_at = -inf
@@ -88,7 +88,7 @@ class Leases(Transactions):
         Raises:
             UnavailableError: the ledger does not answer.
         """
-        now = self._clock()
+        now = self._seconds()
         if not self._held or now - self._renewed_at < self._ttl_s / RENEWALS:
             return self._held
         wish = update(Service).where(Service.held_by == self._holder).values(renewals=Service.renewals + 1)
@@ -109,14 +109,14 @@ class Leases(Transactions):
         assert row.held_by is not None
         known = self._seen.get(row.name)
         if known is None or known.holder != row.held_by:
-            return _Seen(row.held_by, row.renewals, self._clock(), alive=False)
+            return _Seen(row.held_by, row.renewals, self._seconds(), alive=False)
         if known.renewals != row.renewals:
-            return _Seen(row.held_by, row.renewals, self._clock(), alive=True)
+            return _Seen(row.held_by, row.renewals, self._seconds(), alive=True)
         return known
 
     def _is_free(self, row: Service) -> bool:
         seen = self._seen.get(row.name)
-        return seen is None or self._clock() - seen.at >= self._ttl_s
+        return seen is None or self._seconds() - seen.at >= self._ttl_s
 
     def _take(self, rows: Iterable[Service]) -> frozenset[str]:
         """Take leases as they were read; one that somebody renewed or took meanwhile is theirs."""

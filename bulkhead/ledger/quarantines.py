@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Select, func, select, text
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session
 
 from bulkhead.errors import ConflictError, NotFoundError
@@ -58,16 +58,7 @@ class QuarantineBudget:
 
 
 class Quarantines(Transactions):
-    """The quarantines of one ledger.
-
-    Args:
-        engine: of an opened and migrated database.
-        clock: gives the time in UTC.
-    """
-
-    def __init__(self, engine: Engine, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        super().__init__(engine)
-        self._clock = clock
+    """The quarantines of one ledger."""
 
     def open_ones(self) -> Sequence[Quarantine]:
         """Those that are not released, oldest first."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
 from bulkhead.ledger import tables
 from bulkhead.ledger.transactions import Transactions
@@ -13,16 +12,7 @@ from bulkhead.pods.suspicion import NodeSuspicion
 
 
 class Suspicions(Transactions):
-    """The suspicions of one ledger.
-
-    Args:
-        engine: of an opened and migrated database.
-        clock: gives the time in UTC.
-    """
-
-    def __init__(self, engine: Engine, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        super().__init__(engine)
-        self._clock = clock
+    """The suspicions of one ledger."""
 
     def add(self, *, node: str, owner: str, cause: str, reason: str, key: str) -> None:
         """Record that a node is suspected, once a key.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, OperationalError, StatementError
@@ -13,18 +14,24 @@ from bulkhead.errors import BulkheadError, RefusedError, UnavailableError
 from bulkhead.ledger.engine import READ_ONLY
 
 
+def utc_now() -> datetime:
+    """The time of this machine, in UTC."""
+    return datetime.now(UTC)
+
+
 class Transactions:
-    """What every part of the ledger shares.
+    """What every part of the ledger shares. The parts are siblings: none inherits from, or calls, another.
 
     Args:
         engine: of an opened and migrated database.
+        clock: gives the time in UTC.
 
     Attributes:
         engine: as given.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, clock: Callable[[], datetime] = utc_now) -> None:
+        self.engine, self._clock = engine, clock
         self._sessions = sessionmaker(engine, expire_on_commit=False)
         self._readers = sessionmaker(engine.execution_options(**{READ_ONLY: True}), expire_on_commit=False)
 

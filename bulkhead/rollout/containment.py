@@ -87,7 +87,7 @@ class Containment:
     def _succeeding(self, service: str, work: str) -> None:
         """Say that a failure is over, be it one that an earlier process has recorded."""
         if (service, work) not in self._recorded:
-            self._recorded[service, work] = _Recorded(self._ledger.failing(service).get(work), None)
+            self._recorded[service, work] = _Recorded(self._ledger.events.failing(service).get(work), None)
         recorded = self._recorded[service, work]
         if recorded.text is not None:
             self._recorded[service, work] = _Recorded(None, recorded.at)
@@ -95,6 +95,6 @@ class Containment:
 
     def _record(self, service: str, kind: EventKind, data: dict[str, str]) -> None:
         try:
-            self._ledger.record(service, kind, data)
+            self._ledger.events.record(service, kind, data)
         except Exception:
             log.exception("service %s: %s could not be recorded", service, kind)

@@ -59,7 +59,9 @@ class DriftCorrector:
         if self._looked_within_period(name, now):
             return
         period = timedelta(seconds=self._world.site(name).resync_s)
-        if service.stable_revision is None or self._serves(service, self._ledger.revision(service.stable_revision)):
+        if service.stable_revision is None or self._serves(
+            service, self._ledger.revisions.get(service.stable_revision)
+        ):
             self._correct_traffic(service, rollout)
         self._looked[name] = (now, period)
 
@@ -74,13 +76,13 @@ class DriftCorrector:
             if self._may(service, EventKind.REPAIR):
                 why = f"server of stable revision {stable.id} ended"
                 log.warning("%s: starting it again", why)
-                self._world.repair(stable, self._ledger.new_generation(service, why))
+                self._world.repair(stable, self._ledger.services.new_generation(service, why))
             return False
         workloads = self._world.site(service.name).workloads
         workloads.sweep()
         drift = workloads.drift(stable, service.generation)
         if drift is not None and self._is_to_repair(service, drift):
-            self._world.repair(stable, self._ledger.new_generation(service, drift, EventKind.DRIFT))
+            self._world.repair(stable, self._ledger.services.new_generation(service, drift, EventKind.DRIFT))
             return False  # its server is another by now; the next look sees to the rest
         if workload.status.ready:
             self._world.repoint(service.name, stable.id, service.generation)
@@ -93,9 +95,9 @@ class DriftCorrector:
             return
         # The fence is of what was read: whoever has moved on since then has a later one.
         if rollout is None:
-            fence = Fence(self._ledger.new_generation(service, drift, EventKind.DRIFT), 0)
+            fence = Fence(self._ledger.services.new_generation(service, drift, EventKind.DRIFT), 0)
         else:
-            self._ledger.append(rollout, EventKind.DRIFT, {"why": drift})
+            self._ledger.events.append(rollout, EventKind.DRIFT, {"why": drift})
             fence = Fence(rollout.generation, rollout.sequence)
         self._world.reroute(service.name, wanted, fence)
 
@@ -118,15 +120,15 @@ class DriftCorrector:
                 return False  # somebody who writes it back at once is not outdone by writing faster
             log.warning("service %s: %s: written again", service.name, drift)
             return True
-        known = self._ledger.events(kind=EventKind.DRIFT, service=service.name, since=self._clock() - _CALM)
+        known = self._ledger.events.select(kind=EventKind.DRIFT, service=service.name, since=self._clock() - _CALM)
         if not known or known[-1].data["why"] != drift:
             log.warning("service %s: %s: left as it is", service.name, drift)
-            self._ledger.record(service.name, EventKind.DRIFT, {"why": drift, "adopted": True})
+            self._ledger.events.record(service.name, EventKind.DRIFT, {"why": drift, "adopted": True})
         return False
 
     def _may(self, service: Service, kind: str) -> bool:
         """Whether something may be mended once more: at once, then after 1 s, 2 s, 4 s … up to a minute."""
         now = self._clock()
-        before = self._ledger.events(kind=kind, service=service.name, since=now - _CALM)
+        before = self._ledger.events.select(kind=kind, service=service.name, since=now - _CALM)
         # Whichever way: the clock may have been set back since.
         return not before or abs(now - before[-1].at) >= back_off(len(before) - 1)

@@ -15,6 +15,7 @@ from bulkhead.errors import BulkheadError, ConflictError, FencedError, NotFoundE
 from bulkhead.events import Rule
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Isolation, Phase, Rollout
 from bulkhead.logs import about
 from bulkhead.rollout.containment import Containment
@@ -87,17 +88,17 @@ class Reconciler:
         Raises:
             UnavailableError: the ledger does not answer.
         """
-        services = self._ledger.services()
+        services = self._ledger.services.all()
         self._leases.hold(services)
-        going = {rollout.service: rollout for rollout in self._ledger.active_rollouts()}
+        going = {rollout.service: rollout for rollout in self._ledger.rollouts.active()}
         for service in services:
             if self._holds(service.name) and self._tending.ready(service.name, _TENDING):
                 matter = about(service=service.name, revision=service.stable_revision)
                 with matter, self._tending.of(service.name, _TENDING):
                     self._keeper.tend(service, going.get(service.name))
-        stepped = [self._stepped(one) for one in self._ledger.active_rollouts()]
+        stepped = [self._stepped(one) for one in self._ledger.rollouts.active()]
         self._settle_isolations()
-        returning = [self._left(isolation) for isolation in self._ledger.isolated()]
+        returning = [self._left(isolation) for isolation in self._ledger.isolations.in_force()]
         return any(not rollout.phase.ended for rollout in stepped) or any(returning)
 
     def close(self) -> None:
@@ -112,8 +113,8 @@ class Reconciler:
 
     def _settle_isolations(self) -> None:
         """Make the world show what is isolated and what was released."""
-        for isolation in self._ledger.unsettled_isolations():
-            service = self._ledger.revision(isolation.revision_id).service
+        for isolation in self._ledger.isolations.unapplied():
+            service = self._ledger.revisions.get(isolation.revision_id).service
             # A registry that is down would keep the rollouts waiting at every look.
             work = f"{isolation.rung} of isolated {isolation.revision_id}"
             if self._holds(service) and self._isolating.ready(service, work):
@@ -122,14 +123,14 @@ class Reconciler:
 
     def _settle(self, isolation: Isolation) -> None:
         if isolation.released_at is None:
-            if self._world.isolate(isolation) and not self._ledger.settle(isolation):
+            if self._world.isolate(isolation) and not self._ledger.isolations.mark_applied(isolation):
                 self._world.unisolate(isolation)  # it was released while this was written; the next pass sees to it too
         else:
             self._world.unisolate(isolation)
-            self._ledger.settle(isolation)
+            self._ledger.isolations.mark_applied(isolation)
 
     def _left(self, isolation: Isolation) -> bool:
-        service = self._ledger.revision(isolation.revision_id).service
+        service = self._ledger.revisions.get(isolation.revision_id).service
         work = f"return from isolated {isolation.revision_id}"
         if not self._holds(service) or not self._isolating.ready(service, work):
             return False
@@ -139,16 +140,16 @@ class Reconciler:
 
     def _leave_isolated(self, isolation: Isolation) -> bool:
         """Return from a revision that is isolated, if it is the stable one; whether that was asked for just now."""
-        revision = self._ledger.revision(isolation.revision_id)
-        service = self._ledger.service(revision.service)
+        revision = self._ledger.revisions.get(isolation.revision_id)
+        service = self._ledger.services.get(revision.service)
         if service.stable_revision != revision.id:
             return False
-        if self._ledger.active_rollout(service.name) is not None:
+        if self._ledger.rollouts.active_of(service.name) is not None:
             return False
         try:
-            before = self._ledger.previous_revision(service.name)
-            key = f"isolated/{isolation.id}"
-            request_return(self._ledger, before, key=key, requested_by="reconciler: the stable revision is isolated")
+            before = self._ledger.revisions.previous(service.name)
+            request = Request(f"isolated/{isolation.id}", "", "reconciler: the stable revision is isolated")
+            request_return(self._ledger, before, request)
         except (NotFoundError, ConflictError) as error:
             if self._stuck.get(isolation.id) != str(error):  # once, not at every look
                 log.error("service %s: its stable revision is isolated and goes on serving: %s", service.name, error)
@@ -185,10 +186,10 @@ class Reconciler:
     def _turn_from_isolated(self, rollout: Rollout) -> Rollout:
         if rollout.phase.settled:
             return rollout
-        isolation = self._ledger.isolation(rollout.revision_id)
+        isolation = self._ledger.isolations.get(rollout.revision_id)
         if isolation is None:
             return rollout
-        return self._ledger.abort(rollout, f"it was isolated: {isolation.reason}", {"rule": Rule.ISOLATED})
+        return self._ledger.rollouts.abort(rollout, f"it was isolated: {isolation.reason}", {"rule": Rule.ISOLATED})
 
     def _attempt(self, rollout: Rollout) -> Rollout | None:
         """Take one step, or decide what its failure means."""
@@ -250,15 +251,10 @@ class Reconciler:
         policy = self._policies.get(rollout.service)
         if policy is None or rule not in policy.isolation:
             return
-        wish = {"key": f"policy/{rollout.id}", "requested_by": f"reconciler: policy for {rule}"}
+        request = Request(f"policy/{rollout.id}", rollout.reason or rule, f"reconciler: policy for {rule}")
+        levels, budget = policy.isolation[rule], policy.max_isolated
         try:
-            self._ledger.isolate(
-                rollout.revision_id,
-                reason=rollout.reason or rule,
-                rungs=policy.isolation[rule],
-                budget=policy.max_isolated,
-                **wish,
-            )
+            self._ledger.isolations.isolate(rollout.revision_id, request, rungs=levels, budget=budget)
         except ConflictError as error:
             log.error("rollout %s: %s", rollout.id, error)
 
@@ -279,7 +275,7 @@ class Reconciler:
         if rollout.phase.settled:
             self._trial.complain(rollout, text)
             return None
-        return self._ledger.abort(rollout, text, {"rule": Rule.ERROR})
+        return self._ledger.rollouts.abort(rollout, text, {"rule": Rule.ERROR})
 
     def _age(self, at: datetime) -> float:
         return (self._clock() - at).total_seconds()

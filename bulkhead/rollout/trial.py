@@ -96,7 +96,7 @@ class Trial:
         phase, step = following(rollout.phase, rollout.step, plan)
         weight = plan.steps[step].weight if step < len(plan.steps) else None
         data = {"effect": EFFECTS[rollout.phase], "step": step, "weight": weight}
-        return self.ledger.transition(rollout, phase, str(phase), data, step=step, **changes)
+        return self.ledger.rollouts.transition(rollout, phase, str(phase), data, step=step, **changes)
 
     def overdue(self, rollout: Rollout, plan: Plan) -> Rollout | None:
         """Take back a rollout that is longer on its way to 100 % than the plan allows.
@@ -112,7 +112,9 @@ class Trial:
             return None
         if self._age(rollout.created_at) <= plan.max_s:
             return None
-        return self.ledger.abort(rollout, f"not at 100 % after {plan.max_s:g} s in all", {"rule": Rule.MAX_TIME})
+        return self.ledger.rollouts.abort(
+            rollout, f"not at 100 % after {plan.max_s:g} s in all", {"rule": Rule.MAX_TIME}
+        )
 
     def await_ready(self, rollout: Rollout, plan: Plan) -> Rollout | None:
         """Go on once the candidate can answer; None while it cannot yet.
@@ -125,13 +127,15 @@ class Trial:
         if workload is None or workload.status.ended:
             why = workload.status.failure if workload else None
             detail = f"{why.failure_class}: {why.message}" if why else "its pod is gone"
-            return self.ledger.abort(rollout, f"the candidate did not start: {detail}", {"rule": Rule.NOT_SERVING})
+            return self.ledger.rollouts.abort(
+                rollout, f"the candidate did not start: {detail}", {"rule": Rule.NOT_SERVING}
+            )
         if workload.status.ready:
             return self.move(rollout)
         if self._age(rollout.phase_at) > plan.ready_s:
             told = f": {workload.status.message}" if workload.status.message else ""
             reason = f"the candidate was not ready after {plan.ready_s:g} s{told}"
-            return self.ledger.abort(rollout, reason, {"rule": Rule.NOT_SERVING})
+            return self.ledger.rollouts.abort(rollout, reason, {"rule": Rule.NOT_SERVING})
         return None
 
     def shift(self, rollout: Rollout, plan: Plan) -> Rollout | None:
@@ -170,7 +174,7 @@ class Trial:
             if plan.insufficient == "promote" and judgement.rule in LACKING:
                 return self._go_on(rollout, plan, judgement)
             reason = f"no sufficient evidence after {hold_s:g} s at a step: {judgement.reason}"
-            return self.ledger.abort(rollout, reason, _decision(plan, rollout, judgement))
+            return self.ledger.rollouts.abort(rollout, reason, _decision(plan, rollout, judgement))
         self.complain(rollout, f"{HOLD}{judgement.rule}", judgement.reason)
         return None
 
@@ -183,11 +187,11 @@ class Trial:
         """
         if (turned := self._failing(rollout, plan)) is not None:
             return turned
-        if self.ledger.approved(rollout):
+        if self.ledger.approvals.approved(rollout):
             return self.move(rollout)
         if self._age(rollout.phase_at) > plan.approval_s:
             reason = f"nobody approved of step {rollout.step + 1} within {plan.approval_s:g} s"
-            return self.ledger.abort(rollout, reason, {"rule": Rule.APPROVAL})
+            return self.ledger.rollouts.abort(rollout, reason, {"rule": Rule.APPROVAL})
         self.complain(rollout, f"{APPROVAL}: bulkhead approve {rollout.service}")
         return None
 
@@ -217,10 +221,12 @@ class Trial:
             readings = self._readings.get(rollout.id)
             if self._age(readings[-1].at if readings else rollout.phase_at) > plan.blind_s:
                 reason = f"its metrics could not be read for {plan.blind_s:g} s: {error}"
-                return self.ledger.abort(rollout, reason, {"rule": Rule.BLIND})
+                return self.ledger.rollouts.abort(rollout, reason, {"rule": Rule.BLIND})
         limit = plan.hold_s_of(plan.steps[rollout.step]) + _planned(rollout, plan)
         if self._age(rollout.phase_at) > limit:
-            return self.ledger.abort(rollout, f"gave up after {limit:g} s: {error}", {"rule": Rule.UNAVAILABLE})
+            return self.ledger.rollouts.abort(
+                rollout, f"gave up after {limit:g} s: {error}", {"rule": Rule.UNAVAILABLE}
+            )
         return None
 
     def complain(self, rollout: Rollout, text: str, why: str = "") -> None:
@@ -245,7 +251,7 @@ class Trial:
             self._complaints[rollout.id] = _Complaint(rollout.phase, text, before.times + 1, now, count)
             data: dict[str, Any] = {"phase": rollout.phase, "index": rollout.step, "for": text}
             more = {"why": why, "still": still}
-            self.ledger.append(
+            self.ledger.events.append(
                 rollout, EventKind.WAITING, data | {name: value for name, value in more.items() if value}
             )
 
@@ -254,13 +260,13 @@ class Trial:
         fault = self._device_fault(rollout)
         if fault is not None:
             reason = f"a device under the candidate is sick, whatever its model is worth: {fault}"
-            return self.ledger.abort(rollout, reason, {"rule": Rule.DEVICE})
+            return self.ledger.rollouts.abort(rollout, reason, {"rule": Rule.DEVICE})
         workload = self.world.server(rollout.service, rollout.revision_id)
         if workload is not None and not workload.status.ended and workload.status.failure is None:
             return None
         why = workload.status.message if workload else "its pod is gone"
         reason = f"the candidate stopped serving: {why or 'its process ended'}"
-        return self.ledger.abort(rollout, reason, {"rule": Rule.NOT_SERVING})
+        return self.ledger.rollouts.abort(rollout, reason, {"rule": Rule.NOT_SERVING})
 
     def _failing(self, rollout: Rollout, plan: Plan) -> Rollout | None:
         """Turn round where the candidate fails; what it lacks for a pass does not matter here."""
@@ -271,11 +277,11 @@ class Trial:
 
     def _fail(self, rollout: Rollout, plan: Plan, judgement: Judgement) -> Rollout:
         reason = f"{where(plan.steps[rollout.step])} {judgement.reason}"
-        return self.ledger.abort(rollout, reason, _decision(plan, rollout, judgement))
+        return self.ledger.rollouts.abort(rollout, reason, _decision(plan, rollout, judgement))
 
     def _go_on(self, rollout: Rollout, plan: Plan, judgement: Judgement) -> Rollout:
         data = _decision(plan, rollout, judgement)
-        self.ledger.append(rollout, EventKind.PASSED, {**data, "reason": judgement.reason})
+        self.ledger.events.append(rollout, EventKind.PASSED, {**data, "reason": judgement.reason})
         return self.move(rollout, decision=data)
 
     def _judge(self, rollout: Rollout, plan: Plan) -> Judgement:

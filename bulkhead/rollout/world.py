@@ -51,12 +51,12 @@ class World:
         Args:
             rollout: whose candidate.
         """
-        revision = self.ledger.revision(rollout.revision_id)
+        revision = self.ledger.revisions.get(rollout.revision_id)
         if revision.model_version is not None:
             self.registry.check(revision.model_name, revision.model_version)
             return
         version = self.registry.register(revision.model_name, revision.model_uri, revision.id)
-        self.ledger.set_model_version(revision.id, version)
+        self.ledger.revisions.set_model_version(revision.id, version)
 
     def launch(self, rollout: Rollout) -> None:
         """Have the candidate's server running.
@@ -64,7 +64,7 @@ class World:
         Args:
             rollout: whose candidate.
         """
-        revision = self.ledger.revision(rollout.revision_id)
+        revision = self.ledger.revisions.get(rollout.revision_id)
         self.site(rollout.service).workloads.launch(revision, rollout.generation)
 
     def server(self, service: str, revision_id: str) -> Workload | None:
@@ -161,7 +161,7 @@ class World:
         if revision_id in before.endpoints:
             endpoints = {name: port for name, port in before.endpoints.items() if name != revision_id}
             site.router.apply(rollout.service, replace(before, endpoints=endpoints), _fence(rollout))
-        rungs = [one.rung for one in self.ledger.isolations(revision_id) if not one.applied_at]
+        rungs = [one.rung for one in self.ledger.isolations.levels(revision_id) if not one.applied_at]
         if {Rung.POD, Rung.DEVICE, Rung.NODE} & set(rungs):
             raise UnavailableError(f"what the pods of revision {revision_id} show is yet to be taken")
         site.workloads.stop_comparer(revision_id, rollout.generation)
@@ -205,7 +205,7 @@ class World:
         return Truth(*found)
 
     def _measured(self, revision_id: str | None, names: Collection[str], since: datetime) -> dict[str, float]:
-        revision = self.ledger.revision(revision_id) if revision_id else None
+        revision = self.ledger.revisions.get(revision_id) if revision_id else None
         if revision is None or revision.model_version is None:
             return {}
         return self.registry.measured(revision.model_name, revision.model_version, names, since)
@@ -217,12 +217,12 @@ class World:
             rollout: under whose fence.
             revision_id: the revision; None for no champion.
         """
-        candidate = self.ledger.revision(rollout.revision_id)
+        candidate = self.ledger.revisions.get(rollout.revision_id)
         if revision_id is None:
             if candidate.model_version and self.registry.champion(candidate.model_name) == candidate.model_version:
                 self.registry.point(candidate.model_name, None, rollout.service, rollout.generation)
             return
-        revision = self.ledger.revision(revision_id)
+        revision = self.ledger.revisions.get(revision_id)
         self.registry.point(revision.model_name, revision.model_version, rollout.service, rollout.generation)
 
     def isolate(self, isolation: Isolation) -> bool:
@@ -234,20 +234,20 @@ class World:
         Returns:
             Whether it does; if not, there is something to wait for.
         """
-        revision = self.ledger.revision(isolation.revision_id)
+        revision = self.ledger.revisions.get(isolation.revision_id)
         workloads = self.site(revision.service).workloads
         match isolation.rung:
             case Rung.TRAFFIC:
-                return revision.id not in self.ledger.serving()
+                return revision.id not in self.ledger.revisions.serving()
             case Rung.NETWORK:
-                if revision.id in self.ledger.serving():
+                if revision.id in self.ledger.revisions.serving():
                     return False  # its clients would meet a closed door
                 workloads.cut_off(revision.id)
             case Rung.MODEL:
                 model = (revision.model_uri, revision.model_name, revision.model_version)
                 self.registry.forbid(*model, isolation.reason)
             case Rung.POD:
-                if revision.id in self.ledger.serving():
+                if revision.id in self.ledger.revisions.serving():
                     return False  # its pods still answer clients; they are not stopped before this is done
                 found = workloads.evidence(revision.id)
                 self.registry.keep(f"{revision.id}-{isolation.id}", {**found, **self._history(revision)})
@@ -262,7 +262,7 @@ class World:
         Args:
             isolation: that was released.
         """
-        revision = self.ledger.revision(isolation.revision_id)
+        revision = self.ledger.revisions.get(isolation.revision_id)
         if isolation.rung is Rung.MODEL:
             self.registry.allow(revision.model_uri, revision.model_name, revision.model_version)
         elif isolation.rung is Rung.NETWORK:
@@ -282,11 +282,11 @@ class World:
     def _history(self, revision: Revision) -> dict[str, str]:
         """What the ledger knows of a revision: the numbers of each of its rollouts, and why each was decided."""
         found = []
-        for rollout in self.ledger.rollouts(revision.service):
+        for rollout in self.ledger.rollouts.latest(revision.service):
             if rollout.revision_id == revision.id:
                 events = [
                     {"at": event.at.isoformat(), "kind": event.kind, "data": event.data}
-                    for event in self.ledger.events(rollout.id)
+                    for event in self.ledger.events.select(rollout.id)
                 ]
                 found.append({"rollout": rollout.id, "reason": rollout.reason, "plan": rollout.plan, "events": events})
         return {"rollouts.json": json.dumps(found, indent=1, default=str)}

@@ -26,7 +26,7 @@ def bulkhead_reconcile() -> None:
         control, stop = BulkheadHook().control(), threading.Event()
         timer = threading.Timer(55, stop.set)
         timer.start()
-        control.reconcile_until(lambda: not control.ledger.active_rollouts(), stop)
+        control.reconcile_until(lambda: not control.ledger.rollouts.active(), stop)
         timer.cancel()
 
     reconcile()

@@ -43,7 +43,7 @@ class _Look:
         if self._watch is None:
             self._watch = control.fleet_watch()
         assessment = self._watch.look()
-        held = control.quarantines.held()
+        held = control.ledger.quarantines.held()
         return FleetView(assessment, frozenset({*(row.target for row in held), *(row.node for row in held)}))
 
 

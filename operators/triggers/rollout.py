@@ -12,6 +12,7 @@ from airflow.triggers.base import TriggerEvent
 from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.rollout_log import log_events
@@ -169,17 +170,9 @@ class ReleaseTrigger(RolloutTrigger):
     async def on_kill(self) -> None:
         """The task was marked or cleared by a person: take its rollout back."""
         control = await BulkheadHook(self.bulkhead_conn_id).acontrol()
-
-        def roll_back_owner() -> None:
-            control.ledger.request_rollback(
-                key=f"task-killed/{self.rollout_id}",
-                reason="its deploy task was marked or cleared in Airflow",
-                requested_by="airflow: on_kill",
-                rollout_id=self.rollout_id,
-            )
-            control.wake()
-
-        await asyncio.to_thread(roll_back_owner)
+        why = "its deploy task was marked or cleared in Airflow"
+        request = Request(f"task-killed/{self.rollout_id}", why, "airflow: on_kill")
+        await asyncio.to_thread(control.commands.abort, self.rollout_id, request)
 
 
 class LeftTrigger(LedgerTrigger):
@@ -209,5 +202,5 @@ class LeftTrigger(LedgerTrigger):
 
 def _look(control: Control) -> Look:
     ledger = control.ledger
-    rollouts = {rollout.id: rollout for rollout in ledger.active_rollouts()}
-    return Look(rollouts, ledger.serving(), ledger.latest_events(rollouts), ledger)
+    rollouts = {rollout.id: rollout for rollout in ledger.rollouts.active()}
+    return Look(rollouts, ledger.revisions.serving(), ledger.events.latest_ids(rollouts), ledger)

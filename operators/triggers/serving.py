@@ -14,6 +14,7 @@ from airflow.triggers.base import TriggerEvent
 
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError
+from bulkhead.ledger.requests import Request
 from bulkhead.metrics.counters import Counters
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.triggers.looks import LookingTrigger, looks
@@ -134,7 +135,7 @@ class ServingTrigger(LookingTrigger):
     async def _over(self, result: str, reason: str) -> TriggerEvent:
         """The end of a guard that sees nothing wrong: unless it has acted before its triggerer, or its try, ended."""
         control = await BulkheadHook(self.bulkhead_conn_id).acontrol()
-        acted = await asyncio.to_thread(control.acted, self.key)
+        acted = await asyncio.to_thread(control.commands.acted, self._request(""))
         if acted is None:
             return TriggerEvent({"result": result, "reason": reason})
         return TriggerEvent({"result": "breached", "reason": acted.reason})
@@ -145,11 +146,11 @@ class ServingTrigger(LookingTrigger):
         if self.on_breach == "fail":
             return reason
         control = await BulkheadHook(self.bulkhead_conn_id).acontrol()
-        wish: dict[str, Any] = {"key": self.key, "reason": reason, "requested_by": self.requested_by}
+        request = self._request(reason)
         if self.on_breach == "isolate":
-            act: Callable[[], object] = partial(control.isolate, self.revision, **wish)
+            act: Callable[[], object] = partial(control.commands.isolate, self.revision, request)
         else:
-            act = partial(control.roll_back_revision, self.service, self.revision, **wish)
+            act = partial(control.commands.roll_back_revision, self.service, self.revision, request)
         try:
             await asyncio.to_thread(act)
         except BulkheadError as error:
@@ -157,7 +158,10 @@ class ServingTrigger(LookingTrigger):
             return f"{reason}; it cannot be contained: {error}"
         return reason
 
+    def _request(self, reason: str) -> Request:
+        return Request(self.key, reason, self.requested_by)
+
 
 def _read(control: Control, service: str) -> Served:
-    serving = control.ledger.serving(service)
+    serving = control.ledger.revisions.serving(service)
     return Served(datetime.now(UTC), dict(control.site(service).metrics.counters(service, serving)), serving)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from bulkhead.cli import app
 from bulkhead.cli.status import split
 from bulkhead.control import Control
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.rungs import Rung
@@ -44,7 +45,9 @@ def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Control
 def test_status_shows_services_and_rollouts(control: Control) -> None:
     first = promote(control.ledger, "a")
     rollout = request(control.ledger, "b", owner="airflow:release/run")
-    control.ledger.abort(rollout, "at 50 % of the traffic " + "63 of 212 (29.7%) requests failed " * 4, {"by": "ada"})
+    control.ledger.rollouts.abort(
+        rollout, "at 50 % of the traffic " + "63 of 212 (29.7%) requests failed " * 4, {"by": "ada"}
+    )
     out = runner.invoke(app, ["status"]).output
     assert "Its traffic is not known: service 'digits' has no router yet" in out
     assert f"Release of revision {rollout.revision_id} to service digits, asked for by a test" in out
@@ -80,8 +83,8 @@ def test_status_of_a_new_ledger(control: Control) -> None:
 @pytest.mark.parametrize("text", NASTY)
 def test_status_shows_any_text_as_it_is(control: Control, text: str) -> None:
     rollout = request(control.ledger, "a")
-    control.ledger.request_rollback(key="k", reason=text, requested_by=text, rollout_id=rollout.id)
-    control.ledger.record("digits", "failing", {"for": "its rollout", "why": text})
+    control.ledger.rollouts.request_rollback(Request("k", text, text), rollout_id=rollout.id)
+    control.ledger.events.record("digits", "failing", {"for": "its rollout", "why": text})
     result = runner.invoke(app, ["status"])
     assert result.exit_code == 0, result.output
     document = json.loads(runner.invoke(app, ["status", "--json"]).output)
@@ -126,7 +129,7 @@ def test_a_rollback_that_cannot_be_carried_out_now_is_recorded_and_says_so(contr
     result = runner.invoke(app, ["rollback", "digits", "--wait-s", "1"])
     assert result.exit_code == 2
     assert f"rollout {rollout.id} has not ended after 1 s; see 'bulkhead status'" in result.stderr
-    assert control.ledger.rollout(rollout.id).phase == "restoring"
+    assert control.ledger.rollouts.get(rollout.id).phase == "restoring"
 
 
 def test_reconcile_once_and_reconcile_until_told_to_stop(control: Control) -> None:
@@ -147,22 +150,22 @@ def test_isolate_unisolate_and_roll_back_to(control: Control) -> None:
     (row,) = json.loads(runner.invoke(app, ["status", "--json"]).output)["isolated"]
     assert (row["revision"], row["reason"]) == (name, "it answers NaN")
     assert "Isolated revisions" in runner.invoke(app, ["status"]).output
-    assert control.ledger.rollouts()[0].revision_id == first.revision_id, "the way back was asked for"
+    assert control.ledger.rollouts.latest()[0].revision_id == first.revision_id, "the way back was asked for"
     refused = runner.invoke(app, ["rollback", "digits", "--to", name])
     assert refused.exit_code == 2 and "it answers NaN" in refused.stderr
     assert "may have traffic again" in runner.invoke(app, ["unisolate", name, "--reason", "mended"]).output
-    assert control.ledger.isolated() == []
+    assert control.ledger.isolations.in_force() == []
 
 
 def test_the_words_of_before_do_the_same_and_say_that_they_are_old(control: Control) -> None:
     promote(control.ledger, "a")
     name = promote(control.ledger, "b").revision_id
-    control.ledger.isolate(name, rungs=[Rung.TRAFFIC], key="i", reason="it answers NaN", requested_by="a test")
+    control.ledger.isolations.isolate(name, Request("i", "it answers NaN", "a test"), rungs=[Rung.TRAFFIC])
     refused = runner.invoke(app, ["promote", name])
     assert refused.exit_code == 2 and "it answers NaN" in refused.stderr and "deprecated" in refused.stderr
     old = runner.invoke(app, ["release", name, "--reason", "mended"])
     assert "may have traffic again" in old.output and "deprecated" in old.stderr
-    assert control.ledger.isolated() == []
+    assert control.ledger.isolations.in_force() == []
     assert not re.search(r"^\W*(promote|release) ", runner.invoke(app, ["--help"]).output, re.MULTILINE)
 
 
@@ -178,9 +181,9 @@ def test_it_is_isolated_as_far_as_is_said_and_not_further_than_can_be(control: C
     asked = ["isolate", name, "--reason", "look at it", "--wait-s", "1", "--rung"]
     refused = runner.invoke(app, [*asked, "network"])
     assert refused.exit_code == 2 and "rungs = 'network': processes of one machine share its network" in refused.stderr
-    assert control.ledger.isolated() == []
+    assert control.ledger.isolations.in_force() == []
     runner.invoke(app, [*asked, "pod"])
-    assert [str(one.rung) for one in control.ledger.isolations(name)] == ["traffic", "pod"]
+    assert [str(one.rung) for one in control.ledger.isolations.levels(name)] == ["traffic", "pod"]
 
 
 def test_a_rollout_that_waits_for_a_person_is_approved(control: Control) -> None:
@@ -190,10 +193,10 @@ def test_a_rollout_that_waits_for_a_person_is_approved(control: Control) -> None
     rollout = request(control.ledger, "b")
     early = runner.invoke(app, ["approve", "digits"])
     assert early.exit_code == 2 and "is requested: it waits for nobody" in early.stderr
-    waiting = control.ledger.transition(rollout, Phase.APPROVING, "approving", {})
+    waiting = control.ledger.rollouts.transition(rollout, Phase.APPROVING, "approving", {})
     result = runner.invoke(app, ["approve", "digits", "--reason", "looks well"])
     assert f"recorded: rollout {rollout.id} may go on from step 1" in result.output
-    assert control.ledger.approved(waiting)
+    assert control.ledger.approvals.approved(waiting)
 
 
 def test_collect_ends_what_no_task_waits_for(control: Control) -> None:
@@ -201,9 +204,9 @@ def test_collect_ends_what_no_task_waits_for(control: Control) -> None:
     control.runtime.launch(build(PodRequest(name="train-1", image="none", command=command)))
     known = {"dag_id": "d", "run_id": "r", "task_id": "train", "map_index": -1}
     access = {"local_root": str(control.runtime.layout.root)}
-    control.launches.record(access, "default", "train-1", owner="airflow:d/r", instance="i", task=known)
+    control.ledger.launches.record(access, "default", "train-1", owner="airflow:d/r", instance="i", task=known)
     assert json.loads(runner.invoke(app, ["collect", "--json"]).output) == {"pods": [], "strays": []}
-    control.launches.end_run("airflow:d/r", "its DAG run has ended")
+    control.ledger.launches.end_run("airflow:d/r", "its DAG run has ended")
     (row,) = json.loads(runner.invoke(app, ["collect", "--json"]).output)["pods"]
     assert row == {"pod": "default/train-1", "done": True, "what": "told to end", "reason": "its DAG run has ended"}
     assert control.runtime.status("train-1").ended

@@ -5,6 +5,7 @@ import pytest
 
 from bulkhead.control import Control
 from bulkhead.errors import NotFoundError, UnavailableError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase
 from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.wake import wake
@@ -20,13 +21,13 @@ def control(tmp_path: Path) -> Control:
 
 
 def _release(control: Control, name: str) -> list[int]:
-    rollout = control.release(revision(name), Plan(), key=name, owner="o", requested_by="a test")
+    rollout = control.commands.release(revision(name), Plan(), Request(name, "", "a test"), owner="o")
     return weights(rollout)
 
 
 def test_a_first_revision_goes_to_all_of_the_traffic_at_once_and_later_ones_step_by_step(control: Control) -> None:
     assert _release(control, "a") == [100]
-    control.ledger.request_rollback(key="r", reason="x", requested_by="x", service="digits")
+    control.ledger.rollouts.request_rollback(Request("r", "x", "x"), service="digits")
 
 
 def test_a_later_revision_goes_step_by_step(control: Control) -> None:
@@ -41,24 +42,24 @@ def test_a_release_nudges_the_reconciler(control: Control) -> None:
 
 def test_rolling_back_takes_back_what_is_in_progress(control: Control) -> None:
     rollout = request(control.ledger, "a")
-    back = control.roll_back("digits", key="k", reason="a person", requested_by="cli")
+    back = control.commands.roll_back("digits", Request("k", "a person", "cli"))
     assert (back.id, back.phase) == (rollout.id, Phase.RESTORING)
 
 
 def test_rolling_back_with_nothing_in_progress_returns_to_the_revision_before(control: Control) -> None:
     first = promote(control.ledger, "a")
     promote(control.ledger, "b")
-    back = control.roll_back("digits", key="k", reason="a person", requested_by="cli")
+    back = control.commands.roll_back("digits", Request("k", "a person", "cli"))
     assert back.revision_id == first.revision_id
     assert (weights(back), back.plan["judged"]) == ([100], False)
 
 
 def test_rolling_back_with_nowhere_to_go_says_so(control: Control) -> None:
     with pytest.raises(NotFoundError, match="unknown service 'digits'"):
-        control.roll_back("digits", key="k", reason="x", requested_by="cli")
+        control.commands.roll_back("digits", Request("k", "x", "cli"))
     promote(control.ledger, "a")
     with pytest.raises(NotFoundError, match="no earlier revision"):
-        control.roll_back("digits", key="k2", reason="x", requested_by="cli")
+        control.commands.roll_back("digits", Request("k2", "x", "cli"))
 
 
 def test_a_ledger_that_is_away_for_a_while_does_not_end_the_watch(

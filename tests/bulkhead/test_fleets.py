@@ -88,10 +88,10 @@ def test_no_source_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_watch_quarantines_what_turns_sick_and_shows_it(control: Control, exporter: Backend) -> None:
     command = [str(Path(sys.executable).with_name("bulkhead")), "fleet", "--watch"]
     watch = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    until(lambda: "a" in control.quarantines.remembered(), "the first look")
+    until(lambda: "a" in control.ledger.quarantines.remembered(), "the first look")
     exporter.name = text(a0=95, a1=0, b0=0, b1=0)
-    until(lambda: [one.target for one in control.quarantines.open_ones()] == ["GPU-a0"], "the quarantine")
-    until(lambda: [one.shown for one in control.quarantines.open_ones()] == ["held"], "it to be shown on paper")
+    until(lambda: [one.target for one in control.ledger.quarantines.open_ones()] == ["GPU-a0"], "the quarantine")
+    until(lambda: [one.shown for one in control.ledger.quarantines.open_ones()] == ["held"], "it to be shown on paper")
     watch.send_signal(signal.SIGTERM)
     assert watch.wait(240) == 0
     status, document = shown()
@@ -102,16 +102,16 @@ def test_the_watch_quarantines_what_turns_sick_and_shows_it(control: Control, ex
 
 
 def test_a_person_imposes_passes_and_releases(control: Control) -> None:
-    fleets.watch(control.settings, control.quarantines).remember()
-    watch = fleets.watch(control.settings, control.quarantines)
+    fleets.watch(control.settings, control.ledger.quarantines).remember()
+    watch = fleets.watch(control.settings, control.ledger.quarantines)
     watch.look()
     watch.remember()
     asked = runner.invoke(app, ["quarantine", "impose", "a", "--reason", "it smells"])
     assert "a is in quarantine; on paper" in asked.output
-    assert control.quarantines.open_ones()[0].size == 2
+    assert control.ledger.quarantines.open_ones()[0].size == 2
     assert "has passed" in runner.invoke(app, ["quarantine", "passed", "a", "--reason", "a new fan"]).output
     assert "may work again" in runner.invoke(app, ["quarantine", "end", "a", "--reason", "done"]).output
-    assert control.quarantines.open_ones() == []
+    assert control.ledger.quarantines.open_ones() == []
     runner.invoke(app, ["quarantine", "impose", "a", "--reason", "again"])
     old = runner.invoke(app, ["quarantine", "release", "a", "--reason", "done"])
     assert "may work again" in old.output and "deprecated" in old.stderr
@@ -146,25 +146,25 @@ def test_a_policy_that_is_wrong_is_named(tmp_path: Path) -> None:
 def test_what_tasks_say_is_weighed_by_what_the_watch_has_left(control: Control, exporter: Backend) -> None:
     said = {"cause": "device_fault/ecc", "reason": "ECC error"}
     exporter.name = text(a0=0, b0=0, c0=0, d0=0)
-    control.suspicions.add(node="a", owner="one", key="1", **said)
+    control.ledger.suspicions.add(node="a", owner="one", key="1", **said)
     assert control.avoidance().discouraged == ("a",)  # of nodes that no watch has seen
     watch = control.fleet_watch()
     node = watch.look().nodes["a"]
     assert (node.health, node.text) == (Health.SUSPECT, "a task's pod failed there: ECC error")
     watch.remember()
     assert control.avoidance().discouraged == ("a",)  # by one DAG alone; its own word confirms nothing
-    control.suspicions.add(node="a", owner="two", key="2", **said)
+    control.ledger.suspicions.add(node="a", owner="two", key="2", **said)
     assert control.avoidance().forbidden == ("a",)
-    control.suspicions.add(node="b", owner="one", key="3", **said)
+    control.ledger.suspicions.add(node="b", owner="one", key="3", **said)
     exporter.name = text(a0=0, b0=79, c0=0, d0=0)
     watch.look()
     watch.remember()
     found = control.avoidance()
     assert (found.forbidden, found.discouraged) == (("b",), ("a",))  # readings first, and the budget is one of four
     person = Target("c", "node", "c", "H100")
-    control.quarantines.impose(person, **_BY_A_PERSON, evidence_at=datetime.now(UTC))
+    control.ledger.quarantines.impose(person, **_BY_A_PERSON, evidence_at=datetime.now(UTC))
     person = Target("d", "node", "d", "H100")
-    control.quarantines.impose(person, **_BY_A_PERSON, evidence_at=datetime.now(UTC))
+    control.ledger.quarantines.impose(person, **_BY_A_PERSON, evidence_at=datetime.now(UTC))
     assert control.avoidance().discouraged == ("a", "b")  # they are the last two
 
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture
 def collector(control: Control) -> Collector:
-    return Collector(control.launches, lambda access: client(access, {}))
+    return Collector(control.ledger.launches, lambda access: client(access, {}))
 
 
 def _left(core: k8s.CoreV1Api, namespace: str) -> list[str]:
@@ -40,7 +40,7 @@ def test_a_pod_whose_run_is_over_is_ended(
     default_account(core, namespace)
     trigger = launch(job(), context("train"))
     assert collector.collect() == [] and _left(core, namespace) == [trigger.name]
-    control.launches.end_run("airflow:release/run", "its DAG run has ended")
+    control.ledger.launches.end_run("airflow:release/run", "its DAG run has ended")
     assert [one.what for one in collector.collect()] == ["told to end"]
     until(lambda: not core.list_namespaced_pod(namespace).items, "the pod's end")
     assert [(one.done, one.what) for one in collector.collect()] == [(True, "gone")]
@@ -53,7 +53,7 @@ def test_a_finished_pod_that_its_author_keeps_is_kept(
     default_account(core, namespace)
     trigger = launch(job(on_finish_action="delete_succeeded_pod"), context("train"))
     finish(core, trigger.name, namespace, 1, "", "Error")
-    control.launches.end_run("airflow:release/run", "its DAG run has ended")
+    control.ledger.launches.end_run("airflow:release/run", "its DAG run has ended")
     assert [(one.done, one.what) for one in collector.collect()] == [(True, "kept (Failed)")]
     assert _left(core, namespace) == [trigger.name]
 

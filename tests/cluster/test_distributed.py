@@ -109,9 +109,9 @@ def test_the_collector_ends_a_job_that_nobody_waits_for(
 ) -> None:
     default_account(core, namespace)
     launch(gang(schedulername="nobody"), context("train"))
-    collector = Collector(control.launches, lambda access: client(access, {}))
+    collector = Collector(control.ledger.launches, lambda access: client(access, {}))
     assert collector.strays() == []
-    control.launches.end_run("airflow:release/run", "its DAG run has ended")
+    control.ledger.launches.end_run("airflow:release/run", "its DAG run has ended")
     assert [one.what for one in collector.collect()] == ["told to end"]
     until(lambda: not core.list_namespaced_pod(namespace).items, "the pods' end")
     until(lambda: [one.what for one in collector.collect()] in ([], ["gone"]), "the job's end")

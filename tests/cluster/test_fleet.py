@@ -49,7 +49,10 @@ def test_a_sick_device_takes_its_node_away_and_a_test_brings_it_back(
     )
     settings = Settings(home=tmp_path, fleet=fleet, kubeconfigs={"here": os.environ["KUBECONFIG"]})
     control = Control(settings)
-    watch, controller = fleets.watch(settings, control.quarantines), fleets.controller(settings, control.quarantines)
+    watch, controller = (
+        fleets.watch(settings, control.ledger.quarantines),
+        fleets.controller(settings, control.ledger.quarantines),
+    )
     controller.step(watch.look())
     assert not core.read_node(nodes[0]).spec.unschedulable
 
@@ -57,13 +60,13 @@ def test_a_sick_device_takes_its_node_away_and_a_test_brings_it_back(
     done = controller.step(watch.look())
     assert len(done.imposed) == 1, "the first; the budget of three devices is one"
     assert len(done.refused) == 1
-    (held,) = control.quarantines.open_ones()
+    (held,) = control.ledger.quarantines.open_ones()
     found = core.read_node(held.node)
     assert found.spec.unschedulable
     assert TAINT in {one.key for one in found.spec.taints}
     assert "Xid 95" in found.metadata.annotations[REASON]
 
-    control.quarantines.passed(held.target, "quick")
+    control.ledger.quarantines.passed(held.target, "quick")
     controller.step(watch.look())
     found = core.read_node(held.node)
     assert not found.spec.unschedulable

@@ -12,6 +12,7 @@ from kubernetes import client as k8s
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.plan import RETURN, Plan
@@ -60,7 +61,7 @@ class Stage:
         }
         columns = replace(revision(name, serve=serve), image=IMAGE).columns()
         document = plan.model_dump(mode="json")
-        return self.ledger.request_rollout(columns, document, key=name, owner=name, requested_by="a test")
+        return self.ledger.rollouts.request(columns, document, Request(name, "", "a test"), owner=name)
 
     def reach(self, rollout: Rollout, phase: Phase, failures: int = 0) -> Rollout:
         """Reconcile until a rollout is in a phase, while its revision answers requests."""
@@ -68,7 +69,7 @@ class Stage:
         def reached() -> Rollout | None:
             self.counts.answer(rollout.revision_id, 20, failures)
             self.reconciler.run_once()
-            now = self.ledger.rollout(rollout.id)
+            now = self.ledger.rollouts.get(rollout.id)
             return now if now.phase is phase else None
 
         return until(reached, str(phase))
@@ -122,7 +123,7 @@ def test_a_bad_one_goes_and_what_somebody_changed_meanwhile_is_told_and_mended(s
         return _replicas(stage, old.revision_id) == 1
 
     until(mended, "the stable server's pods")
-    told = [event.data["why"] for event in stage.ledger.events(kind="drift", service="digits")]
+    told = [event.data["why"] for event in stage.ledger.events.select(kind="drift", service="digits")]
     assert any("spec.replicas was set by" in one and "kubectl-scale" in one for one in told)
     assert _deployments(stage) == {name(old.revision_id)}
 
@@ -136,13 +137,13 @@ def test_the_isolation_ladder_up_to_the_pod(stage: Stage, core: k8s.CoreV1Api) -
     old = stage.stable("old")
     bad = stage.ask("bad")
     stage.reach(bad, Phase.ANALYSING)
-    wish = {"key": "isolate", "reason": "it leaks", "requested_by": "a test"}
-    stage.ledger.isolate(bad.revision_id, rungs=(Rung.NETWORK, Rung.POD), **wish)
+    request = Request("isolate", "it leaks", "a test")
+    stage.ledger.isolations.isolate(bad.revision_id, request, rungs=(Rung.NETWORK, Rung.POD))
     stage.reach(bad, Phase.ROLLED_BACK)
 
     def applied() -> bool:
         stage.reconciler.run_once()
-        return all(one.applied_at for one in stage.ledger.isolations(bad.revision_id))
+        return all(one.applied_at for one in stage.ledger.isolations.levels(bad.revision_id))
 
     until(applied, "every rung")
     assert stage.weights == {old.revision_id: 100}
@@ -154,7 +155,7 @@ def test_the_isolation_ladder_up_to_the_pod(stage: Stage, core: k8s.CoreV1Api) -
     assert pod.metadata.deletion_timestamp is None and "bulkhead.dev/kept-until" in pod.metadata.annotations
     [bundle] = stage.registry.bundles.values()
     assert {"rollouts.json", "deployment.json", f"{pod.metadata.name}.json"} <= set(bundle)
-    stage.ledger.unisolate(bad.revision_id, key="release", reason="fixed", requested_by="a test")
+    stage.ledger.isolations.unisolate(bad.revision_id, Request("release", "fixed", "a test"))
     stage.reconciler.run_once()
     assert stage.objects.list(NETWORK_POLICY, labels) == []
 
@@ -168,7 +169,7 @@ def test_one_of_two_acts_and_the_other_takes_over(stage: Stage) -> None:
     def promoted() -> bool:
         stage.counts.answer(new.revision_id, 20)
         second.run_once()
-        return stage.ledger.rollout(new.id).phase is Phase.PROMOTED
+        return stage.ledger.rollouts.get(new.id).phase is Phase.PROMOTED
 
     until(promoted, "the other to go on")
     assert stage.weights == {new.revision_id: 100}

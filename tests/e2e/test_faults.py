@@ -16,7 +16,7 @@ def _pods(kept: Kept, dag_id: str, run_id: str, task_id: str) -> list[str]:
 
 
 def _rollouts(kept: Kept, run_id: str) -> list[Rollout]:
-    found = [one for one in kept.control.ledger.rollouts() if one.owner.endswith(f"/{run_id}")]
+    found = [one for one in kept.control.ledger.rollouts.latest() if one.owner.endswith(f"/{run_id}")]
     return sorted(found, key=lambda one: one.id)
 
 
@@ -30,11 +30,11 @@ def _exposed(kept: Kept, run_id: str) -> Rollout:
 
 def _back(kept: Kept, rollout: Rollout) -> Rollout:
     def look() -> Rollout | None:
-        now = kept.control.ledger.rollout(rollout.id)
+        now = kept.control.ledger.rollouts.get(rollout.id)
         return now if now.phase is Phase.ROLLED_BACK else None
 
     done = until(look, "the rollout to be rolled back")
-    stable = kept.control.ledger.service("digits").stable_revision
+    stable = kept.control.ledger.services.get("digits").stable_revision
     assert kept.control.site("digits").router.read("digits")[1].weights[stable] >= 90
     return done
 

@@ -57,7 +57,7 @@ def test_devices_are_waited_for_tested_watched_and_quarantined(kept: Kept, expor
     kept.airflow.trigger("bulkhead_fleet_health", "second", {})
     kept.task("bulkhead_fleet_health", "second", "look", "success")
     kept.airflow.call("PATCH", "/api/v2/dags/bulkhead_fleet_health", {"is_paused": True})
-    (held,) = kept.control.quarantines.open_ones()
+    (held,) = kept.control.ledger.quarantines.open_ones()
     assert (held.target, held.action, held.shown) == ("GPU-a0", "reset", "held")
     events = kept.airflow.call("GET", "/api/v2/assets/events?source_dag_id=bulkhead_fleet_health")["asset_events"]
     assert any(one["extra"]["quarantined"] == ["GPU-a0"] for one in events)

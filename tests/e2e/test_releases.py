@@ -27,7 +27,7 @@ def clients(kept: Kept) -> Iterator[None]:
 
 
 def _rollout(kept: Kept, dag_id: str, run_id: str) -> Rollout:
-    [found] = kept.control.ledger.rollouts("digits", run_owner(dag_id, run_id))
+    [found] = kept.control.ledger.rollouts.latest("digits", run_owner(dag_id, run_id))
     return found
 
 
@@ -59,13 +59,13 @@ def test_a_release_that_a_person_approves_goes_on_to_its_end(kept: Kept) -> None
     _answer(kept, "approved", "Approve")
     kept.task("release_asked", "approved", "release.promote_1", "success")
     assert _rollout(kept, "release_asked", "approved").phase is Phase.PROMOTED
-    assert kept.control.ledger.service("digits").stable_revision == revision
+    assert kept.control.ledger.services.get("digits").stable_revision == revision
     kept.task("release_asked", "approved", "release.roll_back_1", "skipped")
 
 
 @pytest.mark.usefixtures("clients")
 def test_a_release_that_a_person_rejects_is_taken_back(kept: Kept) -> None:
-    stable = kept.control.ledger.service("digits").stable_revision
+    stable = kept.control.ledger.services.get("digits").stable_revision
     _asked(kept, "rejected")
     _answer(kept, "rejected", "Reject")
     kept.task("release_asked", "rejected", "release.roll_back_1", "success")
@@ -86,12 +86,12 @@ def _guarded(kept: Kept, run_id: str, status: int) -> str:
 def test_a_guard_that_sees_nothing_lets_the_release_be(kept: Kept) -> None:
     revision = _guarded(kept, "sound", 200)
     kept.task("release_guarded", "sound", "guard", "success")
-    assert kept.control.ledger.service("digits").stable_revision == revision
+    assert kept.control.ledger.services.get("digits").stable_revision == revision
 
 
 @pytest.mark.usefixtures("clients")
 def test_a_guard_takes_back_what_fails_after_its_release(kept: Kept) -> None:
-    before = kept.control.ledger.service("digits").stable_revision
+    before = kept.control.ledger.services.get("digits").stable_revision
     revision = _guarded(kept, "failing", 500)
     kept.task("release_guarded", "failing", "guard", "failed")
 

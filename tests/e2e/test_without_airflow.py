@@ -15,10 +15,10 @@ pytestmark = pytest.mark.e2e
 
 def test_the_command_line_rolls_a_release_back_while_airflow_is_dead(kept: Kept) -> None:
     kept.deferred("release_again", "orphaned", "deploy")
-    stable = kept.control.ledger.service("digits").stable_revision
+    stable = kept.control.ledger.services.get("digits").stable_revision
 
     def exposed() -> bool:
-        return any(one.phase is Phase.ANALYSING for one in kept.control.ledger.active_rollouts())
+        return any(one.phase is Phase.ANALYSING for one in kept.control.ledger.rollouts.active())
 
     until(exposed, "the rollout to have traffic")
     for component in ("scheduler", "triggerer", "dag-processor", "api-server"):

@@ -48,7 +48,7 @@ def _pod(node: str, message: str, code: int) -> dict[str, Any]:
 def test_no_sequence_of_outcomes_takes_more_than_the_budget_or_any_release_back(
     control: Control, context: Callable[..., Any], ends: list[tuple[str, str, str, int]]
 ) -> None:
-    control.quarantines.remember({}, {node: Place("H100", "a") for node in NODES})
+    control.ledger.quarantines.remember({}, {node: Place("H100", "a") for node in NODES})
     policy = ContainmentRetryPolicy()
     for dag, node, message, code in ends:
         task = context(f"train-{next(NUMBERS)}", retries=3)
@@ -58,10 +58,10 @@ def test_no_sequence_of_outcomes_takes_more_than_the_budget_or_any_release_back(
             policy.evaluate(error(f"p-{next(NUMBERS)}", failure, node), 1, 3, task)
     request = elsewhere(GpuRequest(), Changes(), BulkheadHook.default_conn_name)
     assert len(request.exclude_nodes) <= 1  # of six: one in twenty, one at least
-    devices = Devices(control.quarantines, control.settings.fleet)
+    devices = Devices(control.ledger.quarantines, control.settings.fleet)
     for node in NODES:
         assert devices.fault(Placement(frozenset({node}), frozenset({"default/p"}))) is None
-    assert not control.quarantines.open_ones()
+    assert not control.ledger.quarantines.open_ones()
 
 
 def test_a_ledger_that_is_away_keeps_no_pod_from_its_launch(monkeypatch: Any, caplog: Any) -> None:

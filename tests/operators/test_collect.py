@@ -66,7 +66,7 @@ def test_a_pass_ends_what_airflow_says_is_over(control: Control) -> None:
     control.runtime.launch(build(PodRequest(name="train-1", image="none", command=command, labels=task.labels())))
     known = {"dag_id": "release", "run_id": "run", "task_id": "train", "map_index": -1}
     access = {"local_root": str(control.runtime.layout.root)}
-    control.launches.record(access, "default", "train-1", owner=task.owner, instance=task.instance, task=known)
+    control.ledger.launches.record(access, "default", "train-1", owner=task.owner, instance=task.instance, task=known)
     airflow = Airflow({("run", "train", -1): "deferred"})
     context: Any = {"ti": SimpleNamespace(get_task_states=airflow)}
     assert CollectOperator(task_id="collect").execute(context) == []

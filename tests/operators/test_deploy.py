@@ -5,6 +5,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from bulkhead.control import Control
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.operators.deploy import DeployOperator
 from bulkhead.operators.triggers.rollout import RolloutTrigger
@@ -34,17 +35,17 @@ def _ask(operator: DeployOperator, context: Any) -> TaskDeferred:
 
 
 def _only(control: Control) -> Rollout:
-    (rollout,) = control.ledger.rollouts()
+    (rollout,) = control.ledger.rollouts.latest()
     return rollout
 
 
 def test_it_writes_the_intent_and_defers(control: Control, context: Context) -> None:
     promote(control.ledger, "old")
     deferred = _ask(_operator(plan={"steps": [10, 100]}), context("deploy", xcoms=EVIDENCE))
-    rollout = control.ledger.rollout(deferred.trigger.rollout_id)
+    rollout = control.ledger.rollouts.get(deferred.trigger.rollout_id)
     assert (rollout.phase, rollout.owner) == (Phase.REQUESTED, "airflow:release/run")
     assert weights(rollout) == [10, 100]
-    revision = control.ledger.revision(rollout.revision_id)
+    revision = control.ledger.revisions.get(rollout.revision_id)
     assert (revision.model_uri, revision.evidence["accuracy"]) == ("models:/m-1", 0.98)
 
 
@@ -68,7 +69,7 @@ def test_a_promoted_release_gives_its_result(control: Control, context: Context)
 
 def test_a_release_that_was_rolled_back_fails_with_the_numbers(control: Control, context: Context) -> None:
     _ask(_operator(), context("deploy", xcoms=EVIDENCE))
-    turned = control.ledger.abort(_only(control), "3 of 12 (25.0%) requests failed", {})
+    turned = control.ledger.rollouts.abort(_only(control), "3 of 12 (25.0%) requests failed", {})
     advance(control.ledger, turned, Phase.ROLLED_BACK)
     with pytest.raises(AirflowFailException, match=r"Rolled back: .*: 3 of 12 \(25\.0%\) requests failed\. .* Next: "):
         _operator().resume(context("deploy"), {"rollout_id": turned.id})
@@ -82,7 +83,9 @@ def test_a_retry_after_its_rollouts_end_tells_the_same_and_defers_for_nothing(
     assert _operator().execute(context("deploy", try_number=2, xcoms=EVIDENCE))["result"] == "promoted"
     other = {"evaluate": {"model_uri": "models:/m-2"}}
     deferred = _ask(_operator(), context("deploy", try_number=3, max_tries=4, xcoms=other))
-    turned = control.ledger.abort(control.ledger.rollout(deferred.trigger.rollout_id), "3 of 12 failed", {})
+    turned = control.ledger.rollouts.abort(
+        control.ledger.rollouts.get(deferred.trigger.rollout_id), "3 of 12 failed", {}
+    )
     advance(control.ledger, turned, Phase.ROLLED_BACK)
     with pytest.raises(AirflowFailException, match=r"Rolled back: .*: 3 of 12 failed"):
         _operator().execute(context("deploy", try_number=4, max_tries=4, xcoms=other))
@@ -106,7 +109,7 @@ def test_a_task_cleared_in_the_middle_of_its_rollout_waits_until_that_one_has_re
 
 def test_late_word_of_a_rollout_from_before_the_clear_is_none(control: Control, context: Context) -> None:
     _ask(_operator(), context("deploy", xcoms=EVIDENCE))
-    old = advance(control.ledger, control.ledger.abort(_only(control), "cleared", {}), Phase.ROLLED_BACK)
+    old = advance(control.ledger, control.ledger.rollouts.abort(_only(control), "cleared", {}), Phase.ROLLED_BACK)
     cleared = context("deploy", try_number=2, max_tries=2, xcoms=EVIDENCE)
     own = _ask(_operator(), cleared).trigger.rollout_id
     with pytest.raises(TaskDeferred) as deferred:
@@ -136,10 +139,10 @@ def test_another_runs_rollout_is_not_superseded(control: Control, context: Conte
 def test_a_task_that_comes_after_its_runs_deadline_is_refused_and_one_that_was_cleared_is_not(
     control: Control, context: Context
 ) -> None:
-    control.ledger.withdraw(owner="airflow:release/run", key="w", reason="deadline", requested_by="airflow")
+    control.ledger.rollouts.withdraw("airflow:release/run", Request("w", "deadline", "airflow"))
     with pytest.raises(AirflowFailException, match="was withdrawn"):
         _operator().execute(context("deploy", xcoms=EVIDENCE))
-    assert control.ledger.rollouts() == []
+    assert control.ledger.rollouts.latest() == []
     _ask(_operator(), context("deploy", try_number=2, max_tries=2, xcoms=EVIDENCE))
 
 
@@ -158,10 +161,10 @@ def test_bad_input_fails_at_once_and_changes_nothing(
 ) -> None:
     with pytest.raises(AirflowFailException, match=named):
         _rendered(**arguments).execute(context("deploy", xcoms=EVIDENCE))
-    assert control.ledger.rollouts() == [] and control.ledger.services() == []
+    assert control.ledger.rollouts.latest() == [] and control.ledger.services.all() == []
 
 
 def test_a_registered_version_can_be_named(control: Control, context: Context) -> None:
     _ask(_operator(evaluate_task_id=None, model_version="3"), context("deploy"))
-    revision = control.ledger.revision(_only(control).revision_id)
+    revision = control.ledger.revisions.get(_only(control).revision_id)
     assert (revision.model_uri, revision.model_version) == ("models:/digits/3", "3")

@@ -14,7 +14,7 @@ PASSED = {"passed": True, "level": "quick", "node": "n1", "devices": [{"uuid": "
 
 
 def hold(control: Control, name: str) -> None:
-    control.quarantines.impose(
+    control.ledger.quarantines.impose(
         Target(name, "device", "n1"),
         reason="xid",
         told="",
@@ -31,14 +31,14 @@ def test_what_has_passed_may_leave_its_quarantine(control: Control) -> None:
     hold(control, "GPU-2")
     operator = LocalGpuDiagnosticOperator(task_id="t")
     assert operator._tell(PASSED) == PASSED
-    passed = {one.target: one.passed_at is not None for one in control.quarantines.open_ones()}
+    passed = {one.target: one.passed_at is not None for one in control.ledger.quarantines.open_ones()}
     assert passed == {"GPU-1": True, "GPU-2": False}
 
 
 def test_a_node_that_was_named_has_passed_with_its_devices(control: Control) -> None:
     hold(control, "n1")
     GpuDiagnosticOperator(task_id="t", image="x", node="n1")._tell(PASSED)
-    assert [one.passed_at is not None for one in control.quarantines.open_ones()] == [True]
+    assert [one.passed_at is not None for one in control.ledger.quarantines.open_ones()] == [True]
 
 
 def test_what_has_not_passed_fails_the_task_and_stays(control: Control) -> None:
@@ -46,7 +46,7 @@ def test_what_has_not_passed_fails_the_task_and_stays(control: Control) -> None:
     result = {**PASSED, "passed": False, "wrong": {"GPU-1": ["memory: it lies"]}}
     with pytest.raises(AirflowFailException, match="quick diagnostic of n1 has not passed: GPU-1: memory: it lies"):
         LocalGpuDiagnosticOperator(task_id="t")._tell(result)
-    assert [one.passed_at for one in control.quarantines.open_ones()] == [None]
+    assert [one.passed_at for one in control.ledger.quarantines.open_ones()] == [None]
 
 
 def test_its_pod_goes_to_the_node_in_quarantine_and_knows_its_name() -> None:

@@ -245,10 +245,10 @@ async def test_the_next_try_stays_away_from_the_node_and_has_more_memory(
 async def test_what_one_dag_suspects_is_a_preference_for_others_and_two_forbid_it(
     cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context, control: Control
 ) -> None:
-    control.quarantines.remember({}, {f"gpu-{number}": Place("H100", "a") for number in range(4)})
+    control.ledger.quarantines.remember({}, {f"gpu-{number}": Place("H100", "a") for number in range(4)})
     affinities = []
     for owner in ("theirs", "others"):
-        control.suspicions.add(node="gpu-3", owner=owner, cause="device_fault/ecc", reason="xid 48", key=owner)
+        control.ledger.suspicions.add(node="gpu-3", owner=owner, cause="device_fault/ecc", reason="xid 48", key=owner)
         await launch(operator(), context(f"train-{owner}"))
         affinities.append(list(pods_of(cluster).values())[-1]["spec"]["affinity"]["nodeAffinity"])
     alone, together = affinities

@@ -23,7 +23,7 @@ def test_the_revision_is_isolated_and_waited_for(control: Control, context: Cont
     xcoms = {"deploy": {"rollout_id": rollout.id}}
     with pytest.raises(TaskDeferred) as deferred:
         _operator(**arguments).execute(context("isolate", xcoms=xcoms))
-    (isolated,) = control.ledger.isolated()
+    (isolated,) = control.ledger.isolations.in_force()
     assert (isolated.revision_id, isolated.reason) == (rollout.revision_id, "leaks data")
     assert deferred.value.trigger.revision == rollout.revision_id
     event = {"revision": rollout.revision_id}

@@ -44,18 +44,18 @@ def _life(folder: Path, try_number: int, kill_at: int | None = None) -> int | No
 
 def _pass(control: Control, state: str) -> None:
     """Passes of the collector, while Airflow says so of the task, until nothing is left to do."""
-    collector = Collector(control.launches, lambda access: client(access, {}))
+    collector = Collector(control.ledger.launches, lambda access: client(access, {}))
 
     def states(**_: Any) -> dict[str, dict[str, str]]:
         return {"run": {"train": state}}
 
-    control.launches.end([launch for launch, _ in over(control.launches.wanted(), states)], state)
+    control.ledger.launches.end([launch for launch, _ in over(control.ledger.launches.wanted(), states)], state)
     while not all(one.done for one in collector.collect()):
         pass
 
 
 def _effects(folder: Path, control: Control) -> list[str]:
-    assert control.launches.wanted() == []  # which makes the ledger: its own making is not the point here
+    assert control.ledger.launches.wanted() == []  # which makes the ledger: its own making is not the point here
     assert _life(folder, 1, -1) == 0
     seen: list[str] = json.loads((folder / "effects.json").read_text())
     assert any("POST" in one for one in seen) and any("DELETE" in one for one in seen), seen
@@ -78,4 +78,4 @@ def test_whenever_the_worker_is_killed(cluster: str, control: Control, tmp_path:
             seen = counts(url)
             assert seen["pods"] == [], f"left after a kill at effect {point}"
             assert seen["most_at_once"] <= 1, f"twice at once after a kill at effect {point}"
-            assert control.launches.wanted() == control.launches.unwanted() == []
+            assert control.ledger.launches.wanted() == control.ledger.launches.unwanted() == []

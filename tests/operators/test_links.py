@@ -36,8 +36,8 @@ def test_a_deploy_task_leads_to_run_model_and_endpoint_while_it_waits(control: C
         "Model version": f"{UI}/experiments/7/models/m-1f",
         "Endpoint": "http://127.0.0.1:18080",
     }
-    (rollout,) = control.ledger.rollouts()
-    control.ledger.set_model_version(rollout.revision_id, "3")
+    (rollout,) = control.ledger.rollouts.latest()
+    control.ledger.revisions.set_model_version(rollout.revision_id, "3")
     resumed = DeployOperator(task_id="deploy", service="digits", model_name="team/digits")  # in a process of its own
     assert _links(resumed, asked["ti"])["Model version"] == f"{UI}/models/team%2Fdigits/versions/3"
 

@@ -42,7 +42,7 @@ async def test_two_nodes_of_two_processes_find_each_other(control: Control, cont
     operator, task = _operator([program], processes_per_node=2), context("train")
     event = await _wait(_launch(operator, task))
     assert operator.resume(task, event) == {"sum": 0 + 1 + 2 + 3, "world": 4}
-    assert control.launches.wanted() == []
+    assert control.ledger.launches.wanted() == []
 
 
 async def test_the_rank_that_failed_is_the_cause_and_its_victims_are_not(control: Control, context: Context) -> None:
@@ -77,12 +77,12 @@ def test_a_cleared_task_ends_all_nodes_of_its_earlier_job(control: Control, cont
 
 def test_the_collector_ends_all_nodes(control: Control, context: Context) -> None:
     trigger = _launch(_operator(SLEEP, torchrun=False), context("train"))
-    control.launches.end_run("airflow:release/run", "its DAG run has ended")
+    control.ledger.launches.end_run("airflow:release/run", "its DAG run has ended")
 
     def refuse(access: Any) -> Any:
         raise AssertionError("no cluster is asked")
 
-    (one,) = Collector(control.launches, refuse).collect()
+    (one,) = Collector(control.ledger.launches, refuse).collect()
     assert one.done and all(control.runtime.status(name).ended for name in node_names(trigger.name, 2))
 
 

@@ -6,6 +6,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.operators.promote import PromoteOperator
 from bulkhead.rollout.machine import following
@@ -19,13 +20,13 @@ ASKS = Plan(steps=({"weight": 10, "approve": True}, {"weight": 50, "approve": Tr
 @pytest.fixture
 def waiting(control: Control) -> Rollout:
     plan = ASKS.model_dump(mode="json")
-    rollout = control.ledger.request_rollout(revision("a").columns(), plan, key="k", owner="o", requested_by="a test")
+    rollout = control.ledger.rollouts.request(revision("a").columns(), plan, Request("k", "", "a test"), owner="o")
     return advance(control.ledger, rollout, Phase.APPROVING)
 
 
 def _at_next_step(control: Control, rollout: Rollout) -> Rollout:
     phase, step = following(rollout.phase, rollout.step, ASKS)
-    moved = control.ledger.transition(rollout, phase, str(phase), {}, step=step)
+    moved = control.ledger.rollouts.transition(rollout, phase, str(phase), {}, step=step)
     return advance(control.ledger, moved, Phase.APPROVING)
 
 
@@ -38,9 +39,9 @@ def _promote(context: Context, rollout: Rollout, **more: Any) -> TaskDeferred:
 
 def test_it_records_the_approval_and_waits_for_the_end(control: Control, context: Context, waiting: Rollout) -> None:
     deferred = _promote(context, waiting)
-    assert control.ledger.approved(waiting)
+    assert control.ledger.approvals.approved(waiting)
     assert (deferred.trigger.rollout_id, deferred.trigger.approval_after) == (waiting.id, None)
-    assert control.ledger.events(waiting.id, "approved")[0].data["by"] == "airflow:release/run/promote"
+    assert control.ledger.events.select(waiting.id, "approved")[0].data["by"] == "airflow:release/run/promote"
 
 
 def test_it_stops_where_the_rollout_waits_again(control: Control, context: Context, waiting: Rollout) -> None:
@@ -50,7 +51,7 @@ def test_it_stops_where_the_rollout_waits_again(control: Control, context: Conte
 def test_a_retry_approves_once(control: Control, context: Context, waiting: Rollout) -> None:
     _promote(context, waiting)
     _promote(context, waiting)
-    assert len(control.ledger.intents("approve")) == 1
+    assert len(control.ledger.intents.of_kind("approve")) == 1
 
 
 @pytest.mark.parametrize("step", [None, 1])
@@ -60,7 +61,7 @@ def test_a_retry_does_not_approve_the_next_step_which_nobody_was_asked_about(
     _promote(context, waiting, step=step)
     at_next = _at_next_step(control, waiting)
     assert _promote(context, at_next, step=step).trigger.rollout_id == waiting.id
-    assert not control.ledger.approved(at_next)
+    assert not control.ledger.approvals.approved(at_next)
     stops = PromoteOperator(task_id="promote", deploy_task_id="release.deploy", step=step, stop_at_approval=True)
     found = stops.execute(context("promote", xcoms={"release.deploy": {"rollout_id": waiting.id}}))
     assert found["result"] == "approving"
@@ -71,9 +72,9 @@ def test_a_step_that_somebody_else_approved_leaves_the_next_one_alone(
 ) -> None:
     at_next = _at_next_step(control, waiting)
     _promote(context, at_next, step=1)
-    assert not control.ledger.approved(at_next)
+    assert not control.ledger.approvals.approved(at_next)
     _promote(context, at_next, step=2)
-    assert control.ledger.approved(at_next)
+    assert control.ledger.approvals.approved(at_next)
 
 
 def test_there_is_no_step_before_the_first() -> None:
@@ -85,7 +86,7 @@ def test_what_was_taken_back_meanwhile_fails_with_its_reason(
     control: Control, context: Context, waiting: Rollout
 ) -> None:
     deferred = _promote(context, waiting)
-    advance(control.ledger, control.ledger.abort(waiting, "5 of 12 failed", {}), Phase.ROLLED_BACK)
+    advance(control.ledger, control.ledger.rollouts.abort(waiting, "5 of 12 failed", {}), Phase.ROLLED_BACK)
     operator = PromoteOperator(task_id="promote", deploy_task_id="release.deploy")
     with pytest.raises(AirflowFailException, match=r"Rolled back: .*: 5 of 12 failed"):
         getattr(operator, deferred.method_name)(context("promote"), {"rollout_id": waiting.id})

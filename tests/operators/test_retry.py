@@ -50,14 +50,14 @@ def test_a_device_fault_makes_its_node_suspected_once(control: Control, context:
     task = context("train", retries=3)
     for _ in range(2):
         _evaluate(task, FailureClass.DEVICE_FAULT, "xid-79")
-    (said,) = control.suspicions.since(datetime.now(UTC) - timedelta(minutes=1))
+    (said,) = control.ledger.suspicions.since(datetime.now(UTC) - timedelta(minutes=1))
     assert (said.node, said.owner, said.cause) == ("gpu-7", "release", "device_fault/xid-79")
     assert said.reason.startswith("device_fault/xid-79: because (airflow:release/run/train/-1: ")
 
 
 def test_what_failed_nobody_knows_where_makes_nobody_suspected(control: Control, context: Context) -> None:
     _evaluate(context("train", retries=3), FailureClass.DEVICE_FAULT, "xid-79", node="")
-    assert control.suspicions.since(datetime.now(UTC) - timedelta(minutes=1)) == []
+    assert control.ledger.suspicions.since(datetime.now(UTC) - timedelta(minutes=1)) == []
 
 
 def test_the_next_try_stays_away_from_the_node(control: Control, context: Context) -> None:

@@ -22,14 +22,14 @@ def test_each_event_is_logged_once(control: Control) -> None:
     written, last = _logged(control, rollout.id, 0)
     assert len(written) == 1 and written[0].startswith("Release of revision digits-")
     assert _logged(control, rollout.id, last) == ([], last)
-    control.ledger.append(rollout, "waiting", {"for": "Envoy is at 100 % of a core"})
+    control.ledger.events.append(rollout, "waiting", {"for": "Envoy is at 100 % of a core"})
     written, later = _logged(control, rollout.id, last)
     assert written == ["It waits: Envoy is at 100 % of a core."] and later > last
 
 
 def test_what_is_logged_late_says_when_it_was(control: Control) -> None:
     rollout = request(control.ledger, "a")
-    (event,) = control.ledger.events(rollout.id)
+    (event,) = control.ledger.events.select(rollout.id)
     written, _ = _logged(control, rollout.id, 0, timedelta(minutes=1))
     assert written[0].startswith(f"At {event.at:%H:%M:%S} UTC: Release of revision")
 

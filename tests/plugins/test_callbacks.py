@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from bulkhead.control import Control
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase
 from bulkhead.plugins.callbacks import IsolateNotifier, RollBackNotifier
 from tests.rollouts import advance, promote, request
@@ -23,14 +24,14 @@ def test_what_the_run_has_promoted_is_left_again(control: Control, task: bool) -
     advance(control.ledger, request(control.ledger, "a", owner=OWNER), Phase.PROMOTED)
     for _ in range(2):
         RollBackNotifier("digits")(_context(task=task))
-    (returning,) = control.ledger.active_rollouts()
+    (returning,) = control.ledger.rollouts.active()
     assert returning.revision_id == old.revision_id
 
 
 def test_what_the_run_has_in_progress_is_taken_back_with_the_tasks_name(control: Control) -> None:
     rollout = request(control.ledger, "a", owner=OWNER)
     RollBackNotifier("digits", "smoke test failed")(_context())
-    assert control.ledger.rollout(rollout.id).reason == "smoke test failed (smoke)"
+    assert control.ledger.rollouts.get(rollout.id).reason == "smoke test failed (smoke)"
 
 
 def test_it_isolates_once_for_each_time_that_the_task_was_cleared(control: Control) -> None:
@@ -38,9 +39,9 @@ def test_it_isolates_once_for_each_time_that_the_task_was_cleared(control: Contr
     rollout = request(control.ledger, "a", owner=OWNER)
     for _ in range(2):
         IsolateNotifier("digits")(_context())
-    assert [one.revision_id for one in control.ledger.isolated()] == [rollout.revision_id]
-    control.ledger.unisolate(rollout.revision_id, key="r", reason="mended", requested_by="ada")
+    assert [one.revision_id for one in control.ledger.isolations.in_force()] == [rollout.revision_id]
+    control.ledger.isolations.unisolate(rollout.revision_id, Request("r", "mended", "ada"))
     IsolateNotifier("digits")(_context())
-    assert control.ledger.isolated() == []
+    assert control.ledger.isolations.in_force() == []
     IsolateNotifier("digits")(_context(episode=1))
-    assert len(control.ledger.isolated()) == 1
+    assert len(control.ledger.isolations.in_force()) == 1

@@ -34,9 +34,9 @@ def test_it_takes_back_what_the_late_run_has_in_progress_and_returns_none(contro
     late = request(control.ledger, "a", owner=OWNER)
     other = request(control.ledger, "b", service="letters", owner="airflow:release/other")
     assert _fire(rollback_on_deadline(reason="too slow"), _context()) is None
-    now = control.ledger.rollout(late.id)
+    now = control.ledger.rollouts.get(late.id)
     assert (now.phase, now.reason) == (Phase.RESTORING, "too slow of 2026-11-24 10:00:00 UTC")
-    assert control.ledger.rollout(other.id).phase is Phase.REQUESTED
+    assert control.ledger.rollouts.get(other.id).phase is Phase.REQUESTED
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_time_that_cannot_be_read_takes_the_release_back_all_the_same(
     context = _context()
     context["deadline"]["deadline_time"] = at
     _fire(rollback_on_deadline(reason="too slow"), context)
-    now = control.ledger.rollout(late.id)
+    now = control.ledger.rollouts.get(late.id)
     assert (now.phase, now.reason) == (Phase.RESTORING, f"too slow of {told}")
 
 
@@ -63,28 +63,28 @@ def test_run_again_from_the_start_it_does_nothing_more(control: Control) -> None
     rollout = request(control.ledger, "a", owner=OWNER)
     for _ in range(3):
         _fire(rollback_on_deadline(), _context())
-    assert len(control.ledger.events(rollout.id, "rollback")) == 1
+    assert len(control.ledger.events.select(rollout.id, "rollback")) == 1
 
 
 def test_it_also_fires_after_the_run_has_failed_and_does_no_harm(control: Control) -> None:
     _fire(rollback_on_deadline(), _context("failed"))
-    assert control.ledger.rollouts() == []
+    assert control.ledger.rollouts.latest() == []
 
 
 def test_a_run_that_succeeded_is_left_alone(control: Control) -> None:
     rollout = request(control.ledger, "a", owner=OWNER)
     _fire(rollback_on_deadline(), _context("success"))
-    assert control.ledger.rollout(rollout.id).phase is Phase.REQUESTED
+    assert control.ledger.rollouts.get(rollout.id).phase is Phase.REQUESTED
 
 
 def test_with_a_service_what_the_run_has_promoted_already_is_left_again(control: Control) -> None:
     old = promote(control.ledger, "old")
     late = advance(control.ledger, request(control.ledger, "a", owner=OWNER), Phase.PROMOTED)
     assert _fire(rollback_on_deadline(), _context()) is None
-    assert control.ledger.active_rollouts() == []
+    assert control.ledger.rollouts.active() == []
     for _ in range(2):
         assert _fire(rollback_on_deadline("digits", "too slow"), _context(deadline="d2")) is None
-    (returning,) = control.ledger.active_rollouts()
+    (returning,) = control.ledger.rollouts.active()
     assert (returning.revision_id, returning.stable_id) == (old.revision_id, late.revision_id)
 
 
@@ -93,7 +93,7 @@ def test_with_a_service_where_another_run_has_released_since_nothing_is_left(con
     advance(control.ledger, request(control.ledger, "a", owner=OWNER), Phase.PROMOTED)
     promote(control.ledger, "newer")
     _fire(rollback_on_deadline("digits"), _context())
-    assert control.ledger.active_rollouts() == []
+    assert control.ledger.rollouts.active() == []
 
 
 def test_a_late_runs_revision_is_isolated(control: Control) -> None:
@@ -101,14 +101,14 @@ def test_a_late_runs_revision_is_isolated(control: Control) -> None:
     late = request(control.ledger, "a", owner=OWNER)
     for _ in range(2):
         assert _fire(isolate_on_deadline("digits", "too slow"), _context()) is None
-    (isolated,) = control.ledger.isolated()
+    (isolated,) = control.ledger.isolations.in_force()
     assert (isolated.revision_id, isolated.reason) == (late.revision_id, "too slow of 2026-11-24 10:00:00 UTC")
-    assert control.ledger.rollout(late.id).phase is Phase.RESTORING
+    assert control.ledger.rollouts.get(late.id).phase is Phase.RESTORING
 
 
 def test_a_late_run_that_released_nothing_isolates_nothing_and_is_refused_from_then_on(control: Control) -> None:
     _fire(isolate_on_deadline("digits"), _context())
-    assert control.ledger.isolated() == []
+    assert control.ledger.isolations.in_force() == []
     with pytest.raises(ConflictError, match="was withdrawn"):
         request(control.ledger, "a", owner=OWNER)
 

@@ -19,7 +19,7 @@ def _pod(control: Control, task: TaskIdentity) -> str:
     command = ["python", "-c", "import time; time.sleep(60)"]
     access = {"local_root": str(control.runtime.layout.root)}
     known = {"dag_id": task.dag_id, "run_id": task.run_id, "task_id": task.task_id, "map_index": task.map_index}
-    control.launches.record(access, "default", name, owner=task.owner, instance=task.instance, task=known)
+    control.ledger.launches.record(access, "default", name, owner=task.owner, instance=task.instance, task=known)
     control.runtime.launch(build(PodRequest(name=name, image="none", command=command, labels=task.labels())))
     return name
 
@@ -30,9 +30,9 @@ def test_a_run_that_ended_has_its_rollout_taken_back_and_its_pods_ended(control:
     pod = _pod(control, TaskIdentity("release", "run", "train"))
     others = _pod(control, TaskIdentity("release", "other", "train"))
     listener.end_run("release", "run")
-    now = control.ledger.rollout(rollout.id)
+    now = control.ledger.rollouts.get(rollout.id)
     assert (now.phase, now.reason) == (Phase.RESTORING, "its DAG run has ended")
-    assert control.ledger.rollout(other.id).phase is Phase.REQUESTED
+    assert control.ledger.rollouts.get(other.id).phase is Phase.REQUESTED
     assert control.runtime.status(pod).message == "its DAG run has ended"
     assert not control.runtime.status(others).ended
 
@@ -53,21 +53,21 @@ def test_a_deploy_task_that_a_person_marked_has_its_rollout_taken_back(control: 
     task = TaskIdentity("release", "run", "deploy", episode=1)
     rollout = request(control.ledger, "a", owner=task.owner, key=task.key)
     listener.end_task("release", "run", "evaluate", -1)
-    assert control.ledger.rollout(rollout.id).phase is Phase.REQUESTED
+    assert control.ledger.rollouts.get(rollout.id).phase is Phase.REQUESTED
     listener.end_task("release", "run", "deploy", -1)
-    assert control.ledger.rollout(rollout.id).phase is Phase.RESTORING
+    assert control.ledger.rollouts.get(rollout.id).phase is Phase.RESTORING
 
 
 def test_what_released_nothing_leaves_nothing(control: Control) -> None:
     listener.end_run("release", "run")
-    assert control.ledger.events() == []
+    assert control.ledger.events.select() == []
 
 
 def test_twice_is_one_rollback(control: Control) -> None:
     rollout = request(control.ledger, "a", owner="airflow:release/run")
     for _ in range(2):
         listener.end_run("release", "run")
-    assert len(control.ledger.events(rollout.id, "rollback")) == 1
+    assert len(control.ledger.events.select(rollout.id, "rollback")) == 1
 
 
 def test_a_ledger_that_is_away_does_not_stop_airflow_and_is_logged(

@@ -36,7 +36,7 @@ def test_a_release_in_progress_is_rolled_back_with_the_alert_as_its_reason(
 ) -> None:
     rollout = request(control.ledger, "new")
     assert responder.respond(alert(service="digits")) == f"rolled back: {rollout.revision_id}"
-    now = control.ledger.rollout(rollout.id)
+    now = control.ledger.rollouts.get(rollout.id)
     assert (now.phase, now.reason) == (Phase.RESTORING, "alert HighErrorRate: every second request fails")
 
 
@@ -47,7 +47,7 @@ def test_one_that_has_just_become_stable_gives_way_once_however_often_it_is_told
     assert responder.respond(alert(service="digits")) == f"rolled back: {new.revision_id}"
     for _ in range(3):
         assert responder.respond(alert(service="digits")) == "done before"
-    back = control.ledger.active_rollout("digits")
+    back = control.ledger.rollouts.active_of("digits")
     assert back is not None and (back.revision_id, back.phase) == (old.revision_id, Phase.REQUESTED)
 
 
@@ -58,14 +58,14 @@ def test_one_that_has_been_stable_for_long_is_left_alone(control: Control) -> No
     assert responder.respond(alert(service="digits")).startswith(
         f"ignored: revision {new.revision_id} was released 2:00:00 ago"
     )
-    assert control.ledger.active_rollout("digits") is None
+    assert control.ledger.rollouts.active_of("digits") is None
     assert responder.respond(alert(service="digits", within="3h")) == f"rolled back: {new.revision_id}"
 
 
 def test_one_that_was_only_returned_to_is_as_old_as_its_release(control: Control, responder: Responder) -> None:
     old, new = promote(control.ledger, "old"), promote(control.ledger, "new")
     responder.respond(alert(service="digits"))
-    back = control.ledger.active_rollout("digits")
+    back = control.ledger.rollouts.active_of("digits")
     assert back is not None
     advance(control.ledger, back, Phase.PROMOTED)
     later = Responder(control, lambda: datetime.now(UTC) + timedelta(hours=2))
@@ -77,7 +77,7 @@ def test_an_alert_may_isolate(control: Control, responder: Responder) -> None:
     promote(control.ledger, "old")
     new = promote(control.ledger, "new")
     assert responder.respond(alert(service="digits", action="isolate")) == f"isolated: {new.revision_id}"
-    assert control.ledger.isolation(new.revision_id) is not None
+    assert control.ledger.isolations.get(new.revision_id) is not None
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_what_is_not_meant_or_wrong_changes_nothing_and_is_told(
     rollout = request(control.ledger, "new")
     status = labels.pop("status", "firing")
     assert responder.respond(alert(status=status, **labels)).startswith(told)
-    assert control.ledger.rollout(rollout.id).phase is Phase.REQUESTED
+    assert control.ledger.rollouts.get(rollout.id).phase is Phase.REQUESTED
 
 
 def test_nowhere_to_go_is_told(control: Control, responder: Responder) -> None:
@@ -111,7 +111,7 @@ def test_a_ledger_that_is_away_is_the_callers_to_hear(
     def away(*_: Any) -> Intent | None:
         raise UnavailableError("the ledger does not answer")
 
-    monkeypatch.setattr(type(control.ledger), "intent", away)
+    monkeypatch.setattr(type(control.ledger.intents), "find", away)
     with pytest.raises(UnavailableError):
         responder.respond(alert(service="digits"))
 

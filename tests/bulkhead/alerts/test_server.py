@@ -66,21 +66,21 @@ def test_an_alert_takes_a_release_back(server: AlertServer, control: Control) ->
     rollout = request(control.ledger, "new")
     status, document = _post(server)
     assert (status, document) == (200, {"alerts": [{"alert": "Slow", "did": f"rolled back: {rollout.revision_id}"}]})
-    assert control.ledger.rollout(rollout.id).phase is Phase.RESTORING
+    assert control.ledger.rollouts.get(rollout.id).phase is Phase.RESTORING
 
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN + "x", "tøken"])
 def test_without_the_token_nothing_is_heard(server: AlertServer, control: Control, token: str) -> None:
     rollout = request(control.ledger, "new")
     assert _post(server, token=token.encode().decode("latin-1"))[0] == 401
-    assert control.ledger.rollout(rollout.id).phase is Phase.REQUESTED
+    assert control.ledger.rollouts.get(rollout.id).phase is Phase.REQUESTED
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "bearer", "Token", ""])
 def test_nor_with_the_token_by_another_scheme(server: AlertServer, control: Control, scheme: str) -> None:
     rollout = request(control.ledger, "new")
     assert _post(server, scheme=scheme)[0] == 401
-    assert control.ledger.rollout(rollout.id).phase is Phase.REQUESTED
+    assert control.ledger.rollouts.get(rollout.id).phase is Phase.REQUESTED
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_ledger_that_is_away_makes_alertmanager_tell_it_again(
             {"alerts": [{"alert": "Slow", "did": "is to be told again: the ledger does not answer"}]},
         )
     assert _post(server)[0] == 200
-    assert control.ledger.rollout(rollout.id).phase is Phase.RESTORING
+    assert control.ledger.rollouts.get(rollout.id).phase is Phase.RESTORING
 
 
 def test_an_alert_that_cannot_be_carried_out_keeps_no_other_from_it(
@@ -135,7 +135,7 @@ def test_an_alert_that_cannot_be_carried_out_keeps_no_other_from_it(
         503,
         ["failed: KeyError", f"rolled back: {rollout.revision_id}"],
     )
-    assert control.ledger.rollout(rollout.id).phase is Phase.RESTORING
+    assert control.ledger.rollouts.get(rollout.id).phase is Phase.RESTORING
 
 
 @pytest.mark.parametrize("text", NASTY)
@@ -144,7 +144,7 @@ def test_whatever_an_alert_says_it_contains(server: AlertServer, control: Contro
     alert = {**ALERT, "labels": {**ALERT["labels"], "alertname": text}, "annotations": {"summary": text}}
     assert _post(server, {**PAYLOAD, "alerts": [alert]})[0] in (200, 400)  # no JSON text has half of a surrogate pair
     if "\ud800" not in text and "\udce9" not in text:
-        assert control.ledger.rollout(rollout.id).phase is Phase.RESTORING
+        assert control.ledger.rollouts.get(rollout.id).phase is Phase.RESTORING
 
 
 def test_it_says_that_it_lives_to_anybody(server: AlertServer) -> None:
@@ -189,7 +189,7 @@ def test_a_real_alertmanager_takes_a_release_back_once(alertmanager: str, contro
     body = json.dumps([{"labels": ALERT["labels"], "annotations": {"summary": "p99 is 3 s"}}]).encode()
     asked = urllib.request.Request(f"{alertmanager}/api/v2/alerts", body, {"Content-Type": "application/json"})
     urllib.request.urlopen(asked, timeout=60).close()
-    back = until(lambda: control.ledger.active_rollout("digits"), "the way back")
+    back = until(lambda: control.ledger.rollouts.active_of("digits"), "the way back")
     assert back.revision_id == old.revision_id
     advance(control.ledger, back, Phase.PROMOTED)
-    assert control.ledger.service("digits").stable_revision == old.revision_id != new.revision_id
+    assert control.ledger.services.get("digits").stable_revision == old.revision_id != new.revision_id

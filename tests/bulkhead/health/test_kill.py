@@ -83,7 +83,7 @@ def test_while_it_releases(tmp_path: Path) -> None:
 def _events(folder: Path) -> list[object]:
     from bulkhead.ledger.ledger import Ledger
 
-    return list(Ledger(f"sqlite:///{folder}/ledger.db").events())
+    return list(Ledger(f"sqlite:///{folder}/ledger.db").events.select())
 
 
 def test_phases_are_those_of_the_ledger() -> None:

@@ -12,6 +12,7 @@ from bulkhead.errors import InvalidInputError, RefusedError
 from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines, Target
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.suspicions import Suspicions
 from bulkhead.ledger.tables import Phase
 from bulkhead.pods.identity import TaskIdentity
@@ -30,13 +31,15 @@ def test_any_wish_is_recorded_once_under_its_key(ledger: Ledger, text: str, key:
     key = f"{next(NUMBERS)} {key}"  # all examples have one ledger
     rollout = request(ledger, "a", service="digits", key=f"rollout {key}", owner=f"owner {key}")
     assert request(ledger, "a", service="digits", key=f"rollout {key}", owner=f"owner {key}").id == rollout.id
-    found = ledger.request_rollback(key=f"back {key}", reason=text, requested_by=text, rollout_id=rollout.id)
-    again = ledger.request_rollback(key=f"back {key}", reason="another", requested_by="x", rollout_id=rollout.id)
+    found = ledger.rollouts.request_rollback(Request(f"back {key}", text, text), rollout_id=rollout.id)
+    again = ledger.rollouts.request_rollback(Request(f"back {key}", "another", "x"), rollout_id=rollout.id)
     assert again.intent_id == found.intent_id
-    assert ledger.rollout(rollout.id).reason == bounded(text)
-    assert ledger.rollouts(owner=f"owner {key}")[0].id == rollout.id
-    ledger.transition(ledger.rollout(rollout.id), Phase.ROLLED_BACK, "rolled_back", {text: [text, {"x": text}]})
-    ledger.withdraw(owner=f"owner {key}", key=f"withdraw {key}", reason=text, requested_by=text)
+    assert ledger.rollouts.get(rollout.id).reason == bounded(text)
+    assert ledger.rollouts.latest(owner=f"owner {key}")[0].id == rollout.id
+    ledger.rollouts.transition(
+        ledger.rollouts.get(rollout.id), Phase.ROLLED_BACK, "rolled_back", {text: [text, {"x": text}]}
+    )
+    ledger.rollouts.withdraw(f"owner {key}", Request(f"withdraw {key}", text, text))
     suspicions, before = Suspicions(ledger.engine), datetime.now(UTC)
     for _ in range(2):
         suspicions.add(node=text, owner=text, cause=text, reason=text, key=f"suspect {key}")
@@ -46,8 +49,8 @@ def test_any_wish_is_recorded_once_under_its_key(ledger: Ledger, text: str, key:
 @FEW
 @given(text=TEXT)
 def test_any_event_and_any_memory_of_a_fleet_is_kept(ledger: Ledger, text: str) -> None:
-    ledger.record("digits", "failing", {"why": text, text: float("nan")})
-    assert ledger.events()[-1].data["why"] == bounded(text)
+    ledger.events.record("digits", "failing", {"why": text, text: float("nan")})
+    assert ledger.events.select()[-1].data["why"] == bounded(text)
     quarantines = Quarantines(ledger.engine)
     quarantines.remember({text: {"device": {"model": text}, text: float("inf")}})
     row = quarantines.impose(
@@ -78,8 +81,8 @@ def test_the_ids_of_airflow_are_kept_at_their_full_lengths(ledger: Ledger) -> No
     rollout = request(ledger, "a", owner=LONGEST.owner, key=LONGEST.key)
     assert (rollout.owner, rollout.key) == (LONGEST.owner, LONGEST.key)
     assert LONGEST.owns(rollout.key) and "~" not in rollout.key
-    ledger.withdraw(owner=LONGEST.owner, key=f"callback/{LONGEST.key}/return", reason="late", requested_by="a test")
-    assert ledger.rollout(rollout.id).phase is Phase.RESTORING
+    ledger.rollouts.withdraw(LONGEST.owner, Request(f"callback/{LONGEST.key}/return", "late", "a test"))
+    assert ledger.rollouts.get(rollout.id).phase is Phase.RESTORING
     launches = Launches(ledger.engine)
     launches.record({"a": 1}, "ml", "pod", owner=LONGEST.owner, instance=LONGEST.instance, task={})
     assert launches.end_instance(LONGEST.instance, "over") == 1
@@ -105,8 +108,8 @@ def test_what_may_not_be_changed_is_refused_and_nothing_is_written(
     columns = {"id": "digits-1", "service": "digits", "model_name": "m", "model_uri": "u", "image": "i"}
     columns |= {"serve": {}, "evidence": {}, "model_version": None, **more}
     with pytest.raises(InvalidInputError, match=rf"^{field} = .*leave out NUL characters"):
-        ledger.request_rollout(columns, {}, key="k", owner="o", requested_by="a test")
-    assert ledger.rollouts() == [] and ledger.events() == []
+        ledger.rollouts.request(columns, {}, Request("k", "", "a test"), owner="o")
+    assert ledger.rollouts.latest() == [] and ledger.events.select() == []
 
 
 def test_a_value_that_the_database_refuses_is_no_ledger_that_is_away(postgresql_url: str) -> None:
@@ -118,6 +121,6 @@ def test_a_value_that_the_database_refuses_is_no_ledger_that_is_away(postgresql_
 
 def test_documents_are_kept_as_they_were_written(ledger: Ledger) -> None:
     data = {"n": 1, "f": 0.25, "none": None, "yes": True, "list": [1, "é"], "deep": {"a": {"b": "c\td\n"}}}
-    ledger.record("digits", "noted", data)
-    kept = ledger.events()[-1].data
+    ledger.events.record("digits", "noted", data)
+    kept = ledger.events.select()[-1].data
     assert kept == data and json.dumps(kept) == json.dumps(data)

@@ -17,6 +17,7 @@ from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.ledger import migrations
 from bulkhead.ledger.engine import engine_of, open_engine
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Base
 from bulkhead.rollout.plan import parse_plan
 from bulkhead.rungs import Rung
@@ -31,7 +32,7 @@ def test_the_migrations_build_what_the_tables_say(ledger_url: str) -> None:
 
 def test_opening_again_keeps_everything(ledger_url: str) -> None:
     rollout = request(Ledger(ledger_url), "a")
-    assert Ledger(ledger_url).rollout(rollout.id).key == rollout.key
+    assert Ledger(ledger_url).rollouts.get(rollout.id).key == rollout.key
 
 
 def test_plans_of_weights_become_plans_of_steps_and_back(ledger_url: str) -> None:
@@ -41,14 +42,14 @@ def test_plans_of_weights_become_plans_of_steps_and_back(ledger_url: str) -> Non
     with ledger.engine.begin() as connection:
         plan = connection.execute(select(column("plan", JSON)).select_from(table("rollouts"))).scalar_one()
         assert (plan["weights"], "steps" in plan) == ([50, 100], False)
-    again = Ledger(ledger_url).rollout(rollout.id)
+    again = Ledger(ledger_url).rollouts.get(rollout.id)
     assert parse_plan(again.plan) == parse_plan(rollout.plan)
 
 
 def test_isolations_survive_the_change_to_rungs_and_back(ledger_url: str) -> None:
     ledger = Ledger(ledger_url)
     rollout = request(ledger, "a")
-    ledger.isolate(rollout.revision_id, key="i", reason="it leaks", requested_by="ada")
+    ledger.isolations.isolate(rollout.revision_id, Request("i", "it leaks", "ada"))
     _downgrade(ledger, "0004")
     again = Ledger(ledger_url)
     assert {(one.rung, one.reason) for one in again.isolations(rollout.revision_id)} == {

@@ -158,7 +158,11 @@ def test_everything_is_in_the_log(quarantines: Quarantines, ledger: Ledger, cloc
     row = impose(quarantines, clock)
     quarantines.passed(row.target, "quick")
     quarantines.end(row.target, reason="mended", holder="a person")
-    assert [one.kind for one in ledger.events()] == ["quarantine-held", "quarantine-diagnosed", "quarantine-released"]
+    assert [one.kind for one in ledger.events.select()] == [
+        "quarantine-held",
+        "quarantine-diagnosed",
+        "quarantine-released",
+    ]
 
 
 def test_what_a_watch_knows_is_remembered_by_node(quarantines: Quarantines) -> None:

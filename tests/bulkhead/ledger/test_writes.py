@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from bulkhead.errors import BusyError, ConflictError, FencedError
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Base, Event, Intent, Phase, Rollout, Service
 from tests.rollouts import advance, promote, request
 
@@ -46,8 +47,9 @@ def _wish(intent: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ask(ledger: Ledger, **more: Any) -> Rollout:
-    asked = {"key": "k", "owner": "run", "requested_by": "deploy", "reason": "better"}
-    return ledger.request_rollout(REVISION, PLAN, **{**asked, **more})
+    asked = {"key": "k", "requested_by": "deploy", "reason": "better"}
+    named = Request(**{name: more.pop(name, value) for name, value in asked.items()})
+    return ledger.rollouts.request(REVISION, PLAN, named, **{"owner": "run", **more})
 
 
 def test_a_wish_for_a_rollout(ledger: Ledger) -> None:
@@ -85,17 +87,17 @@ def test_a_wish_for_a_rollout(ledger: Ledger) -> None:
 
 
 def test_a_wish_without_a_reason_has_none(ledger: Ledger) -> None:
-    ledger.request_rollout(REVISION, PLAN, key="k", owner="run", requested_by="deploy")
+    ledger.rollouts.request(REVISION, PLAN, Request("k", "", "deploy"), owner="run")
     assert [one["reason"] for one in _columns(ledger, Intent)] == [""]
 
 
 def test_the_next_wish_is_of_the_next_generation_and_knows_the_stable_revision(ledger: Ledger) -> None:
     advance(ledger, _ask(ledger), Phase.PROMOTED)
-    again = ledger.request_rollout(
-        {**REVISION, "id": "digits-2"}, PLAN, key="k2", owner="run", requested_by="deploy", reason="better"
+    again = ledger.rollouts.request(
+        {**REVISION, "id": "digits-2"}, PLAN, Request("k2", "better", "deploy"), owner="run"
     )
     assert (again.generation, again.stable_id, again.phase) == (2, "digits-1", Phase.REQUESTED)
-    assert ledger.service("digits").generation == 2
+    assert ledger.services.get("digits").generation == 2
 
 
 def test_the_stable_revision_is_promoted_at_once(ledger: Ledger) -> None:
@@ -110,7 +112,7 @@ def test_the_stable_revision_is_promoted_at_once(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("cleared", [False, True])
 def test_a_withdrawn_owner_is_refused_unless_a_person_asks_again(ledger: Ledger, cleared: bool) -> None:
-    assert ledger.withdraw(owner="run", key="w", reason="late", requested_by="deadline") == []
+    assert ledger.rollouts.withdraw("run", Request("w", "late", "deadline")) == []
     if cleared:
         assert _ask(ledger, cleared=True).phase is Phase.REQUESTED
     else:
@@ -125,13 +127,13 @@ def test_a_service_that_is_busy_is_left_as_it_is(ledger: Ledger) -> None:
     rollout = _ask(ledger)
     with pytest.raises(BusyError, match=f"^service 'digits': rollout {rollout.id} of .* is requested for run"):
         _ask(ledger, key="other", owner="other")
-    assert (ledger.service("digits").generation, len(_columns(ledger, Intent))) == (1, 1)
+    assert (ledger.services.get("digits").generation, len(_columns(ledger, Intent))) == (1, 1)
 
 
 def test_a_wish_to_go_back(ledger: Ledger) -> None:
     rollout = advance(ledger, _ask(ledger), Phase.ANALYSING)
-    wish = {"key": "b", "reason": "it is slow", "requested_by": "a person"}
-    asked = ledger.request_rollback(**wish, rollout_id=rollout.id)
+    request = Request("b", "it is slow", "a person")
+    asked = ledger.rollouts.request_rollback(request, rollout_id=rollout.id)
     assert asked.rollout is not None and asked.rollout.id == rollout.id
     intent = _columns(ledger, Intent)[-1]
     assert intent["id"] == asked.intent_id
@@ -145,40 +147,40 @@ def test_a_wish_to_go_back(ledger: Ledger) -> None:
         "reason": "it is slow",
         "rollout_id": rollout.id,
     }
-    now = ledger.rollout(rollout.id)
+    now = ledger.rollouts.get(rollout.id)
     assert (now.phase, now.reason, now.decision) == (Phase.RESTORING, "it is slow", {"by": "a person"})
     assert (now.generation, now.sequence) == (rollout.generation + 1, rollout.sequence + 1)
     assert now.decided_at == now.phase_at and now.phase_at > rollout.phase_at
-    (event,) = ledger.events(rollout.id, "rollback")
+    (event,) = ledger.events.select(rollout.id, "rollback")
     assert (event.service, event.data) == ("digits", {"reason": "it is slow", "by": "a person"})
-    again = ledger.request_rollback(**wish, rollout_id=rollout.id)
+    again = ledger.rollouts.request_rollback(request, rollout_id=rollout.id)
     assert (again.intent_id, again.rollout and again.rollout.id) == (asked.intent_id, rollout.id)
 
 
 def test_a_wish_to_go_back_where_nothing_is_in_progress_is_kept_all_the_same(ledger: Ledger) -> None:
-    wish = {"key": "b", "reason": "it is slow", "requested_by": "a person"}
-    asked = ledger.request_rollback(**wish, service="digits")
+    request = Request("b", "it is slow", "a person")
+    asked = ledger.rollouts.request_rollback(request, service="digits")
     assert asked.rollout is None
     (intent,) = _columns(ledger, Intent)
     assert (intent["service"], intent["rollout_id"], intent["kind"]) == ("digits", None, "rollback")
-    assert ledger.request_rollback(**wish, service="digits") == asked
+    assert ledger.rollouts.request_rollback(request, service="digits") == asked
 
 
 def test_a_wish_to_go_back_takes_the_rollout_that_it_names_and_no_other(ledger: Ledger) -> None:
     rollouts = [request(ledger, "a", service=service, key=service) for service in ("digits", "letters")]
-    by_id = ledger.request_rollback(key="1", reason="", requested_by="a person", rollout_id=rollouts[1].id)
+    by_id = ledger.rollouts.request_rollback(Request("1", "", "a person"), rollout_id=rollouts[1].id)
     assert by_id.rollout is not None and by_id.rollout.id == rollouts[1].id
-    assert [ledger.rollout(one.id).phase for one in rollouts] == [Phase.REQUESTED, Phase.RESTORING]
-    by_service = ledger.request_rollback(key="2", reason="", requested_by="a person", service="digits")
+    assert [ledger.rollouts.get(one.id).phase for one in rollouts] == [Phase.REQUESTED, Phase.RESTORING]
+    by_service = ledger.rollouts.request_rollback(Request("2", "", "a person"), service="digits")
     assert by_service.rollout is not None and by_service.rollout.id == rollouts[0].id
 
 
 def test_a_withdrawal(ledger: Ledger) -> None:
     mine, other = request(ledger, "a", owner="run"), request(ledger, "a", service="letters", owner="other")
-    (taken,) = ledger.withdraw(owner="run", key="w", reason="late", requested_by="deadline")
+    (taken,) = ledger.rollouts.withdraw("run", Request("w", "late", "deadline"))
     assert (taken.id, taken.phase, taken.decision) == (mine.id, Phase.RESTORING, {"by": "deadline"})
     assert taken.reason == "late"
-    assert ledger.rollout(other.id).phase is Phase.REQUESTED
+    assert ledger.rollouts.get(other.id).phase is Phase.REQUESTED
     intent = _columns(ledger, Intent)[-1]
     assert _wish(intent) == {
         "key": "w",
@@ -194,62 +196,62 @@ def test_a_withdrawal(ledger: Ledger) -> None:
 
 def test_a_step_sets_what_it_is_told_and_when(ledger: Ledger) -> None:
     rollout = _ask(ledger)
-    moved = ledger.transition(rollout, Phase.SHIFTING, "shifting", {"weight": 50}, step=1, exposed_at=NOW)
+    moved = ledger.rollouts.transition(rollout, Phase.SHIFTING, "shifting", {"weight": 50}, step=1, exposed_at=NOW)
     assert (moved.phase, moved.sequence, moved.step, moved.exposed_at) == (Phase.SHIFTING, 2, 1, NOW)
     assert moved.phase_at > rollout.phase_at and moved.ended_at is None
-    (event,) = ledger.events(rollout.id, "shifting")
+    (event,) = ledger.events.select(rollout.id, "shifting")
     assert (event.service, event.rollout_id, event.data) == ("digits", rollout.id, {"weight": 50})
     with pytest.raises(FencedError, match=f"^rollout {rollout.id} has moved on since sequence 1$"):
-        ledger.transition(rollout, Phase.SHIFTING, "shifting", {})
+        ledger.rollouts.transition(rollout, Phase.SHIFTING, "shifting", {})
     with pytest.raises(FencedError, match=f"^rollout {rollout.id} has moved on since sequence 1$"):
-        ledger.abort(rollout, "late", {})
-    ended = ledger.transition(moved, Phase.PROMOTED, "promoted", {})
+        ledger.rollouts.abort(rollout, "late", {})
+    ended = ledger.rollouts.transition(moved, Phase.PROMOTED, "promoted", {})
     assert ended.ended_at == ended.phase_at
 
 
 def test_a_revision_is_stable_when_the_one_before_is_being_retired_and_not_earlier(ledger: Ledger) -> None:
     rollout = advance(ledger, _ask(ledger), Phase.SHIFTING)
-    assert ledger.service("digits").stable_revision is None
-    ledger.transition(rollout, Phase.RETIRING, "retiring", {})
-    assert ledger.service("digits").stable_revision == "digits-1"
+    assert ledger.services.get("digits").stable_revision is None
+    ledger.rollouts.transition(rollout, Phase.RETIRING, "retiring", {})
+    assert ledger.services.get("digits").stable_revision == "digits-1"
 
 
 def test_a_decision_to_go_back(ledger: Ledger) -> None:
     rollout = advance(ledger, _ask(ledger), Phase.ANALYSING)
-    turned = ledger.abort(rollout, "25 % failed", {"rule": "errors"})
+    turned = ledger.rollouts.abort(rollout, "25 % failed", {"rule": "errors"})
     assert (turned.reason, turned.decision, turned.sequence) == (
         "25 % failed",
         {"rule": "errors"},
         rollout.sequence + 1,
     )
-    (event,) = ledger.events(rollout.id, "rollback")
+    (event,) = ledger.events.select(rollout.id, "rollback")
     assert event.data == {"reason": "25 % failed", "rule": "errors"}
 
 
 def test_a_repair_of_a_service_with_a_rollout_in_progress(ledger: Ledger) -> None:
     rollout = _ask(ledger)
-    assert ledger.new_generation(ledger.service("digits"), "its server died") == 2
-    moved = ledger.rollout(rollout.id)
+    assert ledger.services.new_generation(ledger.services.get("digits"), "its server died") == 2
+    moved = ledger.rollouts.get(rollout.id)
     assert (moved.generation, moved.sequence) == (2, rollout.sequence + 1)
-    (event,) = ledger.events(kind="repair")
+    (event,) = ledger.events.select(kind="repair")
     assert (event.service, event.rollout_id) == ("digits", rollout.id)
     assert event.data == {"why": "its server died", "generation": 2}
 
 
 def test_a_repair_of_a_service_without_one_may_have_a_kind_of_its_own(ledger: Ledger) -> None:
     done = promote(ledger, "a")
-    assert ledger.new_generation(ledger.service("digits"), "its node is gone", "moved") == 2
-    (event,) = ledger.events(kind="moved")
+    assert ledger.services.new_generation(ledger.services.get("digits"), "its node is gone", "moved") == 2
+    (event,) = ledger.events.select(kind="moved")
     assert (event.rollout_id, event.data["generation"]) == (None, 2)
-    assert ledger.rollout(done.id).generation == 1
+    assert ledger.rollouts.get(done.id).generation == 1
     with pytest.raises(FencedError, match=r"^service digits: digits-\w+ is stable, no more what was read$"):
-        ledger.new_generation(Service(name="digits", generation=2, stable_revision="digits-0"), "again")
+        ledger.services.new_generation(Service(name="digits", generation=2, stable_revision="digits-0"), "again")
 
 
 def test_events_of_a_rollout_and_of_a_service(ledger: Ledger) -> None:
     rollout = _ask(ledger)
-    ledger.append(rollout, "waiting", {"for": "a node"})
-    ledger.record("digits", "note", {"from": "a person"})
+    ledger.events.append(rollout, "waiting", {"for": "a node"})
+    ledger.events.record("digits", "note", {"from": "a person"})
     waiting, note = _columns(ledger, Event)[-2:]
     assert (waiting["service"], waiting["rollout_id"], waiting["data"]) == ("digits", rollout.id, {"for": "a node"})
     assert (note["service"], note["rollout_id"], note["kind"]) == ("digits", None, "note")
@@ -258,8 +260,8 @@ def test_events_of_a_rollout_and_of_a_service(ledger: Ledger) -> None:
 
 def test_a_version_that_another_has_is_refused(ledger: Ledger) -> None:
     _ask(ledger)
-    ledger.set_model_version("digits-1", "3")
-    ledger.set_model_version("digits-1", "3")
+    ledger.revisions.set_model_version("digits-1", "3")
+    ledger.revisions.set_model_version("digits-1", "3")
     with pytest.raises(ConflictError, match=r"^revision digits-1 is version 3, not 4$"):
-        ledger.set_model_version("digits-1", "4")
-    assert ledger.revision("digits-1").model_version == "3"
+        ledger.revisions.set_model_version("digits-1", "4")
+    assert ledger.revisions.get("digits-1").model_version == "3"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text as sql
 
 from bulkhead.errors import BulkheadError, ConflictError, NotFoundError, RefusedError, UnavailableError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.pods.status import PodPhase as PodPhase
 from bulkhead.pods.status import PodStatus
@@ -85,8 +86,8 @@ def test_whatever_a_port_raises_stops_no_other_service_and_is_over_when_it_is_ov
             one.error = None
         _go_on(stage, times=30)
         assert stage.now(bad).phase.ended
-        assert stage.ledger.failing("bad") == {}
-        kept = [event.data for event in stage.ledger.events(service="bad")]
+        assert stage.ledger.events.failing("bad") == {}
+        kept = [event.data for event in stage.ledger.events.select(service="bad")]
         assert len(kept) < 60, "a failure must not fill the ledger"
         stage.reconciler.close()
         stage.ledger.engine.dispose()
@@ -127,14 +128,14 @@ def test_an_error_is_recorded_once_backed_off_and_over_when_it_is_over(
     for _ in range(120):
         stage.reconciler.run_once()
         stage.clock.pass_by(0.5)
-    assert stage.ledger.failing("digits") == {"looking after what serves": "KeyError: 'bulkhead.dev/port'"}
-    assert len(stage.ledger.events(kind="failing")) == 1
+    assert stage.ledger.events.failing("digits") == {"looking after what serves": "KeyError: 'bulkhead.dev/port'"}
+    assert len(stage.ledger.events.select(kind="failing")) == 1
     assert "Traceback" in caplog.text
     broken[1].error = None
     stage.clock.pass_by(15)
     stage.reconciler.run_once()
-    assert stage.ledger.failing("digits") == {}
-    assert [event.kind for event in stage.ledger.events(service="digits")][-2:] == ["failing", "recovered"]
+    assert stage.ledger.events.failing("digits") == {}
+    assert [event.kind for event in stage.ledger.events.select(service="digits")][-2:] == ["failing", "recovered"]
 
 
 def test_a_text_that_is_another_at_every_look_does_not_fill_the_ledger(ledger_url: str) -> None:
@@ -145,7 +146,7 @@ def test_a_text_that_is_another_at_every_look_does_not_fill_the_ledger(ledger_ur
         broken[1].error = UnavailableError(f"no answer from 10.0.0.1:{number}")
         stage.reconciler.run_once()
         stage.clock.pass_by(3)
-    assert 5 <= len(stage.ledger.events(kind="failing")) <= 11
+    assert 5 <= len(stage.ledger.events.select(kind="failing")) <= 11
 
 
 def test_what_a_rollout_waits_for_does_not_fill_the_ledger_either(ledger_url: str) -> None:
@@ -158,7 +159,7 @@ def test_what_a_rollout_waits_for_does_not_fill_the_ledger_either(ledger_url: st
         broken[0].error = UnavailableError(f"no answer from 10.0.0.1:{number}")
         stage.reconciler.run_once()
         stage.clock.pass_by(3)
-    assert 20 <= len(stage.ledger.events(rollout.id, "waiting")) <= 31
+    assert 20 <= len(stage.ledger.events.select(rollout.id, "waiting")) <= 31
 
 
 def test_a_failure_that_an_earlier_process_recorded_is_over_too(ledger_url: str) -> None:
@@ -166,11 +167,11 @@ def test_a_failure_that_an_earlier_process_recorded_is_over_too(ledger_url: str)
     stage.stable()
     broken = _break(stage, "digits", "find", RefusedError("forbidden"))
     stage.reconciler.run_once()
-    assert stage.ledger.failing("digits") == {"looking after what serves": "forbidden"}
+    assert stage.ledger.events.failing("digits") == {"looking after what serves": "forbidden"}
     stage.reconciler.close()
     broken[1].error = None
     stage.another().run_once()
-    assert stage.ledger.failing("digits") == {}
+    assert stage.ledger.events.failing("digits") == {}
 
 
 @pytest.mark.parametrize("plan", ["{}", '{"steps": [{"weight": 7}]}', '{"new": "field"}', '[1, "x"]', '"x"'])
@@ -199,14 +200,14 @@ def test_an_isolation_that_cannot_be_shown_keeps_no_other_waiting(ledger_url: st
     _go_on(stage, times=3)
     _break(stage, "bad", "let_go", TypeError("'NoneType' object is not iterable"))
     for rollout in (bad, good):
-        wish = {"key": f"i{rollout.id}", "reason": "it leaks \x00", "requested_by": "a test"}
-        stage.ledger.request_rollback(key=f"r{rollout.id}", reason="x", requested_by="x", rollout_id=rollout.id)
-        stage.ledger.isolate(rollout.revision_id, rungs=(Rung.TRAFFIC, Rung.POD), **wish)
+        request = Request(f"i{rollout.id}", "it leaks \x00", "a test")
+        stage.ledger.rollouts.request_rollback(Request(f"r{rollout.id}", "x", "x"), rollout_id=rollout.id)
+        stage.ledger.isolations.isolate(rollout.revision_id, request, rungs=(Rung.TRAFFIC, Rung.POD))
     _go_on(stage)
-    applied = {one.rung: one.applied_at is not None for one in stage.ledger.isolations(good.revision_id)}
+    applied = {one.rung: one.applied_at is not None for one in stage.ledger.isolations.levels(good.revision_id)}
     assert applied == {Rung.TRAFFIC: True, Rung.POD: True}
-    assert "TypeError" in stage.ledger.failing("bad")[f"pod of isolated {bad.revision_id}"]
-    assert stage.ledger.failing("good") == {}
+    assert "TypeError" in stage.ledger.events.failing("bad")[f"pod of isolated {bad.revision_id}"]
+    assert stage.ledger.events.failing("good") == {}
 
 
 def test_a_ledger_that_is_away_ends_the_pass_and_is_nobodys_failure(
@@ -223,4 +224,4 @@ def test_a_ledger_that_is_away_ends_the_pass_and_is_nobodys_failure(
         patch.setattr(stage.ledger, "ping", away)
         with pytest.raises(BulkheadError, match="the ledger does not answer"):
             stage.reconciler.run_once()
-    assert stage.ledger.failing("digits") == {}
+    assert stage.ledger.events.failing("digits") == {}

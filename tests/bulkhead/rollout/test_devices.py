@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, QuarantinePhase
 from bulkhead.rollout.plan import Plan
 from bulkhead.rungs import Rung
@@ -77,7 +78,7 @@ def test_what_a_watch_left_long_ago_is_not_believed(stage: Stage) -> None:
 def test_a_node_in_quarantine_under_the_candidate_is_a_fault(stage: Stage) -> None:
     rollout = on_trial(stage)
     placement = stage.workloads.placement(rollout.revision_id)
-    stage.ledger.isolate(rollout.revision_id, key="k", reason="it burns", requested_by="a test", rungs=[Rung.NODE])
+    stage.ledger.isolations.isolate(rollout.revision_id, Request("k", "it burns", "a test"), rungs=[Rung.NODE])
     stage.reconciler.run_once()
     assert "it burns" in (stage.devices.fault(placement) or "")
 
@@ -87,13 +88,13 @@ def test_a_rung_asks_for_a_quarantine_and_its_release_takes_it_back(stage: Stage
     rollout = on_trial(stage)
     revision = rollout.revision_id
     watch(stage, GPU=device(f"node-of-{revision}", "healthy", f"ml/{revision}"), OTHER=device("elsewhere", "healthy"))
-    stage.ledger.isolate(revision, key="k", reason="it burns", requested_by="a test", rungs=[rung])
+    stage.ledger.isolations.isolate(revision, Request("k", "it burns", "a test"), rungs=[rung])
     settle(stage)
     (held,) = stage.quarantines.open_ones()
     assert (held.target, held.phase) == (target.format(revision), QuarantinePhase.HELD)
     assert "it burns" in held.told
     assert stage.now(rollout).phase is Phase.ROLLED_BACK
-    stage.ledger.unisolate(revision, key="r", reason="mended", requested_by="a test")
+    stage.ledger.isolations.unisolate(revision, Request("r", "mended", "a test"))
     stage.reconciler.run_once()
     assert stage.quarantines.open_ones() == []
 
@@ -101,7 +102,7 @@ def test_a_rung_asks_for_a_quarantine_and_its_release_takes_it_back(stage: Stage
 def test_a_rung_keeps_to_the_budget(stage: Stage) -> None:
     rollout = on_trial(stage)
     watch(stage, GPU=device(f"node-of-{rollout.revision_id}", "healthy"))  # the last node of its model
-    stage.ledger.isolate(rollout.revision_id, key="k", reason="it burns", requested_by="a test", rungs=[Rung.NODE])
+    stage.ledger.isolations.isolate(rollout.revision_id, Request("k", "it burns", "a test"), rungs=[Rung.NODE])
     settle(stage)
     assert stage.quarantines.open_ones() == []
     assert stage.now(rollout).phase is Phase.ROLLED_BACK

@@ -3,6 +3,7 @@
 import pytest
 
 from bulkhead.errors import UnavailableError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.returning import request_return
@@ -19,11 +20,11 @@ def stage(sqlite_url: str) -> Stage:
 
 
 def _isolate(stage: Stage, revision_id: str) -> None:
-    stage.ledger.isolate(revision_id, key=f"isolate {revision_id}", reason="it leaks", requested_by="a test")
+    stage.ledger.isolations.isolate(revision_id, Request(f"isolate {revision_id}", "it leaks", "a test"))
 
 
 def _shown(stage: Stage, revision_id: str) -> dict[str, bool]:
-    return {str(one.rung): one.applied_at is not None for one in stage.ledger.isolations(revision_id)}
+    return {str(one.rung): one.applied_at is not None for one in stage.ledger.isolations.levels(revision_id)}
 
 
 def _settle(stage: Stage) -> None:
@@ -47,9 +48,9 @@ def test_a_stable_revision_that_is_isolated_gives_way_to_the_one_before(stage: S
     _isolate(stage, new)
     _settle(stage)
     assert stage.weights == {old: 100}
-    assert stage.ledger.service("digits").stable_revision == old
+    assert stage.ledger.services.get("digits").stable_revision == old
     _settle(stage)
-    assert len(stage.ledger.rollouts()) == 3, "once"
+    assert len(stage.ledger.rollouts.latest()) == 3, "once"
 
 
 def test_it_goes_past_every_one_that_is_isolated(stage: Stage) -> None:
@@ -74,7 +75,7 @@ def test_where_nothing_is_left_the_stable_one_goes_on_serving_and_it_is_said(
 def test_an_earlier_revision_is_given_the_traffic_again(stage: Stage) -> None:
     old, new = stage.stable("old"), stage.stable("new")
     assert stage.weights == {new: 100}
-    request_return(stage.ledger, old, key="k", requested_by="a test")
+    request_return(stage.ledger, old, Request("k", "", "a test"))
     _settle(stage)
     assert stage.weights == {old: 100}
 
@@ -92,10 +93,10 @@ def test_its_model_is_tagged_and_its_traffic_gone_before_that_is_written(stage: 
     stage.reconciler.run_once()
     assert _shown(stage, rollout.revision_id) == {"traffic": True, "model": True}
     assert stage.registry.forbidden == {"models:/new": "it leaks"}
-    stage.ledger.unisolate(rollout.revision_id, key="r", reason="mended", requested_by="ada")
+    stage.ledger.isolations.unisolate(rollout.revision_id, Request("r", "mended", "ada"))
     stage.reconciler.run_once()
     assert stage.registry.forbidden == {}
-    assert stage.ledger.unsettled_isolations() == []
+    assert stage.ledger.isolations.unapplied() == []
 
 
 def test_a_registry_that_is_away_keeps_nobody_from_their_traffic_and_is_tried_again(
@@ -136,8 +137,7 @@ def test_evidence_is_taken_before_its_pod_goes(stage: Stage) -> None:
     rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.registry.broken = UnavailableError("MLflow is away")
-    wish = {"reason": "look at it", "requested_by": "ada", "rungs": [Rung.POD]}
-    stage.ledger.isolate(rollout.revision_id, key="i", **wish)
+    stage.ledger.isolations.isolate(rollout.revision_id, Request("i", "look at it", "ada"), rungs=[Rung.POD])
     for _ in range(3):
         stage.reconciler.run_once()
     assert stage.weights == {old: 100}

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bulkhead.errors import FencedError, UnavailableError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase
 from bulkhead.routers.base import Split
 from bulkhead.settings import ServicePolicy
@@ -24,7 +25,7 @@ def _edit(stage: Stage, weights: dict[str, int]) -> None:
 
 
 def _drifts(stage: Stage) -> list[str]:
-    return [event.data["why"] for event in stage.ledger.events(kind="drift", service="digits")]
+    return [event.data["why"] for event in stage.ledger.events.select(kind="drift", service="digits")]
 
 
 def test_traffic_that_somebody_changed_is_written_again_and_told(stage: Stage) -> None:
@@ -81,7 +82,7 @@ def test_a_stable_server_that_somebody_changed_is_written_again(stage: Stage) ->
 
 def test_a_service_that_nobody_serves_is_not_given_away(stage: Stage) -> None:
     stage.ask("new", PLAN)
-    stage.ledger.request_rollback(key="r", reason="x", requested_by="cli", service="digits")
+    stage.ledger.rollouts.request_rollback(Request("r", "x", "cli"), service="digits")
     assert stage.reconciler.run_once() is False
     _edit(stage, {"somebody-elses": 100})
     stage.reconciler.run_once()
@@ -91,7 +92,7 @@ def test_a_service_that_nobody_serves_is_not_given_away(stage: Stage) -> None:
 
 def test_who_read_the_service_before_a_promotion_brings_nothing_of_it_back(stage: Stage) -> None:
     old = stage.stable("old")
-    stale = stage.ledger.service("digits")
+    stale = stage.ledger.services.get("digits")
     new = stage.stable("new")
     assert old not in stage.workloads.servers
     launched = list(stage.workloads.launched)
@@ -105,11 +106,11 @@ def test_who_read_a_step_before_it_was_taken_back_does_not_show_it_again(stage: 
     old = stage.stable()
     rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
-    service, stale = stage.ledger.service("digits"), stage.now(rollout)
+    service, stale = stage.ledger.services.get("digits"), stage.now(rollout)
     assert stale.phase is Phase.ANALYSING
-    stage.ledger.request_rollback(key="r", reason="x", requested_by="cli", service="digits")
+    stage.ledger.rollouts.request_rollback(Request("r", "x", "cli"), service="digits")
     stage.reconciler.run_once()
-    stage.workloads.launch(stage.ledger.revision(rollout.revision_id), 1)  # and its server is there yet
+    stage.workloads.launch(stage.ledger.revisions.get(rollout.revision_id), 1)  # and its server is there yet
     with pytest.raises(FencedError):
         stage.another()._keeper.tend(service, stale)
     assert stage.weights == {old: 100}

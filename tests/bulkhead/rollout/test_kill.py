@@ -18,6 +18,7 @@ import mlflow
 import pytest
 
 from bulkhead.control import Control
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.revision import RevisionSpec
@@ -66,7 +67,7 @@ class Site:
         serve = {"command": command, "env": {"NUMBER": str(self.revisions)}}
         spec = RevisionSpec("digits", self.control.settings.home.name, model_uri or self.model_uri, "image", serve)
         key = f"k{self.revisions}"
-        return self.control.release(spec, PLAN, key=key, owner=key, requested_by="a test")
+        return self.control.commands.release(spec, PLAN, Request(key, "", "a test"), owner=key)
 
     def reconcile(self, effects: Effects | None = None) -> int:
         """Reconcile in another process until nothing is in progress; its exit code."""
@@ -76,7 +77,7 @@ class Site:
             if effects is not None:
                 effects.watch(control.ledger.engine)
             reconciler, ledger = control.reconciler, control.ledger
-            while reconciler.run_once() or reconciler.unsure or ledger.unsettled_isolations():
+            while reconciler.run_once() or reconciler.unsure or ledger.isolations.unapplied():
                 time.sleep(0.1)  # the reconciler's own period, shortened
             if effects is not None:
                 (control.settings.home / "effects.json").write_text(json.dumps(effects.seen))
@@ -107,17 +108,17 @@ class Site:
 
     def state(self, rollout: Rollout) -> dict[str, Any]:
         """Everything that a rollout leaves, with its own revision called "new" and the stable one "old"."""
-        control, now = self.control, self.control.ledger.rollout(rollout.id)
+        control, now = self.control, self.control.ledger.rollouts.get(rollout.id)
         names = {now.revision_id: "new", now.stable_id: "old"}
         _, split = control.site("digits").router.read("digits")
-        versions = {control.ledger.revision(name).model_version: names[name] for name in names if name}
+        versions = {control.ledger.revisions.get(name).model_version: names[name] for name in names if name}
         registry = control.reconciler._world.registry
         pods = control.runtime.list({"bulkhead.dev/service": "digits"})
         serving = [pod for pod in pods if not control.runtime.status(pod.name).ended]
-        kinds = [event.kind for event in control.ledger.events(now.id)]
+        kinds = [event.kind for event in control.ledger.events.select(now.id)]
         return {
             "phase": now.phase,
-            "stable": names[control.ledger.service("digits").stable_revision],
+            "stable": names[control.ledger.services.get("digits").stable_revision],
             "weights": {names[name]: share for name, share in split.weights.items()},
             "endpoints": sorted(names[name] for name in split.endpoints),
             "alias": versions[registry.champion(control.settings.home.name)],
@@ -192,11 +193,11 @@ ISOLATED = {
 def _isolated(site: Site, revision_id: str) -> dict[str, Any]:
     """Everything that isolating a revision leaves, each of it once."""
     control, ledger = site.control, site.control.ledger
-    rungs = ledger.isolations(revision_id)
-    events = [one for one in ledger.events(service="digits") if (one.data or {}).get("revision") == revision_id]
+    rungs = ledger.isolations.levels(revision_id)
+    events = [one for one in ledger.events.select(service="digits") if (one.data or {}).get("revision") == revision_id]
     since = max((index for index, one in enumerate(events) if one.kind == "released"), default=-1)
     client = mlflow.MlflowClient(control.settings.mlflow_tracking_uri)
-    version = ledger.revision(revision_id).model_version
+    version = ledger.revisions.get(revision_id).model_version
     tags = client.get_model_version(control.settings.home.name, version).tags
     experiment = client.get_experiment_by_name("bulkhead-evidence")
     bundles = client.search_runs([experiment.experiment_id], max_results=1000) if experiment else []
@@ -210,12 +211,12 @@ def _isolated(site: Site, revision_id: str) -> dict[str, Any]:
 
 
 def _isolate(site: Site, revision_id: str, name: str) -> None:
-    wish = {"key": name, "reason": "it leaks", "requested_by": "a test"}
-    site.control.isolate(revision_id, rungs=(Rung.TRAFFIC, Rung.MODEL, Rung.POD), budgeted=False, **wish)
+    request = Request(name, "it leaks", "a test")
+    site.control.commands.isolate(revision_id, request, rungs=(Rung.TRAFFIC, Rung.MODEL, Rung.POD), budgeted=False)
 
 
 def _release(site: Site, revision_id: str, name: str) -> None:
-    site.control.ledger.unisolate(revision_id, key=f"release {name}", reason="again", requested_by="a test")
+    site.control.ledger.isolations.unisolate(revision_id, Request(f"release {name}", "again", "a test"))
     assert site.reconcile() == 0
 
 
@@ -253,8 +254,8 @@ def test_killed_on_the_way_back_from_an_isolated_stable_revision_it_arrives(site
     def check(revision: str, when: str) -> None:
         assert site.reconcile() == 0, when
         assert _isolated(site, revision) == ISOLATED, when
-        first = min(one.id for one in site.control.ledger.isolations(revision))
-        returns = [one for one in site.control.ledger.rollouts("digits") if one.key == f"isolated/{first}"]
+        first = min(one.id for one in site.control.ledger.isolations.levels(revision))
+        returns = [one for one in site.control.ledger.rollouts.latest("digits") if one.key == f"isolated/{first}"]
         state = site.state(*returns)
         assert (state["phase"], state["stable"], state["weights"]) == (Phase.PROMOTED, "new", {"new": 100}), when
         assert (state["alias"], state["serving"], state["endpoints"]) == ("new", ["new"], ["new"]), when
@@ -300,5 +301,5 @@ def test_killed_before_any_effect_its_next_run_ends_in_the_same_state(
     print(f"killed before {index} effects; clients saw {sum(seen.values())} answers")
     bad = {answer: n for answer, n in seen.items() if not answer.startswith("200") and not answer.endswith("None")}
     assert not [answer for answer in seen if answer.startswith("error")]
-    stable = site.control.ledger.service("digits").stable_revision
+    stable = site.control.ledger.services.get("digits").stable_revision
     assert not [answer for answer in bad if status == 200 or answer.endswith(str(stable))], "a sound revision failed"

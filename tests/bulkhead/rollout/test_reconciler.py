@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import RETURN, Plan
 from tests.rollouts import revision
@@ -97,7 +98,7 @@ def test_a_counter_reset_holds(stage: Stage) -> None:
     stage.clock.pass_by(10)
     stage.reconciler.run_once()
     assert stage.now(rollout).phase is Phase.ANALYSING
-    assert stage.ledger.events(rollout.id, "waiting")[-1].data["for"] == "hold: no-data"
+    assert stage.ledger.events.select(rollout.id, "waiting")[-1].data["for"] == "hold: no-data"
 
 
 def test_what_it_waits_for_is_recorded_once_not_at_every_look(stage: Stage) -> None:
@@ -105,14 +106,14 @@ def test_what_it_waits_for_is_recorded_once_not_at_every_look(stage: Stage) -> N
     rollout = stage.ask("new", PLAN)
     for _ in range(5):
         stage.reconciler.run_once()
-    assert len(stage.ledger.events(rollout.id, "waiting")) == 1
+    assert len(stage.ledger.events.select(rollout.id, "waiting")) == 1
 
 
 def test_a_rollback_from_outside_is_carried_out(stage: Stage) -> None:
     old = stage.stable()
     rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
-    stage.ledger.request_rollback(key="r", reason="a person said so", requested_by="cli", service="digits")
+    stage.ledger.rollouts.request_rollback(Request("r", "a person said so", "cli"), service="digits")
     stage.reconciler.run_once()
     assert stage.now(rollout).phase is Phase.ROLLED_BACK
     assert stage.weights == {old: 100}
@@ -121,11 +122,11 @@ def test_a_rollback_from_outside_is_carried_out(stage: Stage) -> None:
 def test_a_rollback_after_the_alias_has_moved_moves_it_back(stage: Stage) -> None:
     old = stage.stable()
     rollout = stage.ask("new", Plan(steps=(100,), judged=False))
-    stage.ledger.transition(rollout, Phase.REGISTERED, "registered", {})
+    stage.ledger.rollouts.transition(rollout, Phase.REGISTERED, "registered", {})
     stage.registry.versions[rollout.revision_id] = "9"
-    stage.ledger.set_model_version(rollout.revision_id, "9")
+    stage.ledger.revisions.set_model_version(rollout.revision_id, "9")
     stage.registry.point("digits", "9", "digits", rollout.generation)
-    stage.ledger.request_rollback(key="r", reason="late", requested_by="cli", service="digits")
+    stage.ledger.rollouts.request_rollback(Request("r", "late", "cli"), service="digits")
     stage.reconciler.run_once()
     assert stage.registry.alias == stage.registry.versions[old]
 
@@ -160,7 +161,7 @@ def test_a_model_that_does_not_exist_goes_back_with_traffic_where_it_was(stage: 
     old = stage.stable()
     spec = revision("new", model_version="77")
     plan = PLAN.model_dump(mode="json")
-    rollout = stage.ledger.request_rollout(spec.columns(), plan, key="n", owner="run", requested_by="a test")
+    rollout = stage.ledger.rollouts.request(spec.columns(), plan, Request("n", "", "a test"), owner="run")
     stage.reconciler.run_once()
     assert stage.now(rollout).phase is Phase.ROLLED_BACK
     assert stage.now(rollout).reason == "MLflow knows no version 77 of model 'digits'"
@@ -184,7 +185,7 @@ def test_on_the_way_back_there_is_no_giving_up(stage: Stage) -> None:
     rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.router.up = False
-    stage.ledger.request_rollback(key="r", reason="x", requested_by="cli", service="digits")
+    stage.ledger.rollouts.request_rollback(Request("r", "x", "cli"), service="digits")
     stage.reconciler.run_once()
     stage.clock.pass_by(86400)
     stage.reconciler.run_once()
@@ -202,9 +203,9 @@ def test_an_error_in_one_release_rolls_it_back_and_does_not_keep_others_from_the
     broken = stage.ask("new", PLAN)
     other = revision("other", service="letters")
     plan = RETURN.model_dump(mode="json")
-    sound = stage.ledger.request_rollout(other.columns(), plan, key="o", owner="o", requested_by="a test")
+    sound = stage.ledger.rollouts.request(other.columns(), plan, Request("o", "", "a test"), owner="o")
     stage.registry.versions[sound.revision_id] = "5"
-    stage.ledger.set_model_version(sound.revision_id, "5")
+    stage.ledger.revisions.set_model_version(sound.revision_id, "5")
     stage.registry.broken = error
     stage.reconciler.run_once()
     assert str(error) in str(stage.now(broken).reason)
@@ -236,7 +237,7 @@ def test_a_zombie_reconciler_cannot_shift_traffic_back(stage: Stage) -> None:
     rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stale = stage.now(rollout)  # what a reconciler read before it was suspended
-    stage.ledger.request_rollback(key="r", reason="x", requested_by="cli", service="digits")
+    stage.ledger.rollouts.request_rollback(Request("r", "x", "cli"), service="digits")
     stage.reconciler.run_once()
     assert stage.another()._advance(stale).phase is Phase.ANALYSING  # it meets the fence, and gives up
     assert stage.weights == {old: 100}
@@ -254,7 +255,7 @@ def test_two_reconcilers_at_once_do_no_harm(stage: Stage, lease_s: float) -> Non
         stage.reconciler.run_once()
         second.run_once()
     assert stage.now(rollout).phase is Phase.PROMOTED
-    assert len(stage.ledger.events(rollout.id, "promoted")) == 1
+    assert len(stage.ledger.events.select(rollout.id, "promoted")) == 1
 
 
 def test_one_that_dies_is_replaced_when_its_lease_has_run_out(stage: Stage) -> None:
@@ -287,11 +288,11 @@ def test_one_that_ends_is_replaced_at_once(stage: Stage) -> None:
 
 def test_a_stable_server_that_died_is_started_again(stage: Stage) -> None:
     old = stage.stable()
-    generation = stage.ledger.service("digits").generation
+    generation = stage.ledger.services.get("digits").generation
     stage.workloads.die(old)
     stage.reconciler.run_once()
     assert stage.workloads.launched == [old, old]
-    assert stage.ledger.service("digits").generation == generation + 1
+    assert stage.ledger.services.get("digits").generation == generation + 1
 
 
 def test_one_that_dies_again_and_again_is_started_ever_more_rarely(stage: Stage) -> None:
@@ -300,7 +301,7 @@ def test_one_that_dies_again_and_again_is_started_ever_more_rarely(stage: Stage)
         stage.workloads.die(old)
         stage.reconciler.run_once()
         stage.clock.pass_by(0.5)
-    repairs = [event.at for event in stage.ledger.events(kind="repair")]
+    repairs = [event.at for event in stage.ledger.events.select(kind="repair")]
     gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(repairs)]
     assert gaps[:6] == [1, 2, 4, 8, 16, 32]
     assert max(gaps) == 60
@@ -339,5 +340,5 @@ def test_what_does_not_answer_is_asked_ever_more_rarely_but_on_the_way_back(
     monkeypatch.setattr(stage.router, "counters", away)
     assert 0 < asked_in_20_s() <= 6
     monkeypatch.setattr(stage.router, "apply", away)
-    stage.ledger.request_rollback(key="k", reason="a person", requested_by="a test", service="digits")
+    stage.ledger.rollouts.request_rollback(Request("k", "a person", "a test"), service="digits")
     assert asked_in_20_s() >= 20

@@ -24,7 +24,9 @@ def test_what_it_goes_on_waiting_for_is_recorded_ever_more_rarely_with_the_numbe
         stage.router.answer(rollout.revision_id, 1)
         stage.reconciler.run_once()
         stage.clock.pass_by(20)
-    waited = [one for one in stage.ledger.events(rollout.id, "waiting") if one.data["for"] == "hold: min-requests"]
+    waited = [
+        one for one in stage.ledger.events.select(rollout.id, "waiting") if one.data["for"] == "hold: min-requests"
+    ]
     since = [round((one.at - waited[0].at).total_seconds() / 60) for one in waited]
     assert since == [0, 1, 3, 7, 15, 31]
     assert [bool(one.data.get("still")) for one in waited] == [False, *[True] * 5]

@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from bulkhead.errors import BulkheadError, UnavailableError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout, Service
 from bulkhead.rollout.plan import Plan, Step
 from bulkhead.rollout.reconciler import Reconciler
@@ -123,34 +124,34 @@ class Storm(RuleBasedStateMachine):
     def ask(self, name: str, plan: Plan) -> None:
         key = self._key()
         stage = self.stage
-        if not any(one.stable_revision for one in stage.ledger.services()):
+        if not any(one.stable_revision for one in stage.ledger.services.all()):
             plan = Plan(steps=(100,), judged=False)
         self._try(self._request, name, plan, key)
 
     def _request(self, name: str, plan: Plan, key: str) -> None:
         columns, document = revision(name).columns(), plan.model_dump(mode="json")
-        self.stage.ledger.request_rollout(columns, document, key=key, owner=key, requested_by="the storm")
+        self.stage.ledger.rollouts.request(columns, document, Request(key, "", "the storm"), owner=key)
 
     @rule(reason=TEXT)
     def roll_back(self, reason: str) -> None:
-        wish = {"key": self._key(), "reason": reason, "requested_by": "the storm"}
-        self._try(self.stage.ledger.request_rollback, service="digits", **wish)
+        request = Request(self._key(), reason, "the storm")
+        self._try(self.stage.ledger.rollouts.request_rollback, request, service="digits")
 
     @rule()
     def approve(self) -> None:
-        going = self.stage.ledger.active_rollout("digits")
+        going = self.stage.ledger.rollouts.active_of("digits")
         if going is not None:
-            self._try(self.stage.ledger.approve, going.id, key=self._key(), requested_by="the storm")
+            self._try(self.stage.ledger.approvals.approve, going.id, Request(self._key(), "", "the storm"))
 
     @rule(name=NAMES, rungs=st.sets(st.sampled_from(list(Rung))))
     def isolate(self, name: str, rungs: set[Rung]) -> None:
-        wish = {"key": self._key(), "reason": "it leaks", "requested_by": "the storm"}
-        self._try(self.stage.ledger.isolate, revision(name).id, rungs=rungs, **wish)
+        request = Request(self._key(), "it leaks", "the storm")
+        self._try(self.stage.ledger.isolations.isolate, revision(name).id, request, rungs=rungs)
 
     @rule(name=NAMES)
     def unisolate(self, name: str) -> None:
-        wish = {"key": self._key(), "reason": "mended", "requested_by": "the storm"}
-        self._try(self.stage.ledger.unisolate, revision(name).id, **wish)
+        request = Request(self._key(), "mended", "the storm")
+        self._try(self.stage.ledger.isolations.unisolate, revision(name).id, request)
 
     # What the world does
 
@@ -186,9 +187,9 @@ class Storm(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1))
     def step(self, which: int) -> None:
-        self.stale = list(self.stage.ledger.active_rollouts())
-        going = self.stage.ledger.active_rollout("digits")
-        self.seen = [(service, going) for service in self.stage.ledger.services()]
+        self.stale = list(self.stage.ledger.rollouts.active())
+        going = self.stage.ledger.rollouts.active_of("digits")
+        self.seen = [(service, going) for service in self.stage.ledger.services.all()]
         self.reconcilers[which].run_once()
 
     @rule(which=st.integers(0, 1), calls=st.integers(0, 30))
@@ -226,7 +227,7 @@ class Storm(RuleBasedStateMachine):
 
     @invariant()
     def one_rollout_at_a_time(self) -> None:
-        assert len(self.stage.ledger.active_rollouts()) <= 1
+        assert len(self.stage.ledger.rollouts.active()) <= 1
 
     def _calm_down(self) -> None:
         """The trouble is over: everything answers, requests come, time goes by."""
@@ -236,7 +237,7 @@ class Storm(RuleBasedStateMachine):
         for _ in range(120):
             for name in stage.workloads.servers:
                 stage.router.answer(name, 50)
-            going = stage.ledger.active_rollout("digits")
+            going = stage.ledger.rollouts.active_of("digits")
             if going is not None and going.phase is Phase.APPROVING:
                 self.approve()
             active = [one.run_once() for one in self.reconcilers]
@@ -245,31 +246,31 @@ class Storm(RuleBasedStateMachine):
             quiet = 0 if busy else quiet + 1
             if quiet == 3:
                 return
-        raise AssertionError(f"not calm: {stage.ledger.active_rollouts()}, {self._unsettled()}")
+        raise AssertionError(f"not calm: {stage.ledger.rollouts.active()}, {self._unsettled()}")
 
     def _unsettled(self) -> list[str]:
         """Isolations that are yet to be shown; of a revision that nobody can take over from, that is for good."""
-        serving = self.stage.ledger.serving()
-        left = self.stage.ledger.unsettled_isolations()
+        serving = self.stage.ledger.revisions.serving()
+        left = self.stage.ledger.isolations.unapplied()
         return [f"{one.revision_id} {one.rung}" for one in left if one.revision_id not in serving]
 
     def _is_whole(self) -> None:
         stage = self.stage
-        for service in stage.ledger.services():
+        for service in stage.ledger.services.all():
             stable = service.stable_revision
             assert stage.weights == ({stable: 100} if stable else {}), "one stable revision with all of the traffic"
             assert set(stage.workloads.servers) == ({stable} if stable else set()), "no other server"
             assert not stage.workloads.comparers, "nobody compares"
             version = self.memory.versions[stable] if stable else None
             assert self.memory.alias == version, "the alias is on it"
-        for rollout in stage.ledger.rollouts(limit=1000):
+        for rollout in stage.ledger.rollouts.latest(limit=1000):
             self._is_logged(rollout)
-        for isolation in stage.ledger.isolated():
-            if isolation.revision_id not in stage.ledger.serving():
-                assert all(one.applied_at for one in stage.ledger.isolations(isolation.revision_id))
+        for isolation in stage.ledger.isolations.in_force():
+            if isolation.revision_id not in stage.ledger.revisions.serving():
+                assert all(one.applied_at for one in stage.ledger.isolations.levels(isolation.revision_id))
 
     def _is_logged(self, rollout: Rollout) -> None:
-        kinds = [event.kind for event in self.stage.ledger.events(rollout.id)]
+        kinds = [event.kind for event in self.stage.ledger.events.select(rollout.id)]
         assert kinds.count("requested") == 1
         if rollout.reason == "it is the stable revision already":
             return

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from bulkhead.errors import UnavailableError
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.status import PodPhase as PodPhase
@@ -36,7 +37,7 @@ def _serve(stage: Stage, rollout: Rollout, seconds: float = 6, failures: int = 0
 
 
 def _old(stage: Stage) -> str:
-    return str(stage.ledger.service("digits").stable_revision)
+    return str(stage.ledger.services.get("digits").stable_revision)
 
 
 # Approval
@@ -47,8 +48,11 @@ def test_it_waits_for_a_person_and_then_goes_on(stage: Stage) -> None:
     _serve(stage, rollout)
     _serve(stage, rollout, seconds=3600)
     assert stage.now(rollout).phase is Phase.APPROVING
-    assert stage.ledger.events(rollout.id, "waiting")[-1].data["for"] == "a person to approve: bulkhead approve digits"
-    stage.ledger.approve(rollout.id, key="a", requested_by="ada")
+    assert (
+        stage.ledger.events.select(rollout.id, "waiting")[-1].data["for"]
+        == "a person to approve: bulkhead approve digits"
+    )
+    stage.ledger.approvals.approve(rollout.id, Request("a", "", "ada"))
     stage.reconciler.run_once()
     assert stage.weights == {rollout.revision_id: 100}
 
@@ -98,7 +102,7 @@ def test_what_turns_bad_in_the_bake_goes_back_with_the_alias(stage: Stage) -> No
     assert stage.now(rollout).phase is Phase.ROLLED_BACK
     assert stage.weights == {old: 100}
     assert stage.registry.alias == stage.registry.versions[old]
-    assert stage.ledger.service("digits").stable_revision == old
+    assert stage.ledger.services.get("digits").stable_revision == old
 
 
 def test_a_quiet_bake_is_no_failure(stage: Stage) -> None:
@@ -145,7 +149,7 @@ def test_without_evidence_it_goes_on_only_where_the_plan_says_so(stage: Stage) -
     rollout = _new(stage, steps=[10, 100], insufficient="promote")
     _serve(stage, rollout, seconds=301, requests=3)
     assert (stage.now(rollout).step, stage.weights) == (1, {rollout.revision_id: 100})
-    assert stage.ledger.events(rollout.id, "passed")[0].data["rule"] == "min-requests"
+    assert stage.ledger.events.select(rollout.id, "passed")[0].data["rule"] == "min-requests"
 
 
 def test_with_unclear_evidence_it_goes_back_whatever_the_plan_says(stage: Stage) -> None:
@@ -207,7 +211,7 @@ def test_a_step_that_requires_it_waits_for_it(stage: Stage) -> None:
     rollout = _new(stage, steps=[10, 100], truth=truth)
     _serve(stage, rollout)
     assert stage.now(rollout).step == 0
-    assert stage.ledger.events(rollout.id, "waiting")[-1].data["for"] == "hold: no-ground-truth"
+    assert stage.ledger.events.select(rollout.id, "waiting")[-1].data["for"] == "hold: no-ground-truth"
     _measure(stage, rollout, live_accuracy=0.95)
     _serve(stage, rollout, seconds=20)
     assert stage.now(rollout).step == 1

@@ -6,6 +6,7 @@ import pytest
 
 from bulkhead.errors import FencedError, UnavailableError, UnsupportedError
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Revision
 from bulkhead.metrics.http_json import read_counters
 from bulkhead.pods.spec import PodRequest, build
@@ -23,8 +24,8 @@ SERVER = Path(__file__).parents[2] / "programs" / "server.py"
 def _answering(ledger: Ledger, runtime: LocalRuntime, body: str, service: str = "digits") -> Revision:
     serve = {"command": ["python", from_inside(runtime, SERVER), "{port}", "200", body], "env": {"A": "1"}}
     spec = revision("a", service, serve=serve)
-    ledger.request_rollout(spec.columns(), {"steps": [100]}, key=service, owner="o", requested_by="a test")
-    return ledger.revision(spec.id)
+    ledger.rollouts.request(spec.columns(), {"steps": [100]}, Request(service, "", "a test"), owner="o")
+    return ledger.revisions.get(spec.id)
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_without_a_command_it_is_mlflows_scoring_server(
     monkeypatch.setattr(runtime, "launch", launched.append)
     ledger = Ledger(sqlite_url)
     rollout = request(ledger, "plain")
-    workloads.launch(ledger.revision(rollout.revision_id), generation=1)
+    workloads.launch(ledger.revisions.get(rollout.revision_id), generation=1)
     command = launched[0].spec.containers[0].command
     assert command[:5] == ["python", "-m", "bulkhead.gpu_tasks.serve", "--model-uri", "models:/plain"]
     assert launched[0].spec.active_deadline_seconds is None

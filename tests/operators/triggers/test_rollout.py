@@ -5,7 +5,8 @@ import pytest
 
 from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
-from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.events import Events
+from bulkhead.ledger.rollouts import Rollouts
 from bulkhead.ledger.tables import Phase
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.triggers import rollout as module
@@ -40,7 +41,7 @@ def test_it_fires_when_the_rollout_ends_and_not_before(control: Control) -> None
         return await asyncio.wait_for(waiting, PATIENCE_S)
 
     event = asyncio.run(run())
-    assert event == {"rollout_id": rollout.id, "after_event": control.ledger.events(rollout.id)[-1].id}
+    assert event == {"rollout_id": rollout.id, "after_event": control.ledger.events.select(rollout.id)[-1].id}
 
 
 @pytest.mark.parametrize(("after", "fires"), [(None, False), (-1, True), (0, False)])
@@ -48,7 +49,7 @@ def test_it_fires_for_an_approval_that_is_asked_for_after_a_step(
     control: Control, after: int | None, fires: bool
 ) -> None:
     rollout = request(control.ledger, "a")
-    control.ledger.transition(rollout, Phase.APPROVING, "approving", {})
+    control.ledger.rollouts.transition(rollout, Phase.APPROVING, "approving", {})
     trigger = RolloutTrigger(rollout.id, BulkheadHook.default_conn_name, after)
     look = module._look(control)
     assert trigger.event(look) == ({"rollout_id": rollout.id, "after_event": 0} if fires else None)
@@ -58,9 +59,9 @@ def test_a_revision_has_left_once_nothing_gives_it_traffic(control: Control) -> 
     old, new = promote(control.ledger, "old"), request(control.ledger, "new")
     trigger = LeftTrigger(new.revision_id, BulkheadHook.default_conn_name)
     assert trigger.event(module._look(control)) is None
-    turned = control.ledger.abort(new, "bad", {})
+    turned = control.ledger.rollouts.abort(new, "bad", {})
     assert trigger.event(module._look(control)) is None
-    contained = control.ledger.transition(turned, Phase.UNALIASING, "x", {}, contained_at=turned.phase_at)
+    contained = control.ledger.rollouts.transition(turned, Phase.UNALIASING, "x", {}, contained_at=turned.phase_at)
     assert trigger.event(module._look(control)) == {"revision": new.revision_id}
     advance(control.ledger, contained, Phase.ROLLED_BACK)
     assert LeftTrigger(old.revision_id, BulkheadHook.default_conn_name).event(module._look(control)) is None
@@ -71,19 +72,21 @@ def test_a_ledger_that_does_not_answer_is_waited_for(control: Control, monkeypat
     rollout = advance(control.ledger, request(control.ledger, "a"), Phase.PROMOTED)
     answers = iter([UnavailableError("away"), UnavailableError("away"), []])
 
-    def active(_: Ledger) -> Any:
+    def active(_: Rollouts) -> Any:
         answer = next(answers)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    monkeypatch.setattr(Ledger, "active_rollouts", active)
+    monkeypatch.setattr(Rollouts, "active", active)
     assert asyncio.run(asyncio.wait_for(_first(_trigger(rollout.id)), PATIENCE_S))["rollout_id"] == rollout.id
 
 
 def test_what_happens_is_in_the_tasks_log_when_it_happens(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     rollout = request(control.ledger, "a")
-    trigger = RolloutTrigger(rollout.id, BulkheadHook.default_conn_name, after_event=control.ledger.events()[-1].id)
+    trigger = RolloutTrigger(
+        rollout.id, BulkheadHook.default_conn_name, after_event=control.ledger.events.select()[-1].id
+    )
     written: list[str] = []
     monkeypatch.setattr(trigger.log, "info", lambda form, *words: written.append(form % words))
 
@@ -93,11 +96,11 @@ def test_what_happens_is_in_the_tasks_log_when_it_happens(control: Control, monk
 
     async def run() -> Any:
         waiting = asyncio.ensure_future(_first(trigger))
-        moved = control.ledger.transition(rollout, Phase.REGISTERED, "registered", {})
+        moved = control.ledger.rollouts.transition(rollout, Phase.REGISTERED, "registered", {})
         await asyncio.wait_for(heard(1), PATIENCE_S)
-        control.ledger.append(moved, "approved", {"by": "ada", "step": 0})
+        control.ledger.events.append(moved, "approved", {"by": "ada", "step": 0})
         await asyncio.wait_for(heard(2), PATIENCE_S)
-        advance(control.ledger, control.ledger.abort(moved, "it is bad", {"by": "ada"}), Phase.ROLLED_BACK)
+        advance(control.ledger, control.ledger.rollouts.abort(moved, "it is bad", {"by": "ada"}), Phase.ROLLED_BACK)
         return await asyncio.wait_for(waiting, PATIENCE_S)
 
     event = asyncio.run(run())
@@ -106,7 +109,7 @@ def test_what_happens_is_in_the_tasks_log_when_it_happens(control: Control, monk
         "Step 1 of 2 was approved by ada.",
         "Rolling back, asked for by ada: it is bad.",
     ]
-    assert event == {"rollout_id": rollout.id, "after_event": control.ledger.events(rollout.id)[-1].id}
+    assert event == {"rollout_id": rollout.id, "after_event": control.ledger.events.select(rollout.id)[-1].id}
 
 
 def test_a_ledger_that_is_away_while_it_is_read_loses_no_line(
@@ -119,7 +122,7 @@ def test_a_ledger_that_is_away_while_it_is_read_loses_no_line(
         raise UnavailableError("the ledger is away")
 
     trigger = _trigger(rollout.id)
-    monkeypatch.setattr(Ledger, "events", away)
+    monkeypatch.setattr(Events, "select", away)
     asyncio.run(trigger.log_events(look))
     assert trigger.event(look) == {"rollout_id": rollout.id, "after_event": 0}  # so that the task itself logs them
 
@@ -128,9 +131,9 @@ def test_when_its_task_is_marked_the_rollout_is_taken_back(control: Control) -> 
     rollout = request(control.ledger, "a")
     for _ in range(2):
         asyncio.run(ReleaseTrigger(rollout.id, BulkheadHook.default_conn_name).on_kill())
-    now = control.ledger.rollout(rollout.id)
+    now = control.ledger.rollouts.get(rollout.id)
     assert (now.phase, now.reason) == (Phase.RESTORING, "its deploy task was marked or cleared in Airflow")
-    assert len(control.ledger.events(rollout.id, "rollback")) == 1
+    assert len(control.ledger.events.select(rollout.id, "rollback")) == 1
 
 
 def test_it_survives_the_triggerers_database() -> None:

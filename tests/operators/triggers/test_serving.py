@@ -59,20 +59,20 @@ def new(control: Control) -> Rollout:
 
 def test_an_objective_that_is_kept_ends_the_guard_in_time(control: Control, new: Rollout) -> None:
     assert _watch(_trigger(new.revision_id), 0.0)["result"] == "kept"
-    assert control.ledger.active_rollouts() == []
+    assert control.ledger.rollouts.active() == []
 
 
 def test_an_outage_returns_to_the_revision_before_without_any_worker(control: Control, new: Rollout) -> None:
     event = _watch(_trigger(new.revision_id), 1.0)
     assert event["result"] == "breached" and "the error budget of 99.000% burns" in event["reason"]
-    (returning,) = control.ledger.active_rollouts()
+    (returning,) = control.ledger.rollouts.active()
     assert (returning.revision_id, returning.stable_id) == (new.stable_id, new.revision_id)
 
 
 def test_the_same_guard_fires_once_whatever_restarts(control: Control, new: Rollout) -> None:
     _watch(_trigger(new.revision_id), 1.0)
     _watch(_trigger(new.revision_id), 1.0)
-    assert len(control.ledger.rollouts()) == 3
+    assert len(control.ledger.rollouts.latest()) == 3
 
 
 @pytest.mark.parametrize("on_breach", ["roll-back", "isolate"])
@@ -89,14 +89,14 @@ def test_a_guard_that_is_begun_anew_after_it_has_acted_still_says_so(
 def test_a_candidate_in_its_bake_is_taken_back(control: Control, new: Rollout) -> None:
     candidate = request(control.ledger, "newer")
     _watch(_trigger(candidate.revision_id), 1.0)
-    assert control.ledger.rollout(candidate.id).phase is Phase.RESTORING
+    assert control.ledger.rollouts.get(candidate.id).phase is Phase.RESTORING
 
 
 def test_it_can_isolate_or_only_fail(control: Control, new: Rollout) -> None:
     assert _watch(_trigger(new.revision_id, on_breach="fail"), 1.0)["result"] == "breached"
-    assert control.ledger.active_rollouts() == [] and control.ledger.isolated() == []
+    assert control.ledger.rollouts.active() == [] and control.ledger.isolations.in_force() == []
     _watch(_trigger(new.revision_id, on_breach="isolate"), 1.0)
-    assert [one.revision_id for one in control.ledger.isolated()] == [new.revision_id]
+    assert [one.revision_id for one in control.ledger.isolations.in_force()] == [new.revision_id]
 
 
 def test_where_nothing_is_left_to_return_to_it_says_so(control: Control) -> None:

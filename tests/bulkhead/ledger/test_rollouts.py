@@ -9,6 +9,7 @@ from sqlalchemy.exc import DatabaseError
 
 from bulkhead.errors import BusyError, ConflictError, FencedError, NotFoundError
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase
 from tests.rollouts import advance, promote, request
 
@@ -18,8 +19,8 @@ from tests.rollouts import advance, promote, request
 def test_a_request_is_an_intent_a_rollout_and_an_event_at_once(ledger: Ledger) -> None:
     rollout = request(ledger, "a")
     assert (rollout.phase, rollout.generation, rollout.sequence) == (Phase.REQUESTED, 1, 1)
-    assert [one.id for one in ledger.active_rollouts()] == [rollout.id]
-    assert [event.kind for event in ledger.events(rollout.id)] == ["requested"]
+    assert [one.id for one in ledger.rollouts.active()] == [rollout.id]
+    assert [event.kind for event in ledger.events.select(rollout.id)] == ["requested"]
 
 
 def test_the_same_key_gives_the_same_rollout_however_often(ledger: Ledger) -> None:
@@ -27,7 +28,7 @@ def test_the_same_key_gives_the_same_rollout_however_often(ledger: Ledger) -> No
     assert request(ledger, "a", key="k").id == first.id
     advance(ledger, first, Phase.PROMOTED)
     assert request(ledger, "a", key="k").phase is Phase.PROMOTED
-    assert ledger.service("digits").generation == 1
+    assert ledger.services.get("digits").generation == 1
 
 
 def test_a_service_has_one_rollout_in_progress_and_the_other_is_told_who_holds_it(ledger: Ledger) -> None:
@@ -35,25 +36,25 @@ def test_a_service_has_one_rollout_in_progress_and_the_other_is_told_who_holds_i
     with pytest.raises(BusyError, match=r"rollout 1 of revision 'digits-\w+' is requested for first") as caught:
         request(ledger, "b", owner="second")
     assert (caught.value.rollout_id, caught.value.key) == (holder.id, holder.key)
-    assert len(ledger.rollouts()) == 1
+    assert len(ledger.rollouts.latest()) == 1
 
 
 def test_services_do_not_wait_for_each_other(ledger: Ledger) -> None:
     request(ledger, "a", service="digits")
     request(ledger, "b", service="letters")
-    assert [service.name for service in ledger.services()] == ["digits", "letters"]
+    assert [service.name for service in ledger.services.all()] == ["digits", "letters"]
 
 
 def test_the_stable_revision_need_not_be_rolled_out_again(ledger: Ledger) -> None:
     promote(ledger, "a")
     again = request(ledger, "a", key="again")
     assert (again.phase, again.reason) == (Phase.PROMOTED, "it is the stable revision already")
-    assert ledger.active_rollouts() == []
+    assert ledger.rollouts.active() == []
 
 
 def test_promotion_makes_the_revision_stable_and_the_next_rollout_knows_it(ledger: Ledger) -> None:
     first = promote(ledger, "a")
-    assert ledger.service("digits").stable_revision == first.revision_id
+    assert ledger.services.get("digits").stable_revision == first.revision_id
     assert request(ledger, "b").stable_id == first.revision_id
 
 
@@ -72,8 +73,8 @@ def test_of_racing_writers_one_wins_and_the_others_are_told(ledger_url: str, wri
         results = list(pool.map(ask, range(writers)))
     assert sorted(results) == ["told"] * (writers - 1) + ["won"]
     ledger = ledgers[0]
-    assert len(ledger.rollouts()) == 1
-    assert [event.kind for event in ledger.events()] == ["requested"]  # nothing of the losers is left
+    assert len(ledger.rollouts.latest()) == 1
+    assert [event.kind for event in ledger.events.select()] == ["requested"]  # nothing of the losers is left
     with ledger.engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM revisions")).scalar() == 1
         assert connection.execute(text("SELECT count(*) FROM intents")).scalar() == 1
@@ -82,7 +83,7 @@ def test_of_racing_writers_one_wins_and_the_others_are_told(ledger_url: str, wri
 def test_two_processes_may_open_a_new_ledger_at_once(ledger_url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         opened = list(pool.map(Ledger, [ledger_url] * 4))
-    assert request(opened[0], "a").id == opened[3].active_rollouts()[0].id
+    assert request(opened[0], "a").id == opened[3].rollouts.active()[0].id
 
 
 # Moving on, fenced
@@ -90,10 +91,10 @@ def test_two_processes_may_open_a_new_ledger_at_once(ledger_url: str) -> None:
 
 def test_a_transition_from_an_old_view_is_refused_and_changes_nothing(ledger: Ledger) -> None:
     rollout = request(ledger, "a")
-    moved = ledger.transition(rollout, Phase.REGISTERED, "registered", {})
+    moved = ledger.rollouts.transition(rollout, Phase.REGISTERED, "registered", {})
     with pytest.raises(FencedError, match="has moved on since sequence 1"):
-        ledger.transition(rollout, Phase.LAUNCHED, "launched", {})
-    assert ledger.rollout(rollout.id).phase is moved.phase is Phase.REGISTERED
+        ledger.rollouts.transition(rollout, Phase.LAUNCHED, "launched", {})
+    assert ledger.rollouts.get(rollout.id).phase is moved.phase is Phase.REGISTERED
 
 
 def test_of_racing_transitions_one_wins(ledger_url: str) -> None:
@@ -102,42 +103,42 @@ def test_of_racing_transitions_one_wins(ledger_url: str) -> None:
 
     def move(ledger: Ledger) -> bool:
         try:
-            ledger.transition(rollout, Phase.REGISTERED, "registered", {})
+            ledger.rollouts.transition(rollout, Phase.REGISTERED, "registered", {})
         except FencedError:
             return False
         return True
 
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(move, ledgers)) == 1
-    assert len(ledgers[0].events(rollout.id, "registered")) == 1
+    assert len(ledgers[0].events.select(rollout.id, "registered")) == 1
 
 
 def test_turning_round_raises_the_generation_so_that_the_way_forward_is_refused(ledger: Ledger) -> None:
     rollout = advance(ledger, request(ledger, "a"), Phase.ANALYSING)
-    turned = ledger.abort(rollout, "25 % failed", {"rule": "errors"})
+    turned = ledger.rollouts.abort(rollout, "25 % failed", {"rule": "errors"})
     assert (turned.phase, turned.generation) == (Phase.RESTORING, rollout.generation + 1)
-    assert ledger.service("digits").generation == turned.generation
+    assert ledger.services.get("digits").generation == turned.generation
     with pytest.raises(FencedError):
-        ledger.transition(rollout, Phase.SHIFTING, "shifting", {})
+        ledger.rollouts.transition(rollout, Phase.SHIFTING, "shifting", {})
     with pytest.raises(FencedError):
-        ledger.abort(rollout, "again", {})
+        ledger.rollouts.abort(rollout, "again", {})
 
 
 def test_whoever_read_another_stable_revision_gets_no_new_generation(ledger: Ledger) -> None:
     promote(ledger, "old")
-    stale = ledger.service("digits")
+    stale = ledger.services.get("digits")
     promote(ledger, "new")
     with pytest.raises(FencedError, match="is stable, no more what was read"):
-        ledger.new_generation(stale, "its server died")
-    assert ledger.events(kind="repair") == []
+        ledger.services.new_generation(stale, "its server died")
+    assert ledger.events.select(kind="repair") == []
 
 
 def test_a_new_generation_moves_the_rollout_in_progress_along(ledger: Ledger) -> None:
     rollout = request(ledger, "a")
-    assert ledger.new_generation(ledger.service("digits"), "its server died") == 2
-    assert ledger.rollout(rollout.id).generation == 2
+    assert ledger.services.new_generation(ledger.services.get("digits"), "its server died") == 2
+    assert ledger.rollouts.get(rollout.id).generation == 2
     with pytest.raises(FencedError):
-        ledger.transition(rollout, Phase.REGISTERED, "registered", {})
+        ledger.rollouts.transition(rollout, Phase.REGISTERED, "registered", {})
 
 
 # Taking back
@@ -145,7 +146,7 @@ def test_a_new_generation_moves_the_rollout_in_progress_along(ledger: Ledger) ->
 
 def test_a_rollback_turns_the_rollout_round_at_once(ledger: Ledger) -> None:
     rollout = advance(ledger, request(ledger, "a"), Phase.ANALYSING)
-    found = ledger.request_rollback(key="r", reason="a person", requested_by="cli", service="digits").rollout
+    found = ledger.rollouts.request_rollback(Request("r", "a person", "cli"), service="digits").rollout
     assert found is not None and found.id == rollout.id
     assert (found.phase, found.reason, found.decision) == (Phase.RESTORING, "a person", {"by": "cli"})
     assert found.decided_at is not None
@@ -153,57 +154,57 @@ def test_a_rollback_turns_the_rollout_round_at_once(ledger: Ledger) -> None:
 
 def test_a_rollback_with_the_same_key_is_the_same(ledger: Ledger) -> None:
     rollout = request(ledger, "a")
-    first = ledger.request_rollback(key="r", reason="x", requested_by="cli", rollout_id=rollout.id)
-    again = ledger.request_rollback(key="r", reason="x", requested_by="cli", rollout_id=rollout.id)
+    first = ledger.rollouts.request_rollback(Request("r", "x", "cli"), rollout_id=rollout.id)
+    again = ledger.rollouts.request_rollback(Request("r", "x", "cli"), rollout_id=rollout.id)
     assert first.intent_id == again.intent_id
-    assert ledger.service("digits").generation == 2
-    assert len(ledger.events(rollout.id, "rollback")) == 1
+    assert ledger.services.get("digits").generation == 2
+    assert len(ledger.events.select(rollout.id, "rollback")) == 1
 
 
 def test_a_second_rollback_does_not_turn_it_round_again(ledger: Ledger) -> None:
     rollout = request(ledger, "a")
     for key in ("r1", "r2"):
-        ledger.request_rollback(key=key, reason=key, requested_by="cli", rollout_id=rollout.id)
-    assert ledger.rollout(rollout.id).reason == "r1"
+        ledger.rollouts.request_rollback(Request(key, key, "cli"), rollout_id=rollout.id)
+    assert ledger.rollouts.get(rollout.id).reason == "r1"
 
 
 @pytest.mark.parametrize("phase", [Phase.RETIRING, Phase.PROMOTED])
 def test_what_was_promoted_is_not_turned_round(ledger: Ledger, phase: Phase) -> None:
     rollout = advance(ledger, request(ledger, "a"), phase)
-    found = ledger.request_rollback(key="r", reason="late", requested_by="cli", service="digits")
+    found = ledger.rollouts.request_rollback(Request("r", "late", "cli"), service="digits")
     assert found.rollout is None
-    assert ledger.rollout(rollout.id).phase is phase
+    assert ledger.rollouts.get(rollout.id).phase is phase
 
 
 def test_withdrawing_takes_back_what_the_owner_has_in_progress_in_every_service(ledger: Ledger) -> None:
     for service in ("digits", "letters"):
         request(ledger, f"of {service}", service=service, owner="late run")
     other = request(ledger, "c", service="signs", owner="punctual run")
-    taken = ledger.withdraw(owner="late run", key="w", reason="deadline", requested_by="airflow")
+    taken = ledger.rollouts.withdraw("late run", Request("w", "deadline", "airflow"))
     assert [(one.service, one.phase) for one in taken] == [
         ("digits", Phase.RESTORING),
         ("letters", Phase.RESTORING),
     ]
-    assert ledger.rollout(other.id).phase is Phase.REQUESTED
+    assert ledger.rollouts.get(other.id).phase is Phase.REQUESTED
 
 
 def test_withdrawing_refuses_what_the_owner_asks_for_later(ledger: Ledger) -> None:
-    assert ledger.withdraw(owner="late run", key="w", reason="missed its deadline", requested_by="airflow") == []
+    assert ledger.rollouts.withdraw("late run", Request("w", "missed its deadline", "airflow")) == []
     with pytest.raises(ConflictError, match=r"late run was withdrawn at .* by airflow \(missed its deadline\); clear"):
         request(ledger, "a", owner="late run")
-    assert ledger.rollouts() == []
+    assert ledger.rollouts.latest() == []
 
 
 def test_a_person_who_clears_the_task_asks_again_on_purpose(ledger: Ledger) -> None:
-    ledger.withdraw(owner="run", key="w", reason="deadline", requested_by="airflow")
+    ledger.rollouts.withdraw("run", Request("w", "deadline", "airflow"))
     assert request(ledger, "a", owner="run", cleared=True).phase is Phase.REQUESTED
 
 
 def test_withdrawing_again_with_the_same_key_does_nothing(ledger: Ledger) -> None:
-    ledger.withdraw(owner="run", key="w", reason="deadline", requested_by="airflow")
+    ledger.rollouts.withdraw("run", Request("w", "deadline", "airflow"))
     request(ledger, "a", owner="run", cleared=True)
-    assert ledger.withdraw(owner="run", key="w", reason="deadline", requested_by="airflow") == []
-    assert len(ledger.active_rollouts()) == 1
+    assert ledger.rollouts.withdraw("run", Request("w", "deadline", "airflow")) == []
+    assert len(ledger.rollouts.active()) == 1
 
 
 # Reading
@@ -212,36 +213,36 @@ def test_withdrawing_again_with_the_same_key_does_nothing(ledger: Ledger) -> Non
 def test_the_previous_revision_is_what_the_stable_one_replaced(ledger: Ledger) -> None:
     first = promote(ledger, "a")
     with pytest.raises(NotFoundError, match="no earlier revision"):
-        ledger.previous_revision("digits")
+        ledger.revisions.previous("digits")
     promote(ledger, "b")
-    assert ledger.previous_revision("digits") == first.revision_id
+    assert ledger.revisions.previous("digits") == first.revision_id
 
 
 def test_unknown_things_are_named_with_what_is_known(ledger: Ledger) -> None:
     promote(ledger, "a")
     with pytest.raises(NotFoundError, match="unknown service 'letters'; services in the ledger: digits"):
-        ledger.service("letters")
+        ledger.services.get("letters")
     with pytest.raises(NotFoundError, match="no revision 'x'"):
-        ledger.revision("x")
+        ledger.revisions.get("x")
     with pytest.raises(NotFoundError, match="no rollout 99"):
-        ledger.rollout(99)
+        ledger.rollouts.get(99)
 
 
 def test_events_can_be_chosen(ledger: Ledger) -> None:
     rollout = request(ledger, "a")
-    ledger.new_generation(ledger.service("digits"), "its server died")
-    assert [event.kind for event in ledger.events(service="digits", kind="repair")] == ["repair"]
-    assert ledger.events(service="letters") == []
-    assert ledger.events(since=datetime.now(UTC) + timedelta(minutes=1)) == []
-    assert len(ledger.events(rollout.id)) == 2
+    ledger.services.new_generation(ledger.services.get("digits"), "its server died")
+    assert [event.kind for event in ledger.events.select(service="digits", kind="repair")] == ["repair"]
+    assert ledger.events.select(service="letters") == []
+    assert ledger.events.select(since=datetime.now(UTC) + timedelta(minutes=1)) == []
+    assert len(ledger.events.select(rollout.id)) == 2
 
 
 def test_a_revision_gets_its_version_once(ledger: Ledger) -> None:
     rollout = request(ledger, "a")
-    ledger.set_model_version(rollout.revision_id, "3")
-    ledger.set_model_version(rollout.revision_id, "3")
+    ledger.revisions.set_model_version(rollout.revision_id, "3")
+    ledger.revisions.set_model_version(rollout.revision_id, "3")
     with pytest.raises(ConflictError, match="is version 3, not 4"):
-        ledger.set_model_version(rollout.revision_id, "4")
+        ledger.revisions.set_model_version(rollout.revision_id, "4")
 
 
 @pytest.mark.parametrize("statement", ["UPDATE events SET kind = 'x'", "DELETE FROM events"])
@@ -249,9 +250,9 @@ def test_the_database_itself_refuses_to_change_the_event_log(ledger: Ledger, sta
     request(ledger, "a")
     with pytest.raises(DatabaseError, match="append-only"), ledger.engine.begin() as connection:
         connection.execute(text(statement))
-    assert len(ledger.events()) == 1
+    assert len(ledger.events.select()) == 1
 
 
 def test_times_come_back_in_utc(ledger: Ledger) -> None:
     assert request(ledger, "a").created_at.tzinfo is UTC
-    assert ledger.rollouts()[0].created_at.utcoffset() == timedelta(0)
+    assert ledger.rollouts.latest()[0].created_at.utcoffset() == timedelta(0)

@@ -1,22 +1,48 @@
-"""What a request is refused for, inside its transaction."""
+"""What several parts of the ledger ask inside their transactions: rows, and what a request is refused for."""
 
 from __future__ import annotations
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from bulkhead.errors import BusyError, ConflictError
-from bulkhead.ledger.tables import Intent, Isolation, Revision, Rollout
+from bulkhead.errors import BusyError, ConflictError, NotFoundError
+from bulkhead.events import IntentKind
+from bulkhead.ledger.requests import Request
+from bulkhead.ledger.tables import Intent, Isolation, Revision, Rollout, Service
 from bulkhead.rungs import Rung
 
 
-def active(service: str) -> Select[Rollout]:
-    """The query for a service's rollout in progress.
-
-    Args:
-        service: by name.
-    """
+def active_rollout(service: str) -> Select[Rollout]:
+    """The query for a service's rollout in progress."""
     return select(Rollout).where(Rollout.service == service, Rollout.ended_at.is_(None))
+
+
+def existing_service(session: Session, name: str) -> Service:
+    """A service's row.
+
+    Raises:
+        NotFoundError: nothing was ever released to it.
+    """
+    found = session.get(Service, name)
+    if found is None:
+        known = ", ".join(session.scalars(select(Service.name).order_by(Service.name))) or "none"
+        raise NotFoundError(f"unknown service {name!r}; services in the ledger: {known}")
+    return found
+
+
+def locked_service(session: Session, name: str) -> Service:
+    """A service's row, made if there is none, and locked until the transaction ends."""
+    service = session.scalar(select(Service).where(Service.name == name).with_for_update())
+    if service is None:
+        service = Service(name=name, generation=0)
+        session.add(service)
+        session.flush()
+    return service
+
+
+def recorded(session: Session, request: Request) -> Intent | None:
+    """The intent that the same request has left before; None where it comes for the first time."""
+    return session.scalar(select(Intent).where(Intent.key == request.key))
 
 
 def busy(service: str, holder: Rollout) -> BusyError:
@@ -39,12 +65,12 @@ def refuse_withdrawn(session: Session, owner: str) -> None:
 
     Args:
         session: of the transaction.
-        owner: see ``Ledger.request_rollout``.
+        owner: see ``Rollouts.request``.
 
     Raises:
         ConflictError: it was.
     """
-    query = select(Intent).where(Intent.owner == owner, Intent.kind == "withdraw").order_by(Intent.id).limit(1)
+    query = select(Intent).where(Intent.owner == owner, Intent.kind == IntentKind.WITHDRAW).order_by(Intent.id).limit(1)
     intent = session.scalar(query)
     if intent is not None:
         raise ConflictError(
@@ -54,11 +80,7 @@ def refuse_withdrawn(session: Session, owner: str) -> None:
 
 
 def isolation_in_force(revision_id: str) -> Select[Isolation]:
-    """The query for a revision's isolation.
-
-    Args:
-        revision_id: of the revision.
-    """
+    """The query for a revision's isolation."""
     here = (Isolation.revision_id == revision_id) & (Isolation.rung == Rung.TRAFFIC)
     return select(Isolation).where(here, Isolation.released_at.is_(None))
 

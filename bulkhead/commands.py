@@ -1,0 +1,250 @@
+"""What people, tasks and alerts ask of the control plane: release, roll back, approve, isolate.
+
+Each command writes an intent into the ledger and wakes the reconciler, which does the rest; so a command is over in
+milliseconds, and is kept also where its caller dies right after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bulkhead.errors import NotFoundError, UnsupportedError
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.requests import Request
+from bulkhead.ledger.tables import Intent, Phase, Revision, Rollout
+from bulkhead.rollout.plan import Plan, first_release
+from bulkhead.rollout.returning import request_return
+from bulkhead.rollout.revision import RevisionSpec
+from bulkhead.rollout.wake import wake
+from bulkhead.rungs import DEFAULT, Rung
+from bulkhead.settings import ServicePorts, Settings
+
+_RETURN = "return"
+"""The part of a request to leave a stable revision that is a rollout of the one before."""
+
+
+@dataclass(frozen=True)
+class Commands:
+    """The commands of one control plane.
+
+    Attributes:
+        settings: the configuration.
+        ledger: that it names.
+    """
+
+    settings: Settings
+    ledger: Ledger
+
+    def wake(self) -> None:
+        """Wake the reconciler."""
+        wake(self.settings.home)
+
+    def release(
+        self, revision: RevisionSpec, plan: Plan, request: Request, *, owner: str, cleared: bool = False
+    ) -> Rollout:
+        """Release a revision.
+
+        A service's first revision has nothing to be compared with and nobody else to serve the rest of the
+        traffic: it goes to 100 % in one step, and is judged there.
+
+        Args:
+            revision: what to release.
+            plan: how.
+            request: who asks.
+            owner: see ``Rollouts.request``.
+            cleared: see there.
+
+        Returns:
+            The rollout.
+
+        Raises:
+            NotFoundError: the configuration does not know the service.
+            ConflictError: see ``Rollouts.request``.
+        """
+        self.settings.service(revision.service)
+        if not self._has_stable(revision.service):
+            plan = first_release(plan)
+        document = plan.model_dump(mode="json")
+        rollout = self.ledger.rollouts.request(revision.columns(), document, request, owner=owner, cleared=cleared)
+        self.wake()
+        return rollout
+
+    def roll_back(self, service: str, request: Request) -> Rollout:
+        """Roll a service back: what is in progress, else to the revision before the stable one.
+
+        Returns:
+            The rollout that returns the traffic.
+
+        Raises:
+            NotFoundError: the service is unknown, or there is nothing to go back to.
+        """
+        self.ledger.services.get(service)
+        rollout = self.ledger.rollouts.request_rollback(request, service=service).rollout
+        if rollout is None:
+            rollout = self._return(service, request)
+        self.wake()
+        return rollout
+
+    def abort(self, rollout_id: int, request: Request) -> None:
+        """Take one rollout back, if it is in progress."""
+        self.ledger.rollouts.request_rollback(request, rollout_id=rollout_id)
+        self.wake()
+
+    def roll_back_revision(self, service: str, revision_id: str, request: Request) -> Rollout | None:
+        """Return from one revision, if it still serves: it may have been replaced meanwhile.
+
+        Args:
+            service: by name.
+            revision_id: that is to lose its traffic.
+            request: who asks.
+
+        Returns:
+            The rollout that returns the traffic; None where the revision has none.
+
+        Raises:
+            NotFoundError: there is nothing to go back to.
+            ConflictError: another revision's rollout is in progress, from this one to that.
+        """
+        going = self.ledger.rollouts.active_of(service)
+        if going is not None and going.revision_id == revision_id:
+            rollout = self.ledger.rollouts.request_rollback(request, rollout_id=going.id).rollout
+        elif self.ledger.services.get(service).stable_revision == revision_id:
+            rollout = self._return(service, request)
+        else:
+            return None
+        self.wake()
+        return rollout
+
+    def roll_back_to(self, revision_id: str, request: Request) -> Rollout:
+        """Give all of a service's traffic to a revision that it had before.
+
+        Returns:
+            The rollout that does it.
+
+        Raises:
+            NotFoundError: there is no such revision.
+            ConflictError: it is isolated, or another rollout of its service is in progress.
+        """
+        rollout = request_return(self.ledger, revision_id, request)
+        self.wake()
+        return rollout
+
+    def roll_back_owner(self, owner: str, service: str | None, request: Request) -> list[Rollout]:
+        """Undo what an owner has released, and refuse what it has yet to ask for.
+
+        Args:
+            owner: on whose behalf it was released, for instance one DAG run.
+            service: where the owner's revision has become the stable one here, return to the one before it; None: only
+                what is in progress is taken back.
+            request: who asks.
+
+        Returns:
+            The rollouts that return the traffic.
+
+        Raises:
+            NotFoundError: there is nothing to return to.
+            ConflictError: another rollout of the service is in progress.
+        """
+        aborted = list(self.ledger.rollouts.withdraw(owner, request))
+        self.wake()
+        if service is not None and self._stable_by(owner, service):
+            aborted.append(self._return(service, request))
+            self.wake()
+        return aborted
+
+    def acted(self, request: Request) -> Intent | None:
+        """What a rollback or an isolation has recorded for a request; None where nothing is."""
+        return self.ledger.intents.find(request.key, request.part(_RETURN).key)
+
+    def approve(self, rollout_id: int, request: Request, *, step: int | None = None) -> Rollout:
+        """Let a rollout that waits for a person go on.
+
+        Args:
+            rollout_id: of the rollout.
+            request: who agrees.
+            step: index of the step that was approved; None: the one at which it waits.
+
+        Returns:
+            The rollout.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            ConflictError: it does not wait for anybody, or at another step.
+        """
+        rollout = self.ledger.approvals.approve(rollout_id, request, step=step)
+        self.wake()
+        return rollout
+
+    def isolate(
+        self, revision_id: str, request: Request, *, rungs: Iterable[Rung] = DEFAULT, budgeted: bool = True
+    ) -> Revision:
+        """Take a revision's traffic away, and keep it from any.
+
+        Args:
+            revision_id: of the revision.
+            request: who asks.
+            rungs: how far; see ``Rung``.
+            budgeted: whether the service's ``max_isolated`` bounds it: for whatever is not a person.
+
+        Returns:
+            The revision.
+
+        Raises:
+            NotFoundError: there is no such revision.
+            ConflictError: the budget is spent.
+            UnsupportedError: a rung that the service's runtime does not have.
+        """
+        wanted = tuple(rungs)
+        known = self.settings.services.get(self.ledger.revisions.get(revision_id).service)
+        if Rung.NETWORK in wanted and isinstance(known, ServicePorts):
+            remedy = "processes of one machine share its network: leave it out, or serve on Kubernetes"
+            raise UnsupportedError("rungs", str(Rung.NETWORK), remedy)
+        budget = known.max_isolated if known and budgeted else None
+        revision = self.ledger.isolations.isolate(revision_id, request, rungs=wanted, budget=budget)
+        self.wake()
+        return revision
+
+    def isolate_released(self, owner: str, service: str, request: Request) -> Revision | None:
+        """Isolate what an owner has released to a service, and refuse what it has yet to ask for.
+
+        Args:
+            owner: on whose behalf it was released, for instance one DAG run.
+            service: by name.
+            request: who asks.
+
+        Returns:
+            The revision; None where the owner has released nothing there.
+        """
+        self.ledger.rollouts.withdraw(owner, request.part("withdraw"))
+        self.wake()
+        if not (found := self.ledger.rollouts.latest(service, owner, limit=1)):
+            return None
+        return self.isolate(found[0].revision_id, request)
+
+    def unisolate(self, revision_id: str, request: Request) -> Revision:
+        """End a revision's isolation. Nothing is given traffic by that.
+
+        Raises:
+            NotFoundError: there is no such revision.
+        """
+        revision = self.ledger.isolations.unisolate(revision_id, request)
+        self.wake()
+        return revision
+
+    def _return(self, service: str, request: Request) -> Rollout:
+        """Ask for the revision before the stable one."""
+        return request_return(self.ledger, self.ledger.revisions.previous(service), request.part(_RETURN))
+
+    def _stable_by(self, owner: str, service: str) -> bool:
+        """Whether the stable revision is one that this owner has released."""
+        latest = self.ledger.rollouts.latest(service, owner, limit=1)
+        if not latest or latest[0].phase is not Phase.PROMOTED:
+            return False
+        return self.ledger.services.get(service).stable_revision == latest[0].revision_id
+
+    def _has_stable(self, service: str) -> bool:
+        try:
+            return self.ledger.services.get(service).stable_revision is not None
+        except NotFoundError:
+            return False
