@@ -107,7 +107,7 @@ class Bench:
         wait("the deploy task", lambda: self._deferred(run_id))
         time.sleep(random.uniform(0, 2))  # the random moment
         begin = time.time()
-        workload = stack.control.site(SERVICE).workloads.find(rollout.revision_id)
+        workload = stack.control.backends(SERVICE).workloads.find(rollout.revision_id)
         assert workload is not None
         urllib.request.urlopen(urllib.request.Request(workload.url("/turn"), b"", method="POST"), timeout=5).close()
         kill(self)

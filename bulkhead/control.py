@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bulkhead import fleets
+from bulkhead.backends import ServingBackends
 from bulkhead.commands import Commands
 from bulkhead.health.quarantine import QuarantineController
 from bulkhead.health.watch import FleetWatch
@@ -19,10 +20,8 @@ from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.loop import reconcile_until
 from bulkhead.rollout.reconciler import Reconciler
-from bulkhead.rollout.world import World
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from bulkhead.settings import Settings
-from bulkhead.sites import Sites
 
 
 @dataclass(frozen=True)
@@ -51,17 +50,18 @@ class Control:
         return LocalRuntime(self.settings.pods, self.settings.gpu_stand_ins)
 
     @cached_property
-    def site(self) -> Sites:
+    def backends(self) -> ServingBackends:
         """Where a service runs, by its name."""
-        return Sites(self.settings, self.runtime)
+        return ServingBackends(self.settings, self.runtime)
 
     @cached_property
     def reconciler(self) -> Reconciler:
         """The reconciler."""
         self.load_credentials()
         devices = Devices(self.ledger.quarantines, self.settings.fleet)
-        world = World(self.ledger, self.site, MlflowRegistry(self.settings.mlflow_tracking_uri), devices)
-        return Reconciler(self.ledger, world, Leases(self.ledger.engine, self.settings.lease_s), self.settings.services)
+        registry = MlflowRegistry(self.settings.mlflow_tracking_uri)
+        leases = Leases(self.ledger.engine, self.settings.lease_s)
+        return Reconciler(self.ledger, self.backends, registry, devices, leases, self.settings.services)
 
     def fleet_watch(self) -> FleetWatch:
         """A watch of the fleet, which goes on where the last one ended."""
@@ -77,7 +77,7 @@ class Control:
 
     def load_credentials(self) -> None:
         """Give this process MLflow's credentials, unless its environment has them already."""
-        for variable, (secret, key) in self.site.local_credentials().items():
+        for variable, (secret, key) in self.backends.local_credentials().items():
             if variable not in os.environ:
                 os.environ[variable] = (self.runtime.layout.secrets / secret / key).read_text(encoding="utf-8")
 

@@ -186,7 +186,7 @@ class PodOperator(HealthyFirst):
             told[RESUME_VARIABLE] = changed.resume_from
         claims = self.claims or training.claims(self.checkpoint)
         training.check_kept(self.checkpoint, dict.fromkeys(claims, True))
-        secrets = control.site.local_credentials()
+        secrets = control.backends.local_credentials()
         return PodRequest(
             name=name,
             image=self.image,

@@ -5,7 +5,7 @@ from typing import Any
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
-from bulkhead.rollout.machine import following
+from bulkhead.rollout.phases import following
 from bulkhead.rollout.plan import Plan, parse_plan
 from bulkhead.rollout.revision import RevisionSpec
 

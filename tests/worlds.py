@@ -14,11 +14,10 @@ from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.metrics.counters import Counters
 from bulkhead.pods.status import PodPhase as PodPhase
 from bulkhead.pods.status import PodStatus
+from bulkhead.rollout.backend import ServingBackend
 from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.plan import RETURN, Plan
 from bulkhead.rollout.reconciler import Reconciler
-from bulkhead.rollout.site import Site
-from bulkhead.rollout.world import World
 from bulkhead.routers.base import Fence, Split
 from bulkhead.settings import FleetSettings, ServicePolicy
 from bulkhead.workloads.base import Placement, Workload
@@ -202,7 +201,7 @@ class MemoryRegistry:
 class Stage:
     """A reconciler with its memory world.
 
-    Attributes: ledger, router, workloads, registry, clock, quarantines, devices, reconciler, sites (of services that
+    Attributes: ledger, router, workloads, registry, clock, quarantines, devices, reconciler, backends (of services that
     have one of their own).
     """
 
@@ -211,17 +210,17 @@ class Stage:
         self.ledger = Ledger(url, self.clock)
         self.router, self.workloads, self.registry = MemoryRouter(), MemoryWorkloads(), MemoryRegistry()
         self.policies: dict[str, ServicePolicy] = {}
-        self.site = Site(self.router, self.workloads, self.router)
-        self.sites: dict[str, Site] = {}
+        self.backend = ServingBackend(self.router, self.workloads, self.router)
+        self.backends: dict[str, ServingBackend] = {}
         self.quarantines = Quarantines(self.ledger.engine, self.clock)
         self.devices = Devices(self.quarantines, FleetSettings(), self.clock)
         self.reconciler = self.another()
 
     def another(self, lease_s: float = 5) -> Reconciler:
         """A second reconciler over the same world."""
-        world = World(self.ledger, lambda name: self.sites.get(name, self.site), self.registry, self.devices)
         leases = Leases(self.ledger.engine, lease_s, lambda: self.clock.elapsed)
-        return Reconciler(self.ledger, world, leases, self.policies, self.clock)
+        backends = lambda name: self.backends.get(name, self.backend)  # noqa: E731
+        return Reconciler(self.ledger, backends, self.registry, self.devices, leases, self.policies, self.clock)
 
     def ask(self, name: str, plan: Plan, service: str = "digits") -> Rollout:
         """Ask for a revision to be rolled out."""

@@ -140,7 +140,7 @@ def traffic(control: Control, service: str) -> dict[str, int]:
         InvalidInputError: the service is not configured.
         UnavailableError: its router does not answer.
     """
-    return dict(control.site(service).router.read(service)[1].weights)
+    return dict(control.backends(service).router.read(service)[1].weights)
 
 
 def _service_row(control: Control, service: Service) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import yaml
 
+from bulkhead.backends import MLFLOW_SECRET
 from bulkhead.control import Control
 from bulkhead.demo.airflow_client import AirflowClient
 from bulkhead.demo.processes import Processes
 from bulkhead.demo.progress import Progress
 from bulkhead.errors import UnavailableError
 from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
-from bulkhead.sites import MLFLOW_SECRET
 
 SERVICE = "digits"
 """The service that the demo releases to."""

@@ -140,7 +140,7 @@ class Story:
             command=command,
             gpus=1,
             env={"MLFLOW_TRACKING_URI": self.stack.settings.mlflow_tracking_uri},
-            secret_env={name: SecretRef(*at) for name, at in self.stack.control.site.local_credentials().items()},
+            secret_env={name: SecretRef(*at) for name, at in self.stack.control.backends.local_credentials().items()},
         )
 
     def _release(
@@ -244,10 +244,10 @@ class Story:
 
     def _all_on_stable(self) -> bool:
         stable = self.stack.control.ledger.services.get(SERVICE).stable_revision
-        return self.stack.control.site(SERVICE).router.read(SERVICE)[1].weights == {stable: 100}
+        return self.stack.control.backends(SERVICE).router.read(SERVICE)[1].weights == {stable: 100}
 
     def _split(self) -> str:
-        weights = self.stack.control.site(SERVICE).router.read(SERVICE)[1].weights
+        weights = self.stack.control.backends(SERVICE).router.read(SERVICE)[1].weights
         return ", ".join(f"{name} {weight} %" for name, weight in weights.items()) or "nobody"
 
     def _champion(self) -> str | None:

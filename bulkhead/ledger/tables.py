@@ -20,7 +20,7 @@ class Base(DeclarativeBase):
 
 
 class Phase(enum.StrEnum):
-    """Where a rollout stands. ``bulkhead.rollout.machine`` says what leads from one to the next."""
+    """Where a rollout stands. ``bulkhead.rollout.phases`` says what leads from one to the next."""
 
     REQUESTED = "requested"
     REGISTERED = "registered"

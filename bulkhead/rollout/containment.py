@@ -11,7 +11,7 @@ from typing import NamedTuple
 from bulkhead.errors import BulkheadError, FencedError
 from bulkhead.events import EventKind
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.rollout.patience import Patience
+from bulkhead.rollout.backoff import Backoff
 from bulkhead.text import bounded
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Containment:
 
     def __init__(self, ledger: Ledger, clock: Callable[[], datetime], longest: timedelta) -> None:
         self._ledger, self._clock = ledger, clock
-        self._backoff = Patience(clock, longest)
+        self._backoff = Backoff(clock, longest)
         self._recorded: dict[tuple[str, str], _Recorded] = {}
 
     def ready(self, service: str, work: str) -> bool:

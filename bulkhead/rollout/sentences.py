@@ -11,7 +11,6 @@ from typing import Any
 from bulkhead.errors import InvalidInputError
 from bulkhead.events import UNCLEAR, EventKind, Rule
 from bulkhead.ledger.tables import Event, Phase, Rollout
-from bulkhead.rollout.machine import Effect
 from bulkhead.rollout.plan import Plan, Step, parse_plan
 
 HOLD = "hold: "
@@ -141,7 +140,7 @@ def _launched(_: Mapping[str, Any], __: Rollout) -> str:
 
 def _shifting(data: Mapping[str, Any], _: Rollout) -> str | None:
     # After a step the event "passed", or "approved", tells of what comes next.
-    return "Its server is ready." if data.get("effect") == Effect.AWAIT_READY else None
+    return "Its server is ready." if data.get("after") == Phase.LAUNCHED else None
 
 
 def _analysing(data: Mapping[str, Any], rollout: Rollout) -> str:

@@ -164,4 +164,4 @@ class ServingTrigger(LookingTrigger):
 
 def _read(control: Control, service: str) -> Served:
     serving = control.ledger.revisions.serving(service)
-    return Served(datetime.now(UTC), dict(control.site(service).metrics.counters(service, serving)), serving)
+    return Served(datetime.now(UTC), dict(control.backends(service).metrics.counters(service, serving)), serving)

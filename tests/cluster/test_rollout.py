@@ -14,11 +14,10 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.rollout.backend import ServingBackend
 from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.plan import RETURN, Plan
 from bulkhead.rollout.reconciler import Reconciler
-from bulkhead.rollout.site import Site
-from bulkhead.rollout.world import World
 from bulkhead.routers.gateway_api import GatewayRouter
 from bulkhead.rungs import Rung
 from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, NETWORK_POLICY, Objects
@@ -40,17 +39,17 @@ SHELL = "mkdir -p /tmp/www && echo {} > /tmp/www/index.html && exec httpd -f -p 
 
 
 class Stage:
-    """A service in a cluster. Attributes: ledger, site, counts (who counts), registry, reconciler."""
+    """A service in a cluster. Attributes: ledger, backend, counts (who counts), registry, reconciler."""
 
     def __init__(self, url: str, objects: Objects, router: GatewayRouter) -> None:
         self.ledger, self.objects, self.counts, self.registry = Ledger(url), objects, MemoryRouter(), MemoryRegistry()
-        self.site = Site(router, KubernetesWorkloads(objects.api, objects.namespace, {}, {}), self.counts)
+        self.backend = ServingBackend(router, KubernetesWorkloads(objects.api, objects.namespace, {}, {}), self.counts)
         self.reconciler = self.another()
 
     def another(self, lease_s: float = 5) -> Reconciler:
         devices = Devices(Quarantines(self.ledger.engine), FleetSettings())
-        world = World(self.ledger, lambda _: self.site, self.registry, devices)
-        return Reconciler(self.ledger, world, Leases(self.ledger.engine, lease_s))
+        leases = Leases(self.ledger.engine, lease_s)
+        return Reconciler(self.ledger, lambda _: self.backend, self.registry, devices, leases)
 
     def ask(self, name: str, plan: Plan = PLAN) -> Rollout:
         serve = {
@@ -79,7 +78,7 @@ class Stage:
 
     @property
     def weights(self) -> dict[str, int]:
-        return dict(self.site.router.read("digits")[1].weights)
+        return dict(self.backend.router.read("digits")[1].weights)
 
 
 @pytest.fixture

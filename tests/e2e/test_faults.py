@@ -35,7 +35,7 @@ def _back(kept: Kept, rollout: Rollout) -> Rollout:
 
     done = until(look, "the rollout to be rolled back")
     stable = kept.control.ledger.services.get("digits").stable_revision
-    assert kept.control.site("digits").router.read("digits")[1].weights[stable] >= 90
+    assert kept.control.backends("digits").router.read("digits")[1].weights[stable] >= 90
     return done
 
 
@@ -99,11 +99,11 @@ def test_a_deploy_task_cleared_in_the_middle_is_rolled_back_and_released_again(k
 
 
 def test_a_version_that_does_not_exist_fails_the_task_with_its_name(kept: Kept) -> None:
-    before = kept.control.site("digits").router.read("digits")[1].weights
+    before = kept.control.backends("digits").router.read("digits")[1].weights
     until(lambda: kept.airflow.has_dag("release_again"), "the DAG")
     kept.airflow.trigger("release_again", "no-version", {"model_version": "77"})
     kept.task("release_again", "no-version", "deploy", "failed")
     assert "MLflow knows no version 77 of model 'digits'" in kept.airflow.log(
         "release_again", "no-version", "deploy"
     ).replace("\\", "")
-    assert kept.control.site("digits").router.read("digits")[1].weights == before
+    assert kept.control.backends("digits").router.read("digits")[1].weights == before

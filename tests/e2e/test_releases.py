@@ -43,7 +43,7 @@ def _asked(kept: Kept, run_id: str) -> str:
     kept.task("release_asked", run_id, "release.deploy", "success")
     rollout = _rollout(kept, "release_asked", run_id)
     assert rollout.phase is Phase.APPROVING
-    assert kept.control.site("digits").router.read("digits")[1].weights[rollout.revision_id] == 50
+    assert kept.control.backends("digits").router.read("digits")[1].weights[rollout.revision_id] == 50
     states, waiting = kept.airflow.task_states, ("deferred", "awaiting_input")
     until(lambda: states("release_asked", run_id)["release.approve_1"] in waiting, "the question")
     # Who answers before the scheduler has heard of the question from its executor makes Airflow 3.3 fail the task.
@@ -71,7 +71,7 @@ def test_a_release_that_a_person_rejects_is_taken_back(kept: Kept) -> None:
     kept.task("release_asked", "rejected", "release.roll_back_1", "success")
     rollout = _rollout(kept, "release_asked", "rejected")
     assert (rollout.phase, rollout.reason) == (Phase.ROLLED_BACK, "step 1 was not approved")
-    assert kept.control.site("digits").router.read("digits")[1].weights == {stable: 100}
+    assert kept.control.backends("digits").router.read("digits")[1].weights == {stable: 100}
 
 
 def _guarded(kept: Kept, run_id: str, status: int) -> str:
@@ -96,7 +96,7 @@ def test_a_guard_takes_back_what_fails_after_its_release(kept: Kept) -> None:
     kept.task("release_guarded", "failing", "guard", "failed")
 
     def returned() -> bool:
-        return kept.control.site("digits").router.read("digits")[1].weights == {before: 100}
+        return kept.control.backends("digits").router.read("digits")[1].weights == {before: 100}
 
     until(returned, f"the traffic of {revision} to return")
     assert "guard" in kept.airflow.log("release_guarded", "failing", "guard")

@@ -9,7 +9,7 @@ from bulkhead.errors import InvalidInputError
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.operators.promote import PromoteOperator
-from bulkhead.rollout.machine import following
+from bulkhead.rollout.phases import following
 from bulkhead.rollout.plan import Plan
 from tests.rollouts import advance, revision
 

@@ -50,7 +50,7 @@ class Broken:
 def _break(stage: Stage, service: str, method: str, error: Exception | None) -> list[Broken]:
     """Give a service a site of its own, of which one method raises."""
     router, workloads = (Broken(one, method, error) for one in (stage.router, stage.workloads))
-    stage.sites[service] = replace(stage.site, router=router, metrics=router, workloads=workloads)
+    stage.backends[service] = replace(stage.backend, router=router, metrics=router, workloads=workloads)
     return [router, workloads]
 
 

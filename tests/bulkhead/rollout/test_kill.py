@@ -110,9 +110,9 @@ class Site:
         """Everything that a rollout leaves, with its own revision called "new" and the stable one "old"."""
         control, now = self.control, self.control.ledger.rollouts.get(rollout.id)
         names = {now.revision_id: "new", now.stable_id: "old"}
-        _, split = control.site("digits").router.read("digits")
+        _, split = control.backends("digits").router.read("digits")
         versions = {control.ledger.revisions.get(name).model_version: names[name] for name in names if name}
-        registry = control.reconciler._world.registry
+        registry = control.reconciler._isolator.registry
         pods = control.runtime.list({"bulkhead.dev/service": "digits"})
         serving = [pod for pod in pods if not control.runtime.status(pod.name).ended]
         kinds = [event.kind for event in control.ledger.events.select(now.id)]
@@ -145,7 +145,7 @@ def site(tmp_path: Path, mlflow_uri: str, request: pytest.FixtureRequest) -> Ite
             mlflow.pyfunc.log_model(name=name, python_model=Echo(), pip_requirements=[]).model_uri
             for name in ("model", "other")
         ]
-    envoy = start(control.site("digits").router, "digits", tmp_path / "envoy.log")
+    envoy = start(control.backends("digits").router, "digits", tmp_path / "envoy.log")
     clients = subprocess.Popen(
         [sys.executable, str(PROGRAMS / "client.py"), str(ports.port)],
         stdin=subprocess.PIPE,

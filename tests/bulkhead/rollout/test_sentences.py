@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.ledger.tables import Event, Phase, Rollout
-from bulkhead.rollout.machine import EFFECTS
 from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.sentences import end, sentence
 from tests.hostile import NASTY
@@ -48,13 +47,13 @@ def _said(kind: str, data: dict[str, Any] | None = None, **columns: Any) -> str 
             "Release of revision digits-b to service digits, asked for by airflow:release/run/deploy; "
             "revision digits-a serves.",
         ),
-        ("registered", {"effect": EFFECTS[Phase.REQUESTED]}, "Its model is registered."),
-        ("launched", {"effect": EFFECTS[Phase.REGISTERED]}, "Its server is starting."),
-        ("shifting", {"effect": EFFECTS[Phase.LAUNCHED], "step": 0}, "Its server is ready."),
-        ("shifting", {"effect": EFFECTS[Phase.ANALYSING], "step": 1}, None),
+        ("registered", {"after": "requested"}, "Its model is registered."),
+        ("launched", {"after": "registered"}, "Its server is starting."),
+        ("shifting", {"after": "launched", "step": 0}, "Its server is ready."),
+        ("shifting", {"after": "analysing", "step": 1}, None),
         (
             "analysing",
-            {"effect": EFFECTS[Phase.SHIFTING], "step": 0, "weight": 10},
+            {"after": "shifting", "step": 0, "weight": 10},
             "Step 1 of 3: 10 % of the traffic goes to it. It has to answer at least 50 requests in at least 10 s.",
         ),
         (

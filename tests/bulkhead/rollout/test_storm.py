@@ -91,8 +91,8 @@ class Storm(RuleBasedStateMachine):
         self.stage = Stage(self.ledger.__enter__())
         self.fuse = Fuse()
         router = Crashing(self.stage.router, self.fuse)
-        self.stage.site = replace(
-            self.stage.site, router=router, metrics=router, workloads=Crashing(self.stage.workloads, self.fuse)
+        self.stage.backend = replace(
+            self.stage.backend, router=router, metrics=router, workloads=Crashing(self.stage.workloads, self.fuse)
         )
         self.memory, self.stage.registry = self.stage.registry, Crashing(self.stage.registry, self.fuse)
         self.reconcilers: list[Reconciler] = [self.stage.another(), self.stage.another(lease_s=1)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from bulkhead.metrics.http_json import HttpMetrics
 from bulkhead.metrics.prometheus import PrometheusMetrics
-from bulkhead.rollout.site import Metrics, Site
+from bulkhead.rollout.backend import Metrics, ServingBackend
 from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.routers.gateway_api import GatewayRouter
 from bulkhead.runtimes.kubernetes.access import Access, client
@@ -24,8 +24,8 @@ MLFLOW_CREDENTIALS = {"MLFLOW_TRACKING_USERNAME": "username", "MLFLOW_TRACKING_P
 """Keys of a secret by the variables that mlflow reads its credentials from."""
 
 
-class Sites:
-    """The sites of a configuration; each is made on first use.
+class ServingBackends:
+    """The serving backends of a configuration; each is made on first use.
 
     Args:
         settings: the configuration.
@@ -34,13 +34,10 @@ class Sites:
 
     def __init__(self, settings: Settings, runtime: LocalRuntime) -> None:
         self._settings, self._runtime = settings, runtime
-        self._made: dict[str, Site] = {}
+        self._made: dict[str, ServingBackend] = {}
 
-    def __call__(self, service: str) -> Site:
-        """A service's site.
-
-        Args:
-            service: by name.
+    def __call__(self, service: str) -> ServingBackend:
+        """A service's backend.
 
         Raises:
             NotFoundError: the configuration does not know the service.
@@ -55,16 +52,16 @@ class Sites:
         """MLflow's credentials for pods of this machine, by reference; empty where the server needs none."""
         return _credentials(MLFLOW_SECRET if (self._runtime.layout.secrets / MLFLOW_SECRET).is_dir() else None)
 
-    def _here(self) -> Site:
+    def _here(self) -> ServingBackend:
         router = EnvoyRouter(self._settings.routers, self._settings.ports)
-        return Site(router, LocalWorkloads(self._runtime, self._env(), self.local_credentials()), router)
+        return ServingBackend(router, LocalWorkloads(self._runtime, self._env(), self.local_credentials()), router)
 
-    def _cluster(self, known: ClusterService) -> Site:
+    def _cluster(self, known: ClusterService) -> ServingBackend:
         api = client(Access(kubernetes_conn_id=known.cluster), self._settings.kubeconfigs)
         router = GatewayRouter(Objects(api, known.namespace), known)
         secrets = _credentials(known.mlflow_secret)
         workloads = KubernetesWorkloads(api, known.namespace, self._env(), secrets, known.keep_s)
-        return Site(router, workloads, _metrics(known), known.resync_s)
+        return ServingBackend(router, workloads, _metrics(known), known.resync_s)
 
     def _env(self) -> Mapping[str, str]:
         return {"MLFLOW_TRACKING_URI": self._settings.mlflow_tracking_uri}

@@ -1,4 +1,4 @@
-"""Patience with what does not answer: each look costs the others the time that it is waited for."""
+"""Back-off from what does not answer: each try costs the others the time that it is waited for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def back_off(tries: int) -> timedelta:
     return min(_LONGEST, timedelta(seconds=2 ** min(tries, 10)))
 
 
-class Patience:
+class Backoff:
     """When to try again, for any number of things.
 
     Args:
@@ -46,7 +46,7 @@ class Patience:
             what: was tried.
 
         Returns:
-            Whether it was the first in a row: what to tell of once, and not at every look.
+            Whether it was the first in a row: what to report once, and not at every pass.
         """
         tries = self._failed[what][0] + 1 if what in self._failed else 1
         self._failed[what] = (tries, self._clock() + min(self._longest, back_off(tries - 1)))

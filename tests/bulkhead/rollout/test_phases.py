@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.ledger.tables import Phase
-from bulkhead.rollout.machine import EFFECTS, following
+from bulkhead.rollout.phases import PHASES, following
 from bulkhead.rollout.plan import Plan, Step
 
 
-def test_every_phase_that_has_not_ended_has_one_effect() -> None:
-    assert set(EFFECTS) == {phase for phase in Phase if not phase.ended}
+def test_every_phase_that_has_not_ended_has_one_handler() -> None:
+    assert len({row.handler for row in PHASES.values()}) == len(PHASES)
+    assert set(PHASES) == {phase for phase in Phase if not phase.ended}
 
 
 def test_the_way_forward() -> None:

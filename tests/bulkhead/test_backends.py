@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bulkhead.backends import MLFLOW_SECRET
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.metrics.http_json import HttpMetrics
@@ -13,7 +14,6 @@ from bulkhead.metrics.prometheus import PrometheusMetrics
 from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.routers.gateway_api import GatewayRouter
 from bulkhead.settings import Settings
-from bulkhead.sites import MLFLOW_SECRET
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
 from bulkhead.workloads.local import LocalWorkloads
 
@@ -48,32 +48,32 @@ def control(tmp_path: Path) -> Control:
 
 
 def test_a_service_of_this_machine_is_behind_envoy(control: Control) -> None:
-    site = control.site("digits")
+    site = control.backends("digits")
     assert isinstance(site.router, EnvoyRouter) and site.metrics is site.router
     assert isinstance(site.workloads, LocalWorkloads) and site.resync_s == 0
-    assert control.site("digits") is site
+    assert control.backends("digits") is site
 
 
 def test_one_in_a_cluster_is_behind_a_gateway(control: Control) -> None:
-    site = control.site("chat")
+    site = control.backends("chat")
     assert isinstance(site.router, GatewayRouter) and isinstance(site.workloads, KubernetesWorkloads)
     assert isinstance(site.metrics, PrometheusMetrics) and site.resync_s == 7
-    assert isinstance(control.site("words").metrics, HttpMetrics)
+    assert isinstance(control.backends("words").metrics, HttpMetrics)
 
 
 def test_what_is_not_there_is_named(control: Control) -> None:
     with pytest.raises(NotFoundError, match="unknown service 'chart'"):
-        control.site("chart")
+        control.backends("chart")
     with pytest.raises(InvalidInputError, match=r"kubeconfigs\.gone"):
-        control.site("lost")
+        control.backends("lost")
     with pytest.raises(InvalidInputError, match=r"prometheus\.queries = 'grafana'"):
-        control.site("odd")
+        control.backends("odd")
 
 
 def test_mlflows_credentials_are_given_by_reference(control: Control) -> None:
-    assert control.site.local_credentials() == {}
+    assert control.backends.local_credentials() == {}
     control.runtime.write_secret(MLFLOW_SECRET, {"username": "u", "password": "hunter2"})
-    assert control.site.local_credentials() == {
+    assert control.backends.local_credentials() == {
         "MLFLOW_TRACKING_USERNAME": ("mlflow", "username"),
         "MLFLOW_TRACKING_PASSWORD": ("mlflow", "password"),
     }

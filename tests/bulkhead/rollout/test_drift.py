@@ -97,7 +97,7 @@ def test_who_read_the_service_before_a_promotion_brings_nothing_of_it_back(stage
     assert old not in stage.workloads.servers
     launched = list(stage.workloads.launched)
     with pytest.raises(FencedError):
-        stage.another()._keeper.tend(stale, None)
+        stage.another()._drift.reconcile(stale, lambda: None)
     assert stage.weights == {new: 100}
     assert stage.workloads.launched == launched
 
@@ -112,14 +112,15 @@ def test_who_read_a_step_before_it_was_taken_back_does_not_show_it_again(stage: 
     stage.reconciler.run_once()
     stage.workloads.launch(stage.ledger.revisions.get(rollout.revision_id), 1)  # and its server is there yet
     with pytest.raises(FencedError):
-        stage.another()._keeper.tend(service, stale)
+        another = stage.another()
+        another._drift.reconcile(service, lambda: another._contexts.of(stale))
     assert stage.weights == {old: 100}
 
 
 @pytest.mark.parametrize("resync_s", [0.0, 10.0])
 def test_a_clock_that_is_set_back_leaves_no_change_of_others_standing(stage: Stage, resync_s: float) -> None:
     old = stage.stable()
-    stage.site = replace(stage.site, resync_s=resync_s)
+    stage.backend = replace(stage.backend, resync_s=resync_s)
     for _ in range(2):  # the second time there is an earlier repair, too
         _edit(stage, {})
         stage.reconciler.run_once()
@@ -127,9 +128,9 @@ def test_a_clock_that_is_set_back_leaves_no_change_of_others_standing(stage: Sta
         stage.clock.pass_by(-400)
 
 
-def test_a_site_is_looked_at_once_in_its_period(stage: Stage) -> None:
+def test_a_backend_is_polled_once_in_its_period(stage: Stage) -> None:
     old = stage.stable()
-    stage.site = replace(stage.site, resync_s=10.0)
+    stage.backend = replace(stage.backend, resync_s=10.0)
     stage.reconciler.run_once()
     _edit(stage, {})
     stage.clock.pass_by(9)

@@ -1,4 +1,4 @@
-"""Where a service runs: what splits its traffic, what serves its revisions, who counts."""
+"""The backend of a service: what splits its traffic, what serves its revisions, what counts their requests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from bulkhead.errors import UnavailableError
 from bulkhead.metrics.counters import Counters
 from bulkhead.routers.base import Router
 from bulkhead.workloads.base import Workloads
@@ -22,22 +23,33 @@ class Metrics(Protocol):
             revisions: that are wanted.
 
         Raises:
-            UnavailableError: whoever counts does not answer.
+            UnavailableError: the source of the numbers does not answer.
         """
 
 
 @dataclass(frozen=True)
-class Site:
+class ServingBackend:
     """Where one service runs.
 
     Attributes:
         router: splits its traffic.
         workloads: serve its revisions.
         metrics: count what those do.
-        resync_s: how often to look whether somebody else has changed any of it, in seconds; 0: at every look.
+        resync_s: how often to look whether somebody else has changed any of it, in seconds; 0: at every pass.
     """
 
     router: Router
     workloads: Workloads
     metrics: Metrics
     resync_s: float = 0.0
+
+    def port(self, revision_id: str) -> int:
+        """Where a revision's server answers the router.
+
+        Raises:
+            UnavailableError: it has no server.
+        """
+        workload = self.workloads.find(revision_id)
+        if workload is None:
+            raise UnavailableError(f"revision {revision_id} has no server")
+        return workload.port
