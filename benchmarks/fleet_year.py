@@ -126,7 +126,7 @@ class Year:
         self._policy, self._verdicts = Policy(), dict[str, DeviceVerdict]()
         ledger = Ledger(f"sqlite:///{folder}/{'budget' if budget else 'none'}.db")
         self._quarantines = Quarantines(ledger.engine, lambda: datetime.fromtimestamp(self._now, UTC))
-        settings = FleetSettings(budget_share=0.05 if budget else 1.0, term_s=6 * 3600.0)
+        settings = FleetSettings(budget_share=0.05 if budget else 1.0, probation_s=6 * 3600.0)
         self._controller = QuarantineController(self._quarantines, settings, None, "simulation")
         self._counted: set[int] = set()
 

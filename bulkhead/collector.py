@@ -15,7 +15,7 @@ from typing import Any
 from kubernetes import client as k8s
 
 from bulkhead.errors import BulkheadError, NotFoundError
-from bulkhead.ledger.launches import Launches, place_of
+from bulkhead.ledger.launches import Launches, cluster_key_of
 from bulkhead.ledger.tables import Launch
 from bulkhead.pods.distributed import GANG
 from bulkhead.pods.identity import TaskIdentity
@@ -70,18 +70,18 @@ class Collector:
             What became of each.
         """
         self._launches.forget()
-        return [self._collect(launch) for launch in self._launches.unwanted()]
+        return [self._collect(launch) for launch in self._launches.ended()]
 
-    def strays(self) -> Sequence[str]:
+    def orphans(self) -> Sequence[str]:
         """Pods with this project's label beside ours that were never launched from this ledger. They are left alone:
         another installation's, most likely.
 
         Returns:
             Their names, with their namespaces.
         """
-        places = {(launch.place, launch.namespace): launch for launch in self._launches.wanted()}
+        clusters = {(launch.cluster_key, launch.namespace): launch for launch in self._launches.active()}
         found = []
-        for launch in places.values():
+        for launch in clusters.values():
             if LOCAL_ROOT not in launch.access:
                 names = pods.managed_names(k8s.CoreV1Api(self._api(launch.access)), launch.namespace)
                 known = self._launches.known(launch.access, launch.namespace)
@@ -92,7 +92,7 @@ class Collector:
         try:
             done, what = self.end(launch)
             if done:
-                self._launches.settle(launch.access, launch.namespace, launch.pod, what)
+                self._launches.mark_gone(launch.access, launch.namespace, launch.pod, what)
         except BulkheadError as away:
             log.warning("launch %d: %s; the next pass tries again", launch.id, away)
             done, what = False, str(away)
@@ -121,10 +121,10 @@ class Collector:
         return jobs.end(api, launch.kind, launch.pod, launch.namespace, labels, launch.keep)
 
     def _api(self, access: Mapping[str, Any]) -> k8s.ApiClient:
-        place = place_of(access)
-        if place not in self._apis:
-            self._apis[place] = self._connect(Access(**access))
-        return self._apis[place]
+        key = cluster_key_of(access)
+        if key not in self._apis:
+            self._apis[key] = self._connect(Access(**access))
+        return self._apis[key]
 
 
 def _end_local(runtime: LocalRuntime, launch: Launch) -> tuple[bool, str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bulkhead.errors import NotFoundError, UnsupportedError
+from bulkhead.isolation_levels import DEFAULT, IsolationLevel
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Intent, Phase, Revision, Rollout
@@ -17,7 +18,6 @@ from bulkhead.rollout.plan import Plan, first_release
 from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.revision import RevisionSpec
 from bulkhead.rollout.wake import wake
-from bulkhead.rungs import DEFAULT, Rung
 from bulkhead.settings import ServicePorts, Settings
 
 _RETURN = "return"
@@ -177,14 +177,14 @@ class Commands:
         return rollout
 
     def isolate(
-        self, revision_id: str, request: Request, *, rungs: Iterable[Rung] = DEFAULT, budgeted: bool = True
+        self, revision_id: str, request: Request, *, levels: Iterable[IsolationLevel] = DEFAULT, budgeted: bool = True
     ) -> Revision:
         """Take a revision's traffic away, and keep it from any.
 
         Args:
             revision_id: of the revision.
             request: who asks.
-            rungs: how far; see ``Rung``.
+            levels: how far; see ``IsolationLevel``.
             budgeted: whether the service's ``max_isolated`` bounds it: for whatever is not a person.
 
         Returns:
@@ -193,15 +193,15 @@ class Commands:
         Raises:
             NotFoundError: there is no such revision.
             ConflictError: the budget is spent.
-            UnsupportedError: a rung that the service's runtime does not have.
+            UnsupportedError: a level that the service's runtime does not have.
         """
-        wanted = tuple(rungs)
+        wanted = tuple(levels)
         known = self.settings.services.get(self.ledger.revisions.get(revision_id).service)
-        if Rung.NETWORK in wanted and isinstance(known, ServicePorts):
+        if IsolationLevel.NETWORK in wanted and isinstance(known, ServicePorts):
             remedy = "processes of one machine share its network: leave it out, or serve on Kubernetes"
-            raise UnsupportedError("rungs", str(Rung.NETWORK), remedy)
+            raise UnsupportedError("levels", str(IsolationLevel.NETWORK), remedy)
         budget = known.max_isolated if known and budgeted else None
-        revision = self.ledger.isolations.isolate(revision_id, request, rungs=wanted, budget=budget)
+        revision = self.ledger.isolations.isolate(revision_id, request, levels=wanted, budget=budget)
         self.wake()
         return revision
 

@@ -72,7 +72,7 @@ class Control:
         return fleets.avoidance(self.settings, self.ledger.suspicions, self.ledger.quarantines)
 
     def quarantine_controller(self) -> QuarantineController:
-        """Who keeps the fleet's sick devices away from work."""
+        """Who keeps the fleet's unhealthy devices away from work."""
         return fleets.controller(self.settings, self.ledger.quarantines)
 
     def load_credentials(self) -> None:

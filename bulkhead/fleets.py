@@ -1,4 +1,4 @@
-"""The fleet of a configuration: its sources, its watch, and who keeps its sick devices away from work."""
+"""The fleet of a configuration: its sources, its watch, and who keeps its unhealthy devices away from work."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def avoidance(settings: Settings, suspicions: Suspicions, quarantines: Quarantin
 
 
 def controller(settings: Settings, quarantines: Quarantines) -> QuarantineController:
-    """Who keeps the sick devices of a configuration's fleet away from work.
+    """Who keeps the unhealthy devices of a configuration's fleet away from work.
 
     Args:
         settings: the configuration.

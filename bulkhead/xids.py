@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from bulkhead import nvlink5
 
 
-class Blame(enum.StrEnum):
+class Attribution(enum.StrEnum):
     """Whose fault an Xid is."""
 
     APPLICATION = "application"
@@ -62,7 +62,7 @@ class RecommendedAction(enum.StrEnum):
     DRAIN_AND_RESET = "drain-and-reset"
     REBOOT = "reboot"
     CHECK_MECHANICALS = "check-mechanicals"
-    CALL = "call"
+    CONTACT_SUPPORT = "contact-support"
     """A person, who may replace it (RMA)."""
 
     @property
@@ -72,14 +72,14 @@ class RecommendedAction(enum.StrEnum):
 
 
 _GRAVEST_FIRST = (
-    Blame.DEVICE,
-    Blame.UNKNOWN,
-    Blame.LINK,
-    Blame.WATCH,
-    Blame.APPLICATION,
-    Blame.NOTE,
-    Blame.FOLLOWS,
-    Blame.STATES,
+    Attribution.DEVICE,
+    Attribution.UNKNOWN,
+    Attribution.LINK,
+    Attribution.WATCH,
+    Attribution.APPLICATION,
+    Attribution.NOTE,
+    Attribution.FOLLOWS,
+    Attribution.STATES,
 )
 
 
@@ -90,14 +90,14 @@ class Xid:
     Attributes:
         number: of the Xid.
         description: NVIDIA's.
-        blame: whose fault.
+        attribution: whose fault.
         action: what is to be done first.
         source: of the row.
     """
 
     number: int
     description: str
-    blame: Blame
+    attribution: Attribution
     action: RecommendedAction
     source: str
 
@@ -132,12 +132,12 @@ RECOVERY = {
 """NVML's ``nvmlDeviceGpuRecoveryAction_t``, which a 154 names by its number; its words change from driver to driver."""
 
 _ADVISED: Mapping[str, Mapping[str, Any]] = {
-    nvlink5.RESET: {"blame": Blame.DEVICE, "action": RecommendedAction.RESET},
+    nvlink5.RESET: {"attribution": Attribution.DEVICE, "action": RecommendedAction.RESET},
     nvlink5.AS_154_SAYS: {
-        "blame": Blame.NOTE,
+        "attribution": Attribution.NOTE,
         "action": RecommendedAction.RESTART_APP,
     },  # a 154 beside it may ask for more
-    nvlink5.LEAVE: {"blame": Blame.NOTE, "action": RecommendedAction.NONE},
+    nvlink5.LEAVE: {"attribution": Attribution.NOTE, "action": RecommendedAction.NONE},
 }
 
 
@@ -148,7 +148,11 @@ def catalogue() -> Mapping[int, Xid]:
     rows = csv.DictReader(text.splitlines())
     return {
         int(row["xid"]): Xid(
-            int(row["xid"]), row["description"], Blame(row["blame"]), RecommendedAction(row["action"]), row["source"]
+            int(row["xid"]),
+            row["description"],
+            Attribution(row["attribution"]),
+            RecommendedAction(row["action"]),
+            row["source"],
         )
         for row in rows
     }
@@ -166,9 +170,9 @@ def known(number: int, text: str = "") -> Xid:
         as NVIDIA's table says or its line, one that was injected is nobody's. For a number that is not in the
         catalogue a row that says so: it is contained, and a person is called.
     """
-    unknown = Xid(number, "not in the catalogue", Blame.UNKNOWN, RecommendedAction.CALL, "none")
+    unknown = Xid(number, "not in the catalogue", Attribution.UNKNOWN, RecommendedAction.CONTACT_SUPPORT, "none")
     row = catalogue().get(number, unknown)
-    caused_by = _CAUSED_BY.search(text) if row.blame is Blame.FOLLOWS else None
+    caused_by = _CAUSED_BY.search(text) if row.attribution is Attribution.FOLLOWS else None
     if caused_by is not None and int(caused_by[1]) != number:
         cause = known(int(caused_by[1]))
         return replace(cause, description=f"{cause.description}, told by a {number} that it has caused")
@@ -185,7 +189,7 @@ def _of_link(row: Xid, text: str) -> Xid:
         return replace(row, description=f"{told}, injected by a test", **_ADVISED[nvlink5.LEAVE])
     advice = nvlink5.advice(row.number, event)
     if advice is None or (event.fatal and not advice.fatal):  # the driver saw what the catalogue has not
-        judged = {"blame": Blame.DEVICE} if event.fatal else _ADVISED[nvlink5.LEAVE]
+        judged = {"attribution": Attribution.DEVICE} if event.fatal else _ADVISED[nvlink5.LEAVE]
         return replace(row, description=told, **judged)
     if advice.investigatory == nvlink5.PEER:
         return replace(row, description=f"{told}: look at the peer")
@@ -202,7 +206,7 @@ def stated_action(text: str) -> RecommendedAction | None:
         The action by its number; for a number that nobody knows, a person: it is not said that nothing is to be done.
     """
     found = _RECOVERY.search(text)
-    return RECOVERY.get(int(found[1], 16), RecommendedAction.CALL) if found else None
+    return RECOVERY.get(int(found[1], 16), RecommendedAction.CONTACT_SUPPORT) if found else None
 
 
 def lines(text: str) -> Iterator[Line]:

@@ -11,7 +11,7 @@ from bulkhead.health.faults import Fault, faults
 from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.pods import device_texts, reasons
 from bulkhead.pods.outcome import Failure, FailureClass
-from bulkhead.xids import Blame
+from bulkhead.xids import Attribution
 
 _MAY_BE = (FailureClass.APPLICATION, FailureClass.HUNG)
 """How a program sees that its device has failed: an exception, or a call that does not come back."""
@@ -19,7 +19,7 @@ _MAY_BE = (FailureClass.APPLICATION, FailureClass.HUNG)
 _PATIENCE_S = 5.0
 """The driver of a GPU that has fallen off may not answer."""
 
-_HARDWARE = (Blame.DEVICE, Blame.LINK, Blame.UNKNOWN)
+_HARDWARE = (Attribution.DEVICE, Attribution.LINK, Attribution.UNKNOWN)
 
 
 def listen() -> NvmlSource | None:
@@ -85,7 +85,7 @@ def _told(source: NvmlSource | None) -> Mapping[str, Fault]:
     snapshot = within(_PATIENCE_S, lambda: source.look(time.time()), "what the driver says of the GPUs")
     found: dict[str, Fault] = {}
     for uuid, events in (snapshot.xids if snapshot is not None else {}).items():
-        own = [fault for fault in faults(events) if fault.xid.blame in _HARDWARE]
+        own = [fault for fault in faults(events) if fault.xid.attribution in _HARDWARE]
         if own:
             found[uuid] = own[0]
     return found

@@ -54,19 +54,19 @@ class CollectOperator(PlainEnds, BaseOperator):
             A line for each pod that was seen to.
         """
         launches = BulkheadHook(self.bulkhead_conn_id).control().ledger.launches
-        for launch, state in over(launches.wanted(), context["ti"].get_task_states):
+        for launch, state in over(launches.active(), context["ti"].get_task_states):
             launches.end([launch], f"its task is over: {state}")
         collector = Collector(launches, connect)
         lines = [f"{one.pod}: {one.what} ({one.reason})" for one in collector.collect()]
         for line in lines:
             self.log.info(line)
         try:
-            strays = collector.strays()
+            orphans = collector.orphans()
         except BulkheadError as away:
             self.log.warning("pods of other installations could not be looked for: %s", away)
         else:
-            if strays:
-                self.log.warning("pods that were not launched from this ledger, left alone: %s", ", ".join(strays))
+            if orphans:
+                self.log.warning("pods that were not launched from this ledger, left alone: %s", ", ".join(orphans))
         return lines
 
 

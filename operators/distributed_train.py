@@ -12,7 +12,7 @@ from bulkhead.errors import InvalidInputError
 from bulkhead.operators.clusters import access_of
 from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.operators.identity import identity
-from bulkhead.operators.launches import settle
+from bulkhead.operators.launches import mark_gone
 from bulkhead.operators.retry import fill_in
 from bulkhead.operators.training import launcher
 from bulkhead.operators.triggers.kubernetes_gang import KubernetesGangTrigger
@@ -131,7 +131,7 @@ class DistributedTrainOperator(GpuPodOperator):
         self._print_what_matters(pods, found, namespace, event.get("logs") or {})
         failed = found is not None or event["why"] != "ended"
         if what := self._clean_up(name, namespace, failed):
-            settle(self.bulkhead_conn_id, access_of(self), namespace, name, what)
+            mark_gone(self.bulkhead_conn_id, access_of(self), namespace, name, what)
         if found is not None:
             raise error(name, self._told(found), found.node)
         if event["why"] != "ended":

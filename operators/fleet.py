@@ -68,7 +68,7 @@ class FleetHealthOperator(PlainEnds, BaseOperator):
             "failed": {**assessment.failed, **done.failed},
         }
         for target, why in done.refused.items():
-            self.log.error("a person is needed: %s is sick and stays at work: %s", target, why)
+            self.log.error("a person is needed: %s is unhealthy and stays at work: %s", target, why)
         if self.outlets:
             context["outlet_events"][Asset(FLEET)].extra = told
         return told

@@ -24,7 +24,7 @@ from bulkhead.operators.gpu_arguments import check_own, check_pod, typed
 from bulkhead.operators.healthy import HealthyFirst
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.identity import identity
-from bulkhead.operators.launches import end, record, settle
+from bulkhead.operators.launches import end, mark_gone, record
 from bulkhead.operators.retry import changes_for, default_policy, extend_retries, fill_in
 from bulkhead.operators.triggers.kubernetes_gang import GangGoneTrigger
 from bulkhead.operators.triggers.kubernetes_pod import KubernetesPodTrigger, PodGoneTrigger
@@ -303,7 +303,7 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
             text = event.get("text") or "it failed and left no reason"
             failure = _failure(FailureClass.UNSCHEDULABLE, "late", text)
         if what := self._clean_up(name, namespace, failed=failure is not None):
-            settle(self.bulkhead_conn_id, access_of(self), namespace, name, what)
+            mark_gone(self.bulkhead_conn_id, access_of(self), namespace, name, what)
         if failure is not None and status.exit_code in self.skip_on_exit_code:
             raise AirflowSkipException(f"pod {name} ended with exit code {status.exit_code}: skipped, as asked for")
         if failure is not None:

@@ -68,7 +68,8 @@ class HealthyFirst(PlainEnds, BaseOperator):
         """See ``PlainEnds.resume_execution``.
 
         Where Airflow's database gives the id of a deleted trigger again (SQLite), the late event of a task that was
-        cleared resumes its next try: word of a pod that is not this episode's is none, and the task goes on waiting.
+        cleared resumes its next try: word of a pod that is not the same clear number's is none, and the task goes on
+            waiting.
 
         Args:
             next_method: see there.

@@ -60,7 +60,7 @@ def record(
         raise error(pod, failure) from away
 
 
-def settle(conn_id: str, access: Mapping[str, Any], namespace: str, pod: str, reason: str) -> None:
+def mark_gone(conn_id: str, access: Mapping[str, Any], namespace: str, pod: str, reason: str) -> None:
     """Record that nothing is left to do about a pod. A ledger that is away is no reason to fail a task that is done:
     the collector finds out by itself.
 
@@ -72,7 +72,7 @@ def settle(conn_id: str, access: Mapping[str, Any], namespace: str, pod: str, re
         reason: for people.
     """
     try:
-        BulkheadHook(conn_id).control().ledger.launches.settle(access, namespace, pod, reason)
+        BulkheadHook(conn_id).control().ledger.launches.mark_gone(access, namespace, pod, reason)
     except BulkheadError as away:
         log.warning("that pod %s/%s is done with could not be recorded: %s", namespace, pod, away)
 
@@ -92,5 +92,5 @@ def end(conn_id: str, launch: Launch) -> tuple[bool, str]:
     """
     done, what = Collector(BulkheadHook(conn_id).control().ledger.launches, connect).end(launch)
     if done:
-        settle(conn_id, launch.access, launch.namespace, launch.pod, what)
+        mark_gone(conn_id, launch.access, launch.namespace, launch.pod, what)
     return done, what

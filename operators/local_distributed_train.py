@@ -12,7 +12,7 @@ from bulkhead.errors import BulkheadError, InvalidInputError, NotFoundError
 from bulkhead.operators.ends import PlainError, refused
 from bulkhead.operators.hooks import LocalRuntimeHook
 from bulkhead.operators.identity import identity
-from bulkhead.operators.launches import end, record, settle
+from bulkhead.operators.launches import end, mark_gone, record
 from bulkhead.operators.pod import PodOperator, access
 from bulkhead.operators.training import launcher
 from bulkhead.operators.triggers.local_gang import LocalGangTrigger, documents, end_nodes, node_names
@@ -110,7 +110,7 @@ class LocalDistributedTrainOperator(PodOperator):
             raise PlainError(f"job {name} is gone: somebody deleted it ({gone})") from gone
         failed = cause(found)
         end_nodes(runtime, name, self.nodes, "another rank of its job failed")
-        settle(self.bulkhead_conn_id, access(runtime), "default", name, "ended")
+        mark_gone(self.bulkhead_conn_id, access(runtime), "default", name, "ended")
         for number in dict.fromkeys((0, *([failed.node_rank] if failed else []))):
             self.log.info("log of node rank %d:\n%s", number, runtime.read_log(node_names(name, self.nodes)[number]))
         if failed is not None:
@@ -145,7 +145,7 @@ class LocalDistributedTrainOperator(PodOperator):
         self.log.info("launched %d nodes of %s: %s", self.nodes, name, " ".join(self.command))
 
     def _own_gang(self, runtime: LocalRuntime, context: Context) -> str | None:
-        """A job of this episode that is worth waiting for, or that has succeeded."""
+        """A job of the same clear number that is worth waiting for, or that has succeeded."""
         for metadata in runtime.list({**identity(context).labels(), INDEX: "0"}):
             name = str(metadata.labels[GANG])
             if self._standing(runtime, name) in (Standing.WAITING, Standing.SUCCEEDED):

@@ -14,7 +14,7 @@ from bulkhead.operators.ends import PlainError, refused
 from bulkhead.operators.healthy import HealthyFirst
 from bulkhead.operators.hooks import BulkheadHook, LocalRuntimeHook
 from bulkhead.operators.identity import identity
-from bulkhead.operators.launches import end, record, settle
+from bulkhead.operators.launches import end, mark_gone, record
 from bulkhead.operators.retry import changes_for, default_policy, extend_retries
 from bulkhead.operators.templates import check_known
 from bulkhead.operators.triggers.pod import LocalPodTrigger
@@ -158,7 +158,7 @@ class PodOperator(HealthyFirst):
         except NotFoundError as gone:
             raise PlainError(f"pod {name} is gone: somebody deleted it ({gone})") from gone
         self.log.info("log of pod %s:\n%s", name, runtime.read_log(name))
-        settle(self.bulkhead_conn_id, access(runtime), event["namespace"], name, "ended")
+        mark_gone(self.bulkhead_conn_id, access(runtime), event["namespace"], name, "ended")
         if status.phase is PodPhase.SUCCEEDED:
             return dict(status.outcome.result)
         raise error(name, status.failure or _UNNAMED)
@@ -170,7 +170,7 @@ class PodOperator(HealthyFirst):
             runtime.terminate(name, reason="its task was killed")
 
     def _own_pod(self, runtime: LocalRuntime, context: Context) -> str | None:
-        """A pod of this episode that is worth waiting for, or that has succeeded."""
+        """A pod of the same clear number that is worth waiting for, or that has succeeded."""
         for metadata in runtime.list(identity(context).labels()):
             status = runtime.status(metadata.name, metadata.namespace)
             if status.phase is not PodPhase.FAILED:

@@ -83,7 +83,7 @@ class ContainmentRetryPolicy(RetryPolicy):
         return RetryDecision.retry(timedelta(seconds=decision.delay_s), decision.reason)
 
     def history(self, context: Context) -> Sequence[Record]:
-        """Every failure of this episode so far, oldest first.
+        """Every failure of the same clear number so far, oldest first.
 
         Args:
             context: of the task.
@@ -128,7 +128,7 @@ class ContainmentRetryPolicy(RetryPolicy):
 
 
 def _key(context: Context) -> str:
-    return f"bulkhead.failures.{identity(context).episode}"
+    return f"bulkhead.failures.{identity(context).clear_number}"
 
 
 def default_policy(kwargs: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Sensors of devices: enough healthy ones are there, or one turns sick."""
+"""Sensors of devices: enough healthy ones are there, or one turns unhealthy."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ class DeviceHealthSensor(PlainEnds, BaseSensorOperator):
 
 
 class DeviceFaultSensor(PlainEnds, BaseSensorOperator):
-    """Waits until a device turns sick, and returns what is known of it.
+    """Waits until a device turns unhealthy, and returns what is known of it.
 
     To start a run for each fault instead, give ``DeviceFaultTrigger`` to the AssetWatcher of an asset, and let a DAG be
     scheduled by that.
 
     Args:
         model: pattern of the product's name, as in a shell.
-        only_new: whether devices that are sick already are left out.
+        only_new: whether devices that are unhealthy already are left out.
         bulkhead_conn_id: connection of type ``bulkhead``, whose configuration names the fleet.
         kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default, but for ``only_new``.
 
@@ -134,9 +134,9 @@ class DeviceFaultSensor(PlainEnds, BaseSensorOperator):
         Returns:
             ``device``, ``node``, ``model``, ``reason``, ``text``, ``action`` and ``job``.
         """
-        self.log.warning("device %s of node %s is sick: %s", event["device"], event["node"], event["text"])
+        self.log.warning("device %s of node %s is unhealthy: %s", event["device"], event["node"], event["text"])
         return dict(event)
 
     def gave_up(self) -> str:
         """See ``PlainEnds.gave_up``."""
-        return f"Gave up after {timedelta(seconds=self.timeout)}: no device of {self.model} turned sick."
+        return f"Gave up after {timedelta(seconds=self.timeout)}: no device of {self.model} turned unhealthy."

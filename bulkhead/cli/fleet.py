@@ -30,11 +30,11 @@ def fleet(
     source: Annotated[list[str] | None, typer.Option(help="dcgm-exporter's URL, instead of the configuration")] = None,
     everything: Annotated[bool, typer.Option("--all", help="healthy devices as well")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
-    watch: Annotated[bool, typer.Option(help="look until SIGTERM, and quarantine what is sick")] = False,
+    watch: Annotated[bool, typer.Option(help="look until SIGTERM, and quarantine what is unhealthy")] = False,
 ) -> None:
     """Show how nodes and devices stand.
 
-    Exits with 0 where nothing is sick, 1 where something is, 3 where nothing is known of any device.
+    Exits with 0 where nothing is unhealthy, 1 where something is, 3 where nothing is known of any device.
     """
     with told():
         control = Control(settings.load())
@@ -74,10 +74,10 @@ def impose(
         row = control.ledger.quarantines.impose(
             _target(control, target),
             reason="person",
-            told=reason,
-            action="call",
+            evidence=reason,
+            action="contact-support",
             holder=who(),
-            term_s=control.settings.fleet.term_s,
+            probation_s=control.settings.fleet.probation_s,
             evidence_at=datetime.now(UTC),
             budget=None,
         )
@@ -157,7 +157,7 @@ def _target(control: Control, name: str) -> Target:
 
 def _status(assessment: Assessment) -> int:
     stands = {one.health for one in assessment.devices.values()}
-    if Health.SICK in stands:
+    if Health.UNHEALTHY in stands:
         return 1
     return 3 if stands <= {Health.UNKNOWN} else 0
 
@@ -204,9 +204,9 @@ def _held_row(one: Quarantine) -> dict[str, Any]:
         "target": one.target,
         "node": one.node,
         "phase": str(one.phase),
-        "shown": str(one.shown) if one.shown else "not yet",
+        "applied phase": str(one.applied_phase) if one.applied_phase else "not yet",
         "since": one.phase_at.isoformat(timespec="seconds"),
-        "reason": one.told,
+        "reason": one.evidence,
         "action": one.action,
         "relapses": one.relapses,
     }

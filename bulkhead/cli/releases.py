@@ -14,10 +14,10 @@ from bulkhead.cli.console import app, console, told, who
 from bulkhead.cli.status import traffic
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError, NotFoundError, UnavailableError
+from bulkhead.isolation_levels import DEFAULT, IsolationLevel
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Rollout
 from bulkhead.rollout.sentences import end
-from bulkhead.rungs import DEFAULT, Rung
 
 
 @app.command()
@@ -71,14 +71,14 @@ def approve(
 def isolate(
     revision: Annotated[str, typer.Argument(help="see 'bulkhead status'")],
     reason: Annotated[str, typer.Option(help="kept in the ledger, and told to whoever asks for it again")],
-    rung: Annotated[list[Rung], typer.Option(help="how far; may be given several times")] = list(DEFAULT),  # noqa: B006
+    level: Annotated[list[IsolationLevel], typer.Option(help="how far; may be given several times")] = list(DEFAULT),  # noqa: B006
     wait_s: Annotated[float, typer.Option(help="how long to wait for the end of its traffic, in seconds")] = 120,
 ) -> None:
     """Take a revision's traffic away and refuse it; by default its model as well."""
     with told():
         control = Control(settings.load())
         request = _request(reason)
-        control.commands.isolate(revision, request, rungs=rung, budgeted=False)
+        control.commands.isolate(revision, request, levels=level, budgeted=False)
         console.print(f"recorded: revision {revision} is isolated")
         service = control.ledger.revisions.get(revision).service
         _reconcile_until(control, lambda: not _has_traffic(control, service, revision), wait_s, "it still has traffic")

@@ -72,13 +72,13 @@ def collect(as_json: Annotated[bool, typer.Option("--json", help="for programs")
         control = Control(settings.load())
         collector = Collector(control.ledger.launches, lambda access: client(access, control.settings.kubeconfigs))
         rows = [asdict(one) for one in collector.collect()]
-        strays = collector.strays()
+        orphans = collector.orphans()
         if as_json:
-            print(json.dumps({"pods": rows, "strays": strays}))
+            print(json.dumps({"pods": rows, "orphans": orphans}))
             return
         print_table("Pods that no task waits for", rows)
-        if strays:
-            console.print(f"not launched from this ledger, left alone: {', '.join(strays)}")
+        if orphans:
+            console.print(f"not launched from this ledger, left alone: {', '.join(orphans)}")
 
 
 @app.command()

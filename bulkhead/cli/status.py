@@ -117,7 +117,7 @@ def _isolations(control: Control, isolated: Sequence[Isolation]) -> Iterator[str
     for one in isolated:
         row = _isolated_row(control, one)
         yield from _wrapped(
-            f"{row['revision']} (model {row['model']}) is kept from: {row['rungs']}; since {row['since']}: "
+            f"{row['revision']} (model {row['model']}) is kept from: {row['levels']}; since {row['since']}: "
             f"{row['reason']}. 'bulkhead unisolate {row['revision']}' takes that back.",
             "  ",
         )
@@ -181,11 +181,11 @@ def _weight(rollout: Rollout) -> int | None:
 
 
 def _isolated_row(control: Control, isolation: Isolation) -> dict[str, Any]:
-    rungs = control.ledger.isolations.levels(isolation.revision_id)
+    levels = control.ledger.isolations.levels(isolation.revision_id)
     return {
         "revision": isolation.revision_id,
         "model": control.ledger.revisions.get(isolation.revision_id).model_uri,
-        "rungs": ", ".join(f"{one.rung}{'' if one.applied_at else ' (coming)'}" for one in rungs),
+        "levels": ", ".join(f"{one.level}{'' if one.applied_at else ' (coming)'}" for one in levels),
         "since": isolation.created_at.isoformat(timespec="seconds"),
         "reason": isolation.reason,
     }

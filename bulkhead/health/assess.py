@@ -26,7 +26,8 @@ def assess(window: EvidenceWindow, policy: Policy, now: float, previous: DeviceV
         previous: the verdict before, for hysteresis; None at the first.
 
     Returns:
-        The verdict: the gravest finding's. One that was sick or suspect stays so for a while after the last evidence,
+        The verdict: the gravest finding's. One that was unhealthy or suspect stays so for a while after the last
+            evidence,
         and for as long as it is unknown: silence heals nothing.
     """
     worst = _FINE
@@ -62,8 +63,8 @@ def _rank(finding: DeviceFinding) -> tuple[int, float, int]:
 
 def _lingers(previous: DeviceVerdict, now_found: DeviceFinding, policy: Policy, now: float) -> bool:
     """Whether an earlier, graver verdict stands still."""
-    if previous.health is Health.SICK and now_found.health is not Health.SICK:
-        return now_found.health is Health.UNKNOWN or now - previous.evidence_at < policy.sick_clear_s
+    if previous.health is Health.UNHEALTHY and now_found.health is not Health.UNHEALTHY:
+        return now_found.health is Health.UNKNOWN or now - previous.evidence_at < policy.unhealthy_clear_s
     if previous.health is Health.SUSPECT and now_found.health is Health.HEALTHY:
         return now - previous.evidence_at < policy.suspect_clear_s
     return False
@@ -72,22 +73,22 @@ def _lingers(previous: DeviceVerdict, now_found: DeviceFinding, policy: Policy, 
 def doubt(
     verdicts: Mapping[str, DeviceVerdict], previous: Mapping[str, DeviceVerdict], policy: Policy
 ) -> dict[str, DeviceVerdict]:
-    """Disbelieve what would make many sick at once: more likely the exporter's release than the devices.
+    """Disbelieve what would make many unhealthy at once: more likely the exporter's release than the devices.
 
     Args:
         verdicts: by UUID.
-        previous: those before, by UUID: who was sick for the same reason already is not of the wave.
+        previous: those before, by UUID: who was unhealthy for the same reason already is not of the wave.
         policy: thresholds.
 
     Returns:
         The verdicts; those of a wave as suspect, with the reason ``doubted``.
     """
     of_model = Counter(one.device.model for one in verdicts.values())
-    sick = [one for one in verdicts.values() if one.health is Health.SICK and not _known(one, previous)]
-    wave = Counter((one.device.model, one.reason) for one in sick)
+    unhealthy = [one for one in verdicts.values() if one.health is Health.UNHEALTHY and not _known(one, previous)]
+    wave = Counter((one.device.model, one.reason) for one in unhealthy)
     limits = policy.doubt
     found = dict(verdicts)
-    for one in sick:
+    for one in unhealthy:
         count, all_of_it = wave[one.device.model, one.reason], of_model[one.device.model]
         if count >= limits.mass_least and count >= limits.mass_share * all_of_it:
             text = f"{count} of {all_of_it} {one.device.model or 'devices'} at once: {one.text}"
@@ -96,7 +97,7 @@ def doubt(
                 health=Health.SUSPECT,
                 reason=Reason.DOUBTED,
                 text=text,
-                action=RecommendedAction.CALL,
+                action=RecommendedAction.CONTACT_SUPPORT,
                 confidence=0.2,
             )
     return found
@@ -104,7 +105,7 @@ def doubt(
 
 def _known(one: DeviceVerdict, previous: Mapping[str, DeviceVerdict]) -> bool:
     before = previous.get(one.device.uuid)
-    return before is not None and before.health is Health.SICK and before.reason is one.reason
+    return before is not None and before.health is Health.UNHEALTHY and before.reason is one.reason
 
 
 def assess_nodes(
@@ -127,13 +128,15 @@ def assess_nodes(
 
 
 def _node(name: str, devices: list[DeviceVerdict], state: NodeState | None, policy: Policy) -> NodeVerdict:
-    sick = [one for one in devices if one.health is Health.SICK]
+    unhealthy = [one for one in devices if one.health is Health.UNHEALTHY]
     healthy = sum(one.health is Health.HEALTHY for one in devices)
     health, reason, text, action = Health.HEALTHY, Reason.NOTHING, "", RecommendedAction.NONE
-    if sick and (len(sick) >= policy.node_devices or any(one.action is RecommendedAction.REBOOT for one in sick)):
-        worst = max(sick, key=lambda one: one.action.weight)
-        health, reason, action = Health.SICK, worst.reason, worst.action
-        text = f"{len(sick)} of {len(devices)} devices sick: {worst.text}"
+    if unhealthy and (
+        len(unhealthy) >= policy.node_devices or any(one.action is RecommendedAction.REBOOT for one in unhealthy)
+    ):
+        worst = max(unhealthy, key=lambda one: one.action.weight)
+        health, reason, action = Health.UNHEALTHY, worst.reason, worst.action
+        text = f"{len(unhealthy)} of {len(devices)} devices unhealthy: {worst.text}"
     elif state is not None and state.ready is False:
         health, reason, text = Health.UNKNOWN, Reason.NODE, "its kubelet is not ready"
     elif state is not None and state.faults:
@@ -144,6 +147,6 @@ def _node(name: str, devices: list[DeviceVerdict], state: NodeState | None, poli
         worst = max(devices, key=lambda one: one.health.weight)
         health, reason, text, action = Health.SUSPECT, worst.reason, worst.text, worst.action
     pool, cordoned = (state.pool, state.cordoned) if state is not None else ("", False)
-    evidence_at = max((one.evidence_at for one in sick), default=0.0)
+    evidence_at = max((one.evidence_at for one in unhealthy), default=0.0)
     product = (state.product if state is not None else "") or next((one.device.model for one in devices), "")
     return NodeVerdict(name, health, reason, text, action, len(devices), healthy, pool, cordoned, evidence_at, product)

@@ -35,7 +35,7 @@ class Fault:
     stated: bool = False
 
 
-AGAIN = {64: RecommendedAction.CALL, 119: RecommendedAction.REBOOT, 120: RecommendedAction.REBOOT}
+AGAIN = {64: RecommendedAction.CONTACT_SUPPORT, 119: RecommendedAction.REBOOT, 120: RecommendedAction.REBOOT}
 """What is to be done where an Xid comes back after its first action: a remapping that fails again asks for another
 board, a GSP for its power."""
 
@@ -63,7 +63,7 @@ def faults(events: Iterable[XidEvent]) -> Sequence[Fault]:
 
 def _fault(group: Sequence[XidEvent]) -> Fault:
     meant = [(known(one.xid, one.text), one) for one in group]
-    xid, _ = min(meant, key=lambda pair: (pair[0].blame.weight, -pair[0].action.weight, pair[1].at))
+    xid, _ = min(meant, key=lambda pair: (pair[0].attribution.weight, -pair[0].action.weight, pair[1].at))
     numbers = {one.number for one, _ in meant} | {one.xid for one in group}
     action = xid.action
     if xid.number == 48 and numbers & {63, 64}:

@@ -53,9 +53,9 @@ def _outliers(group: Mapping[str, float], policy: Peers) -> dict[str, list[Condi
     middle = median(group.values())
     spread = _NORMAL * median(abs(value - middle) for value in group.values())
     limit = middle - policy.z * max(spread, _LEAST_SPREAD * middle)
-    suspect, sick = (min(limit, middle * (1 - drop)) for drop in (policy.suspect_drop, policy.sick_drop))
+    suspect, unhealthy = (min(limit, middle * (1 - drop)) for drop in (policy.suspect_drop, policy.unhealthy_drop))
     found = {}
     for uuid, value in group.items():
         if value < suspect:
-            found[uuid] = [Condition.SLOW] if value >= sick else [Condition.SLOW, Condition.VERY_SLOW]
+            found[uuid] = [Condition.SLOW] if value >= unhealthy else [Condition.SLOW, Condition.VERY_SLOW]
     return found

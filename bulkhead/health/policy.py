@@ -1,4 +1,4 @@
-"""When a device counts as sick: every threshold, in one typed file."""
+"""When a device counts as unhealthy: every threshold, in one typed file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class Xids(_Section):
         memory_s: an Xid speaks against its device for so long, in seconds.
         application_memory_s: an application's Xid is remembered for so long, in seconds.
         application_jobs: the same application Xid under so many different jobs makes the device suspect; under one
-            more, sick. Under one job it is the job's own fault, however often.
-        recurrences: an Xid that may be either's, or a link's, makes the device sick at so many times within the memory.
+            more, unhealthy. Under one job it is the job's own fault, however often.
+        recurrences: an Xid that may be either's, or a link's, makes the device unhealthy at so many times within the
+            memory.
     """
 
     memory_s: float = Field(3600.0, gt=0)
@@ -35,7 +36,7 @@ class Memory(_Section):
     """ECC and row remapping.
 
     Attributes:
-        uncorrected: uncorrectable errors within the memory of Xids that make a device sick.
+        uncorrected: uncorrectable errors within the memory of Xids that make a device unhealthy.
         corrected_per_hour: correctable errors an hour that make it suspect.
         rows_uncorrected: rows remapped for uncorrectable errors, within the memory, that make it suspect.
     """
@@ -52,13 +53,13 @@ class Heat(_Section):
         hot_c: GPU temperature, in degrees Celsius.
         memory_hot_c: of its memory.
         suspect_s: hot, throttled for heat, or braked for power for so long, in seconds, is suspect.
-        sick_s: and for so long is sick.
+        unhealthy_s: and for so long is unhealthy.
     """
 
     hot_c: float = Field(92.0, gt=0)
     memory_hot_c: float = Field(105.0, gt=0)
     suspect_s: float = Field(60.0, ge=0)
-    sick_s: float = Field(600.0, ge=0)
+    unhealthy_s: float = Field(600.0, ge=0)
 
 
 class Links(_Section):
@@ -66,7 +67,7 @@ class Links(_Section):
 
     Attributes:
         pcie_replays_per_minute: that make a device suspect.
-        narrow_s: fewer PCIe lanes than it has for so long, in seconds, is sick.
+        narrow_s: fewer PCIe lanes than it has for so long, in seconds, is unhealthy.
         nvlink_errors_per_minute: that make it suspect.
     """
 
@@ -80,7 +81,7 @@ class Hang(_Section):
 
     Attributes:
         suspect_s: for so long, in seconds, is suspect. A hang is a job's fault as often as a device's, so it never
-            makes a device sick by itself.
+            makes a device unhealthy by itself.
         utilisation: percent, from which a device counts as busy.
         active_ratio: share of active SMs and of memory traffic below which nothing moves.
     """
@@ -98,7 +99,7 @@ class Peers(_Section):
         utilisation: percent, from which a device counts as loaded.
         z: robust z-score (median and MAD) beyond which it is an outlier.
         suspect_drop: share of the median that it is below, besides, to be suspect.
-        sick_drop: and to be sick.
+        unhealthy_drop: and to be unhealthy.
         for_s: and for so long, in seconds.
     """
 
@@ -106,7 +107,7 @@ class Peers(_Section):
     utilisation: float = Field(90.0, gt=0, le=100)
     z: float = Field(5.0, gt=0)
     suspect_drop: float = Field(0.05, gt=0, lt=1)
-    sick_drop: float = Field(0.20, gt=0, lt=1)
+    unhealthy_drop: float = Field(0.20, gt=0, lt=1)
     for_s: float = Field(300.0, ge=0)
 
 
@@ -117,8 +118,8 @@ class Doubt(_Section):
         stale_s: a device whose last reading is so old, in seconds, is unknown.
         frozen_s: one whose numbers have not moved for so long, in seconds, is unknown.
         gone_looks: a device that so many looks in a row have not shown, on a node that they did show, is gone.
-        mass_share: where so large a share of the devices of a model turns sick for one reason, the source is doubted,
-            and they count as suspect.
+        mass_share: where so large a share of the devices of a model turns unhealthy for one reason, the source is
+            doubted, and they count as suspect.
         mass_least: but only from so many devices on.
     """
 
@@ -141,8 +142,8 @@ class Policy(_Section):
         peers: slow against others.
         doubt: when not to believe.
         suspect_clear_s: a suspect device that shows nothing more is healthy after so long, in seconds.
-        sick_clear_s: and a sick one.
-        node_devices: so many sick devices on a node make the node sick.
+        unhealthy_clear_s: and an unhealthy one.
+        node_devices: so many unhealthy devices on a node make the node unhealthy.
     """
 
     xids: Xids = Xids()
@@ -153,15 +154,15 @@ class Policy(_Section):
     peers: Peers = Peers()
     doubt: Doubt = Doubt()
     suspect_clear_s: float = Field(300.0, ge=0)
-    sick_clear_s: float = Field(900.0, ge=0)
+    unhealthy_clear_s: float = Field(900.0, ge=0)
     node_devices: int = Field(2, ge=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> Policy:
-        if self.heat.sick_s < self.heat.suspect_s:
-            raise ValueError("heat.sick_s is below heat.suspect_s: sick comes after suspect")
-        if self.peers.sick_drop < self.peers.suspect_drop:
-            raise ValueError("peers.sick_drop is below peers.suspect_drop: sick comes after suspect")
+        if self.heat.unhealthy_s < self.heat.suspect_s:
+            raise ValueError("heat.unhealthy_s is below heat.suspect_s: unhealthy comes after suspect")
+        if self.peers.unhealthy_drop < self.peers.suspect_drop:
+            raise ValueError("peers.unhealthy_drop is below peers.suspect_drop: unhealthy comes after suspect")
         return self
 
 

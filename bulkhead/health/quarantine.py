@@ -1,4 +1,4 @@
-"""What becomes of sick devices: a quarantine within the budget, a diagnostic, probation, and back to work."""
+"""What becomes of unhealthy devices: a quarantine within the budget, a diagnostic, probation, and back to work."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class QuarantineController:
             with _contained(row.target, done):
                 self._go_on(row, assessment, done)
         if self._settings.quarantine:
-            for target, verdict in _sick(assessment):
+            for target, verdict in _unhealthy(assessment):
                 with _contained(target.name, done):
                     self._impose(target, verdict, assessment, done)
         return self.show(done)
@@ -104,9 +104,9 @@ class QuarantineController:
         done = done or QuarantineChanges()
         fences = self._quarantines.generations()
         held = {row.node: row for row in self._quarantines.held()}  # the latest is told
-        unsettled = self._quarantines.unsettled()
-        for node in sorted({row.node for row in unsettled} | set(held)):
-            of_node = [row for row in unsettled if row.node == node]
+        unapplied = self._quarantines.unapplied()
+        for node in sorted({row.node for row in unapplied} | set(held)):
+            of_node = [row for row in unapplied if row.node == node]
             try:
                 self._show_node(node, held.get(node), of_node, fences[node])
             except FencedError as error:  # somebody knows of a later quarantine: the next look sees it too
@@ -128,10 +128,10 @@ class QuarantineController:
             row = self._quarantines.impose(
                 target,
                 reason=str(verdict.reason),
-                told=verdict.text,
+                evidence=verdict.text,
                 action=str(verdict.action),
                 holder=self._holder,
-                term_s=self._settings.term_s,
+                probation_s=self._settings.probation_s,
                 evidence_at=_time(verdict.evidence_at),
                 budget=budget,
             )
@@ -140,35 +140,35 @@ class QuarantineController:
             done.refused[target.name] = str(error)
             self._quarantines.refused(target.name, str(error))
             return
-        if row.shown is not row.phase and row.phase.holds:
+        if row.applied_phase is not row.phase and row.phase.holds:
             done.imposed.append(row)
 
     def _go_on(self, row: Quarantine, assessment: Assessment, done: QuarantineChanges) -> None:
         verdict = assessment.devices.get(row.target) or assessment.nodes.get(row.target)
-        sick = verdict is not None and verdict.health is Health.SICK
-        evidence_at = _time(verdict.evidence_at) if verdict is not None and sick else None
+        unhealthy = verdict is not None and verdict.health is Health.UNHEALTHY
+        evidence_at = _time(verdict.evidence_at) if verdict is not None and unhealthy else None
         phase, told = None, ""
         if row.phase is QuarantinePhase.HELD:
             answered = row.passed_at is not None and (evidence_at is None or evidence_at < row.passed_at)
             if answered and _is_seen(verdict):  # what nobody shows has not come back, whatever passed
                 phase, told = QuarantinePhase.PROBATION, "a diagnostic has passed, and nothing has come since"
         elif row.phase is QuarantinePhase.PROBATION and (evidence_at is None or evidence_at <= row.phase_at):
-            over = (_time(assessment.at) - row.phase_at).total_seconds() >= row.term_s
+            over = (_time(assessment.at) - row.phase_at).total_seconds() >= row.probation_s
             if over:
-                phase, told = QuarantinePhase.RELEASED, f"its probation of {row.term_s:.0f} s is over"
+                phase, told = QuarantinePhase.ENDED, f"its probation of {row.probation_s:.0f} s is over"
         if phase is not None and self._quarantines.move(row, phase, told):
             done.moved[row.target] = phase
 
-    def _show_node(self, node: str, held: Quarantine | None, unsettled: Sequence[Quarantine], generation: int) -> None:
+    def _show_node(self, node: str, held: Quarantine | None, unapplied: Sequence[Quarantine], generation: int) -> None:
         if self._nodes is not None:
             if held is None:
                 self._nodes.let_go(node, generation)
-            elif unsettled or not self._nodes.holds(node):
-                self._nodes.hold(node, generation, f"{held.target}: {held.told}", held.holder)
+            elif unapplied or not self._nodes.holds(node):
+                self._nodes.hold(node, generation, f"{held.target}: {held.evidence}", held.holder)
             if held is not None:
                 self._clear(node, held)
-        for row in unsettled:
-            self._quarantines.settle(row)
+        for row in unapplied:
+            self._quarantines.mark_applied(row)
 
     def _clear(self, node: str, held: Quarantine) -> None:
         policy, age_s = self._settings.pods, (datetime.now(UTC) - held.phase_at).total_seconds()
@@ -197,14 +197,14 @@ def _is_seen(verdict: DeviceVerdict | NodeVerdict | None) -> bool:
     return isinstance(verdict, NodeVerdict) or verdict.age_s <= _SEEN_S
 
 
-def _sick(assessment: Assessment) -> Iterator[tuple[Target, DeviceVerdict | NodeVerdict]]:
-    """What to keep away: whole nodes that are sick, and single devices elsewhere."""
+def _unhealthy(assessment: Assessment) -> Iterator[tuple[Target, DeviceVerdict | NodeVerdict]]:
+    """What to keep away: whole nodes that are unhealthy, and single devices elsewhere."""
     models = {one.device.node: one.device.model for one in assessment.devices.values()}
-    whole = {name: node for name, node in assessment.nodes.items() if node.health is Health.SICK}
+    whole = {name: node for name, node in assessment.nodes.items() if node.health is Health.UNHEALTHY}
     for name, node in whole.items():
         yield Target(name, "node", name, models.get(name, ""), node.pool, node.devices), node
     for one in assessment.devices.values():
-        if one.health is Health.SICK and one.device.node not in whole:
+        if one.health is Health.UNHEALTHY and one.device.node not in whole:
             place = assessment.nodes.get(one.device.node)
             pool = place.pool if place is not None else ""
             yield Target(one.device.uuid, "device", one.device.node, one.device.model, pool), one

@@ -66,7 +66,7 @@ def places(nodes: Iterable[FleetNode], held: Collection[str]) -> dict[str, Place
 
 def _doubted(devices: Mapping[str, Any]) -> bool:
     stands = {(data["verdict"] or {}).get("health") for data in devices.values()}
-    return bool(stands & {Health.SUSPECT, Health.SICK})
+    return bool(stands & {Health.SUSPECT, Health.UNHEALTHY})
 
 
 def _window(window: EvidenceWindow) -> dict[str, Any]:

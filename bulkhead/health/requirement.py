@@ -112,6 +112,6 @@ def _why_not(
     node = assessment.nodes.get(one.device.node)
     if node is not None and node.cordoned:
         return "on a cordoned node"
-    if node is not None and node.health in (Health.SICK, Health.UNKNOWN):
+    if node is not None and node.health in (Health.UNHEALTHY, Health.UNKNOWN):
         return f"on a node that is {node.health}"
     return "taken" if requirement.free and one.job else None

@@ -12,7 +12,7 @@ from bulkhead.health.observation import Field, Reading
 from bulkhead.health.policy import Policy
 from bulkhead.health.verdict import DeviceFinding, Health, Reason
 from bulkhead.health.window import EvidenceWindow
-from bulkhead.xids import RECOVERY, Blame, RecommendedAction
+from bulkhead.xids import RECOVERY, Attribution, RecommendedAction
 
 _SIGNS_OF_LIFE = (Field.TEMPERATURE, Field.POWER, Field.SM_CLOCK, Field.UTILISATION)
 _KINDS = {
@@ -26,11 +26,11 @@ _GRAVE = frozenset(
         RecommendedAction.RESET,
         RecommendedAction.DRAIN_AND_RESET,
         RecommendedAction.REBOOT,
-        RecommendedAction.CALL,
+        RecommendedAction.CONTACT_SUPPORT,
         RecommendedAction.CHECK_MECHANICALS,
     }
 )
-_NO_FAULT_OF_ITS_OWN = (Blame.NOTE, Blame.FOLLOWS, Blame.STATES, Blame.APPLICATION)
+_NO_FAULT_OF_ITS_OWN = (Attribution.NOTE, Attribution.FOLLOWS, Attribution.STATES, Attribution.APPLICATION)
 
 
 def unseen(latest: Reading) -> list[str]:
@@ -76,7 +76,7 @@ def _doubts(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[Devi
         return
     if window.missing >= doubt.gone_looks:
         text = f"{window.source} shows node {window.device.node} and has not shown this device {window.missing} times"
-        yield DeviceFinding(Health.SICK, Reason.GONE, text, RecommendedAction.REBOOT, 0.8, now)
+        yield DeviceFinding(Health.UNHEALTHY, Reason.GONE, text, RecommendedAction.REBOOT, 0.8, now)
     elif now - latest.at > doubt.stale_s:
         text = f"last seen {now - latest.at:.0f} s ago by {window.source}"
         yield DeviceFinding(Health.UNKNOWN, Reason.STALE, text, at=now)
@@ -103,24 +103,24 @@ def _xids(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[Device
 
 
 def _by_blame(fault: Fault, recent: Sequence[Fault], policy: Policy) -> DeviceFinding | None:
-    blame = fault.xid.blame
+    attribution = fault.xid.attribution
     grave = fault.action in _GRAVE  # a 154 beside an application's Xid may ask for a reset none the less
-    if not grave and blame in _NO_FAULT_OF_ITS_OWN:
+    if not grave and attribution in _NO_FAULT_OF_ITS_OWN:
         asked = fault.stated and fault.action is not RecommendedAction.NONE
         return _xid(Health.SUSPECT, fault, 0.5, f" (the driver states: {fault.action})") if asked else None
     if fault.action is RecommendedAction.NONE and fault.xid.action is not RecommendedAction.NONE:
         return _xid(Health.SUSPECT, fault, 0.6, " (the driver states that nothing is to be done)")
     if not fault.certain:
         return _xid(Health.SUSPECT, fault, 0.3, " (found at the first look: of unknown age)")
-    if blame is Blame.UNKNOWN:
-        return _xid(Health.SICK, fault, 0.5)
+    if attribution is Attribution.UNKNOWN:
+        return _xid(Health.UNHEALTHY, fault, 0.5)
     times = sum(one.xid.number == fault.xid.number for one in recent)
-    if blame is Blame.DEVICE or grave:
+    if attribution is Attribution.DEVICE or grave:
         if times > 1 and fault.xid.number in AGAIN:
-            return _xid(Health.SICK, replace(fault, action=AGAIN[fault.xid.number]), 0.97, f", {times} times")
-        return _xid(Health.SICK, fault, 0.95)
+            return _xid(Health.UNHEALTHY, replace(fault, action=AGAIN[fault.xid.number]), 0.97, f", {times} times")
+        return _xid(Health.UNHEALTHY, fault, 0.95)
     if times >= policy.xids.recurrences:
-        return _xid(Health.SICK, fault, 0.7, f", {times} times")
+        return _xid(Health.UNHEALTHY, fault, 0.7, f", {times} times")
     return _xid(Health.SUSPECT, fault, 0.5)
 
 
@@ -136,16 +136,16 @@ def _applications(found: Sequence[Fault], policy: Policy, now: float) -> Iterato
     jobs: dict[int, dict[str, Fault]] = {}
     for fault in found:
         recent = now - fault.at <= policy.xids.application_memory_s
-        if recent and fault.xid.blame is Blame.APPLICATION and fault.certain and fault.job:
+        if recent and fault.xid.attribution is Attribution.APPLICATION and fault.certain and fault.job:
             jobs.setdefault(fault.xid.number, {})[fault.job] = fault
     for number, by_job in jobs.items():
         least = policy.xids.application_jobs
         if len(by_job) < least:
             continue
         last = max(by_job.values(), key=lambda one: one.at)
-        health = Health.SICK if len(by_job) > least else Health.SUSPECT
+        health = Health.UNHEALTHY if len(by_job) > least else Health.SUSPECT
         text = f"Xid {number} ({last.xid.description}) under {len(by_job)} different jobs: {', '.join(sorted(by_job))}"
-        yield DeviceFinding(health, Reason.APPLICATION, text, RecommendedAction.CALL, 0.6, last.at)
+        yield DeviceFinding(health, Reason.APPLICATION, text, RecommendedAction.CONTACT_SUPPORT, 0.6, last.at)
 
 
 def _growth(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[DeviceFinding]:
@@ -155,7 +155,7 @@ def _growth(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[Devi
     if uncorrected >= memory.uncorrected:
         text = f"{uncorrected:.0f} uncorrectable ECC errors"
         yield DeviceFinding(
-            Health.SICK, Reason.ECC, text, RecommendedAction.RESET, 0.95, _last(window, Field.ECC_UNCORRECTED)
+            Health.UNHEALTHY, Reason.ECC, text, RecommendedAction.RESET, 0.95, _last(window, Field.ECC_UNCORRECTED)
         )
     corrected = window.grown(Field.ECC_CORRECTED, now - 3600)
     if corrected >= memory.corrected_per_hour:
@@ -188,18 +188,25 @@ def _stated(latest: Reading) -> Iterator[DeviceFinding]:
     fields = latest.fields
     if fields.get(Field.ROW_REMAP_FAILURE):
         yield DeviceFinding(
-            Health.SICK, Reason.ROW_REMAP, "a row could not be remapped", RecommendedAction.CALL, 0.95, latest.at
+            Health.UNHEALTHY,
+            Reason.ROW_REMAP,
+            "a row could not be remapped",
+            RecommendedAction.CONTACT_SUPPORT,
+            0.95,
+            latest.at,
         )
     if fields.get(Field.ROW_REMAP_PENDING):
         text = "a remapped row waits for a reset"
         yield DeviceFinding(Health.SUSPECT, Reason.ROW_REMAP, text, RecommendedAction.RESET, 0.8, latest.at)
     number = int(fields.get(Field.RECOVERY_ACTION, 0))
-    action = RECOVERY.get(number, RecommendedAction.CALL)
+    action = RECOVERY.get(number, RecommendedAction.CONTACT_SUPPORT)
     if action is RecommendedAction.CHECK_LINK:
         text = "the driver asks to drain its peer-to-peer traffic"
         yield DeviceFinding(Health.SUSPECT, Reason.RECOVERY, text, action, 0.9, latest.at)
     elif action is not RecommendedAction.NONE:
-        yield DeviceFinding(Health.SICK, Reason.RECOVERY, f"the driver asks for: {action}", action, 0.99, latest.at)
+        yield DeviceFinding(
+            Health.UNHEALTHY, Reason.RECOVERY, f"the driver asks for: {action}", action, 0.99, latest.at
+        )
 
 
 def _lasting(window: EvidenceWindow, latest: Reading, policy: Policy) -> Iterator[DeviceFinding]:
@@ -217,20 +224,20 @@ def _lasting(window: EvidenceWindow, latest: Reading, policy: Policy) -> Iterato
     ):
         seconds = seconds_of(condition)
         if seconds >= heat.suspect_s:
-            health = Health.SICK if seconds >= heat.sick_s else Health.SUSPECT
+            health = Health.UNHEALTHY if seconds >= heat.unhealthy_s else Health.SUSPECT
             yield DeviceFinding(
                 health, reason, f"{what} for {seconds:.0f} s", RecommendedAction.CHECK_MECHANICALS, 0.8, latest.at
             )
     if seconds_of(Condition.NARROW) >= policy.links.narrow_s:
         width, most = (int(latest.fields[one]) for one in (Field.PCIE_WIDTH, Field.PCIE_WIDTH_MAX))
         text = f"{width} of {most} PCIe lanes for {seconds_of(Condition.NARROW):.0f} s"
-        yield DeviceFinding(Health.SICK, Reason.PCIE, text, RecommendedAction.CHECK_MECHANICALS, 0.8, latest.at)
+        yield DeviceFinding(Health.UNHEALTHY, Reason.PCIE, text, RecommendedAction.CHECK_MECHANICALS, 0.8, latest.at)
     if seconds_of(Condition.HUNG) >= policy.hang.suspect_s:
         text = f"busy, and nothing moves, for {seconds_of(Condition.HUNG):.0f} s"
         yield DeviceFinding(Health.SUSPECT, Reason.HUNG, text, RecommendedAction.RESTART_APP, 0.5, latest.at)
     if seconds_of(Condition.VERY_SLOW) >= peers.for_s:
-        text = f"over {peers.sick_drop:.0%} slower than its peers for {seconds_of(Condition.VERY_SLOW):.0f} s"
-        yield DeviceFinding(Health.SICK, Reason.SLOW, text, RecommendedAction.RESET, 0.7, latest.at)
+        text = f"over {peers.unhealthy_drop:.0%} slower than its peers for {seconds_of(Condition.VERY_SLOW):.0f} s"
+        yield DeviceFinding(Health.UNHEALTHY, Reason.SLOW, text, RecommendedAction.RESET, 0.7, latest.at)
     elif seconds_of(Condition.SLOW) >= peers.for_s:
         text = f"over {peers.suspect_drop:.0%} slower than its peers for {seconds_of(Condition.SLOW):.0f} s"
         yield DeviceFinding(Health.SUSPECT, Reason.SLOW, text, RecommendedAction.NONE, 0.6, latest.at)

@@ -19,7 +19,7 @@ class Health(enum.StrEnum):
     UNKNOWN = "unknown"
     """Nobody says, or nobody that can be believed. Not healthy, and no reason to isolate it."""
 
-    SICK = "sick"
+    UNHEALTHY = "unhealthy"
 
     @property
     def weight(self) -> int:

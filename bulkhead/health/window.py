@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bulkhead.health.conditions import Condition, conditions
 from bulkhead.health.observation import COUNTERS, Device, Field, Reading, XidEvent
 from bulkhead.health.policy import Policy
-from bulkhead.xids import STATES_ACTION, Blame, RecommendedAction, known, stated_action
+from bulkhead.xids import STATES_ACTION, Attribution, RecommendedAction, known, stated_action
 
 _MOST_EVENTS = 256
 
@@ -133,6 +133,6 @@ _SAME_S = 60.0
 """Two sources that tell of one Xid are at most so far apart: a scrape's interval, in seconds."""
 
 
-def _meaning(event: XidEvent) -> tuple[Blame, RecommendedAction, RecommendedAction | None]:
+def _meaning(event: XidEvent) -> tuple[Attribution, RecommendedAction, RecommendedAction | None]:
     row = known(event.xid, event.text)
-    return row.blame, row.action, stated_action(event.text) if event.xid == STATES_ACTION else None
+    return row.attribution, row.action, stated_action(event.text) if event.xid == STATES_ACTION else None

@@ -9,25 +9,25 @@ from sqlalchemy.orm import Session
 
 from bulkhead.errors import ConflictError, NotFoundError
 from bulkhead.events import EventKind, IntentKind
+from bulkhead.isolation_levels import DEFAULT, IsolationLevel
 from bulkhead.ledger.queries import isolation_in_force, recorded
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Event, Intent, Isolation, Revision
 from bulkhead.ledger.transactions import Transactions
-from bulkhead.rungs import DEFAULT, Rung
 
 
 class Isolations(Transactions):
     """The isolations of one ledger."""
 
     def in_force(self, service: str | None = None) -> Sequence[Isolation]:
-        """Revisions that are isolated, each once (at the rung ``traffic``, which all have), the latest first.
+        """Revisions that are isolated, each once (at the level ``traffic``, which all have), the latest first.
 
         Args:
             service: only this one's.
         """
         query = (
             select(Isolation)
-            .where(Isolation.released_at.is_(None), Isolation.rung == Rung.TRAFFIC)
+            .where(Isolation.ended_at.is_(None), Isolation.level == IsolationLevel.TRAFFIC)
             .order_by(Isolation.id.desc())
         )
         if service:
@@ -45,19 +45,19 @@ class Isolations(Transactions):
             return session.scalar(isolation_in_force(revision_id))
 
     def levels(self, revision_id: str) -> Sequence[Isolation]:
-        """All rungs of a revision that are in force, the first one asked for first.
+        """All levels of a revision that are in force, the first one asked for first.
 
         Args:
             revision_id: its id.
         """
-        in_force = (Isolation.revision_id == revision_id) & Isolation.released_at.is_(None)
+        in_force = (Isolation.revision_id == revision_id) & Isolation.ended_at.is_(None)
         with self._reading() as session:
             return session.scalars(select(Isolation).where(in_force).order_by(Isolation.id)).all()
 
     def unapplied(self) -> Sequence[Isolation]:
-        """Rungs that the world does not show yet, and released ones that it shows still, oldest first."""
-        coming = Isolation.released_at.is_(None) & Isolation.applied_at.is_(None)
-        going = Isolation.released_at.is_not(None) & Isolation.gone_at.is_(None)
+        """Levels that the world does not show yet, and released ones that it shows still, oldest first."""
+        coming = Isolation.ended_at.is_(None) & Isolation.applied_at.is_(None)
+        going = Isolation.ended_at.is_not(None) & Isolation.gone_at.is_(None)
         with self._reading() as session:
             return session.scalars(select(Isolation).where(or_(coming, going)).order_by(Isolation.id)).all()
 
@@ -66,7 +66,7 @@ class Isolations(Transactions):
         revision_id: str,
         request: Request,
         *,
-        rungs: Iterable[Rung] = DEFAULT,
+        levels: Iterable[IsolationLevel] = DEFAULT,
         budget: int | None = None,
     ) -> Revision:
         """Keep a revision away from traffic from now on; the reconciler takes away what it has.
@@ -74,7 +74,7 @@ class Isolations(Transactions):
         Args:
             revision_id: of the revision.
             request: who asks.
-            rungs: how far; ``traffic`` is always one of them. Those in force already keep their reason.
+            levels: how far; ``traffic`` is always one of them. Those in force already keep their reason.
             budget: how many revisions of its service may be isolated at once; None: any number.
 
         Returns:
@@ -88,14 +88,14 @@ class Isolations(Transactions):
             found = _locked(session, revision_id)
             if recorded(session, request) is not None:
                 return found
-            in_force = (Isolation.revision_id == revision_id) & Isolation.released_at.is_(None)
-            known = set(session.scalars(select(Isolation.rung).where(in_force)))
+            in_force = (Isolation.revision_id == revision_id) & Isolation.ended_at.is_(None)
+            known = set(session.scalars(select(Isolation.level).where(in_force)))
             if budget is not None and not known:
                 _within(session, found.service, budget)
-            wanted = [rung for rung in Rung if rung in {Rung.TRAFFIC, *rungs}]
-            for rung in wanted:
-                if rung not in known:
-                    row = Isolation(revision_id=revision_id, rung=rung, reason=request.reason)
+            wanted = [level for level in IsolationLevel if level in {IsolationLevel.TRAFFIC, *levels}]
+            for level in wanted:
+                if level not in known:
+                    row = Isolation(revision_id=revision_id, level=level, reason=request.reason)
                     row.requested_by, row.created_at = request.requested_by, self._clock()
                     session.add(row)
             self._record(session, found, IntentKind.ISOLATE, EventKind.ISOLATE, request, wanted)
@@ -118,16 +118,16 @@ class Isolations(Transactions):
             found = _locked(session, revision_id)
             if recorded(session, request) is not None:
                 return found
-            in_force = (Isolation.revision_id == revision_id) & Isolation.released_at.is_(None)
+            in_force = (Isolation.revision_id == revision_id) & Isolation.ended_at.is_(None)
             rows = session.scalars(select(Isolation).where(in_force).order_by(Isolation.id).with_for_update()).all()
             for row in rows:
-                row.released_at = self._clock()
-            ended = [row.rung for row in rows]
+                row.ended_at = self._clock()
+            ended = [row.level for row in rows]
             self._record(session, found, IntentKind.UNISOLATE, EventKind.UNISOLATE, request, ended)
             return found
 
     def mark_applied(self, isolation: Isolation) -> bool:
-        """Write that the world shows a rung, or shows it no more.
+        """Write that the world shows a level, or shows it no more.
 
         Args:
             isolation: as it was read.
@@ -137,9 +137,9 @@ class Isolations(Transactions):
         """
         with self._writing() as session:
             row = session.scalars(select(Isolation).where(Isolation.id == isolation.id).with_for_update()).one()
-            if row.released_at != isolation.released_at:
+            if row.ended_at != isolation.ended_at:
                 return False
-            coming, now = row.released_at is None, self._clock()
+            coming, now = row.ended_at is None, self._clock()
             if (row.applied_at if coming else row.gone_at) is not None:
                 return True
             if coming:
@@ -147,7 +147,7 @@ class Isolations(Transactions):
             else:
                 row.gone_at = now
             revision = session.get_one(Revision, row.revision_id)
-            data = {"revision": row.revision_id, "rung": str(row.rung)}
+            data = {"revision": row.revision_id, "level": str(row.level)}
             kind = EventKind.ISOLATED if coming else EventKind.UNISOLATED
             session.add(Event(at=now, service=revision.service, kind=kind, data=data))
             return True
@@ -159,12 +159,12 @@ class Isolations(Transactions):
         intent_kind: IntentKind,
         event_kind: EventKind,
         request: Request,
-        rungs: Iterable[Rung],
+        levels: Iterable[IsolationLevel],
     ) -> None:
         now, by = self._clock(), request.requested_by
         intent = Intent(key=request.key, kind=intent_kind, service=revision.service, target=revision.id)
         intent.reason, intent.requested_by, intent.created_at = request.reason, by, now
-        data = {"revision": revision.id, "reason": request.reason, "by": by, "rungs": [str(rung) for rung in rungs]}
+        data = {"revision": revision.id, "reason": request.reason, "by": by, "levels": [str(level) for level in levels]}
         session.add_all([intent, Event(at=now, service=revision.service, kind=event_kind, data=data)])
 
 
@@ -180,7 +180,7 @@ def _within(session: Session, service: str, budget: int) -> None:
         select(func.count())
         .select_from(Isolation)
         .join(Revision, Revision.id == Isolation.revision_id)
-        .where(Revision.service == service, Isolation.rung == Rung.TRAFFIC, Isolation.released_at.is_(None))
+        .where(Revision.service == service, Isolation.level == IsolationLevel.TRAFFIC, Isolation.ended_at.is_(None))
     )
     taken = session.scalar(query) or 0
     if taken >= budget:

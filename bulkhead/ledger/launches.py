@@ -50,8 +50,8 @@ class Launches(Transactions):
         Raises:
             ConflictError: somebody else recorded that pod at the same moment.
         """
-        place, now = place_of(access), self._clock()
-        own = (Launch.place == place) & (Launch.namespace == namespace) & (Launch.pod == pod)
+        cluster_key, now = cluster_key_of(access), self._clock()
+        own = (Launch.cluster_key == cluster_key) & (Launch.namespace == namespace) & (Launch.pod == pod)
         try:
             with self._writing() as session:
                 known = session.scalar(select(Launch).where(own))
@@ -59,7 +59,7 @@ class Launches(Transactions):
                     session.add(
                         Launch(
                             access=dict(access),
-                            place=place,
+                            cluster_key=cluster_key,
                             namespace=namespace,
                             kind=kind,
                             pod=pod,
@@ -118,7 +118,7 @@ class Launches(Transactions):
         with self._writing() as session:
             return self._end(session, Launch.id.in_([launch.id for launch in launches]), reason)
 
-    def settle(self, access: Mapping[str, Any], namespace: str, pod: str, reason: str) -> None:
+    def mark_gone(self, access: Mapping[str, Any], namespace: str, pod: str, reason: str) -> None:
         """The pod is gone, or kept on purpose: nothing is left to do about it.
 
         Args:
@@ -127,18 +127,18 @@ class Launches(Transactions):
             pod: its name.
             reason: for people, unless the launch ended for a reason before.
         """
-        own = (Launch.place == place_of(access)) & (Launch.namespace == namespace) & (Launch.pod == pod)
+        own = (Launch.cluster_key == cluster_key_of(access)) & (Launch.namespace == namespace) & (Launch.pod == pod)
         with self._writing() as session:
             self._end(session, own, reason)
             session.execute(update(Launch).where(own, Launch.gone_at.is_(None)).values(gone_at=self._clock()))
 
-    def wanted(self) -> Sequence[Launch]:
+    def active(self) -> Sequence[Launch]:
         """Launches that a task waits for, as far as the ledger knows; oldest first."""
         with self._reading() as session:
             query = select(Launch).where(Launch.ended_at.is_(None), Launch.gone_at.is_(None))
             return session.scalars(query.order_by(Launch.id)).all()
 
-    def unwanted(self) -> Sequence[Launch]:
+    def ended(self) -> Sequence[Launch]:
         """Launches that ended, and whose pods have still to be seen to; oldest first."""
         with self._reading() as session:
             query = select(Launch).where(Launch.ended_at.is_not(None), Launch.gone_at.is_(None))
@@ -165,7 +165,9 @@ class Launches(Transactions):
             namespace: of the pods.
         """
         with self._reading() as session:
-            query = select(Launch.pod).where(Launch.place == place_of(access), Launch.namespace == namespace)
+            query = select(Launch.pod).where(
+                Launch.cluster_key == cluster_key_of(access), Launch.namespace == namespace
+            )
             return set(session.scalars(query))
 
     def _end(self, session: Session, chosen: ColumnElement[bool], reason: str) -> int:
@@ -175,7 +177,7 @@ class Launches(Transactions):
         return int(session.connection().execute(statement).rowcount)
 
 
-def place_of(access: Mapping[str, Any]) -> str:
+def cluster_key_of(access: Mapping[str, Any]) -> str:
     """A short name of a way to reach pods, equal for equal ways.
 
     Args:

@@ -61,7 +61,7 @@ class Quarantines(Transactions):
     """The quarantines of one ledger."""
 
     def open_ones(self) -> Sequence[Quarantine]:
-        """Those that are not released, oldest first."""
+        """Those that have not ended, oldest first."""
         with self._reading() as session:
             return session.scalars(_open().order_by(Quarantine.id)).all()
 
@@ -76,7 +76,7 @@ class Quarantines(Transactions):
             return dict(session.execute(query).tuples().all())
 
     def answered(self) -> dict[str, datetime]:
-        """When the evidence against each target was answered last: it went on probation, or was released.
+        """When the evidence against each target was answered last: it went on probation, or has ended.
 
         Returns:
             By target; of those that were answered within ``RELAPSE_DAYS`` and are not held again.
@@ -87,9 +87,9 @@ class Quarantines(Transactions):
             latest = {row.target: row for row in session.scalars(query)}
         return {target: row.phase_at for target, row in latest.items() if not row.phase.holds}
 
-    def unsettled(self) -> Sequence[Quarantine]:
-        """Those of which the world shows another phase, released ones included, oldest first."""
-        other = Quarantine.shown.is_distinct_from(Quarantine.phase)
+    def unapplied(self) -> Sequence[Quarantine]:
+        """Those of which the world shows another phase, ended ones included, oldest first."""
+        other = Quarantine.applied_phase.is_distinct_from(Quarantine.phase)
         with self._reading() as session:
             return session.scalars(select(Quarantine).where(other).order_by(Quarantine.id)).all()
 
@@ -98,10 +98,10 @@ class Quarantines(Transactions):
         target: Target,
         *,
         reason: str,
-        told: str,
+        evidence: str,
         action: str,
         holder: str,
-        term_s: float,
+        probation_s: float,
         evidence_at: datetime,
         budget: QuarantineBudget | None,
     ) -> Quarantine:
@@ -110,10 +110,10 @@ class Quarantines(Transactions):
         Args:
             target: what.
             reason: code of what decided.
-            told: the evidence, for people.
+            evidence: for people.
             action: what is to be done with it.
             holder: who keeps it away.
-            term_s: first probation, in seconds; each relapse within ``RELAPSE_DAYS`` doubles it.
+            probation_s: first probation, in seconds; each relapse within ``RELAPSE_DAYS`` doubles it.
             evidence_at: time of the evidence; what is no later than its last release or probation is answered already.
             budget: how much may be kept away at once; None: any amount, for a person.
 
@@ -132,18 +132,18 @@ class Quarantines(Transactions):
             if budget is not None:
                 _within(session, target, budget)
             now = self._clock()
-            if row is None or row.released_at is not None:
-                row = self._new(session, target, now, term_s)
+            if row is None or row.ended_at is not None:
+                row = self._new(session, target, now, probation_s)
             else:
-                row.relapses, row.term_s = row.relapses + 1, row.term_s * 2
-            row.reason, row.told, row.action, row.holder, row.size = reason, told, action, holder, target.size
-            row.phase = QuarantinePhase.PERSON if row.relapses >= RELAPSES else QuarantinePhase.HELD
+                row.relapses, row.probation_s = row.relapses + 1, row.probation_s * 2
+            row.reason, row.evidence, row.action, row.holder, row.size = reason, evidence, action, holder, target.size
+            row.phase = QuarantinePhase.MANUAL if row.relapses >= RELAPSES else QuarantinePhase.HELD
             row.phase_at, row.passed_at = now, None
-            self._tell(session, row, str(row.phase), told)
+            self._record(session, row, str(row.phase), evidence)
             return row
 
     def refused(self, target: str, why: str) -> None:
-        """Record that the budget leaves something sick at work: a person is needed. Once an hour a target.
+        """Record that the budget leaves something unhealthy at work: a person is needed. Once an hour a target.
 
         Args:
             target: its name.
@@ -152,17 +152,19 @@ class Quarantines(Transactions):
         since = self._clock() - timedelta(hours=1)
         with self._writing() as session:
             self._alone(session)
-            told = session.scalars(select(Event).where(Event.kind == EventKind.QUARANTINE_REFUSED, Event.at >= since))
-            if all(one.data["target"] != target for one in told):
+            evidence = session.scalars(
+                select(Event).where(Event.kind == EventKind.QUARANTINE_REFUSED, Event.at >= since)
+            )
+            if all(one.data["target"] != target for one in evidence):
                 data = {"target": target, "text": why}
                 session.add(Event(at=self._clock(), kind=EventKind.QUARANTINE_REFUSED, data=data))
 
-    def passed(self, target: str, told: str) -> Quarantine:
+    def passed(self, target: str, evidence: str) -> Quarantine:
         """Record that a diagnostic of something held has passed.
 
         Args:
             target: its name.
-            told: what passed, for people.
+            evidence: what passed, for people.
 
         Returns:
             The quarantine.
@@ -173,16 +175,16 @@ class Quarantines(Transactions):
         with self._writing() as session:
             row = _of(session, target)
             row.passed_at = self._clock()
-            self._tell(session, row, "diagnosed", told)
+            self._record(session, row, "diagnosed", evidence)
             return row
 
-    def move(self, row: Quarantine, phase: QuarantinePhase, told: str) -> bool:
+    def move(self, row: Quarantine, phase: QuarantinePhase, evidence: str) -> bool:
         """Let a quarantine go on.
 
         Args:
             row: as it was read.
             phase: to go on to.
-            told: why, for people.
+            evidence: why, for people.
 
         Returns:
             Whether it still stood as it was read; if not, look again.
@@ -193,9 +195,9 @@ class Quarantines(Transactions):
             if (found.phase, found.phase_at) != (row.phase, row.phase_at):
                 return False
             found.phase, found.phase_at = phase, self._clock()
-            if phase is QuarantinePhase.RELEASED:
-                found.released_at = found.phase_at
-            self._tell(session, found, str(phase), told)
+            if phase is QuarantinePhase.ENDED:
+                found.ended_at = found.phase_at
+            self._record(session, found, str(phase), evidence)
             return True
 
     def end(self, target: str, *, reason: str, holder: str) -> Quarantine:
@@ -214,19 +216,19 @@ class Quarantines(Transactions):
         """
         with self._writing() as session:
             row = _of(session, target)
-            row.phase, row.released_at = QuarantinePhase.RELEASED, self._clock()
-            row.phase_at = row.released_at
-            self._tell(session, row, "released", f"{reason} ({holder})")
+            row.phase, row.ended_at = QuarantinePhase.ENDED, self._clock()
+            row.phase_at = row.ended_at
+            self._record(session, row, "ended", f"{reason} ({holder})")
             return row
 
-    def settle(self, row: Quarantine) -> None:
+    def mark_applied(self, row: Quarantine) -> None:
         """Write that the world shows a phase.
 
         Args:
             row: as it was read; one that has moved on since is looked at again.
         """
         with self._writing() as session:
-            session.get_one(Quarantine, row.id, with_for_update=True).shown = row.phase
+            session.get_one(Quarantine, row.id, with_for_update=True).applied_phase = row.phase
 
     def remember(self, nodes: Mapping[str, dict[str, Any]], places: Mapping[str, Place] | None = None) -> None:
         """Keep what a watch knows of a fleet, for the next one.
@@ -269,13 +271,13 @@ class Quarantines(Transactions):
         with self._reading() as session:
             return {row.name: row.data for row in session.scalars(query)}
 
-    def _new(self, session: Session, target: Target, now: datetime, term_s: float) -> Quarantine:
+    def _new(self, session: Session, target: Target, now: datetime, probation_s: float) -> Quarantine:
         since = now - timedelta(days=RELAPSE_DAYS)
         each = func.count() + func.coalesce(func.sum(Quarantine.relapses), 0)  # a new one is a relapse of the earlier
         earlier = select(each).where(Quarantine.target == target.name, Quarantine.opened_at >= since)
         relapses = session.scalar(earlier) or 0
         row = Quarantine(target=target.name, kind=target.kind, node=target.node, model=target.model, pool=target.pool)
-        row.opened_at, row.relapses, row.term_s, row.shown = now, relapses, term_s * 2**relapses, None
+        row.opened_at, row.relapses, row.probation_s, row.applied_phase = now, relapses, probation_s * 2**relapses, None
         session.add(row)
         return row
 
@@ -283,13 +285,19 @@ class Quarantines(Transactions):
         if session.get_bind().dialect.name == "postgresql":
             session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
-    def _tell(self, session: Session, row: Quarantine, kind: str, told: str) -> None:
-        data = {"target": row.target, "node": row.node, "reason": row.reason, "text": told, "relapses": row.relapses}
+    def _record(self, session: Session, row: Quarantine, kind: str, evidence: str) -> None:
+        data = {
+            "target": row.target,
+            "node": row.node,
+            "reason": row.reason,
+            "text": evidence,
+            "relapses": row.relapses,
+        }
         session.add(Event(at=self._clock(), kind=f"quarantine-{kind}", data=data))
 
 
 def _open() -> Select[Quarantine]:
-    return select(Quarantine).where(Quarantine.released_at.is_(None))
+    return select(Quarantine).where(Quarantine.ended_at.is_(None))
 
 
 def _of(session: Session, target: str) -> Quarantine:

@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session
 
 from bulkhead.errors import BusyError, ConflictError, NotFoundError
 from bulkhead.events import IntentKind
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Intent, Isolation, Revision, Rollout, Service
-from bulkhead.rungs import Rung
 
 
 def active_rollout(service: str) -> Select[Rollout]:
@@ -81,8 +81,8 @@ def refuse_withdrawn(session: Session, owner: str) -> None:
 
 def isolation_in_force(revision_id: str) -> Select[Isolation]:
     """The query for a revision's isolation."""
-    here = (Isolation.revision_id == revision_id) & (Isolation.rung == Rung.TRAFFIC)
-    return select(Isolation).where(here, Isolation.released_at.is_(None))
+    here = (Isolation.revision_id == revision_id) & (Isolation.level == IsolationLevel.TRAFFIC)
+    return select(Isolation).where(here, Isolation.ended_at.is_(None))
 
 
 def refuse_isolated(session: Session, revision_id: str, model_uri: str) -> None:
@@ -96,12 +96,12 @@ def refuse_isolated(session: Session, revision_id: str, model_uri: str) -> None:
     Raises:
         ConflictError: it is isolated.
     """
-    itself = (Isolation.revision_id == revision_id) & (Isolation.rung == Rung.TRAFFIC)
-    its_model = (Revision.model_uri == model_uri) & (Isolation.rung == Rung.MODEL)
+    itself = (Isolation.revision_id == revision_id) & (Isolation.level == IsolationLevel.TRAFFIC)
+    its_model = (Revision.model_uri == model_uri) & (Isolation.level == IsolationLevel.MODEL)
     query = (
         select(Isolation, Revision)
         .join(Revision, Revision.id == Isolation.revision_id)
-        .where(itself | its_model, Isolation.released_at.is_(None))
+        .where(itself | its_model, Isolation.ended_at.is_(None))
         .order_by(Isolation.id)
         .limit(1)
     )

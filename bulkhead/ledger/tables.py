@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from sqlalchemy import Enum, Float, ForeignKey, Index, Integer, String, UniqueConstraint, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.columns import KEY_BYTES, Document, Exact, ExactName, Identifier, Instructions, UtcDateTime, Words
-from bulkhead.rungs import Rung
 
 
 class Base(DeclarativeBase):
@@ -90,7 +90,7 @@ class Revision(Base):
 
 
 class Isolation(Base):
-    """One rung of a revision's isolation, in force until it is released.
+    """One level of a revision's isolation, in force until it is ended.
 
     ``applied_at`` says that the world shows it, ``gone_at`` that the world shows it no more.
     """
@@ -99,22 +99,22 @@ class Isolation(Base):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
-    rung: Mapped[Rung] = mapped_column(_named(Rung))
+    level: Mapped[IsolationLevel] = mapped_column(_named(IsolationLevel))
     reason: Mapped[str] = mapped_column(Words)
     requested_by: Mapped[str] = mapped_column(Identifier(KEY_BYTES))
     created_at: Mapped[datetime]
     applied_at: Mapped[datetime | None]
-    released_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
     gone_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index(
-            "one_isolation_a_rung",
+            "one_isolation_a_level",
             "revision_id",
-            "rung",
+            "level",
             unique=True,
-            sqlite_where=text("released_at IS NULL"),
-            postgresql_where=text("released_at IS NULL"),
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
         ),
     )
 
@@ -197,7 +197,7 @@ class Launch(Base):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     access: Mapped[dict[str, Any]] = mapped_column(Instructions("access"))
-    place: Mapped[str] = mapped_column(Identifier(64))
+    cluster_key: Mapped[str] = mapped_column(Identifier(64))
     namespace: Mapped[str] = mapped_column(Identifier(63))
     kind: Mapped[str] = mapped_column(String(16))
     pod: Mapped[str] = mapped_column(Identifier(253))
@@ -211,7 +211,7 @@ class Launch(Base):
     gone_at: Mapped[datetime | None]
 
     __table_args__ = (
-        UniqueConstraint("place", "namespace", "pod", name="one_launch_a_pod"),
+        UniqueConstraint("cluster_key", "namespace", "pod", name="one_launch_a_pod"),
         Index("open_launches", "id", sqlite_where=text("gone_at IS NULL"), postgresql_where=text("gone_at IS NULL")),
     )
 
@@ -222,24 +222,24 @@ class QuarantinePhase(enum.StrEnum):
     HELD = "held"
     """Kept away from work, until a diagnostic passes."""
 
-    PERSON = "person"
-    """Kept away from work, until a person releases it: it has relapsed too often."""
+    MANUAL = "manual"
+    """Kept away from work, until a person ends it: it has relapsed too often."""
 
     PROBATION = "probation"
     """Back at work, and watched."""
 
-    RELEASED = "released"
+    ENDED = "ended"
 
     @property
     def holds(self) -> bool:
         """Whether it keeps its target away from work."""
-        return self in (QuarantinePhase.HELD, QuarantinePhase.PERSON)
+        return self in (QuarantinePhase.HELD, QuarantinePhase.MANUAL)
 
 
 class Quarantine(Base):
-    """A lease on a bad device or node, in force until it is released.
+    """A lease on a bad device or node, in force until it is ended.
 
-    ``shown`` is the phase that the world shows; ``passed_at`` says when a diagnostic passed last.
+    ``applied_phase`` is the phase that the world shows; ``passed_at`` says when a diagnostic passed last.
     """
 
     __tablename__ = "quarantines"
@@ -252,25 +252,25 @@ class Quarantine(Base):
     pool: Mapped[str] = mapped_column(Identifier(253))
     size: Mapped[int]
     reason: Mapped[str] = mapped_column(Identifier(32))
-    told: Mapped[str] = mapped_column(Words)
+    evidence: Mapped[str] = mapped_column(Words)
     action: Mapped[str] = mapped_column(Identifier(32))
     holder: Mapped[str] = mapped_column(Identifier(KEY_BYTES))
     phase: Mapped[QuarantinePhase] = mapped_column(_named(QuarantinePhase))
-    shown: Mapped[QuarantinePhase | None] = mapped_column(_named(QuarantinePhase))
-    term_s: Mapped[float] = mapped_column(Float)
+    applied_phase: Mapped[QuarantinePhase | None] = mapped_column(_named(QuarantinePhase))
+    probation_s: Mapped[float] = mapped_column(Float)
     relapses: Mapped[int]
     opened_at: Mapped[datetime]
     phase_at: Mapped[datetime]
     passed_at: Mapped[datetime | None]
-    released_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index(
             "one_quarantine_a_target",
             "target",
             unique=True,
-            sqlite_where=text("released_at IS NULL"),
-            postgresql_where=text("released_at IS NULL"),
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
         ),
     )
 

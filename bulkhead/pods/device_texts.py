@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from bulkhead.pods.outcome import FailureClass
-from bulkhead.xids import Blame, RecommendedAction, Xid, known, lines, stated_action
+from bulkhead.xids import Attribution, RecommendedAction, Xid, known, lines, stated_action
 
 _C = FailureClass
 
@@ -62,7 +62,7 @@ _OF_PROGRAM = re.compile(
     r"CUDA error: (invalid|.{0,40}out of bounds)|CUDA_ERROR_(ILLEGAL_ADDRESS|ASSERT|MISALIGNED_ADDRESS|INVALID_VALUE)|"
     r"cudaError(IllegalAddress|Assert|MisalignedAddress|InvalidValue)"
 )
-_HARDWARE = (Blame.DEVICE, Blame.UNKNOWN, Blame.LINK, Blame.WATCH)
+_HARDWARE = (Attribution.DEVICE, Attribution.UNKNOWN, Attribution.LINK, Attribution.WATCH)
 
 # What NVIDIA's container toolkit, CDI and the device plugin say where the node's own driver or devices are at fault.
 _TOOLKIT = re.compile(
@@ -117,6 +117,6 @@ def _gravest(text: str) -> Xid | None:
     for one in lines(text):
         xid = known(one.number, one.text)
         stated = stated_action(one.text) if one.number == 154 else None
-        if xid.blame in _HARDWARE or (stated is not None and stated.weight >= RecommendedAction.RESET.weight):
+        if xid.attribution in _HARDWARE or (stated is not None and stated.weight >= RecommendedAction.RESET.weight):
             found.append(xid)
-    return min(found, key=lambda xid: (xid.blame.weight, -xid.action.weight), default=None)
+    return min(found, key=lambda xid: (xid.attribution.weight, -xid.action.weight), default=None)

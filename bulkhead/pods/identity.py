@@ -37,7 +37,7 @@ class TaskIdentity:
         run_id: the DAG run.
         task_id: the task.
         map_index: index of a mapped task, -1 where it is not mapped.
-        episode: a number that changes when, and only when, the task instance is cleared. Airflow's
+        clear_number: changes when, and only when, the task instance is cleared. Airflow's
             ``max_tries`` is such a number: clearing raises it, retrying does not.
     """
 
@@ -45,7 +45,7 @@ class TaskIdentity:
     run_id: str
     task_id: str
     map_index: int = -1
-    episode: int = 0
+    clear_number: int = 0
 
     @property
     def owner(self) -> str:
@@ -54,17 +54,18 @@ class TaskIdentity:
 
     @property
     def instance(self) -> str:
-        """The task instance, whatever its episode, as the ledger names it."""
+        """The task instance, whatever its clear number, as the ledger names it."""
         return identifier(f"{self.owner}/{self.task_id}/{self.map_index}", _INSTANCE_BYTES)
 
     @property
     def key(self) -> str:
         """Idempotency key: the same over retries, another after a clear."""
-        return f"{self.instance}#{self.episode}"
+        return f"{self.instance}#{self.clear_number}"
 
     @property
     def folder(self) -> str:
-        """A relative path of its own for what is to outlive its pods: readable, and the same whatever its episode."""
+        """A relative path of its own for what is to outlive its pods: readable, and the same whatever its clear
+        number."""
         return f"{_label(self.dag_id)}/{_label(self.run_id)}/{_label(self.task_id)}-{_digest(self.instance)}"
 
     def earlier(self, key: str) -> bool:
@@ -76,7 +77,7 @@ class TaskIdentity:
         return key != self.key and self.owns(key)
 
     def owns(self, key: str) -> bool:
-        """Whether a key is of this task instance, whatever its episode.
+        """Whether a key is of this task instance, whatever its clear number.
 
         Args:
             key: of any task instance.
@@ -84,7 +85,7 @@ class TaskIdentity:
         return key.rpartition("#")[0] == self.instance
 
     def instance_labels(self) -> dict[str, str]:
-        """Kubernetes labels that select every pod of this task instance, whatever its episode."""
+        """Kubernetes labels that select every pod of this task instance, whatever its clear number."""
         return {
             **run_labels(self.owner),
             LABEL_PREFIX + "dag": _label(self.dag_id),
@@ -93,11 +94,11 @@ class TaskIdentity:
         }
 
     def labels(self) -> dict[str, str]:
-        """Kubernetes labels that select every pod of this episode (values are hashed to fit 63 characters)."""
-        return {**self.instance_labels(), LABEL_PREFIX + "episode": _digest(self.key)}
+        """Kubernetes labels that select every pod of the same clear number (values are hashed to fit 63 characters)."""
+        return {**self.instance_labels(), LABEL_PREFIX + "clear-number": _digest(self.key)}
 
     def pod_name(self, try_number: int, prefix: str | None = None) -> str:
-        """A DNS-1123 name of at most 63 characters, unique for the episode and try.
+        """A DNS-1123 name of at most 63 characters, unique for the clear number and try.
 
         Args:
             try_number: Airflow's, from 1.
@@ -106,7 +107,7 @@ class TaskIdentity:
         return f"{_label(prefix or self.task_id)[:32].strip('-')}-{_digest(self.key)}-{try_number}"
 
     def named(self, pod: str) -> bool:
-        """Whether a pod has a name of this episode, whichever its try.
+        """Whether a pod has a name of the same clear number, whichever its try.
 
         Args:
             pod: name of any pod, or of a job of pods.

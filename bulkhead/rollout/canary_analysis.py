@@ -47,10 +47,11 @@ class CanaryAnalysis:
         return failed(context, judgement) if judgement.verdict is StepVerdict.FAIL else None
 
     def hard_failure(self, context: RolloutContext) -> Abort | None:
-        """What bypasses statistics: a candidate that serves no more, and a sick device, before the model is blamed."""
+        """What bypasses statistics: a candidate that serves no more, and an unhealthy device, before the model is
+        blamed."""
         fault = self._device_fault(context)
         if fault is not None:
-            reason = f"a device under the candidate is sick, whatever its model is worth: {fault}"
+            reason = f"a device under the candidate is unhealthy, whatever its model is worth: {fault}"
             return Abort(reason, {"rule": Rule.DEVICE})
         workload = context.backend.workloads.find(context.candidate)
         if workload is not None and not workload.status.ended and workload.status.failure is None:

@@ -1,4 +1,4 @@
-"""The devices under a revision's pods: whether they are sick, and keeping them away from work.
+"""The devices under a revision's pods: whether they are unhealthy, and keeping them away from work.
 
 What is known of them is what the fleet's watch has left in the ledger; a rollout asks no exporter itself.
 """
@@ -13,9 +13,9 @@ from typing import Any
 
 from bulkhead.errors import ConflictError, NotFoundError
 from bulkhead.health.verdict import Health
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.quarantines import QuarantineBudget, Quarantines, Target
 from bulkhead.ledger.tables import Isolation
-from bulkhead.rungs import Rung
 from bulkhead.settings import FleetSettings
 from bulkhead.workloads.base import Placement
 
@@ -40,7 +40,7 @@ class Devices:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def fault(self, placement: Placement) -> str | None:
-        """Which device under some pods is sick, in words.
+        """Which device under some pods is unhealthy, in words.
 
         Args:
             placement: of the pods.
@@ -52,10 +52,10 @@ class Devices:
             return None
         held = {row.target: row for row in self.quarantines.held()}
         for node in sorted(placement.nodes & held.keys()):
-            return f"node {node}: {held[node].told}"
+            return f"node {node}: {held[node].evidence}"
         for uuid, device in self._under(placement):
             verdict = device["verdict"] or {}
-            if verdict.get("health") == Health.SICK:
+            if verdict.get("health") == Health.UNHEALTHY:
                 return f"{uuid} of {device['device']['node']}: {verdict['text']}"
         return None
 
@@ -63,19 +63,19 @@ class Devices:
         """Ask for a quarantine of what some pods run on, within the fleet's budget.
 
         Args:
-            isolation: the rung that asks for it: ``device`` or ``node``.
+            isolation: the level that asks for it: ``device`` or ``node``.
             placement: of the pods.
         """
         known = self.quarantines.remembered()
-        for target in self._targets(isolation.rung, placement, known):
+        for target in self._targets(isolation.level, placement, known):
             try:
                 self.quarantines.impose(
                     target,
                     reason="isolation",
-                    told=f"revision {isolation.revision_id}: {isolation.reason}",
-                    action="call",
+                    evidence=f"revision {isolation.revision_id}: {isolation.reason}",
+                    action="contact-support",
                     holder=_holder(isolation),
-                    term_s=self.settings.term_s,
+                    probation_s=self.settings.probation_s,
                     evidence_at=isolation.created_at,
                     budget=self._budget(target, known),
                 )
@@ -95,8 +95,10 @@ class Devices:
                 except NotFoundError:  # somebody else was quicker
                     continue
 
-    def _targets(self, rung: Rung, placement: Placement, known: Mapping[str, Mapping[str, Any]]) -> Iterator[Target]:
-        if rung is Rung.DEVICE:
+    def _targets(
+        self, level: IsolationLevel, placement: Placement, known: Mapping[str, Mapping[str, Any]]
+    ) -> Iterator[Target]:
+        if level is IsolationLevel.DEVICE:
             for uuid, device in self._under(placement):
                 yield Target(uuid, "device", device["device"]["node"], device["device"]["model"])
             return

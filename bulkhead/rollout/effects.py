@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bulkhead.errors import UnavailableError
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.metrics.counters import Answers, Counters
 from bulkhead.metrics.http_json import read_counters
@@ -17,7 +18,6 @@ from bulkhead.rollout.analysis.truth import Truth
 from bulkhead.rollout.context import RolloutContext
 from bulkhead.rollout.devices import Devices
 from bulkhead.routers.base import Mirror, Pin, Split
-from bulkhead.rungs import Rung
 from bulkhead.workloads.base import STATISTICS
 
 log = logging.getLogger(__name__)
@@ -110,8 +110,8 @@ class Effects:
         if revision_id in before.endpoints:
             endpoints = {name: port for name, port in before.endpoints.items() if name != revision_id}
             backend.router.apply(service, replace(before, endpoints=endpoints), context.fence)
-        rungs = [one.rung for one in self.ledger.isolations.levels(revision_id) if not one.applied_at]
-        if {Rung.POD, Rung.DEVICE, Rung.NODE} & set(rungs):
+        levels = [one.level for one in self.ledger.isolations.levels(revision_id) if not one.applied_at]
+        if {IsolationLevel.POD, IsolationLevel.DEVICE, IsolationLevel.NODE} & set(levels):
             raise UnavailableError(f"what the pods of revision {revision_id} show is yet to be taken")
         backend.workloads.stop_comparer(revision_id, context.rollout.generation)
         backend.workloads.stop(revision_id, context.rollout.generation)
@@ -166,7 +166,7 @@ class Effects:
         return Truth(*(self._measured(revision, names, since) for revision in (context.candidate, context.stable)))
 
     def device_fault(self, context: RolloutContext) -> str | None:
-        """Which device under the candidate's pods is sick, in words; None where none is known to be."""
+        """Which device under the candidate's pods is unhealthy, in words; None where none is known to be."""
         return self.devices.fault(context.backend.workloads.placement(context.candidate))
 
     def _measured(self, revision_id: str | None, names: Collection[str], since: datetime) -> dict[str, float]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bulkhead.errors import ConflictError, NotFoundError
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Isolation, Revision
@@ -15,7 +16,6 @@ from bulkhead.registries.base import Registry
 from bulkhead.rollout.backend import ServingBackend
 from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.returning import request_return
-from bulkhead.rungs import Rung
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Isolator:
 
     def apply(self, isolation: Isolation) -> None:
         """Put a level of an isolation in force, or take it back if it has ended, and write that down. Idempotent."""
-        if isolation.released_at is None:
+        if isolation.ended_at is None:
             if self._isolate(isolation) and not self.ledger.isolations.mark_applied(isolation):
                 self._unisolate(isolation)  # it ended while this was written; the next pass sees to it too
         else:
@@ -71,33 +71,33 @@ class Isolator:
         revision = self.ledger.revisions.get(isolation.revision_id)
         workloads = self.backends(revision.service).workloads
         serves = revision.id in self.ledger.revisions.serving()
-        match isolation.rung:
-            case Rung.TRAFFIC:
+        match isolation.level:
+            case IsolationLevel.TRAFFIC:
                 return not serves
-            case Rung.NETWORK:
+            case IsolationLevel.NETWORK:
                 if serves:
                     return False  # its clients would meet a closed door
                 workloads.cut_off(revision.id)
-            case Rung.MODEL:
+            case IsolationLevel.MODEL:
                 model = (revision.model_uri, revision.model_name, revision.model_version)
                 self.registry.forbid(*model, isolation.reason)
-            case Rung.POD:
+            case IsolationLevel.POD:
                 if serves:
                     return False  # its pods still answer clients; they are not stopped before this is done
                 found = workloads.evidence(revision.id)
                 self.registry.keep(f"{revision.id}-{isolation.id}", {**found, **self._history(revision)})
                 workloads.let_go(revision.id)
-            case Rung.DEVICE | Rung.NODE:
+            case IsolationLevel.DEVICE | IsolationLevel.NODE:
                 self.devices.quarantine(isolation, workloads.placement(revision.id))
         return True
 
     def _unisolate(self, isolation: Isolation) -> None:
         revision = self.ledger.revisions.get(isolation.revision_id)
-        if isolation.rung is Rung.MODEL:
+        if isolation.level is IsolationLevel.MODEL:
             self.registry.allow(revision.model_uri, revision.model_name, revision.model_version)
-        elif isolation.rung is Rung.NETWORK:
+        elif isolation.level is IsolationLevel.NETWORK:
             self.backends(revision.service).workloads.reconnect(revision.id)
-        elif isolation.rung in (Rung.DEVICE, Rung.NODE):
+        elif isolation.level in (IsolationLevel.DEVICE, IsolationLevel.NODE):
             self.devices.unisolate(isolation)
 
     def _history(self, revision: Revision) -> dict[str, str]:

@@ -187,7 +187,7 @@ class Handlers:
         request = Request(f"policy/{rollout.id}", rollout.reason or rule, f"reconciler: policy for {rule}")
         levels, budget = policy.isolation[rule], policy.max_isolated
         try:
-            self.ledger.isolations.isolate(context.candidate, request, rungs=levels, budget=budget)
+            self.ledger.isolations.isolate(context.candidate, request, levels=levels, budget=budget)
         except ConflictError as error:
             log.error("rollout %s: %s", rollout.id, error)
 

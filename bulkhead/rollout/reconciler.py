@@ -132,7 +132,7 @@ class Reconciler:
         """Make the world show what is isolated, and what is isolated no more."""
         service = self._ledger.revisions.get(isolation.revision_id).service
         # A registry that is down would keep the rollouts waiting at every pass.
-        work = f"{isolation.rung} of isolated {isolation.revision_id}"
+        work = f"{isolation.level} of isolated {isolation.revision_id}"
         if self._holds(service) and self._isolating.ready(service, work):
             with about(service=service, revision=isolation.revision_id), self._isolating.of(service, work):
                 self._isolator.apply(isolation)

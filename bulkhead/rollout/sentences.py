@@ -34,7 +34,7 @@ _HOLDS: Mapping[str, str] = {
 
 _NEXT: Mapping[str, str] = {
     Rule.NOT_SERVING: "read the log of its server, and mend what it names",
-    Rule.DEVICE: "release it again: the sick device is avoided",
+    Rule.DEVICE: "release it again: the unhealthy device is avoided",
     Rule.APPROVAL: "release it again, and approve with 'bulkhead approve {service}' or in Airflow's web UI",
     Rule.BLIND: "mend what gives the metrics, and release it again",
     Rule.UNAVAILABLE: "mend what did not answer, and release it again",

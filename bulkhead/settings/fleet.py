@@ -1,4 +1,4 @@
-"""Whose devices are watched, and what becomes of the sick ones."""
+"""Whose devices are watched, and what becomes of the unhealthy ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class KernelLog(BaseModel):
 
 
 class FleetSettings(BaseModel):
-    """Whose devices are watched, and what becomes of the sick ones.
+    """Whose devices are watched, and what becomes of the unhealthy ones.
 
     Attributes:
         exporters: dcgm-exporters that are asked by themselves.
@@ -59,12 +59,12 @@ class FleetSettings(BaseModel):
             kubeconfig.
         policy: YAML file of thresholds (``bulkhead.health.policy``); its defaults where None.
         poll_s: how often to look, in seconds.
-        quarantine: whether sick devices are kept away from work; False: they are only told of.
+        quarantine: whether unhealthy devices are kept away from work; False: they are only told of.
         budget_share: share of the devices of a model that may be in quarantine at once, but for the first.
         pods: what becomes of a quarantined node's GPU pods: ``leave`` them, ``drain`` them by eviction after
             ``grace_s``, or ``kill`` them.
         grace_s: in seconds.
-        term_s: first probation, in seconds; each relapse doubles it.
+        probation_s: first probation, in seconds; each relapse doubles it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -81,7 +81,7 @@ class FleetSettings(BaseModel):
     budget_share: float = Field(0.05, gt=0, le=1)
     pods: Literal["leave", "drain", "kill"] = "leave"
     grace_s: float = Field(600.0, ge=0)
-    term_s: float = Field(3600.0, gt=0)
+    probation_s: float = Field(3600.0, gt=0)
 
     def budget(self, devices: int) -> int:
         """How many devices of a model may be in quarantine at once.

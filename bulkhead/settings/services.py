@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from bulkhead.events import Rule, decides
-from bulkhead.rungs import Rung
+from bulkhead.isolation_levels import IsolationLevel
 
 
 class ServicePolicy(BaseModel):
@@ -16,8 +16,8 @@ class ServicePolicy(BaseModel):
 
     Attributes:
         url: where its clients reach it, for the link in Airflow's UI; by default what the other fields say.
-        isolation: rungs by the rule that took a rollout back (``invalid``, ``not-serving``, …), beyond weight 0; a rule
-            that is not named isolates nothing: the revision may be released again.
+        isolation: levels by the rule that took a rollout back (``invalid``, ``not-serving``, …), beyond weight 0; a
+            rule that is not named isolates nothing: the revision may be released again.
         max_isolated: how many of its revisions may be isolated at once by anything but a person.
         drift: what becomes of a change that somebody else made to its traffic or its stable server: ``repair`` records
             it and writes what was wanted again; ``adopt`` records it and leaves it, until a rollout writes there.
@@ -26,13 +26,15 @@ class ServicePolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     url: str | None = Field(None, pattern="^https?://")
-    isolation: Mapping[str, tuple[Rung, ...]] = Field(default_factory=dict)
+    isolation: Mapping[str, tuple[IsolationLevel, ...]] = Field(default_factory=dict)
     max_isolated: int = Field(5, ge=1)
     drift: Literal["repair", "adopt"] = "repair"
 
     @field_validator("isolation")
     @classmethod
-    def _known_rules(cls, isolation: Mapping[str, tuple[Rung, ...]]) -> Mapping[str, tuple[Rung, ...]]:
+    def _known_rules(
+        cls, isolation: Mapping[str, tuple[IsolationLevel, ...]]
+    ) -> Mapping[str, tuple[IsolationLevel, ...]]:
         for name in isolation:
             if not decides(name):  # it would isolate nothing, and nobody would be told
                 raise ValueError(f"{name!r} is no rule: give some of {', '.join(sorted(filter(decides, Rule)))}")
@@ -154,7 +156,7 @@ class ClusterService(ServicePolicy):
         resync_s: how often to look whether somebody else has changed anything, in seconds.
         confirm_s: how long to wait for the Gateway's controller to confirm a change before looking after the other
             services, in seconds; it is asked again at the next look.
-        keep_s: how long pods of the rung ``pod`` are kept for inspection, in seconds.
+        keep_s: how long pods of the level ``pod`` are kept for inspection, in seconds.
     """
 
     namespace: str = Field(min_length=1)

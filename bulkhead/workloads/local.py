@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from bulkhead.errors import UnsupportedError
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.identity import GENERATION, LABEL_PREFIX
 from bulkhead.pods.spec import PodRequest, build
-from bulkhead.rungs import Rung
 from bulkhead.runtimes.local.ports import free_port
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS, Placement, Workload, address
@@ -127,7 +127,7 @@ class LocalWorkloads:
             UnsupportedError: always.
         """
         remedy = "processes of one machine share its network: release this isolation, or serve on Kubernetes"
-        raise UnsupportedError("rungs", str(Rung.NETWORK), remedy)
+        raise UnsupportedError("levels", str(IsolationLevel.NETWORK), remedy)
 
     def reconnect(self, revision_id: str) -> None:
         """Nothing to take back: it cannot have been cut off.

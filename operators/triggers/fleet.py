@@ -114,14 +114,14 @@ class DeviceHealthTrigger(FleetTrigger):
 
 
 class DeviceFaultTrigger(FleetTrigger):
-    """Fires each time that a device turns sick: an event for a sensor, or for the AssetWatcher of a DAG.
+    """Fires each time that a device turns unhealthy: an event for a sensor, or for the AssetWatcher of a DAG.
 
-    The event is ``{"device", "node", "model", "reason", "text", "action", "job"}``. Devices that are sick at the first
-    look are told of as well, unless ``only_new``.
+    The event is ``{"device", "node", "model", "reason", "text", "action", "job"}``. Devices that are unhealthy at the
+    first look are told of as well, unless ``only_new``.
 
     Args:
         model: pattern of the product's name, as in a shell.
-        only_new: whether those that are sick already are left out.
+        only_new: whether those that are unhealthy already are left out.
         bulkhead_conn_id: whose configuration names the fleet.
 
     Raises:
@@ -141,22 +141,22 @@ class DeviceFaultTrigger(FleetTrigger):
         return (f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names})
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[FleetView]) -> AsyncIterator[TriggerEvent]:
-        """Tell of each device once for as long as it is sick.
+        """Tell of each device once for as long as it is unhealthy.
 
         Args:
             shared_stream: of looks.
         """
         known: set[str] | None = set() if not self.only_new else None
         async for view in shared_stream:
-            sick = {
+            unhealthy = {
                 uuid: one
                 for uuid, one in view.assessment.devices.items()
-                if one.health is Health.SICK and fnmatchcase(one.device.model, self.model)
+                if one.health is Health.UNHEALTHY and fnmatchcase(one.device.model, self.model)
             }
-            for uuid, one in sick.items():
+            for uuid, one in unhealthy.items():
                 if known is not None and uuid not in known:
                     yield TriggerEvent(_told(one))
-            known = set(sick)
+            known = set(unhealthy)
 
 
 def _told(one: DeviceVerdict) -> dict[str, Any]:

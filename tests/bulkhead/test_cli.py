@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from bulkhead.cli import app
 from bulkhead.cli.status import split
 from bulkhead.control import Control
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase
 from bulkhead.pods.spec import PodRequest, build
-from bulkhead.rungs import Rung
 from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
 from bulkhead.text import bounded
 from tests.fixtures.runtime import end_pods
@@ -160,7 +160,7 @@ def test_isolate_unisolate_and_roll_back_to(control: Control) -> None:
 def test_the_words_of_before_do_the_same_and_say_that_they_are_old(control: Control) -> None:
     promote(control.ledger, "a")
     name = promote(control.ledger, "b").revision_id
-    control.ledger.isolations.isolate(name, Request("i", "it answers NaN", "a test"), rungs=[Rung.TRAFFIC])
+    control.ledger.isolations.isolate(name, Request("i", "it answers NaN", "a test"), levels=[IsolationLevel.TRAFFIC])
     refused = runner.invoke(app, ["promote", name])
     assert refused.exit_code == 2 and "it answers NaN" in refused.stderr and "deprecated" in refused.stderr
     old = runner.invoke(app, ["release", name, "--reason", "mended"])
@@ -178,12 +178,12 @@ def test_a_service_is_not_rolled_back_to_a_revision_of_another(control: Control)
 def test_it_is_isolated_as_far_as_is_said_and_not_further_than_can_be(control: Control) -> None:
     promote(control.ledger, "a")
     name = promote(control.ledger, "b").revision_id
-    asked = ["isolate", name, "--reason", "look at it", "--wait-s", "1", "--rung"]
+    asked = ["isolate", name, "--reason", "look at it", "--wait-s", "1", "--level"]
     refused = runner.invoke(app, [*asked, "network"])
-    assert refused.exit_code == 2 and "rungs = 'network': processes of one machine share its network" in refused.stderr
+    assert refused.exit_code == 2 and "levels = 'network': processes of one machine share its network" in refused.stderr
     assert control.ledger.isolations.in_force() == []
     runner.invoke(app, [*asked, "pod"])
-    assert [str(one.rung) for one in control.ledger.isolations.levels(name)] == ["traffic", "pod"]
+    assert [str(one.level) for one in control.ledger.isolations.levels(name)] == ["traffic", "pod"]
 
 
 def test_a_rollout_that_waits_for_a_person_is_approved(control: Control) -> None:
@@ -205,7 +205,7 @@ def test_collect_ends_what_no_task_waits_for(control: Control) -> None:
     known = {"dag_id": "d", "run_id": "r", "task_id": "train", "map_index": -1}
     access = {"local_root": str(control.runtime.layout.root)}
     control.ledger.launches.record(access, "default", "train-1", owner="airflow:d/r", instance="i", task=known)
-    assert json.loads(runner.invoke(app, ["collect", "--json"]).output) == {"pods": [], "strays": []}
+    assert json.loads(runner.invoke(app, ["collect", "--json"]).output) == {"pods": [], "orphans": []}
     control.ledger.launches.end_run("airflow:d/r", "its DAG run has ended")
     (row,) = json.loads(runner.invoke(app, ["collect", "--json"]).output)["pods"]
     assert row == {"pod": "default/train-1", "done": True, "what": "told to end", "reason": "its DAG run has ended"}

@@ -131,7 +131,7 @@ async def test_what_was_launched_from_elsewhere_is_named_and_left_alone(
     _there(cluster, "theirs-1")
     _launch(launches, access, "train-1")
     collector = Collector(launches, lambda access: client(access, {}))
-    assert await asyncio.to_thread(collector.strays) == ["default/theirs-1"]
+    assert await asyncio.to_thread(collector.orphans) == ["default/theirs-1"]
     assert _names(cluster) == ["train-1", "theirs-1"]
 
 

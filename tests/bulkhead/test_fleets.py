@@ -61,7 +61,7 @@ def shown(*arguments: str) -> tuple[int, Any]:
 def test_a_healthy_fleet_is_shown_and_exits_with_0(control: Control) -> None:
     status, document = shown()
     assert status == 0
-    assert document["summary"] == {"healthy": 4, "suspect": 0, "unknown": 0, "sick": 0}
+    assert document["summary"] == {"healthy": 4, "suspect": 0, "unknown": 0, "unhealthy": 0}
     assert {one["node"]: one["healthy"] for one in document["nodes"]} == {"a": "2 of 2", "b": "2 of 2"}
     assert "4 healthy" in runner.invoke(app, ["fleet"]).output
 
@@ -85,13 +85,16 @@ def test_no_source_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "fleet = 'no source': name exporters, prometheus" in result.stderr
 
 
-def test_the_watch_quarantines_what_turns_sick_and_shows_it(control: Control, exporter: Backend) -> None:
+def test_the_watch_quarantines_what_turns_unhealthy_and_shows_it(control: Control, exporter: Backend) -> None:
     command = [str(Path(sys.executable).with_name("bulkhead")), "fleet", "--watch"]
     watch = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     until(lambda: "a" in control.ledger.quarantines.remembered(), "the first look")
     exporter.name = text(a0=95, a1=0, b0=0, b1=0)
     until(lambda: [one.target for one in control.ledger.quarantines.open_ones()] == ["GPU-a0"], "the quarantine")
-    until(lambda: [one.shown for one in control.ledger.quarantines.open_ones()] == ["held"], "it to be shown on paper")
+    until(
+        lambda: [one.applied_phase for one in control.ledger.quarantines.open_ones()] == ["held"],
+        "it to be shown on paper",
+    )
     watch.send_signal(signal.SIGTERM)
     assert watch.wait(240) == 0
     status, document = shown()
@@ -171,8 +174,8 @@ def test_what_tasks_say_is_weighed_by_what_the_watch_has_left(control: Control, 
 _BY_A_PERSON: dict[str, Any] = {
     "reason": "person",
     "told": "by hand",
-    "action": "call",
+    "action": "contact-support",
     "holder": "me",
-    "term_s": 60.0,
+    "probation_s": 60.0,
     "budget": None,
 }

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 
-from bulkhead.xids import Blame, Line, RecommendedAction, catalogue, known, lines, stated_action
+from bulkhead.xids import Attribution, Line, RecommendedAction, catalogue, known, lines, stated_action
 
 APPLICATION = {11, 13, 25, 31, 32, 43, 69, 80}
 
@@ -19,7 +19,7 @@ def test_catalogue_is_complete_and_every_row_says_where_it_is_from() -> None:
 
 
 def test_what_an_application_does_is_not_the_devices_fault() -> None:
-    assert {number for number, one in catalogue().items() if one.blame is Blame.APPLICATION} == APPLICATION
+    assert {number for number, one in catalogue().items() if one.attribution is Attribution.APPLICATION} == APPLICATION
 
 
 @pytest.mark.parametrize(
@@ -30,11 +30,11 @@ def test_what_an_application_does_is_not_the_devices_fault() -> None:
     ],
 )
 def test_device_faults_have_nvidias_action(number: int, action: RecommendedAction) -> None:
-    assert (known(number).blame, known(number).action) == (Blame.DEVICE, action)
+    assert (known(number).attribution, known(number).action) == (Attribution.DEVICE, action)
 
 
 def test_an_unknown_xid_is_contained_and_a_person_called() -> None:
-    assert (known(9999).blame, known(9999).action) == (Blame.UNKNOWN, RecommendedAction.CALL)
+    assert (known(9999).attribution, known(9999).action) == (Attribution.UNKNOWN, RecommendedAction.CONTACT_SUPPORT)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_an_unknown_xid_is_contained_and_a_person_called() -> None:
         ("GPU recovery action changed from 0x0 (None) to 0x2 (Node Reboot Required)", RecommendedAction.REBOOT),
         ("GPU recovery action changed from 0x0 (None) to 0x4 (Drain and Reset)", RecommendedAction.DRAIN_AND_RESET),
         ("GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)", RecommendedAction.NONE),
-        ("GPU recovery action changed from 0x0 (None) to 0x7 (Sing a Song)", RecommendedAction.CALL),
-        ("GPU recovery action changed from 0x0 (None) to 0xb (Sing a Song)", RecommendedAction.CALL),
+        ("GPU recovery action changed from 0x0 (None) to 0x7 (Sing a Song)", RecommendedAction.CONTACT_SUPPORT),
+        ("GPU recovery action changed from 0x0 (None) to 0xb (Sing a Song)", RecommendedAction.CONTACT_SUPPORT),
         ("GPU recovery action changed from 0x0 (None) to 0x2 (OS Reboot)", RecommendedAction.REBOOT),
         ("GPU recovery action changed from 0x0 (None) to 0x3 (Drain P2P)", RecommendedAction.CHECK_LINK),
         ("nothing of the kind", None),
@@ -61,62 +61,74 @@ EVENT = "NETIR_LINK_EVT  {}   XC0 i0 Link 09 (0x{} 0x00000000 0x00000000 0x00000
 
 
 @pytest.mark.parametrize(
-    ("number", "text", "blame", "action", "told"),
+    ("number", "text", "attribution", "action", "told"),
     [
-        (145, LINK.format("Nonfatal", 0, "0409a0c2"), Blame.NOTE, RecommendedAction.NONE, "nonfatal, link 13"),
-        (145, LINK.format("Fatal", 0, "0409a0c2"), Blame.DEVICE, RecommendedAction.CHECK_LINK, "fatal, link 13"),
-        (145, LINK.format("Fatal", 1, "0409a0c2"), Blame.NOTE, RecommendedAction.NONE, "injected"),
+        (145, LINK.format("Nonfatal", 0, "0409a0c2"), Attribution.NOTE, RecommendedAction.NONE, "nonfatal, link 13"),
+        (145, LINK.format("Fatal", 0, "0409a0c2"), Attribution.DEVICE, RecommendedAction.CHECK_LINK, "fatal, link 13"),
+        (145, LINK.format("Fatal", 1, "0409a0c2"), Attribution.NOTE, RecommendedAction.NONE, "injected"),
         (
             145,
             "RLW_RXPIPE Nonfatal XC0 i0 Link 13 (0x0409a4c2 0x00000004)",
-            Blame.DEVICE,
+            Attribution.DEVICE,
             RecommendedAction.RESET,
             "RLW_RXPIPE",
         ),
         (
             145,
             "RLW_REMAP Nonfatal XC1 i0 Link 02 (0x00000004 0x00000001)",
-            Blame.NOTE,
+            Attribution.NOTE,
             RecommendedAction.RESTART_APP,
             "REMAP",
         ),
         (
             144,
             "SAW_MVB Nonfatal XC0 i0 Link 02 (0x00000021 0x00000002)",
-            Blame.DEVICE,
+            Attribution.DEVICE,
             RecommendedAction.RESET,
             "nonfatal, link 2",
         ),
-        (149, EVENT.format("Fatal", "025001c6"), Blame.LINK, RecommendedAction.CHECK_LINK, "link 9: look at the peer"),
+        (
+            149,
+            EVENT.format("Fatal", "025001c6"),
+            Attribution.LINK,
+            RecommendedAction.CHECK_LINK,
+            "link 9: look at the peer",
+        ),
         (
             149,
             EVENT.format("Fatal", "000625c6"),
-            Blame.DEVICE,
+            Attribution.DEVICE,
             RecommendedAction.RESET,
             "Error, NETIR_LINK_EVT, fatal, link 9",
         ),
-        (149, EVENT.format("Fatal", "026001c6"), Blame.NOTE, RecommendedAction.NONE, "fatal, link 9"),
-        (149, EVENT.format("Fatal", "03f001c6"), Blame.DEVICE, RecommendedAction.CHECK_LINK, "fatal, link 9"),
-        (149, EVENT.format("Nonfatal", "03f001c6"), Blame.NOTE, RecommendedAction.NONE, "nonfatal, link 9"),
-        (150, LINK.format("Fatal", 0, "025001c6"), Blame.DEVICE, RecommendedAction.CHECK_LINK, "fatal"),
-        (145, "words of another driver", Blame.LINK, RecommendedAction.CHECK_LINK, ""),
-        (45, "pid=1, Ch 00000001 caused by previous Xid 149", Blame.LINK, RecommendedAction.CHECK_LINK, "told by a 45"),
+        (149, EVENT.format("Fatal", "026001c6"), Attribution.NOTE, RecommendedAction.NONE, "fatal, link 9"),
+        (149, EVENT.format("Fatal", "03f001c6"), Attribution.DEVICE, RecommendedAction.CHECK_LINK, "fatal, link 9"),
+        (149, EVENT.format("Nonfatal", "03f001c6"), Attribution.NOTE, RecommendedAction.NONE, "nonfatal, link 9"),
+        (150, LINK.format("Fatal", 0, "025001c6"), Attribution.DEVICE, RecommendedAction.CHECK_LINK, "fatal"),
+        (145, "words of another driver", Attribution.LINK, RecommendedAction.CHECK_LINK, ""),
+        (
+            45,
+            "pid=1, Ch 00000001 caused by previous Xid 149",
+            Attribution.LINK,
+            RecommendedAction.CHECK_LINK,
+            "told by a 45",
+        ),
         (
             45,
             "pid=1, Ch 00000001 caused by previous Xid 31",
-            Blame.APPLICATION,
+            Attribution.APPLICATION,
             RecommendedAction.RESTART_APP,
             "told by a 45",
         ),
-        (45, "pid=1, Ch 00000001 caused by previous Xid 45", Blame.FOLLOWS, RecommendedAction.NONE, ""),
-        (45, "pid=1, Ch 00000001", Blame.FOLLOWS, RecommendedAction.NONE, ""),
+        (45, "pid=1, Ch 00000001 caused by previous Xid 45", Attribution.FOLLOWS, RecommendedAction.NONE, ""),
+        (45, "pid=1, Ch 00000001", Attribution.FOLLOWS, RecommendedAction.NONE, ""),
     ],
 )
 def test_a_line_says_more_than_its_number(
-    number: int, text: str, blame: Blame, action: RecommendedAction, told: str
+    number: int, text: str, attribution: Attribution, action: RecommendedAction, told: str
 ) -> None:
     found = known(number, text)
-    assert (found.blame, found.action) == (blame, action)
+    assert (found.attribution, found.action) == (attribution, action)
     assert told in found.description
 
 

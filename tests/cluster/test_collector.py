@@ -88,4 +88,4 @@ def test_pods_of_another_installation_are_named_and_left_alone(
     monkeypatch.setenv("BULKHEAD_LEDGER_URL", f"sqlite:///{tmp_path}/theirs.db")
     theirs = launch(job(), context("evaluate"))
     assert os.environ["BULKHEAD_LEDGER_URL"].endswith("theirs.db")
-    assert collector.strays() == [f"{namespace}/{theirs.name}"]
+    assert collector.orphans() == [f"{namespace}/{theirs.name}"]

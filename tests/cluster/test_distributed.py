@@ -110,7 +110,7 @@ def test_the_collector_ends_a_job_that_nobody_waits_for(
     default_account(core, namespace)
     launch(gang(schedulername="nobody"), context("train"))
     collector = Collector(control.ledger.launches, lambda access: client(access, {}))
-    assert collector.strays() == []
+    assert collector.orphans() == []
     control.ledger.launches.end_run("airflow:release/run", "its DAG run has ended")
     assert [one.what for one in collector.collect()] == ["told to end"]
     until(lambda: not core.list_namespaced_pod(namespace).items, "the pods' end")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kubernetes import client as k8s
 
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
@@ -19,7 +20,6 @@ from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.plan import RETURN, Plan
 from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.routers.gateway_api import GatewayRouter
-from bulkhead.rungs import Rung
 from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, NETWORK_POLICY, Objects
 from bulkhead.settings import FleetSettings
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
@@ -132,19 +132,19 @@ def _replicas(stage: Stage, revision_id: str) -> Any:
     return found and found["spec"]["replicas"]
 
 
-def test_the_isolation_ladder_up_to_the_pod(stage: Stage, core: k8s.CoreV1Api) -> None:
+def test_the_isolation_levels_up_to_the_pod(stage: Stage, core: k8s.CoreV1Api) -> None:
     old = stage.stable("old")
     bad = stage.ask("bad")
     stage.reach(bad, Phase.ANALYSING)
     request = Request("isolate", "it leaks", "a test")
-    stage.ledger.isolations.isolate(bad.revision_id, request, rungs=(Rung.NETWORK, Rung.POD))
+    stage.ledger.isolations.isolate(bad.revision_id, request, levels=(IsolationLevel.NETWORK, IsolationLevel.POD))
     stage.reach(bad, Phase.ROLLED_BACK)
 
     def applied() -> bool:
         stage.reconciler.run_once()
         return all(one.applied_at for one in stage.ledger.isolations.levels(bad.revision_id))
 
-    until(applied, "every rung")
+    until(applied, "every level")
     assert stage.weights == {old.revision_id: 100}
     labels = {"bulkhead.dev/revision": bad.revision_id}
     assert len(stage.objects.list(NETWORK_POLICY, labels)) == 1

@@ -48,7 +48,7 @@ def test_devices_are_waited_for_tested_watched_and_quarantined(kept: Kept, expor
     kept.deferred("fleet_gives_up", "one", "devices")
     kept.task("fleet_gives_up", "one", "devices", "skipped")
 
-    # The schedule's own DAG, by hand: one sick device is told of, and quarantined within the budget.
+    # The schedule's own DAG, by hand: one unhealthy device is told of, and quarantined within the budget.
     until(lambda: kept.airflow.has_dag("bulkhead_fleet_health"), "the DAG")
     kept.airflow.call("PATCH", "/api/v2/dags/bulkhead_fleet_health", {"is_paused": False})
     kept.airflow.trigger("bulkhead_fleet_health", "first", {})
@@ -58,7 +58,7 @@ def test_devices_are_waited_for_tested_watched_and_quarantined(kept: Kept, expor
     kept.task("bulkhead_fleet_health", "second", "look", "success")
     kept.airflow.call("PATCH", "/api/v2/dags/bulkhead_fleet_health", {"is_paused": True})
     (held,) = kept.control.ledger.quarantines.open_ones()
-    assert (held.target, held.action, held.shown) == ("GPU-a0", "reset", "held")
+    assert (held.target, held.action, held.applied_phase) == ("GPU-a0", "reset", "held")
     events = kept.airflow.call("GET", "/api/v2/assets/events?source_dag_id=bulkhead_fleet_health")["asset_events"]
     assert any(one["extra"]["quarantined"] == ["GPU-a0"] for one in events)
 

@@ -98,11 +98,11 @@ def test_what_every_callback_missed_the_collector_finds(kept: Kept, pods: Pods) 
             for table in ("task_instance", "dag_run"):
                 database.execute(f"UPDATE {table} SET state = 'failed' WHERE run_id = 'missed'")
         assert len(pods("missed")) == 1
-        assert [launch.pod for launch in kept.control.ledger.launches.wanted()] == pods("missed")
+        assert [launch.pod for launch in kept.control.ledger.launches.active()] == pods("missed")
         _patch(kept, "bulkhead_collect", {"is_paused": False})
         _gone(pods, "missed")
         _patch(kept, "bulkhead_collect", {"is_paused": True})
-    assert kept.control.ledger.launches.wanted() == []
+    assert kept.control.ledger.launches.active() == []
 
 
 def test_nothing_is_left(kept: Kept, pods: Pods) -> None:

@@ -20,7 +20,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_sound_machine_passes_with_measurements_of_each_device() -> None:
+def test_a_healthy_machine_passes_with_measurements_of_each_device() -> None:
     found = diagnose("quick", stand_ins=2)
     assert found["passed"] and found["wrong"] == {}
     assert [len(one["checks"]) for one in found["devices"]] == [7, 6]  # the all-reduce is of both

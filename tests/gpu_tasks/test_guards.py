@@ -19,7 +19,7 @@ def _falling(guard: Guard, steps: int, seed: int = 0) -> list[int]:
 
 
 @given(st.integers(0, 10_000))
-def test_no_step_of_a_sound_training_is_dropped(seed: int) -> None:
+def test_no_step_of_a_healthy_training_is_dropped(seed: int) -> None:
     assert _falling(Guard(GuardPolicy()), 400, seed) == []
 
 

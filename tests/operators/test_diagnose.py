@@ -17,10 +17,10 @@ def hold(control: Control, name: str) -> None:
     control.ledger.quarantines.impose(
         Target(name, "device", "n1"),
         reason="xid",
-        told="",
+        evidence="",
         action="",
         holder="",
-        term_s=60,
+        probation_s=60,
         evidence_at=datetime.now(UTC),
         budget=None,
     )

@@ -232,7 +232,7 @@ async def test_the_next_try_stays_away_from_the_node_and_has_more_memory(
         Record(FailureClass.DEVICE_FAULT, "ecc", "gpu-7", "s3://c/9"),
         Record(FailureClass.HOST_OOM, "", "gpu-8"),
     ]
-    key = f"bulkhead.failures.{identity(task).episode}"
+    key = f"bulkhead.failures.{identity(task).clear_number}"
     task["task_state_store"].set(key, [record.dump() for record in history])
     await launch(job, task)
     (made,) = pods_of(cluster).values()

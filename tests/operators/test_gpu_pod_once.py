@@ -88,11 +88,11 @@ async def test_a_launch_is_recorded_before_its_pod_is_there_and_settled_at_its_e
 ) -> None:
     job, task = operator(), context("train")
     trigger = await launch(job, task)
-    (known,) = control.ledger.launches.wanted()
+    (known,) = control.ledger.launches.active()
     assert (known.pod, known.namespace, known.keep) == (trigger.name, "default", "never")
     assert known.task == {"dag_id": "release", "run_id": "run", "task_id": "train", "map_index": -1}
     await resume(job, task, event(trigger, ended(0)))
-    assert control.ledger.launches.wanted() == control.ledger.launches.unwanted() == []
+    assert control.ledger.launches.active() == control.ledger.launches.ended() == []
 
 
 async def test_a_pod_that_could_not_be_deleted_is_left_to_the_collector(
@@ -102,7 +102,7 @@ async def test_a_pod_that_could_not_be_deleted_is_left_to_the_collector(
     trigger = await launch(job, task)
     cluster[kmock.action.DELETE] << 403 << {"message": "no"}
     await resume(job, task, event(trigger, ended(0)))
-    assert [launch.pod for launch in control.ledger.launches.wanted()] == [trigger.name]
+    assert [launch.pod for launch in control.ledger.launches.active()] == [trigger.name]
 
 
 async def test_without_a_ledger_nothing_is_created(

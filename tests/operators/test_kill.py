@@ -49,13 +49,13 @@ def _pass(control: Control, state: str) -> None:
     def states(**_: Any) -> dict[str, dict[str, str]]:
         return {"run": {"train": state}}
 
-    control.ledger.launches.end([launch for launch, _ in over(control.ledger.launches.wanted(), states)], state)
+    control.ledger.launches.end([launch for launch, _ in over(control.ledger.launches.active(), states)], state)
     while not all(one.done for one in collector.collect()):
         pass
 
 
 def _effects(folder: Path, control: Control) -> list[str]:
-    assert control.ledger.launches.wanted() == []  # which makes the ledger: its own making is not the point here
+    assert control.ledger.launches.active() == []  # which makes the ledger: its own making is not the point here
     assert _life(folder, 1, -1) == 0
     seen: list[str] = json.loads((folder / "effects.json").read_text())
     assert any("POST" in one for one in seen) and any("DELETE" in one for one in seen), seen
@@ -78,4 +78,4 @@ def test_whenever_the_worker_is_killed(cluster: str, control: Control, tmp_path:
             seen = counts(url)
             assert seen["pods"] == [], f"left after a kill at effect {point}"
             assert seen["most_at_once"] <= 1, f"twice at once after a kill at effect {point}"
-            assert control.ledger.launches.wanted() == control.ledger.launches.unwanted() == []
+            assert control.ledger.launches.active() == control.ledger.launches.ended() == []

@@ -42,7 +42,7 @@ async def test_two_nodes_of_two_processes_find_each_other(control: Control, cont
     operator, task = _operator([program], processes_per_node=2), context("train")
     event = await _wait(_launch(operator, task))
     assert operator.resume(task, event) == {"sum": 0 + 1 + 2 + 3, "world": 4}
-    assert control.ledger.launches.wanted() == []
+    assert control.ledger.launches.active() == []
 
 
 async def test_the_rank_that_failed_is_the_cause_and_its_victims_are_not(control: Control, context: Context) -> None:

@@ -12,9 +12,9 @@ from tests.rollouts import advance, promote, request
 OWNER = "airflow:release/run"
 
 
-def _context(*, task: bool = True, episode: int = 0) -> dict[str, Any]:
-    run = SimpleNamespace(dag_id="release", run_id="run", clear_number=episode)
-    ti = SimpleNamespace(task_id="smoke", map_index=-1, max_tries=episode)
+def _context(*, task: bool = True, clear_number: int = 0) -> dict[str, Any]:
+    run = SimpleNamespace(dag_id="release", run_id="run", clear_number=clear_number)
+    ti = SimpleNamespace(task_id="smoke", map_index=-1, max_tries=clear_number)
     return {"dag_run": run, **({"ti": ti} if task else {})}
 
 
@@ -43,5 +43,5 @@ def test_it_isolates_once_for_each_time_that_the_task_was_cleared(control: Contr
     control.ledger.isolations.unisolate(rollout.revision_id, Request("r", "mended", "ada"))
     IsolateNotifier("digits")(_context())
     assert control.ledger.isolations.in_force() == []
-    IsolateNotifier("digits")(_context(episode=1))
+    IsolateNotifier("digits")(_context(clear_number=1))
     assert len(control.ledger.isolations.in_force()) == 1

@@ -39,7 +39,9 @@ def test_whose_time_is_over_ends_in_a_sentence_and_is_not_tried_again(context: C
         "`bulkhead fleet` shows what there is."
     )
     fault = DeviceFaultSensor(task_id="fault", model="*H100*", timeout=600)
-    with pytest.raises(AirflowSensorTimeout, match=r"^Gave up after 0:10:00: no device of \*H100\* turned sick\.$"):
+    with pytest.raises(
+        AirflowSensorTimeout, match=r"^Gave up after 0:10:00: no device of \*H100\* turned unhealthy\.$"
+    ):
         fault.resume_execution("__fail__", {"error": "Trigger timeout"}, context("fault"))
 
 

@@ -37,9 +37,9 @@ def test_a_run_that_ended_has_its_rollout_taken_back_and_its_pods_ended(control:
     assert not control.runtime.status(others).ended
 
 
-def test_a_task_that_a_person_marked_has_its_own_pods_ended_in_every_episode(control: Control) -> None:
+def test_a_task_that_a_person_marked_has_its_own_pods_ended_under_every_clear_number(control: Control) -> None:
     task = TaskIdentity("release", "run", "train")
-    pods = [_pod(control, replace(task, episode=episode)) for episode in (0, 1)]
+    pods = [_pod(control, replace(task, clear_number=clear_number)) for clear_number in (0, 1)]
     others = _pod(control, replace(task, task_id="evaluate"))
     listener.end_task("release", "run", "train", -1)
     assert [control.runtime.status(pod).message for pod in pods] == [
@@ -50,7 +50,7 @@ def test_a_task_that_a_person_marked_has_its_own_pods_ended_in_every_episode(con
 
 
 def test_a_deploy_task_that_a_person_marked_has_its_rollout_taken_back(control: Control) -> None:
-    task = TaskIdentity("release", "run", "deploy", episode=1)
+    task = TaskIdentity("release", "run", "deploy", clear_number=1)
     rollout = request(control.ledger, "a", owner=task.owner, key=task.key)
     listener.end_task("release", "run", "evaluate", -1)
     assert control.ledger.rollouts.get(rollout.id).phase is Phase.REQUESTED

@@ -51,13 +51,13 @@ def quarantines(folder: Path, now: float) -> Quarantines:
     return Quarantines(ledger.engine, lambda: datetime.fromtimestamp(now, UTC))
 
 
-def step(folder: Path, now: float, sick: bool, kill_at: int | None = None) -> None:
+def step(folder: Path, now: float, unhealthy: bool, kill_at: int | None = None) -> None:
     """One step.
 
     Args:
         folder: of the ledger, and of the nodes.
         now: seconds since 1970.
-        sick: whether device a0 is; its evidence is of ``BEGIN``.
+        unhealthy: whether device a0 is; its evidence is of ``BEGIN``.
         kill_at: index of the effect before which the process ends; -1 to leave the effects in ``effects.json``.
     """
     own = quarantines(folder, now)
@@ -66,13 +66,13 @@ def step(folder: Path, now: float, sick: bool, kill_at: int | None = None) -> No
     if kill_at is not None:
         effects.watch(own.engine)
     nodes = FolderNodes(folder / "nodes")
-    controller = QuarantineController(own, FleetSettings(term_s=100), nodes, "a test")  # type: ignore[arg-type]
+    controller = QuarantineController(own, FleetSettings(probation_s=100), nodes, "a test")  # type: ignore[arg-type]
     fine = DeviceVerdict(
         Device("a0", "a", "H"), Health.HEALTHY, Reason.NOTHING, "", RecommendedAction.NONE, 1.0, BEGIN, BEGIN
     )
     other = replace(fine, device=Device("b0", "b", "H"))
-    if sick:
-        fine = replace(fine, health=Health.SICK, reason=Reason.XID, text="Xid 79", action=RecommendedAction.REBOOT)
+    if unhealthy:
+        fine = replace(fine, health=Health.UNHEALTHY, reason=Reason.XID, text="Xid 79", action=RecommendedAction.REBOOT)
     devices = {one.device.uuid: one for one in (fine, other)}
     nodes_now = {
         name: NodeVerdict(name, Health.HEALTHY, Reason.NOTHING, "", RecommendedAction.NONE, devices=1, healthy=1)

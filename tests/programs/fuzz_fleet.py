@@ -4,7 +4,7 @@
     .venv/bin/python -m tests.programs.fuzz_fleet -max_total_time=300 -max_len=4096
 
 Each input is two scrapes and two pieces of a kernel log. No crash is allowed, and a first look without a kernel's Xid
-may call a device sick only by what the device itself states (a row that could not be remapped).
+may call a device unhealthy only by what the device itself states (a row that could not be remapped).
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def one(data: bytes) -> None:
             look.xids.setdefault(place("n", pci), []).append(event)
         found = fleet.take([look], at)
         if at == 0.0 and not look.xids:
-            sick = [verdict for verdict in found.devices.values() if verdict.health is Health.SICK]
-            assert all(verdict.reason is Reason.ROW_REMAP for verdict in sick), sick
+            unhealthy = [verdict for verdict in found.devices.values() if verdict.health is Health.UNHEALTHY]
+            assert all(verdict.reason is Reason.ROW_REMAP for verdict in unhealthy), unhealthy
 
 
 if __name__ == "__main__":

@@ -32,16 +32,16 @@ def verdict(
     return DeviceVerdict(device, health, Reason.XID, "Xid 79", action, 0.9, since=at, evidence_at=at)
 
 
-def test_a_sick_device_stays_so_for_a_while_after_the_last_evidence() -> None:
-    before = verdict(Health.SICK, at=1000.0)
-    early = 1000.0 + POLICY.sick_clear_s - 1
-    assert assess(window(early), POLICY, early, before).health is Health.SICK
-    late = 1000.0 + POLICY.sick_clear_s
+def test_a_unhealthy_device_stays_so_for_a_while_after_the_last_evidence() -> None:
+    before = verdict(Health.UNHEALTHY, at=1000.0)
+    early = 1000.0 + POLICY.unhealthy_clear_s - 1
+    assert assess(window(early), POLICY, early, before).health is Health.UNHEALTHY
+    late = 1000.0 + POLICY.unhealthy_clear_s
     assert assess(window(late), POLICY, late, before).health is Health.HEALTHY
 
 
 def test_silence_heals_nothing() -> None:
-    assert assess(window(0.0), POLICY, 1e6, verdict(Health.SICK, at=0.0)).health is Health.SICK
+    assert assess(window(0.0), POLICY, 1e6, verdict(Health.UNHEALTHY, at=0.0)).health is Health.UNHEALTHY
     assert assess(window(0.0), POLICY, 1e6, verdict(Health.SUSPECT, at=0.0)).health is Health.UNKNOWN
 
 
@@ -75,7 +75,7 @@ def test_what_is_not_shown_is_told_and_lowers_the_confidence() -> None:
 )
 def test_what_nvml_asks_for_decides(value: int, action: RecommendedAction) -> None:
     found = assess(window(recovery_action=value), POLICY, 0.0)
-    assert (found.health, found.reason, found.action) == (Health.SICK, Reason.RECOVERY, action)
+    assert (found.health, found.reason, found.action) == (Health.UNHEALTHY, Reason.RECOVERY, action)
 
 
 def test_two_sources_that_tell_of_one_xid_tell_of_one() -> None:
@@ -91,7 +91,7 @@ def test_a_count_that_grows_is_of_now_though_its_xid_was_there_before() -> None:
     made.report(XidEvent(40.0, 48, "ml/train"))
     made.report(XidEvent(50.0, 48, certain=False))
     assert made.xids == [XidEvent(40.0, 48, "ml/train")]
-    assert assess(made, POLICY, 60.0).health is Health.SICK
+    assert assess(made, POLICY, 60.0).health is Health.UNHEALTHY
 
 
 def test_a_line_of_a_trace_of_unknown_age_has_its_own_time() -> None:
@@ -101,12 +101,12 @@ def test_a_line_of_a_trace_of_unknown_age_has_its_own_time() -> None:
     assert made.xids == [XidEvent(5.0, 48, "ml/train", "pid=1")]
 
 
-def test_a_link_that_fails_for_good_after_it_has_erred_is_sick() -> None:
+def test_a_link_that_fails_for_good_after_it_has_erred_is_unhealthy() -> None:
     made = window()
     for at, severity in ((10.0, "Nonfatal"), (20.0, "Nonfatal"), (40.0, "Fatal"), (50.0, "Fatal")):
         made.report(XidEvent(at, 145, text=f"RLW_RXPIPE {severity} XC0 i0 Link 13 (0x0409a0c2 0x00000008)"))
     assert [one.at for one in made.xids] == [10.0, 40.0]
-    assert assess(made, POLICY, 60.0).health is Health.SICK
+    assert assess(made, POLICY, 60.0).health is Health.UNHEALTHY
 
 
 def test_an_nvlink_event_that_ends_a_program_alone_leaves_the_device_unless_a_154_asks() -> None:
@@ -116,7 +116,7 @@ def test_an_nvlink_event_that_ends_a_program_alone_leaves_the_device_unless_a_15
     assert assess(made, POLICY, 1.0).health is Health.HEALTHY
     made.report(XidEvent(1.0, 154, text="GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)"))
     found = assess(made, POLICY, 1.0)
-    assert (found.health, found.action) == (Health.SICK, RecommendedAction.RESET)
+    assert (found.health, found.action) == (Health.UNHEALTHY, RecommendedAction.RESET)
 
 
 def test_the_driver_may_state_another_action_a_moment_later() -> None:
@@ -146,19 +146,19 @@ def test_a_device_that_only_a_log_knows_is_judged_by_it() -> None:
     fleet = Fleet(POLICY)
     look = Snapshot("kernel", 0.0, xids={"pci/node/0000:09:00": [XidEvent(0.0, 79)]})
     found = fleet.take([look], 0.0).devices["pci/node/0000:09:00"]
-    assert (found.health, found.action, found.device.node) == (Health.SICK, RecommendedAction.REBOOT, "node")
+    assert (found.health, found.action, found.device.node) == (Health.UNHEALTHY, RecommendedAction.REBOOT, "node")
 
 
-def test_a_node_is_sick_by_a_reboot_or_by_several_devices() -> None:
+def test_a_node_is_unhealthy_by_a_reboot_or_by_several_devices() -> None:
     def health(*verdicts: DeviceVerdict) -> Health:
         return assess_nodes(verdicts, {}, POLICY)["node"].health
 
     assert (
-        health(verdict(Health.SICK, 0.0, action=RecommendedAction.REBOOT), verdict(Health.HEALTHY, 0.0, "GPU-2"))
-        is Health.SICK
+        health(verdict(Health.UNHEALTHY, 0.0, action=RecommendedAction.REBOOT), verdict(Health.HEALTHY, 0.0, "GPU-2"))
+        is Health.UNHEALTHY
     )
-    assert health(verdict(Health.SICK, 0.0), verdict(Health.HEALTHY, 0.0, "GPU-2")) is Health.SUSPECT
-    assert health(verdict(Health.SICK, 0.0), verdict(Health.SICK, 0.0, "GPU-2")) is Health.SICK
+    assert health(verdict(Health.UNHEALTHY, 0.0), verdict(Health.HEALTHY, 0.0, "GPU-2")) is Health.SUSPECT
+    assert health(verdict(Health.UNHEALTHY, 0.0), verdict(Health.UNHEALTHY, 0.0, "GPU-2")) is Health.UNHEALTHY
     assert health(verdict(Health.UNKNOWN, 0.0)) is Health.UNKNOWN
 
 

@@ -1,4 +1,4 @@
-"""Every scenario of the corpus has the verdict that it should have; none of them quarantines what is not sick."""
+"""Every scenario of the corpus has the verdict that it should have; none of them quarantines what is not unhealthy."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def test_scenario_ends_with_the_right_verdicts(scenario: dict[str, Any]) -> None
     assert {name: shown(assessment, name, fields) for name, fields in wanted.items()} == wanted
 
 
-def test_no_scenario_calls_a_sound_device_sick_at_any_look(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_scenario_calls_a_healthy_device_unhealthy_at_any_look(capsys: pytest.CaptureFixture[str]) -> None:
     right = wrong = missed = 0
     for scenario in SCENARIOS:
         ever: set[str] = set()
         assessment = None
         for assessment in Play(scenario).assessments():
-            ever |= {one.device.uuid for one in assessment.devices.values() if one.health is Health.SICK}
+            ever |= {one.device.uuid for one in assessment.devices.values() if one.health is Health.UNHEALTHY}
         recovered = "healthy again" in scenario["name"]
-        truly = {f"GPU-{name}" for name, one in expected(scenario).items() if one["health"] == "sick"}
+        truly = {f"GPU-{name}" for name, one in expected(scenario).items() if one["health"] == "unhealthy"}
         if recovered:
             truly |= {"GPU-a3"}
         right, wrong, missed = right + len(ever & truly), wrong + len(ever - truly), missed + len(truly - ever)
     with capsys.disabled():
         print(
             f"\n{len(SCENARIOS)} scenarios: precision {right / (right + wrong):.3f}, "
-            f"recall {right / (right + missed):.3f} of {right + missed} sick devices"
+            f"recall {right / (right + missed):.3f} of {right + missed} unhealthy devices"
         )
-    assert wrong == 0, "a sound device was called sick: a false quarantine"
+    assert wrong == 0, "a sound device was called unhealthy: a false quarantine"
     assert missed == 0

@@ -20,14 +20,14 @@ _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.programs.fleet_step"])
 
 
-def killed(folder: Path, now: float, sick: bool, kill_at: int) -> int | None:
-    process = _processes.Process(target=step, args=(folder, now, sick, kill_at))
+def killed(folder: Path, now: float, unhealthy: bool, kill_at: int) -> int | None:
+    process = _processes.Process(target=step, args=(folder, now, unhealthy, kill_at))
     process.start()
     process.join(240)
     return process.exitcode
 
 
-def everywhere(base: Path, prepare: Callable[[Path], None], now: float, sick: bool) -> list[Path]:
+def everywhere(base: Path, prepare: Callable[[Path], None], now: float, unhealthy: bool) -> list[Path]:
     """Kill a step before each of its effects, then take it again; the folders that result."""
 
     def fresh(name: str) -> Path:
@@ -37,45 +37,45 @@ def everywhere(base: Path, prepare: Callable[[Path], None], now: float, sick: bo
         return folder
 
     counted = fresh("counted")
-    assert killed(counted, now, sick, -1) == 0
+    assert killed(counted, now, unhealthy, -1) == 0
     points = len(json.loads((counted / "effects.json").read_text()))
     assert points >= 4
     folders = [fresh(str(point)) for point in range(points)]
     for point, folder in enumerate(folders):
-        assert killed(folder, now, sick, point) == -9
-        step(folder, now + 15, sick)
+        assert killed(folder, now, unhealthy, point) == -9
+        step(folder, now + 15, unhealthy)
     shutil.rmtree(counted)
     return folders
 
 
 def held(folder: Path) -> None:
-    step(folder, BEGIN + 1, sick=True)
+    step(folder, BEGIN + 1, unhealthy=True)
     quarantines(folder, BEGIN + 2).passed("a0", "quick")
 
 
 def on_probation(folder: Path) -> None:
     held(folder)
-    step(folder, BEGIN + 3, sick=False)
+    step(folder, BEGIN + 3, unhealthy=False)
 
 
 def stands(folder: Path) -> tuple[list[tuple[str, str | None]], set[str], list[str]]:
     own = quarantines(folder, BEGIN)
-    rows = [(str(one.phase), one.shown and str(one.shown)) for one in own.open_ones()]
-    return rows, FolderNodes(folder / "nodes").held(), [one.target for one in own.unsettled()]
+    rows = [(str(one.phase), one.applied_phase and str(one.applied_phase)) for one in own.open_ones()]
+    return rows, FolderNodes(folder / "nodes").held(), [one.target for one in own.unapplied()]
 
 
 def test_while_it_imposes_a_quarantine(tmp_path: Path) -> None:
-    for folder in everywhere(tmp_path, lambda _: None, BEGIN + 1, sick=True):
+    for folder in everywhere(tmp_path, lambda _: None, BEGIN + 1, unhealthy=True):
         assert stands(folder) == ([("held", "held")], {"a"}, [])
 
 
 def test_while_it_begins_a_probation(tmp_path: Path) -> None:
-    for folder in everywhere(tmp_path, held, BEGIN + 3, sick=False):
+    for folder in everywhere(tmp_path, held, BEGIN + 3, unhealthy=False):
         assert stands(folder) == ([("probation", "probation")], set(), [])
 
 
 def test_while_it_releases(tmp_path: Path) -> None:
-    for folder in everywhere(tmp_path, on_probation, BEGIN + 200, sick=False):
+    for folder in everywhere(tmp_path, on_probation, BEGIN + 200, unhealthy=False):
         assert stands(folder) == ([], set(), [])
         assert [one.kind for one in _events(folder)].count("quarantine-released") == 1
 

@@ -23,14 +23,14 @@ def _lasting(seconds: float, *conditions: Condition, **fields: float) -> list[De
         (Condition.BRAKED, Reason.POWER, "slowed by the power brake"),
     ],
 )
-def test_heat_and_power_are_suspect_and_then_sick(condition: Condition, reason: Reason, what: str) -> None:
+def test_heat_and_power_are_suspect_and_then_unhealthy(condition: Condition, reason: Reason, what: str) -> None:
     def told(health: Health, seconds: int) -> list[DeviceFinding]:
         return [DeviceFinding(health, reason, f"{what} for {seconds} s", RecommendedAction.CHECK_MECHANICALS, 0.8, NOW)]
 
     assert _lasting(59, condition, temperature_c=95) == []
     assert _lasting(60, condition, temperature_c=95) == told(Health.SUSPECT, 60)
     assert _lasting(599, condition, temperature_c=95) == told(Health.SUSPECT, 599)
-    assert _lasting(600, condition, temperature_c=95) == told(Health.SICK, 600)
+    assert _lasting(600, condition, temperature_c=95) == told(Health.UNHEALTHY, 600)
 
 
 def test_it_says_which_of_its_temperatures_is_too_high() -> None:
@@ -45,15 +45,15 @@ def test_it_says_which_of_its_temperatures_is_too_high() -> None:
     assert found(window_of(fields={Field.MEMORY_TEMPERATURE: 105}, since=since))[-1].text.startswith("hot (memory 105 ")
 
 
-def test_fewer_lanes_than_it_has_are_sick() -> None:
+def test_fewer_lanes_than_it_has_are_unhealthy() -> None:
     lanes = {"pcie_width": 8, "pcie_width_max": 16}
     assert _lasting(119, Condition.NARROW, **lanes) == []
     told = "8 of 16 PCIe lanes for 120 s"
-    sick = DeviceFinding(Health.SICK, Reason.PCIE, told, RecommendedAction.CHECK_MECHANICALS, 0.8, NOW)
-    assert _lasting(120, Condition.NARROW, **lanes) == [sick]
+    unhealthy = DeviceFinding(Health.UNHEALTHY, Reason.PCIE, told, RecommendedAction.CHECK_MECHANICALS, 0.8, NOW)
+    assert _lasting(120, Condition.NARROW, **lanes) == [unhealthy]
 
 
-def test_busy_without_progress_is_suspect_and_never_sick() -> None:
+def test_busy_without_progress_is_suspect_and_never_unhealthy() -> None:
     assert _lasting(599, Condition.HUNG) == []
     told = "busy, and nothing moves, for 100000 s"
     assert _lasting(100_000, Condition.HUNG) == [
@@ -62,19 +62,19 @@ def test_busy_without_progress_is_suspect_and_never_sick() -> None:
     assert len(_lasting(600, Condition.HUNG)) == 1
 
 
-def test_slower_than_its_peers_is_suspect_and_much_slower_sick() -> None:
+def test_slower_than_its_peers_is_suspect_and_much_slower_unhealthy() -> None:
     told = "over 5% slower than its peers for 300 s"
     slow = DeviceFinding(Health.SUSPECT, Reason.SLOW, told, RecommendedAction.NONE, 0.6, NOW)
     assert _lasting(299, Condition.SLOW, Condition.VERY_SLOW) == []
     assert _lasting(300, Condition.SLOW) == [slow]
     told = "over 20% slower than its peers for 300 s"
-    very = DeviceFinding(Health.SICK, Reason.SLOW, told, RecommendedAction.RESET, 0.7, NOW)
+    very = DeviceFinding(Health.UNHEALTHY, Reason.SLOW, told, RecommendedAction.RESET, 0.7, NOW)
     assert _lasting(300, Condition.SLOW, Condition.VERY_SLOW) == [very]
 
 
 def test_what_is_not_so_has_not_even_lasted_for_no_time() -> None:
     at_once = Policy(
-        heat=Heat(suspect_s=0, sick_s=0), links=Links(narrow_s=0), hang=Hang(suspect_s=0), peers=Peers(for_s=0)
+        heat=Heat(suspect_s=0, unhealthy_s=0), links=Links(narrow_s=0), hang=Hang(suspect_s=0), peers=Peers(for_s=0)
     )
     assert found(window_of(since={Condition.FROZEN: NOW}), at_once) == []
     assert len(found(window_of(since={Condition.HOT: NOW}), at_once)) == 1

@@ -26,7 +26,7 @@ def test_what_the_file_leaves_out_has_its_default(tmp_path: Path) -> None:
     [
         ("heat: {hot: 85}", r"heat\.hot = 85"),
         ("peers: {least: 2}", r"peers\.least = 2"),
-        ("heat: {suspect_s: 700}", r"heat\.sick_s is below heat\.suspect_s"),
+        ("heat: {suspect_s: 700}", r"heat\.unhealthy_s is below heat\.suspect_s"),
         ("- 1", "valid dictionary"),
         ("{", "not readable as YAML"),
     ],

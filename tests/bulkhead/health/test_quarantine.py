@@ -56,7 +56,7 @@ class World:
         self.nodes = Nodes()
         self.ledger = Ledger(f"sqlite:///{folder}/ledger.db")
         self.quarantines = Quarantines(self.ledger.engine, lambda: datetime.fromtimestamp(self.now, UTC))
-        settings = FleetSettings(budget_share=0.5, term_s=100, **more)
+        settings = FleetSettings(budget_share=0.5, probation_s=100, **more)
         self.controller = QuarantineController(self.quarantines, settings, self.nodes, "a test")  # type: ignore[arg-type]
         self.devices = {name: self.verdict(name, Health.HEALTHY) for name in ("a0", "a1", "b0", "b1", "c0", "c1")}
 
@@ -74,8 +74,8 @@ class World:
             for name in "abc"
         }
         for name in whole:
-            text = "2 of 2 devices sick"
-            nodes[name] = replace(nodes[name], health=Health.SICK, text=text, healthy=0, evidence_at=self.now)
+            text = "2 of 2 devices unhealthy"
+            nodes[name] = replace(nodes[name], health=Health.UNHEALTHY, text=text, healthy=0, evidence_at=self.now)
         return self.controller.step(Assessment(self.now, dict(self.devices), nodes))
 
     @property
@@ -88,30 +88,30 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_a_sick_device_takes_its_node_from_work_and_says_why(world: World) -> None:
-    world.stand("a0", Health.SICK)
+def test_a_unhealthy_device_takes_its_node_from_work_and_says_why(world: World) -> None:
+    world.stand("a0", Health.UNHEALTHY)
     assert [one.target for one in world.step().imposed] == ["a0"]
     assert world.nodes.held == {"a": "a0: Xid 95"}
-    assert world.quarantines.unsettled() == []
+    assert world.quarantines.unapplied() == []
 
 
 @pytest.mark.parametrize("health", [Health.SUSPECT, Health.UNKNOWN])
-def test_what_is_not_sick_is_left_at_work(world: World, health: Health) -> None:
+def test_what_is_not_unhealthy_is_left_at_work(world: World, health: Health) -> None:
     world.stand("a0", health)
     world.step()
     assert (world.phases, world.nodes.held) == ({}, {})
 
 
-def test_a_sick_node_is_one_quarantine(world: World) -> None:
-    world.stand("a0", Health.SICK)
-    world.stand("a1", Health.SICK)
+def test_a_unhealthy_node_is_one_quarantine(world: World) -> None:
+    world.stand("a0", Health.UNHEALTHY)
+    world.stand("a1", Health.UNHEALTHY)
     world.step("a")
     assert world.phases == {"a": QuarantinePhase.HELD}
 
 
 def test_the_budget_is_kept_and_a_person_called(world: World) -> None:
     for name in ("a0", "b0", "c0"):
-        world.stand(name, Health.SICK)
+        world.stand(name, Health.UNHEALTHY)
     done = world.step()
     assert len(done.imposed) == 2  # a node of the pool is left
     assert list(done.refused) == ["c0"]
@@ -122,7 +122,7 @@ def test_the_budget_is_kept_and_a_person_called(world: World) -> None:
 
 
 def test_a_diagnostic_begins_probation_and_its_end_the_release(world: World) -> None:
-    world.stand("a0", Health.SICK)
+    world.stand("a0", Health.UNHEALTHY)
     world.step()
     world.now += 10
     world.quarantines.passed("a0", "quick")
@@ -130,19 +130,19 @@ def test_a_diagnostic_begins_probation_and_its_end_the_release(world: World) -> 
     assert world.nodes.held == {}
     world.stand("a0", Health.HEALTHY)
     world.now += 100
-    assert world.step().moved == {"a0": QuarantinePhase.RELEASED}
+    assert world.step().moved == {"a0": QuarantinePhase.ENDED}
     assert world.phases == {}
 
 
 def test_what_still_shows_its_fault_stays_whatever_passed(world: World) -> None:
-    world.stand("a0", Health.SICK)
+    world.stand("a0", Health.UNHEALTHY)
     world.step()
     world.quarantines.passed("a0", "quick")
     world.now += 10
-    world.stand("a0", Health.SICK)
+    world.stand("a0", Health.UNHEALTHY)
     assert world.step().moved == {}
     world.quarantines.passed("a0", "quick")
-    world.devices["a0"] = replace(world.devices["a0"], age_s=600.0)  # sick when it was seen last
+    world.devices["a0"] = replace(world.devices["a0"], age_s=600.0)  # unhealthy when it was seen last
     world.now += 10
     assert world.step().moved == {}
     world.devices["a0"] = replace(world.devices["a0"], health=Health.UNKNOWN)
@@ -152,24 +152,24 @@ def test_what_still_shows_its_fault_stays_whatever_passed(world: World) -> None:
 
 
 def test_a_relapse_in_probation_is_held_for_longer(world: World) -> None:
-    world.stand("a0", Health.SICK)
+    world.stand("a0", Health.UNHEALTHY)
     world.step()
     world.now += 1
     world.quarantines.passed("a0", "quick")
     world.step()
-    world.stand("a0", Health.SICK)
+    world.stand("a0", Health.UNHEALTHY)
     world.now += 1
-    world.stand("a0", Health.SICK)
+    world.stand("a0", Health.UNHEALTHY)
     world.step()
     (row,) = world.quarantines.open_ones()
-    assert (row.phase, row.term_s, row.relapses) == (QuarantinePhase.HELD, 200, 1)
+    assert (row.phase, row.probation_s, row.relapses) == (QuarantinePhase.HELD, 200, 1)
     assert world.nodes.held.keys() == {"a"}
 
 
 @pytest.mark.parametrize(("first", "then"), [("a0", "a1"), ("a1", "a0")])
 def test_a_node_stays_away_as_long_as_one_of_its_devices_does(world: World, first: str, then: str) -> None:
     for name in ("a0", "a1"):
-        world.stand(name, Health.SICK)
+        world.stand(name, Health.UNHEALTHY)
     world.step()
     for name in ("a0", "a1"):
         world.stand(name, Health.HEALTHY)
@@ -179,11 +179,11 @@ def test_a_node_stays_away_as_long_as_one_of_its_devices_does(world: World, firs
     world.quarantines.end(then, reason="", holder="")
     world.step()
     assert world.nodes.held == {}
-    assert world.quarantines.unsettled() == []
+    assert world.quarantines.unapplied() == []
 
 
 def test_what_somebody_else_took_away_is_put_back(world: World) -> None:
-    world.stand("a0", Health.SICK)
+    world.stand("a0", Health.UNHEALTHY)
     world.step()
     world.nodes.held.clear()
     world.step()
@@ -192,7 +192,7 @@ def test_what_somebody_else_took_away_is_put_back(world: World) -> None:
 
 def test_a_cluster_that_is_away_is_asked_again(world: World) -> None:
     world.nodes.away = True
-    world.stand("a0", Health.SICK)
+    world.stand("a0", Health.UNHEALTHY)
     assert world.step().failed == {"a": "the cluster does not answer"}
     world.nodes.away = False
     assert world.step().failed == {}
@@ -201,7 +201,7 @@ def test_a_cluster_that_is_away_is_asked_again(world: World) -> None:
 
 def test_telling_alone_quarantines_nothing(tmp_path: Path) -> None:
     world = World(tmp_path, quarantine=False)
-    world.stand("a0", Health.SICK)
+    world.stand("a0", Health.UNHEALTHY)
     world.step()
     assert world.phases == {}
 
@@ -209,6 +209,6 @@ def test_telling_alone_quarantines_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("pods", "cleared"), [("leave", []), ("drain", [("a", False)]), ("kill", [("a", True)])])
 def test_pods_are_left_drained_or_killed(tmp_path: Path, pods: str, cleared: list[tuple[str, bool]]) -> None:
     world = World(tmp_path, pods=pods, grace_s=0)
-    world.stand("a0", Health.SICK)
+    world.stand("a0", Health.UNHEALTHY)
     world.step()
     assert world.nodes.cleared == cleared

@@ -1,4 +1,4 @@
-"""Devices that turn sick and recover, tests, persons, two watches, a cluster that is away, a clock that runs.
+"""Devices that turn unhealthy and recover, tests, persons, two watches, a cluster that is away, a clock that runs.
 
 Whatever the order: one quarantine a target, the budget kept, a pool's last node at work, and in the end the nodes
 show what the ledger says.
@@ -34,7 +34,7 @@ class Storm(RuleBasedStateMachine):
         world = self.world
         self.others = QuarantineController(
             world.quarantines,
-            FleetSettings(budget_share=0.5, term_s=100),
+            FleetSettings(budget_share=0.5, probation_s=100),
             world.nodes,  # type: ignore[arg-type]
             "another",
         )
@@ -88,7 +88,7 @@ class Storm(RuleBasedStateMachine):
         held = [row for row in rows if row.phase.holds]
         assert sum(row.size for row in held) <= 3, "half of six devices"
         assert len({row.node for row in held}) < 3, "a pool's last node"
-        assert all((row.relapses >= 3) == (row.phase is QuarantinePhase.PERSON) for row in held)
+        assert all((row.relapses >= 3) == (row.phase is QuarantinePhase.MANUAL) for row in held)
 
     def teardown(self) -> None:
         self.world.nodes.away = False
@@ -97,7 +97,7 @@ class Storm(RuleBasedStateMachine):
             self.world.step()
         held = {row.node for row in self.world.quarantines.open_ones() if row.phase.holds}
         assert set(self.world.nodes.held) == held
-        assert self.world.quarantines.unsettled() == []
+        assert self.world.quarantines.unapplied() == []
         self._folder.cleanup()
 
 

@@ -9,7 +9,7 @@ from bulkhead.health.verdict import Assessment, DeviceVerdict, Health, NodeVerdi
 from bulkhead.xids import RecommendedAction
 
 
-def fleet(*told: str, cordoned: str = "", sick: str = "") -> Assessment:
+def fleet(*told: str, cordoned: str = "", unhealthy: str = "") -> Assessment:
     """Devices as ``a0:healthy``, or ``a0:healthy:job``; the first letter is the node."""
     devices, nodes = {}, {}
     for one in told:
@@ -18,7 +18,7 @@ def fleet(*told: str, cordoned: str = "", sick: str = "") -> Assessment:
         devices[name] = DeviceVerdict(
             device, Health(health), Reason.NOTHING, "", RecommendedAction.NONE, 1.0, 0.0, 0.0, *job
         )
-        state = Health.SICK if name[0] in sick else Health.HEALTHY
+        state = Health.UNHEALTHY if name[0] in unhealthy else Health.HEALTHY
         nodes[name[0]] = NodeVerdict(
             name[0], state, Reason.NOTHING, "", RecommendedAction.NONE, 1, 1, "", name[0] in cordoned
         )
@@ -44,13 +44,13 @@ def test_it_is_met_by_count_nodes_model_and_freedom(requirement: DeviceRequireme
 
 
 def test_what_does_not_count_is_told() -> None:
-    told = ("a0:healthy", "b0:sick", "b1:unknown", "c0:healthy", "d0:healthy", "e0:healthy")
-    assessment = fleet(*told, cordoned="d", sick="e")
+    told = ("a0:healthy", "b0:unhealthy", "b1:unknown", "c0:healthy", "d0:healthy", "e0:healthy")
+    assessment = fleet(*told, cordoned="d", unhealthy="e")
     found = find(DeviceRequirement(9), assessment, {"c0"})
     assert found.devices == {"a": ("a0",)}
     assert found.text == (
         "wanted 9 healthy devices of *; there are 1 on 1 nodes; not counted: 1 in quarantine, 1 on a cordoned node, "
-        "1 on a node that is sick, 1 sick, 1 unknown"
+        "1 on a node that is unhealthy, 1 unhealthy, 1 unknown"
     )
 
 

@@ -31,7 +31,7 @@ def test_what_no_source_shows_is_unknown() -> None:
 @pytest.mark.parametrize("missing", [1, 2])
 def test_a_device_that_its_nodes_source_shows_no_more_is_gone(missing: int) -> None:
     text = "dcgm shows node node-a and has not shown this device 2 times"
-    gone = DeviceFinding(Health.SICK, Reason.GONE, text, RecommendedAction.REBOOT, 0.8, NOW)
+    gone = DeviceFinding(Health.UNHEALTHY, Reason.GONE, text, RecommendedAction.REBOOT, 0.8, NOW)
     assert found(window_of(NOW - 1000, missing=missing))[:1] == (
         [gone]
         if missing == 2
@@ -99,18 +99,18 @@ AT = NOW - 100
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
-        ([XidEvent(AT, 79)], [_told(Health.SICK, 79, known(79).action, 0.95)]),
-        ([XidEvent(AT, 79, "ml/train")], [_told(Health.SICK, 79, known(79).action, 0.95, ", under ml/train")]),
+        ([XidEvent(AT, 79)], [_told(Health.UNHEALTHY, 79, known(79).action, 0.95)]),
+        ([XidEvent(AT, 79, "ml/train")], [_told(Health.UNHEALTHY, 79, known(79).action, 0.95, ", under ml/train")]),
         (
             [XidEvent(AT, 79, certain=False)],
             [_told(Health.SUSPECT, 79, known(79).action, 0.3, " (found at the first look: of unknown age)")],
         ),
-        ([XidEvent(AT, 9999)], [_told(Health.SICK, 9999, RecommendedAction.CALL, 0.5)]),
+        ([XidEvent(AT, 9999)], [_told(Health.UNHEALTHY, 9999, RecommendedAction.CONTACT_SUPPORT, 0.5)]),
         ([XidEvent(AT, 13, "ml/train")], []),
         ([XidEvent(AT, 43)], []),
         (
             [XidEvent(AT, 13, "ml/train"), XidEvent(AT + 1, 154, text="changed from 0x0 (None) to 0x4 (Drain)")],
-            [_told(Health.SICK, 13, RecommendedAction.DRAIN_AND_RESET, 0.95, ", under ml/train", " with 154")],
+            [_told(Health.UNHEALTHY, 13, RecommendedAction.DRAIN_AND_RESET, 0.95, ", under ml/train", " with 154")],
         ),
         (
             [XidEvent(AT, 13), XidEvent(AT + 1, 154, text="changed from 0x0 (None) to 0x3 (Drain P2P)")],
@@ -143,10 +143,10 @@ AT = NOW - 100
             [XidEvent(AT - 50, 64), XidEvent(AT, 64)],
             [
                 DeviceFinding(
-                    Health.SICK,
+                    Health.UNHEALTHY,
                     Reason.XID,
                     f"Xid 64: {known(64).description}, 2 times",
-                    RecommendedAction.CALL,
+                    RecommendedAction.CONTACT_SUPPORT,
                     0.97,
                     at,
                 )
@@ -155,7 +155,7 @@ AT = NOW - 100
         ),
         (
             [XidEvent(AT, 48), XidEvent(AT, 63), XidEvent(AT, 45)],
-            [_told(Health.SICK, 48, RecommendedAction.DRAIN_AND_RESET, 0.95, beside=" with 45, 63")],
+            [_told(Health.UNHEALTHY, 48, RecommendedAction.DRAIN_AND_RESET, 0.95, beside=" with 45, 63")],
         ),
     ],
 )
@@ -168,7 +168,7 @@ def test_what_may_be_eithers_is_the_devices_where_it_comes_again_and_again() -> 
     events = [XidEvent(AT - 100 * n, 8) for n in range(3)]
     assert {(one.health, one.confidence) for one in _xid(*events[:2])} == {(Health.SUSPECT, 0.5)}
     assert {(one.health, one.confidence, one.text) for one in _xid(*events)} == {
-        (Health.SICK, 0.7, f"Xid 8: {known(8).description}, 3 times")
+        (Health.UNHEALTHY, 0.7, f"Xid 8: {known(8).description}, 3 times")
     }
     others = [*events[:2], XidEvent(AT - 900, 39)]
     assert {(one.health, one.confidence) for one in _xid(*others)} == {(Health.SUSPECT, 0.5)}
@@ -188,12 +188,12 @@ def test_an_applications_xid_speaks_against_the_device_under_one_job_after_the_o
     assert _applications(jobs[0], XidEvent(NOW - 5000, 31, "ml/job-1")) == []
     told = f"Xid 31 ({known(31).description}) under 2 different jobs: ml/job-1, ml/job-2"
     assert _applications(*jobs[:2]) == [
-        DeviceFinding(Health.SUSPECT, Reason.APPLICATION, told, RecommendedAction.CALL, 0.6, NOW - 1000)
+        DeviceFinding(Health.SUSPECT, Reason.APPLICATION, told, RecommendedAction.CONTACT_SUPPORT, 0.6, NOW - 1000)
     ]
     told = f"Xid 31 ({known(31).description}) under 3 different jobs: ml/job-1, ml/job-2, ml/job-3"
     one = XidEvent(NOW - 9000, 13, "ml/job-9")  # another Xid, under one job, speaks neither for nor against it
     assert _applications(one, *jobs) == [
-        DeviceFinding(Health.SICK, Reason.APPLICATION, told, RecommendedAction.CALL, 0.6, NOW - 1000)
+        DeviceFinding(Health.UNHEALTHY, Reason.APPLICATION, told, RecommendedAction.CONTACT_SUPPORT, 0.6, NOW - 1000)
     ]
 
 
@@ -229,7 +229,7 @@ def _grown(counter: Field, *growth: tuple[float, float], policy: Policy = POLICY
             Field.ECC_UNCORRECTED,
             [(3600, 1), (20, 2)],
             DeviceFinding(
-                Health.SICK, Reason.ECC, "3 uncorrectable ECC errors", RecommendedAction.RESET, 0.95, NOW - 20
+                Health.UNHEALTHY, Reason.ECC, "3 uncorrectable ECC errors", RecommendedAction.RESET, 0.95, NOW - 20
             ),
         ),
         (Field.ECC_UNCORRECTED, [(3601, 5)], None),
@@ -302,7 +302,12 @@ def test_a_counter_that_grows_says(
         (
             {Field.ROW_REMAP_FAILURE: 1},
             DeviceFinding(
-                Health.SICK, Reason.ROW_REMAP, "a row could not be remapped", RecommendedAction.CALL, 0.95, NOW
+                Health.UNHEALTHY,
+                Reason.ROW_REMAP,
+                "a row could not be remapped",
+                RecommendedAction.CONTACT_SUPPORT,
+                0.95,
+                NOW,
             ),
         ),
         (
@@ -325,13 +330,13 @@ def test_a_counter_that_grows_says(
         *(
             (
                 {Field.RECOVERY_ACTION: number},
-                DeviceFinding(Health.SICK, Reason.RECOVERY, f"the driver asks for: {action}", action, 0.99, NOW),
+                DeviceFinding(Health.UNHEALTHY, Reason.RECOVERY, f"the driver asks for: {action}", action, 0.99, NOW),
             )
             for number, action in (
                 (1, RecommendedAction.RESET),
                 (2, RecommendedAction.REBOOT),
                 (4, RecommendedAction.DRAIN_AND_RESET),
-                (7, RecommendedAction.CALL),
+                (7, RecommendedAction.CONTACT_SUPPORT),
             )
         ),
         ({Field.RECOVERY_ACTION: 0, Field.ROW_REMAP_PENDING: 0}, None),

@@ -41,14 +41,14 @@ def test_evidence_that_was_answered_speaks_no_more(tmp_path: Path) -> None:
     watch.look()
     source.errors, now[0] = 1.0, now[0] + 15
     assessment = watch.look()
-    assert assessment.devices["GPU-1"].health is Health.SICK
+    assert assessment.devices["GPU-1"].health is Health.UNHEALTHY
     imposed = memory.impose(
         Target("GPU-1", "device", "n1"),
         reason="ecc",
-        told="",
+        evidence="",
         action="",
         holder="",
-        term_s=100,
+        probation_s=100,
         evidence_at=datetime.fromtimestamp(now[0], UTC),
         budget=None,
     )
@@ -58,7 +58,7 @@ def test_evidence_that_was_answered_speaks_no_more(tmp_path: Path) -> None:
     now[0] += 15
     assert watch.look().devices["GPU-1"].health is Health.HEALTHY
     source.errors, now[0] = 2.0, now[0] + 15
-    assert watch.look().devices["GPU-1"].health is Health.SICK
+    assert watch.look().devices["GPU-1"].health is Health.UNHEALTHY
 
 
 def test_an_event_that_is_kept_for_an_hour_and_was_answered_is_read_again_in_vain() -> None:
@@ -69,11 +69,11 @@ def test_an_event_that_is_kept_for_an_hour_and_was_answered_is_read_again_in_vai
         return fleet.take([Played("1").look(at), cluster], at).devices["GPU-1"].health
 
     health(90.0)
-    assert health(115.0) is Health.SICK
+    assert health(115.0) is Health.UNHEALTHY
     fleet.answer({"GPU-1": 130.0})
     assert [health(145.0), health(160.0)] == [Health.HEALTHY] * 2
     event = XidEvent(170.0, 79, text="GPU has fallen off the bus.")
-    assert health(175.0) is Health.SICK
+    assert health(175.0) is Health.UNHEALTHY
 
 
 def test_the_next_watch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_next_watch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None
     first.remember()
     source.errors = 1.0
     second = FleetWatch([source], Policy(), memory, lambda: 1015.0)
-    assert second.look().devices["GPU-1"].health is Health.SICK
+    assert second.look().devices["GPU-1"].health is Health.UNHEALTHY
 
 
 class Raising:

@@ -56,10 +56,10 @@ def test_any_event_and_any_memory_of_a_fleet_is_kept(ledger: Ledger, text: str) 
     row = quarantines.impose(
         Target(f"GPU {text}", "device", f"node {text}", text, text),
         reason="person",
-        told=text,
-        action="call",
+        evidence=text,
+        action="contact-support",
         holder=text,
-        term_s=60,
+        probation_s=60,
         evidence_at=datetime.now(UTC),
         budget=None,
     )
@@ -74,7 +74,7 @@ def test_any_reason_ends_a_launch(ledger: Ledger, text: str) -> None:
     pod = f"{next(NUMBERS)} {text}"
     launches.record({"a": 1}, "ml", pod, owner=pod, instance=pod, task={})
     assert launches.end_run(pod, text) == 1
-    assert launches.unwanted()[-1].reason == bounded(text)
+    assert launches.ended()[-1].reason == bounded(text)
 
 
 def test_the_ids_of_airflow_are_kept_at_their_full_lengths(ledger: Ledger) -> None:

@@ -14,13 +14,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import JSON, column, select, table
 
 from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger import migrations
 from bulkhead.ledger.engine import engine_of, open_engine
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Base
 from bulkhead.rollout.plan import parse_plan
-from bulkhead.rungs import Rung
 from tests.ports import free_port
 from tests.rollouts import request
 
@@ -46,15 +46,15 @@ def test_plans_of_weights_become_plans_of_steps_and_back(ledger_url: str) -> Non
     assert parse_plan(again.plan) == parse_plan(rollout.plan)
 
 
-def test_isolations_survive_the_change_to_rungs_and_back(ledger_url: str) -> None:
+def test_isolations_survive_the_changes_of_their_columns_and_back(ledger_url: str) -> None:
     ledger = Ledger(ledger_url)
     rollout = request(ledger, "a")
     ledger.isolations.isolate(rollout.revision_id, Request("i", "it leaks", "ada"))
     _downgrade(ledger, "0004")
     again = Ledger(ledger_url)
-    assert {(one.rung, one.reason) for one in again.isolations(rollout.revision_id)} == {
-        (Rung.TRAFFIC, "it leaks"),
-        (Rung.MODEL, "it leaks"),
+    assert {(one.level, one.reason) for one in again.isolations.levels(rollout.revision_id)} == {
+        (IsolationLevel.TRAFFIC, "it leaks"),
+        (IsolationLevel.MODEL, "it leaks"),
     }
 
 

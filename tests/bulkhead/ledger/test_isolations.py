@@ -3,9 +3,9 @@
 import pytest
 
 from bulkhead.errors import ConflictError, NotFoundError
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.requests import Request
-from bulkhead.rungs import Rung
 from tests.rollouts import promote, request, revision
 
 
@@ -64,30 +64,40 @@ def test_a_revision_that_does_not_exist_is_named(ledger: Ledger) -> None:
         _isolate(ledger, "x")
 
 
-# Rungs
+# Levels
 
 
 def test_by_default_the_model_is_isolated_as_well_and_traffic_always(ledger: Ledger) -> None:
     rollout = promote(ledger, "a")
     _isolate(ledger, rollout.revision_id)
-    assert [one.rung for one in ledger.isolations.levels(rollout.revision_id)] == [Rung.TRAFFIC, Rung.MODEL]
+    assert [one.level for one in ledger.isolations.levels(rollout.revision_id)] == [
+        IsolationLevel.TRAFFIC,
+        IsolationLevel.MODEL,
+    ]
 
 
 def test_a_bad_image_does_not_keep_its_model_from_another_revision(ledger: Ledger) -> None:
     rollout = promote(ledger, "a")
-    ledger.isolations.isolate(rollout.revision_id, Request("k", "bad image", "a test"), rungs=[Rung.POD])
-    assert [one.rung for one in ledger.isolations.levels(rollout.revision_id)] == [Rung.TRAFFIC, Rung.POD]
+    ledger.isolations.isolate(rollout.revision_id, Request("k", "bad image", "a test"), levels=[IsolationLevel.POD])
+    assert [one.level for one in ledger.isolations.levels(rollout.revision_id)] == [
+        IsolationLevel.TRAFFIC,
+        IsolationLevel.POD,
+    ]
     assert request(ledger, "a", service="letters", owner="elsewhere").service == "letters"
     with pytest.raises(ConflictError, match="bad image"):
         request(ledger, "a", owner="again")
 
 
-def test_a_further_rung_is_added_and_those_in_force_keep_their_reason(ledger: Ledger) -> None:
+def test_a_further_level_is_added_and_those_in_force_keep_their_reason(ledger: Ledger) -> None:
     rollout = promote(ledger, "a")
     _isolate(ledger, rollout.revision_id)
-    ledger.isolations.isolate(rollout.revision_id, Request("m", "look at it", "a test"), rungs=[Rung.POD])
-    found = {one.rung: one.reason for one in ledger.isolations.levels(rollout.revision_id)}
-    assert found == {Rung.TRAFFIC: "it answers NaN", Rung.MODEL: "it answers NaN", Rung.POD: "look at it"}
+    ledger.isolations.isolate(rollout.revision_id, Request("m", "look at it", "a test"), levels=[IsolationLevel.POD])
+    found = {one.level: one.reason for one in ledger.isolations.levels(rollout.revision_id)}
+    assert found == {
+        IsolationLevel.TRAFFIC: "it answers NaN",
+        IsolationLevel.MODEL: "it answers NaN",
+        IsolationLevel.POD: "look at it",
+    }
 
 
 def test_what_the_world_shows_is_written_once_and_with_an_event(ledger: Ledger) -> None:
@@ -96,12 +106,12 @@ def test_what_the_world_shows_is_written_once_and_with_an_event(ledger: Ledger) 
     for isolation in ledger.isolations.unapplied():
         assert ledger.isolations.mark_applied(isolation) and ledger.isolations.mark_applied(isolation)
     assert ledger.isolations.unapplied() == []
-    assert [one.data["rung"] for one in ledger.events.select(kind="isolated")] == ["traffic", "model"]
+    assert [one.data["level"] for one in ledger.events.select(kind="isolated")] == ["traffic", "model"]
     ledger.isolations.unisolate(rollout.revision_id, Request("r", "mended", "a test"))
     for isolation in ledger.isolations.unapplied():
         assert ledger.isolations.mark_applied(isolation)
     assert ledger.isolations.unapplied() == []
-    assert [one.data["rung"] for one in ledger.events.select(kind="released")] == ["traffic", "model"]
+    assert [one.data["level"] for one in ledger.events.select(kind="released")] == ["traffic", "model"]
 
 
 def test_who_isolates_while_it_is_released_is_told_to_look_again(ledger: Ledger) -> None:
@@ -129,7 +139,7 @@ def test_the_budget_bounds_how_many_are_isolated_at_once(ledger: Ledger) -> None
         ledger.isolations.isolate(second.revision_id, Request("2", "bad", "a guard"), budget=1)
     assert [intent.key for intent in ledger.intents.of_kind("isolate")] == ["1"]
     ledger.isolations.isolate(
-        first.revision_id, Request("3", "bad", "a guard"), rungs=[Rung.POD], budget=1
-    )  # further rungs of the same cost nothing
+        first.revision_id, Request("3", "bad", "a guard"), levels=[IsolationLevel.POD], budget=1
+    )  # further levels of the same cost nothing
     ledger.isolations.isolate(elsewhere.revision_id, Request("4", "bad", "a guard"), budget=1)
     ledger.isolations.isolate(second.revision_id, Request("5", "bad", "ada"))

@@ -46,10 +46,10 @@ def impose(
     return quarantines.impose(
         target or device(),
         reason="xid",
-        told="Xid 79",
+        evidence="Xid 79",
         action="reboot",
         holder="a test",
-        term_s=100,
+        probation_s=100,
         evidence_at=clock.now,
         budget=budget,
     )
@@ -58,16 +58,16 @@ def impose(
 def test_one_quarantine_a_target_and_the_first_reason_stays(quarantines: Quarantines, clock: Clock) -> None:
     first = impose(quarantines, clock)
     assert impose(quarantines, clock).id == first.id
-    assert [(one.target, one.phase, one.shown) for one in quarantines.open_ones()] == [
+    assert [(one.target, one.phase, one.applied_phase) for one in quarantines.open_ones()] == [
         ("GPU-1", QuarantinePhase.HELD, None)
     ]
 
 
 def test_what_the_world_shows_is_written_down(quarantines: Quarantines, clock: Clock) -> None:
     row = impose(quarantines, clock)
-    assert [one.id for one in quarantines.unsettled()] == [row.id]
-    quarantines.settle(row)
-    assert quarantines.unsettled() == []
+    assert [one.id for one in quarantines.unapplied()] == [row.id]
+    quarantines.mark_applied(row)
+    assert quarantines.unapplied() == []
 
 
 def test_the_first_is_within_any_budget_and_then_devices_count(quarantines: Quarantines, clock: Clock) -> None:
@@ -112,9 +112,9 @@ def test_evidence_that_was_answered_begins_nothing(quarantines: Quarantines, clo
     clock.forward(minutes=5)
     quarantines.end(row.target, reason="replaced", holder="a person")
     again = quarantines.impose(
-        device(), reason="xid", told="", action="", holder="", term_s=100, evidence_at=evidence, budget=None
+        device(), reason="xid", evidence="", action="", holder="", probation_s=100, evidence_at=evidence, budget=None
     )
-    assert again.phase is QuarantinePhase.RELEASED
+    assert again.phase is QuarantinePhase.ENDED
     assert quarantines.open_ones() == []
 
 
@@ -123,10 +123,10 @@ def test_a_relapse_doubles_the_term_and_the_third_needs_a_person(quarantines: Qu
     for _ in range(4):
         clock.forward(hours=1)
         row = impose(quarantines, clock)
-        terms.append((row.term_s, row.phase))
+        terms.append((row.probation_s, row.phase))
         quarantines.passed(row.target, "quick")
         quarantines.move(row, QuarantinePhase.PROBATION, "passed")
-    held, person = QuarantinePhase.HELD, QuarantinePhase.PERSON
+    held, person = QuarantinePhase.HELD, QuarantinePhase.MANUAL
     assert terms == [(100, held), (200, held), (400, held), (800, person)]
 
 

@@ -32,7 +32,7 @@ def test_names_and_labels_are_what_kubernetes_accepts(task: TaskIdentity, try_nu
         replace(TASK, run_id="other"),
         replace(TASK, task_id="evaluate"),
         replace(TASK, map_index=0),
-        replace(TASK, episode=1),
+        replace(TASK, clear_number=1),
     ],
 )
 def test_every_part_tells_tasks_apart(other: TaskIdentity) -> None:
@@ -41,25 +41,25 @@ def test_every_part_tells_tasks_apart(other: TaskIdentity) -> None:
     assert not matches(other.labels(), TASK.labels())
 
 
-def test_a_clear_makes_another_episode_of_the_same_instance() -> None:
-    cleared = replace(TASK, episode=2)
+def test_a_clear_makes_another_clear_number_of_the_same_instance() -> None:
+    cleared = replace(TASK, clear_number=2)
     assert cleared.earlier(TASK.key)
     assert not TASK.earlier(TASK.key)
     assert not cleared.earlier(replace(TASK, task_id="evaluate").key)
     assert matches(TASK.labels(), cleared.instance_labels())
 
 
-def test_tries_of_one_episode_share_labels_and_not_names() -> None:
+def test_tries_of_one_clear_number_share_labels_and_not_names() -> None:
     assert TASK.pod_name(1) != TASK.pod_name(2)
 
 
 @given(_identities, _identities, st.integers(1, 1000), st.sampled_from([None, "own", "a-b-"]))
-def test_a_name_tells_its_episode_whichever_its_try(
+def test_a_name_tells_its_clear_number_whichever_its_try(
     task: TaskIdentity, other: TaskIdentity, try_number: int, prefix: str | None
 ) -> None:
     assert task.named(task.pod_name(try_number, prefix))
     assert task.named(other.pod_name(try_number, prefix)) is (task.key == other.key)
-    assert not task.named(replace(task, episode=task.episode + 1).pod_name(try_number, prefix))
+    assert not task.named(replace(task, clear_number=task.clear_number + 1).pod_name(try_number, prefix))
     assert not task.named("train")
 
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from sqlalchemy import text as sql
 
 from bulkhead.errors import BulkheadError, ConflictError, NotFoundError, RefusedError, UnavailableError
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.pods.status import PodPhase as PodPhase
 from bulkhead.pods.status import PodStatus
 from bulkhead.rollout.plan import RETURN, Plan
-from bulkhead.rungs import Rung
 from bulkhead.text import bounded
 from tests.fixtures.ledger import Ledgers
 from tests.hostile import NASTY, TEXT
@@ -202,10 +202,12 @@ def test_an_isolation_that_cannot_be_shown_keeps_no_other_waiting(ledger_url: st
     for rollout in (bad, good):
         request = Request(f"i{rollout.id}", "it leaks \x00", "a test")
         stage.ledger.rollouts.request_rollback(Request(f"r{rollout.id}", "x", "x"), rollout_id=rollout.id)
-        stage.ledger.isolations.isolate(rollout.revision_id, request, rungs=(Rung.TRAFFIC, Rung.POD))
+        stage.ledger.isolations.isolate(
+            rollout.revision_id, request, levels=(IsolationLevel.TRAFFIC, IsolationLevel.POD)
+        )
     _go_on(stage)
-    applied = {one.rung: one.applied_at is not None for one in stage.ledger.isolations.levels(good.revision_id)}
-    assert applied == {Rung.TRAFFIC: True, Rung.POD: True}
+    applied = {one.level: one.applied_at is not None for one in stage.ledger.isolations.levels(good.revision_id)}
+    assert applied == {IsolationLevel.TRAFFIC: True, IsolationLevel.POD: True}
     assert "TypeError" in stage.ledger.events.failing("bad")[f"pod of isolated {bad.revision_id}"]
     assert stage.ledger.events.failing("good") == {}
 

@@ -1,4 +1,4 @@
-"""Devices under a revision's pods: looked at before its model is blamed, and kept away from work by two rungs."""
+"""Devices under a revision's pods: looked at before its model is blamed, and kept away from work by two levels."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, QuarantinePhase
 from bulkhead.rollout.plan import Plan
-from bulkhead.rungs import Rung
 from bulkhead.settings import ServicePolicy
 from tests.worlds import Stage
 
@@ -45,12 +45,12 @@ def settle(stage: Stage) -> None:
         stage.clock.pass_by(1)
 
 
-def test_a_sick_device_under_the_candidate_takes_it_back_and_says_so(stage: Stage) -> None:
+def test_a_unhealthy_device_under_the_candidate_takes_it_back_and_says_so(stage: Stage) -> None:
     rollout = on_trial(stage)
     node = f"node-of-{rollout.revision_id}"
-    watch(stage, GPU=device(node, "sick", f"ml/{rollout.revision_id}"))
+    watch(stage, GPU=device(node, "unhealthy", f"ml/{rollout.revision_id}"))
     stage.clock.pass_by(6)
-    watch(stage, GPU=device(node, "sick", f"ml/{rollout.revision_id}"))
+    watch(stage, GPU=device(node, "unhealthy", f"ml/{rollout.revision_id}"))
     stage.reconciler.run_once()
     now = stage.now(rollout)
     assert now.phase is Phase.ROLLED_BACK
@@ -58,8 +58,8 @@ def test_a_sick_device_under_the_candidate_takes_it_back_and_says_so(stage: Stag
     assert f"GPU of {node}: Xid 79" in (now.reason or "")
 
 
-@pytest.mark.parametrize(("health", "job"), [("suspect", None), ("unknown", None), ("sick", "ml/somebody-else")])
-def test_what_is_not_sick_or_another_pods_is_no_reason(stage: Stage, health: str, job: str | None) -> None:
+@pytest.mark.parametrize(("health", "job"), [("suspect", None), ("unknown", None), ("unhealthy", "ml/somebody-else")])
+def test_what_is_not_unhealthy_or_another_pods_is_no_reason(stage: Stage, health: str, job: str | None) -> None:
     rollout = on_trial(stage)
     node = f"node-of-{rollout.revision_id}"
     stage.clock.pass_by(6)
@@ -70,7 +70,7 @@ def test_what_is_not_sick_or_another_pods_is_no_reason(stage: Stage, health: str
 
 def test_what_a_watch_left_long_ago_is_not_believed(stage: Stage) -> None:
     rollout = on_trial(stage)
-    watch(stage, GPU=device(f"node-of-{rollout.revision_id}", "sick", f"ml/{rollout.revision_id}"))
+    watch(stage, GPU=device(f"node-of-{rollout.revision_id}", "unhealthy", f"ml/{rollout.revision_id}"))
     stage.clock.pass_by(700)
     assert stage.devices.fault(stage.workloads.placement(rollout.revision_id)) is None
 
@@ -78,41 +78,47 @@ def test_what_a_watch_left_long_ago_is_not_believed(stage: Stage) -> None:
 def test_a_node_in_quarantine_under_the_candidate_is_a_fault(stage: Stage) -> None:
     rollout = on_trial(stage)
     placement = stage.workloads.placement(rollout.revision_id)
-    stage.ledger.isolations.isolate(rollout.revision_id, Request("k", "it burns", "a test"), rungs=[Rung.NODE])
+    stage.ledger.isolations.isolate(
+        rollout.revision_id, Request("k", "it burns", "a test"), levels=[IsolationLevel.NODE]
+    )
     stage.reconciler.run_once()
     assert "it burns" in (stage.devices.fault(placement) or "")
 
 
-@pytest.mark.parametrize(("rung", "target"), [(Rung.NODE, "node-of-{0}"), (Rung.DEVICE, "GPU")])
-def test_a_rung_asks_for_a_quarantine_and_its_release_takes_it_back(stage: Stage, rung: Rung, target: str) -> None:
+@pytest.mark.parametrize(("level", "target"), [(IsolationLevel.NODE, "node-of-{0}"), (IsolationLevel.DEVICE, "GPU")])
+def test_a_level_asks_for_a_quarantine_and_its_release_takes_it_back(
+    stage: Stage, level: IsolationLevel, target: str
+) -> None:
     rollout = on_trial(stage)
     revision = rollout.revision_id
     watch(stage, GPU=device(f"node-of-{revision}", "healthy", f"ml/{revision}"), OTHER=device("elsewhere", "healthy"))
-    stage.ledger.isolations.isolate(revision, Request("k", "it burns", "a test"), rungs=[rung])
+    stage.ledger.isolations.isolate(revision, Request("k", "it burns", "a test"), levels=[level])
     settle(stage)
     (held,) = stage.quarantines.open_ones()
     assert (held.target, held.phase) == (target.format(revision), QuarantinePhase.HELD)
-    assert "it burns" in held.told
+    assert "it burns" in held.evidence
     assert stage.now(rollout).phase is Phase.ROLLED_BACK
     stage.ledger.isolations.unisolate(revision, Request("r", "mended", "a test"))
     stage.reconciler.run_once()
     assert stage.quarantines.open_ones() == []
 
 
-def test_a_rung_keeps_to_the_budget(stage: Stage) -> None:
+def test_a_level_keeps_to_the_budget(stage: Stage) -> None:
     rollout = on_trial(stage)
     watch(stage, GPU=device(f"node-of-{rollout.revision_id}", "healthy"))  # the last node of its model
-    stage.ledger.isolations.isolate(rollout.revision_id, Request("k", "it burns", "a test"), rungs=[Rung.NODE])
+    stage.ledger.isolations.isolate(
+        rollout.revision_id, Request("k", "it burns", "a test"), levels=[IsolationLevel.NODE]
+    )
     settle(stage)
     assert stage.quarantines.open_ones() == []
     assert stage.now(rollout).phase is Phase.ROLLED_BACK
 
 
 def test_a_service_may_have_its_devices_isolated_by_policy(stage: Stage) -> None:
-    stage.policies["digits"] = ServicePolicy(isolation={"device": (Rung.NODE,)})
+    stage.policies["digits"] = ServicePolicy(isolation={"device": (IsolationLevel.NODE,)})
     rollout = on_trial(stage)
     node = f"node-of-{rollout.revision_id}"
     stage.clock.pass_by(6)
-    watch(stage, GPU=device(node, "sick", f"ml/{rollout.revision_id}"), OTHER=device("elsewhere", "healthy"))
+    watch(stage, GPU=device(node, "unhealthy", f"ml/{rollout.revision_id}"), OTHER=device("elsewhere", "healthy"))
     stage.reconciler.run_once()
     assert [one.target for one in stage.quarantines.open_ones()] == [node]

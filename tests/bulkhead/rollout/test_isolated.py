@@ -3,11 +3,11 @@
 import pytest
 
 from bulkhead.errors import UnavailableError
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.returning import request_return
-from bulkhead.rungs import Rung
 from bulkhead.settings import ServicePorts
 from tests.worlds import Stage
 
@@ -24,7 +24,7 @@ def _isolate(stage: Stage, revision_id: str) -> None:
 
 
 def _shown(stage: Stage, revision_id: str) -> dict[str, bool]:
-    return {str(one.rung): one.applied_at is not None for one in stage.ledger.isolations.levels(revision_id)}
+    return {str(one.level): one.applied_at is not None for one in stage.ledger.isolations.levels(revision_id)}
 
 
 def _settle(stage: Stage) -> None:
@@ -137,7 +137,7 @@ def test_evidence_is_taken_before_its_pod_goes(stage: Stage) -> None:
     rollout = stage.ask("new", PLAN)
     stage.reconciler.run_once()
     stage.registry.broken = UnavailableError("MLflow is away")
-    stage.ledger.isolations.isolate(rollout.revision_id, Request("i", "look at it", "ada"), rungs=[Rung.POD])
+    stage.ledger.isolations.isolate(rollout.revision_id, Request("i", "look at it", "ada"), levels=[IsolationLevel.POD])
     for _ in range(3):
         stage.reconciler.run_once()
     assert stage.weights == {old: 100}
@@ -166,7 +166,7 @@ def _fail(stage: Stage, plan: Plan = PLAN) -> Rollout:
 
 @pytest.mark.parametrize(("rule", "isolated"), [("errors", True), ("latency", False)])
 def test_what_failed_by_a_rule_is_isolated_as_far_as_the_policy_says(stage: Stage, rule: str, isolated: bool) -> None:
-    stage.policies["digits"] = ServicePorts(port=1, admin_port=2, isolation={rule: (Rung.MODEL,)})
+    stage.policies["digits"] = ServicePorts(port=1, admin_port=2, isolation={rule: (IsolationLevel.MODEL,)})
     rollout = _fail(stage)
     assert stage.now(rollout).phase is Phase.ROLLED_BACK
     assert bool(_shown(stage, rollout.revision_id)) is isolated

@@ -18,12 +18,12 @@ import mlflow
 import pytest
 
 from bulkhead.control import Control
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.revision import RevisionSpec
 from bulkhead.routers.envoy.process import start
-from bulkhead.rungs import Rung
 from bulkhead.settings import ServicePorts, Settings
 from tests.fixtures.runtime import end_pods
 from tests.killing import Effects, run_in_fork
@@ -183,7 +183,7 @@ BAD = {
 
 
 ISOLATED = {
-    "rungs": {"traffic": True, "pod": True, "model": True},
+    "levels": {"traffic": True, "pod": True, "model": True},
     "forbidden": True,
     "bundles": 1,
     "events": {"isolate": 1, "isolated": 3},
@@ -193,7 +193,7 @@ ISOLATED = {
 def _isolated(site: Site, revision_id: str) -> dict[str, Any]:
     """Everything that isolating a revision leaves, each of it once."""
     control, ledger = site.control, site.control.ledger
-    rungs = ledger.isolations.levels(revision_id)
+    levels = ledger.isolations.levels(revision_id)
     events = [one for one in ledger.events.select(service="digits") if (one.data or {}).get("revision") == revision_id]
     since = max((index for index, one in enumerate(events) if one.kind == "released"), default=-1)
     client = mlflow.MlflowClient(control.settings.mlflow_tracking_uri)
@@ -201,9 +201,9 @@ def _isolated(site: Site, revision_id: str) -> dict[str, Any]:
     tags = client.get_model_version(control.settings.home.name, version).tags
     experiment = client.get_experiment_by_name("bulkhead-evidence")
     bundles = client.search_runs([experiment.experiment_id], max_results=1000) if experiment else []
-    names = {f"{revision_id}-{one.id}" for one in rungs}
+    names = {f"{revision_id}-{one.id}" for one in levels}
     return {
-        "rungs": {str(one.rung): one.applied_at is not None for one in rungs},
+        "levels": {str(one.level): one.applied_at is not None for one in levels},
         "forbidden": "bulkhead.isolated" in tags,
         "bundles": sum(run.info.run_name in names for run in bundles),
         "events": {kind: sum(one.kind == kind for one in events[since + 1 :]) for kind in ("isolate", "isolated")},
@@ -212,7 +212,9 @@ def _isolated(site: Site, revision_id: str) -> dict[str, Any]:
 
 def _isolate(site: Site, revision_id: str, name: str) -> None:
     request = Request(name, "it leaks", "a test")
-    site.control.commands.isolate(revision_id, request, rungs=(Rung.TRAFFIC, Rung.MODEL, Rung.POD), budgeted=False)
+    site.control.commands.isolate(
+        revision_id, request, levels=(IsolationLevel.TRAFFIC, IsolationLevel.MODEL, IsolationLevel.POD), budgeted=False
+    )
 
 
 def _release(site: Site, revision_id: str, name: str) -> None:

@@ -180,7 +180,7 @@ def test_a_rollback_says_why_what_serves_and_what_is_next() -> None:
     ("decision", "remedy"),
     [
         ({"rule": "not-serving"}, "read the log of its server"),
-        ({"rule": "device"}, "the sick device is avoided"),
+        ({"rule": "device"}, "the unhealthy device is avoided"),
         ({"rule": "approval"}, "'bulkhead approve digits'"),
         ({"rule": "isolated"}, "'bulkhead unisolate digits-b'"),
         ({"rule": "drift"}, "mend the model"),

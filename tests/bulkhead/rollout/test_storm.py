@@ -20,11 +20,11 @@ from hypothesis.stateful import (
 )
 
 from bulkhead.errors import BulkheadError, UnavailableError
+from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout, Service
 from bulkhead.rollout.plan import Plan, Step
 from bulkhead.rollout.reconciler import Reconciler
-from bulkhead.rungs import Rung
 from tests.fixtures.ledger import Ledgers
 from tests.hostile import TEXT
 from tests.rollouts import revision
@@ -143,10 +143,10 @@ class Storm(RuleBasedStateMachine):
         if going is not None:
             self._try(self.stage.ledger.approvals.approve, going.id, Request(self._key(), "", "the storm"))
 
-    @rule(name=NAMES, rungs=st.sets(st.sampled_from(list(Rung))))
-    def isolate(self, name: str, rungs: set[Rung]) -> None:
+    @rule(name=NAMES, levels=st.sets(st.sampled_from(list(IsolationLevel))))
+    def isolate(self, name: str, levels: set[IsolationLevel]) -> None:
         request = Request(self._key(), "it leaks", "the storm")
-        self._try(self.stage.ledger.isolations.isolate, revision(name).id, request, rungs=rungs)
+        self._try(self.stage.ledger.isolations.isolate, revision(name).id, request, levels=levels)
 
     @rule(name=NAMES)
     def unisolate(self, name: str) -> None:
@@ -252,7 +252,7 @@ class Storm(RuleBasedStateMachine):
         """Isolations that are yet to be shown; of a revision that nobody can take over from, that is for good."""
         serving = self.stage.ledger.revisions.serving()
         left = self.stage.ledger.isolations.unapplied()
-        return [f"{one.revision_id} {one.rung}" for one in left if one.revision_id not in serving]
+        return [f"{one.revision_id} {one.level}" for one in left if one.revision_id not in serving]
 
     def _is_whole(self) -> None:
         stage = self.stage

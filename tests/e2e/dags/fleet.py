@@ -11,7 +11,7 @@ with DAG("fleet_waits", schedule=None, is_paused_upon_creation=False):
 with DAG("fleet_gives_up", schedule=None, is_paused_upon_creation=False):
     DeviceHealthSensor(task_id="devices", count=99, timeout=12, soft_fail=True)
 
-FAULTS = Asset("gpu-faults", watchers=[AssetWatcher(name="sick-devices", trigger=DeviceFaultTrigger())])
+FAULTS = Asset("gpu-faults", watchers=[AssetWatcher(name="unhealthy-devices", trigger=DeviceFaultTrigger())])
 
 with DAG("fleet_fault", schedule=[FAULTS], is_paused_upon_creation=False):
 

@@ -15,7 +15,7 @@ TYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_a_sound_device_gives_right_and_equal_products(dtype: torch.dtype) -> None:
+def test_a_healthy_device_gives_right_and_equal_products(dtype: torch.dtype) -> None:
     found = matmul(CPU, dtype, SIZE)
     assert (found.wrong, found.unit) == ("", "TFLOPS")
     assert found.value > 0

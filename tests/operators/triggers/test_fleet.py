@@ -50,7 +50,7 @@ def health(**more: Any) -> DeviceHealthTrigger:
 
 def test_fires_once_when_enough_are_healthy() -> None:
     found = events(
-        health(), view(a="healthy", b="sick"), view(a="healthy", b="healthy"), view(a="healthy", b="healthy")
+        health(), view(a="healthy", b="unhealthy"), view(a="healthy", b="healthy"), view(a="healthy", b="healthy")
     )
     assert [one["devices"] for one in found] == [{"n1": ["a", "b"]}]
 
@@ -60,8 +60,8 @@ def test_unknown_and_quarantined_devices_do_not_count() -> None:
 
 
 def test_a_fault_is_told_once_for_as_long_as_it_lasts() -> None:
-    sick, well = view(a="sick"), view(a="healthy")
-    found = events(DeviceFaultTrigger(), sick, sick, well, sick)
+    unhealthy, well = view(a="unhealthy"), view(a="healthy")
+    found = events(DeviceFaultTrigger(), unhealthy, unhealthy, well, unhealthy)
     assert [one["device"] for one in found] == ["a", "a"]
     assert found[0] == {
         "device": "a",
@@ -74,12 +74,13 @@ def test_a_fault_is_told_once_for_as_long_as_it_lasts() -> None:
     }
 
 
-def test_what_was_sick_before_and_other_models_are_left_out() -> None:
-    assert events(DeviceFaultTrigger(only_new=True), view(a="sick"), view(a="sick")) == []
+def test_what_was_unhealthy_before_and_other_models_are_left_out() -> None:
+    assert events(DeviceFaultTrigger(only_new=True), view(a="unhealthy"), view(a="unhealthy")) == []
     assert [
-        one["device"] for one in events(DeviceFaultTrigger(only_new=True), view(a="sick"), view(a="sick", b="sick"))
+        one["device"]
+        for one in events(DeviceFaultTrigger(only_new=True), view(a="unhealthy"), view(a="unhealthy", b="unhealthy"))
     ] == ["b"]
-    assert events(DeviceFaultTrigger(model="A100*"), view(a="sick")) == []
+    assert events(DeviceFaultTrigger(model="A100*"), view(a="unhealthy")) == []
 
 
 def test_all_triggers_of_a_connection_share_one_look() -> None:

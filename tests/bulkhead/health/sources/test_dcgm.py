@@ -74,7 +74,9 @@ def test_a_total_that_grows_is_an_xid_of_now() -> None:
         read(f'{heat}\nDCGM_EXP_XID_ERRORS_TOTAL{{{ONE},xid="48"}} {times}', snapshot, Blocks(series))
         snapshot.covers = snapshot.shown_nodes
         told = fleet.take([snapshot], snapshot.at).devices["GPU-1"]
-        assert told.health is (Health.SICK if times > 1 else Health.SUSPECT)  # one of unknown age at the first look
+        assert told.health is (
+            Health.UNHEALTHY if times > 1 else Health.SUSPECT
+        )  # one of unknown age at the first look
     assert told.text.startswith("Xid 48")
 
 
@@ -171,4 +173,4 @@ def test_nonsense_never_raises_and_first_looks_never_quarantine(scrapes: list[li
         read("\n".join(lines), snapshot, blocks)
         assessment = fleet.take([snapshot], float(index))
         if index == 0:
-            assert all(one.health is not Health.SICK for one in assessment.devices.values())
+            assert all(one.health is not Health.UNHEALTHY for one in assessment.devices.values())

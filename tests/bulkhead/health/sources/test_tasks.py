@@ -10,7 +10,7 @@ from bulkhead.health.sources.tasks import TaskSource
 from bulkhead.health.verdict import Health
 
 
-def test_what_a_task_suspects_makes_its_node_suspect_and_no_device_sick() -> None:
+def test_what_a_task_suspects_makes_its_node_suspect_and_no_device_unhealthy() -> None:
     device = Device("GPU-1", "n1", "H100")
     readings = {device.uuid: Reading(device, 0.0, {Field.TEMPERATURE: 50.0, Field.LAST_XID: 0.0})}
     cluster = Snapshot("kubernetes", 0.0, nodes={"n1": NodeState("n1", ready=True, pool="a")})

@@ -207,7 +207,7 @@ def test_where_the_traffic_was_not_split_as_planned_the_two_are_not_compared(sta
 
 
 @pytest.mark.parametrize("both", [0.002, 0.01, 0.05])
-def test_few_sound_candidates_are_failed_though_looked_at_each_second(both: float) -> None:
+def test_few_healthy_candidates_are_failed_though_looked_at_each_second(both: float) -> None:
     """Ten minutes a rollout, 20 requests a second, one in ten to the candidate; its limit is what both fail at."""
     plan = PLAN.model_copy(update={"alpha": 0.05, "max_error_rate": max(both, 0.01), "min_effect": 0.0})
     rng, failed, runs = random.Random(7), 0, 40

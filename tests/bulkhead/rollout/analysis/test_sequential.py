@@ -13,14 +13,14 @@ def _binomial(trials: int, events: int, share: float) -> float:
 
 
 @given(st.integers(0, 40), st.floats(0.001, 0.6), st.floats(0, 1))
-def test_of_a_sound_share_the_expectation_is_at_most_one(trials: int, limit: float, of_limit: float) -> None:
+def test_of_a_healthy_share_the_expectation_is_at_most_one(trials: int, limit: float, of_limit: float) -> None:
     share = limit * of_limit
     expected = sum(_binomial(trials, n, share) * math.exp(share_above(n, trials, limit)) for n in range(trials + 1))
     assert expected <= 1 + 1e-9
 
 
 @given(st.integers(0, 40), st.floats(0.01, 0.9), st.floats(1, 5), st.floats(0, 1))
-def test_of_a_sound_candidate_the_expectation_is_at_most_one(
+def test_of_a_healthy_candidate_the_expectation_is_at_most_one(
     events: int, weight: float, ratio: float, of_limit: float
 ) -> None:
     limit = weight * ratio / (weight * ratio + 1 - weight)

@@ -1,11 +1,11 @@
-"""The rungs of the isolation ladder."""
+"""How far a revision is isolated."""
 
 from __future__ import annotations
 
 import enum
 
 
-class Rung(enum.StrEnum):
+class IsolationLevel(enum.StrEnum):
     """How far a revision is isolated. Each includes ``TRAFFIC``; ``MODEL`` can be added to any.
 
     ``DEVICE`` and ``NODE`` ask for a quarantine of what its pods run on, within the fleet's budget.
@@ -30,5 +30,5 @@ class Rung(enum.StrEnum):
     """Its model is tagged in the registry, and refused for any other revision and by the evaluate gate."""
 
 
-DEFAULT = (Rung.TRAFFIC, Rung.MODEL)
+DEFAULT = (IsolationLevel.TRAFFIC, IsolationLevel.MODEL)
 """What "isolate" means where nobody says more."""
