@@ -308,7 +308,7 @@ class Year:
         self.tally.gpu_hours_lost += GPUS_A_NODE * len(nodes)
         self.tally.gpu_hours_lost_falsely += GPUS_A_NODE * len(nodes - broken)
         self.tally.most_at_once = max(self.tally.most_at_once, GPUS_A_NODE * len(nodes))
-        self.tally.persons = max(self.tally.persons, sum(row.phase == "person" for row in rows))
+        self.tally.persons = max(self.tally.persons, sum(row.phase == "manual" for row in rows))
 
 
 _GPU_SIGNS = ("gone", "xid-119", "xid-79", "xid-109", "xid-74x")

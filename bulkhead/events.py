@@ -77,9 +77,9 @@ class Rule(enum.StrEnum):
     NOT_SERVING = "not-serving"
     DEVICE = "device"
     APPROVAL = "approval"
-    BLIND = "blind"
+    METRICS_UNAVAILABLE = "metrics-unavailable"
     UNAVAILABLE = "unavailable"
-    MAX_TIME = "max-time"
+    PROGRESS_DEADLINE = "progress-deadline"
     ISOLATED = "isolated"
     ERROR = "error"
 

@@ -64,7 +64,7 @@ with DAG(
             # One process on a laptop that also runs Airflow and trains: less would judge the laptop, which now and then
             # stops one process for half a second and with it twenty requests.
             "latency_ms": 5000,
-            "quick_ms": 5000,
+            "latency_floor_ms": 5000,
         },
         serve={"gpus": 1, "memory": "4Gi"},
     )

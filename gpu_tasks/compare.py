@@ -35,7 +35,7 @@ _HOP_BY_HOP = {"host", "connection", "content-length", "transfer-encoding", "kee
 
 
 @dataclass(frozen=True)
-class Request:
+class ClientRequest:
     """A request to be answered twice.
 
     Attributes:
@@ -63,7 +63,7 @@ class Side:
     _tally: predictions.PredictionTally = field(default_factory=predictions.PredictionTally)
     _traffic: Traffic = field(default_factory=Traffic)
 
-    def ask(self, request: Request) -> list[Any] | None:
+    def ask(self, request: ClientRequest) -> list[Any] | None:
         """Ask it, and count.
 
         Args:
@@ -95,7 +95,7 @@ class Side:
         """The counts, in the form of ``bulkhead.metrics.counters.CountersDocument``."""
         return {**self._traffic.document(), "answers": self._tally.document()}
 
-    def _send(self, request: Request) -> tuple[int, bytes]:
+    def _send(self, request: ClientRequest) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(*self.address, timeout=_TIMEOUT_S)
         try:
             connection.request(request.method, request.path, body=request.body, headers=dict(request.headers))
@@ -119,12 +119,12 @@ class Comparer:
 
     def __init__(self, candidate: Address, stable: Address, workers: int) -> None:
         self.candidate, self.stable = Side(candidate), Side(stable)
-        self._waiting: Queue[Request] = Queue(_WAITING)
+        self._waiting: Queue[ClientRequest] = Queue(_WAITING)
         self._dropped = 0
         for _ in range(workers):
             threading.Thread(target=self._work, daemon=True).start()
 
-    def take(self, request: Request) -> None:
+    def take(self, request: ClientRequest) -> None:
         """Have a request answered, soon; or drop it.
 
         Args:
@@ -135,7 +135,7 @@ class Comparer:
         except Full:
             self._dropped += 1
 
-    def compare(self, request: Request) -> None:
+    def compare(self, request: ClientRequest) -> None:
         """Ask both, in an order by chance: whoever is second finds warmer caches.
 
         Args:
@@ -179,7 +179,7 @@ def application(comparer: Comparer) -> Application:
     return answer
 
 
-async def _request(scope: Any, receive: Any) -> Request:
+async def _request(scope: Any, receive: Any) -> ClientRequest:
     body, more = b"", True
     while more:
         message = await receive()
@@ -189,7 +189,7 @@ async def _request(scope: Any, receive: Any) -> Request:
     headers = {name: value for name, value in names if name.lower() not in _HOP_BY_HOP}
     query = scope["query_string"].decode("latin-1")
     path = scope["raw_path"].decode("latin-1").partition("?")[0]
-    return Request(scope["method"], f"{path}?{query}" if query else path, headers, body)
+    return ClientRequest(scope["method"], f"{path}?{query}" if query else path, headers, body)
 
 
 def serve(here: Address, candidate: Address, stable: Address, workers: int) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from bulkhead.rollout.revision import RevisionSpec
 
 PLAN = Plan(steps=(50, 100), step_s=0, min_requests=1)
 
-UNHURRIED = {"latency_ms": 60_000.0, "quick_ms": 60_000.0}
+UNHURRIED = {"latency_ms": 60_000.0, "latency_floor_ms": 60_000.0}
 """For plans whose candidates are real servers: what is tested is not how quick the machine is."""
 
 

@@ -20,10 +20,10 @@ with DAG(
         plan={
             "steps": [10, 100],
             "step_s": 600,
-            "hold_s": 1200,
+            "inconclusive_timeout_s": 1200,
             "drain_s": 2,
             "latency_ms": 60_000,
-            "quick_ms": 60_000,
+            "latency_floor_ms": 60_000,
         },
         serve={"command": ["python", "{{ params.server }}", "{port}"], "env": {"NUMBER": "{{ params.number }}"}},
     )

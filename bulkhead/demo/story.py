@@ -26,7 +26,7 @@ DAG_ID = "digits_release"
 _MODEL = "digits"
 _IMAGE = "bulkhead/gpu-tasks:0.1.0"
 _NEVER = 10**9
-_FIRST = Plan(step_s=1, latency_ms=5000, quick_ms=5000)  # as dags/digits_release.py has it, and why
+_FIRST = Plan(step_s=1, latency_ms=5000, latency_floor_ms=5000)  # as dags/digits_release.py has it, and why
 _MIN_ACCURACY = 0.97
 _TOLD = (Phase.ANALYSING, Phase.UNALIASING, Phase.PROMOTED, Phase.ROLLED_BACK)
 

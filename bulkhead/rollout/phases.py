@@ -99,11 +99,11 @@ class Handlers:
             return failed(context, judgement)
         if judgement.verdict is StepVerdict.PASS:
             return self._passed(context, judgement)
-        hold_s = plan.hold_s_of(context.step)
-        if context.phase_age_s > hold_s:
-            if plan.insufficient == "promote" and judgement.rule in LACKING:
+        inconclusive_timeout_s = plan.inconclusive_timeout_s_of(context.step)
+        if context.phase_age_s > inconclusive_timeout_s:
+            if plan.on_insufficient_data == "promote" and judgement.rule in LACKING:
                 return self._passed(context, judgement)
-            reason = f"no sufficient evidence after {hold_s:g} s at a step: {judgement.reason}"
+            reason = f"no sufficient evidence after {inconclusive_timeout_s:g} s at a step: {judgement.reason}"
             return Abort(reason, decision(context, judgement))
         return Wait(f"{HOLD}{judgement.rule}", judgement.reason)
 
@@ -154,11 +154,11 @@ class Handlers:
         rollout, plan = context.rollout, context.plan
         if rollout.phase.settled:
             return Wait(str(error))
-        blind = rollout.phase in _EXPOSED and self.analysis.unreadable_s(context) > plan.blind_s
-        if blind and plan.blind == "roll-back":
-            reason = f"its metrics could not be read for {plan.blind_s:g} s: {error}"
-            return Abort(reason, {"rule": Rule.BLIND})
-        limit = plan.hold_s_of(context.step) + planned_s(context)
+        unreadable = rollout.phase in _EXPOSED and self.analysis.unreadable_s(context) > plan.metrics_unavailable_s
+        if unreadable and plan.on_metrics_unavailable == "roll-back":
+            reason = f"its metrics could not be read for {plan.metrics_unavailable_s:g} s: {error}"
+            return Abort(reason, {"rule": Rule.METRICS_UNAVAILABLE})
+        limit = plan.inconclusive_timeout_s_of(context.step) + planned_s(context)
         if context.phase_age_s > limit:
             return Abort(f"gave up after {limit:g} s: {error}", {"rule": Rule.UNAVAILABLE})
         return Wait(str(error))
@@ -194,12 +194,12 @@ class Handlers:
 
 def overdue(context: RolloutContext) -> Abort | None:
     """The end of a rollout that is longer on its way to 100 % than its plan allows; None if it is in time."""
-    rollout, max_s = context.rollout, context.plan.max_s
-    if max_s is None or rollout.phase is Phase.BAKING or rollout.phase.settled:
+    rollout, progress_deadline_s = context.rollout, context.plan.progress_deadline_s
+    if progress_deadline_s is None or rollout.phase is Phase.BAKING or rollout.phase.settled:
         return None
-    if context.age_s(rollout.created_at) <= max_s:
+    if context.age_s(rollout.created_at) <= progress_deadline_s:
         return None
-    return Abort(f"not at 100 % after {max_s:g} s in all", {"rule": Rule.MAX_TIME})
+    return Abort(f"not at 100 % after {progress_deadline_s:g} s in all", {"rule": Rule.PROGRESS_DEADLINE})
 
 
 Successor = Callable[[Plan, int], tuple[Phase, int]]

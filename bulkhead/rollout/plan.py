@@ -28,7 +28,7 @@ class Step(BaseModel):
         headers: requests that carry all of these go to the candidate, whatever the weight: one tenant, or testers.
         approve: whether a person has to agree before the rollout goes on from here.
         step_s: shortest time at this step, in seconds; the plan's by default. This is how to pause for a time.
-        hold_s: how long this step may stay without enough evidence, in seconds; the plan's by default.
+        inconclusive_timeout_s: how long this step may stay without enough evidence, in seconds; the plan's by default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -38,7 +38,7 @@ class Step(BaseModel):
     headers: Mapping[str, str] = Field(default_factory=dict)
     approve: bool = False
     step_s: float | None = Field(None, ge=0, le=7 * 86400)
-    hold_s: float | None = Field(None, gt=0)
+    inconclusive_timeout_s: float | None = Field(None, gt=0)
 
     @property
     def exposes(self) -> bool:
@@ -121,16 +121,19 @@ class Plan(BaseModel):
             is one that keeps both limits, and whose requests fail, or are slow, at most ``max_ratio`` times as often
             as stable's over the same time.
         max_ratio: how many times as often as stable's the candidate's requests may fail, or be slow; at least 1.
-        quick_ms: a request that took less is quick enough, however quick stable's were.
+        latency_floor_ms: a request that took less is quick enough, however quick stable's were.
         min_effect: differences to stable that are smaller than this share of the requests do not matter, 0 to 1.
         ready_s: how long the candidate may take to become ready, in seconds.
-        hold_s: how long a step may stay without enough evidence, in seconds; then ``insufficient`` says what to do.
-        insufficient: ``roll-back``, or ``promote``: go on to the next step although too few requests came. Where
-            evidence came and is unclear, the release is rolled back with either.
-        blind_s: how long the metrics may be unreadable, in seconds; then ``blind`` says what to do.
-        blind: ``hold`` the step until ``hold_s`` is over, or ``roll-back``.
+        inconclusive_timeout_s: how long a step may stay without enough evidence, in seconds; then
+            ``on_insufficient_data`` says what to do.
+        on_insufficient_data: ``roll-back``, or ``promote``: go on to the next step although too few requests came.
+            Where evidence came and is unclear, the release is rolled back with either.
+        metrics_unavailable_s: how long the metrics may be unreadable, in seconds; then ``on_metrics_unavailable`` says
+            what to do.
+        on_metrics_unavailable: ``hold`` the step until ``inconclusive_timeout_s`` is over, or ``roll-back``.
         approval_s: how long to wait for a person at a step that asks for one, in seconds; then it is rolled back.
-        max_s: how long the whole way to 100 % may take, in seconds, without the bake; then it is rolled back.
+        progress_deadline_s: how long the whole way to 100 % may take, in seconds, without the bake; then it is rolled
+            back.
         bake_s: how long stable stays warm after the candidate has got all traffic and the alias, in seconds. The
             candidate is judged all the time, and rolled back if it fails.
         drain_s: how long to wait for the last requests of a revision that has lost its traffic, in seconds.
@@ -154,15 +157,15 @@ class Plan(BaseModel):
     truth: Mapping[str, TruthLimit] = Field(default_factory=dict)
     alpha: float = Field(0.01, gt=0, le=0.05)
     max_ratio: float = Field(1.0, ge=1, le=100)
-    quick_ms: float = Field(100.0, ge=0)
+    latency_floor_ms: float = Field(100.0, ge=0)
     min_effect: float = Field(0.01, ge=0, lt=1)
     ready_s: float = Field(120.0, gt=0)
-    hold_s: float = Field(900.0, gt=0)
-    insufficient: Literal["roll-back", "promote"] = "roll-back"
-    blind_s: float = Field(60.0, gt=0)
-    blind: Literal["hold", "roll-back"] = "hold"
+    inconclusive_timeout_s: float = Field(900.0, gt=0)
+    on_insufficient_data: Literal["roll-back", "promote"] = "roll-back"
+    metrics_unavailable_s: float = Field(60.0, gt=0)
+    on_metrics_unavailable: Literal["hold", "roll-back"] = "hold"
     approval_s: float = Field(86400.0, gt=0)
-    max_s: float | None = Field(None, gt=0)
+    progress_deadline_s: float | None = Field(None, gt=0)
     bake_s: float = Field(0.0, ge=0, le=7 * 86400)
     drain_s: float = Field(10.0, ge=0)
 
@@ -207,13 +210,13 @@ class Plan(BaseModel):
         """
         return self.step_s if step.step_s is None else step.step_s
 
-    def hold_s_of(self, step: Step) -> float:
+    def inconclusive_timeout_s_of(self, step: Step) -> float:
         """How long a step may stay without enough evidence, in seconds.
 
         Args:
             step: one of the plan's.
         """
-        return self.hold_s if step.hold_s is None else step.hold_s
+        return self.inconclusive_timeout_s if step.inconclusive_timeout_s is None else step.inconclusive_timeout_s
 
     @property
     def length_s(self) -> float:

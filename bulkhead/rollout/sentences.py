@@ -36,13 +36,15 @@ _NEXT: Mapping[str, str] = {
     Rule.NOT_SERVING: "read the log of its server, and mend what it names",
     Rule.DEVICE: "release it again: the unhealthy device is avoided",
     Rule.APPROVAL: "release it again, and approve with 'bulkhead approve {service}' or in Airflow's web UI",
-    Rule.BLIND: "mend what gives the metrics, and release it again",
+    Rule.METRICS_UNAVAILABLE: "mend what gives the metrics, and release it again",
     Rule.UNAVAILABLE: "mend what did not answer, and release it again",
-    Rule.MIN_REQUESTS: "send more requests, or lower the plan's min_requests or raise its hold_s, and release it again",
-    Rule.NO_GROUND_TRUTH: "log the model's ground truth in MLflow, or raise the plan's hold_s, and release it again",
+    Rule.MIN_REQUESTS: "send more requests, lower the plan's min_requests or raise its inconclusive_timeout_s, and "
+    "release it again",
+    Rule.NO_GROUND_TRUTH: "log the model's ground truth in MLflow, or raise the plan's inconclusive_timeout_s, and "
+    "release it again",
     Rule.NO_DATA: "mend what gives the metrics, and release it again",
     Rule.STABLE_FAILS_TOO: "end the incident that stable has as well, and release it again",
-    Rule.MAX_TIME: "raise the plan's max_s, or shorten its steps, and release it again",
+    Rule.PROGRESS_DEADLINE: "raise the plan's progress_deadline_s, or shorten its steps, and release it again",
     Rule.ISOLATED: "'bulkhead unisolate {revision}' takes the isolation back, if it was a mistake",
     Rule.ERROR: "mend what the error names, and release it again",
 }
@@ -168,7 +170,9 @@ def _passed(data: Mapping[str, Any], rollout: Rollout) -> str:
     if rule == Rule.NOT_JUDGED:
         return f"{step} is not judged: {reason}."
     if rule != Rule.WITHIN_LIMITS:
-        return f"{step} goes on without enough evidence, as the plan's 'insufficient: promote' has it: {reason}."
+        return (
+            f"{step} goes on without enough evidence, as the plan's 'on_insufficient_data: promote' has it: {reason}."
+        )
     return f"{step} passed: {reason}. {_basis(numbers)}"
 
 

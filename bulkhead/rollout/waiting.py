@@ -15,7 +15,7 @@ _AGAIN = timedelta(minutes=1)
 _LONGEST = timedelta(hours=1)
 
 
-class _Recorded(NamedTuple):
+class _LatestWait(NamedTuple):
     """What was recorded last of a rollout, how often in its phase, and how often since it changed."""
 
     phase: Phase
@@ -35,7 +35,7 @@ class WaitingRecorder:
 
     def __init__(self, events: Events, clock: Callable[[], datetime]) -> None:
         self._events, self._clock = events, clock
-        self._latest: dict[int, _Recorded] = {}
+        self._latest: dict[int, _LatestWait] = {}
 
     def record(self, rollout: Rollout, text: str, why: str = "") -> None:
         """Record what a rollout waits for, where that is due.
@@ -48,7 +48,7 @@ class WaitingRecorder:
         """
         before, now = self._latest.get(rollout.id), self._clock()
         if before is None or before.phase is not rollout.phase:
-            before = _Recorded(rollout.phase, "", 0, now)
+            before = _LatestWait(rollout.phase, "", 0, now)
         since, still = abs(now - before.at), before.text == text
         if still:
             due = since >= min(_LONGEST, _AGAIN * 2 ** min(before.still, 6))
@@ -56,7 +56,7 @@ class WaitingRecorder:
             due = before.times < _MOST_A_PHASE or since >= _AGAIN
         if not due:
             return
-        self._latest[rollout.id] = _Recorded(
+        self._latest[rollout.id] = _LatestWait(
             rollout.phase, text, before.times + 1, now, before.still + 1 if still else 0
         )
         data: dict[str, Any] = {"phase": rollout.phase, "index": rollout.step, "for": text}

@@ -2,6 +2,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from bulkhead.backends import MLFLOW_SECRET
 
 from bulkhead.control import Control
 from bulkhead.errors import NotFoundError, UnavailableError
@@ -10,7 +11,6 @@ from bulkhead.ledger.tables import Phase
 from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.wake import wake
 from bulkhead.settings import ServicePorts, Settings
-from bulkhead.sites import MLFLOW_SECRET
 from tests.rollouts import promote, request, revision, weights
 from tests.waiting import until
 
@@ -75,7 +75,7 @@ def test_a_ledger_that_is_away_for_a_while_does_not_end_the_watch(
 
     monkeypatch.setattr(control.reconciler, "run_once", run_once)
     stop = threading.Event()
-    thread = threading.Thread(target=control.watch, args=(stop,))
+    thread = threading.Thread(target=control.reconcile_until, args=(stop.is_set, stop))
     thread.start()
     until(lambda: len(looked) >= 2, "a look after the failed one")
     stop.set()

@@ -173,7 +173,7 @@ def test_what_tasks_say_is_weighed_by_what_the_watch_has_left(control: Control, 
 
 _BY_A_PERSON: dict[str, Any] = {
     "reason": "person",
-    "told": "by hand",
+    "evidence": "by hand",
     "action": "contact-support",
     "holder": "me",
     "probation_s": 60.0,

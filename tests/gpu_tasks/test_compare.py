@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from bulkhead.gpu_tasks.compare import Comparer, Request, application, serve
+from bulkhead.gpu_tasks.compare import Comparer, ClientRequest, application, serve
 from bulkhead.gpu_tasks.errors import ConfigError
 from bulkhead.metrics.counters import Counters, load
 from tests.ports import free_port
 from tests.servers import Backend
 
-ASK = Request("POST", "/invocations", {"content-type": "application/json"}, b'{"inputs": [[0]]}')
+ASK = ClientRequest("POST", "/invocations", {"content-type": "application/json"}, b'{"inputs": [[0]]}')
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_request_is_taken_whole_with_its_query_and_its_own_headers() -> None:
 
     asyncio.run(application(comparer)(scope, receive, send))
     assert sent[0]["status"] == 202
-    assert comparer._waiting.get_nowait() == Request("POST", "/v1/a%20b?n=1", {"x-tenant": "acme"}, b"abcd")
+    assert comparer._waiting.get_nowait() == ClientRequest("POST", "/v1/a%20b?n=1", {"x-tenant": "acme"}, b"abcd")
 
 
 def test_without_a_worker_it_does_not_start() -> None:

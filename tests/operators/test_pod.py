@@ -24,7 +24,7 @@ from bulkhead.pods.exceptions import (
 )
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.status import PodPhase
-from bulkhead.sites import MLFLOW_SECRET
+from bulkhead.backends import MLFLOW_SECRET
 from tests.waiting import until
 
 SLEEP = ["python", "-c", "import time; time.sleep(60)"]

@@ -156,7 +156,7 @@ def slower(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
         candidate: its window.
         stable: the same time's.
     """
-    edges = [edge for edge in candidate.above if edge in stable.above and edge >= plan.quick_ms]
+    edges = [edge for edge in candidate.above if edge in stable.above and edge >= plan.latency_floor_ms]
     if candidate.timed < _WARM * plan.min_requests:
         return Finding(Rule.SLOWER, 0.0, "too few latencies: a server's first requests are slow")
     logs: dict[float, float] = {}

@@ -77,7 +77,7 @@ def test_while_it_begins_a_probation(tmp_path: Path) -> None:
 def test_while_it_releases(tmp_path: Path) -> None:
     for folder in everywhere(tmp_path, on_probation, BEGIN + 200, unhealthy=False):
         assert stands(folder) == ([], set(), [])
-        assert [one.kind for one in _events(folder)].count("quarantine-released") == 1
+        assert [one.kind for one in _events(folder)].count("quarantine-ended") == 1
 
 
 def _events(folder: Path) -> list[object]:
@@ -87,4 +87,4 @@ def _events(folder: Path) -> list[object]:
 
 
 def test_phases_are_those_of_the_ledger() -> None:
-    assert [str(one) for one in QuarantinePhase] == ["held", "person", "probation", "released"]
+    assert [str(one) for one in QuarantinePhase] == ["held", "manual", "probation", "ended"]

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,17 @@ from alembic.migration import MigrationContext
 from sqlalchemy import JSON, column, select, table
 
 from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.events import IntentKind, Rule
+from bulkhead.health.verdict import Health
 from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger import migrations
 from bulkhead.ledger.engine import engine_of, open_engine
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.quarantines import QuarantineBudget, Target
 from bulkhead.ledger.requests import Request
-from bulkhead.ledger.tables import Base
+from bulkhead.ledger.tables import Base, QuarantinePhase
 from bulkhead.rollout.plan import parse_plan
+from bulkhead.xids import RecommendedAction
 from tests.ports import free_port
 from tests.rollouts import request
 
@@ -56,6 +61,40 @@ def test_isolations_survive_the_changes_of_their_columns_and_back(ledger_url: st
         (IsolationLevel.TRAFFIC, "it leaks"),
         (IsolationLevel.MODEL, "it leaks"),
     }
+
+
+def test_the_words_of_before_are_those_of_now_in_a_ledger_that_is_kept(ledger_url: str) -> None:
+    ledger = Ledger(ledger_url)
+    rollout = request(ledger, "a")
+    ledger.isolations.isolate(rollout.revision_id, Request("i", "it leaks", "ada"))
+    ledger.isolations.unisolate(rollout.revision_id, Request("u", "mended", "ada"))
+    rollout = ledger.rollouts.abort(rollout, "no metrics", {"rule": Rule.METRICS_UNAVAILABLE})
+    target, asked = Target("GPU-1", "device", "node-1", "H100"), {"reason": "xid", "evidence": "Xid 79", "holder": "a"}
+    bounds = {"action": RecommendedAction.CONTACT_SUPPORT, "probation_s": 60, "evidence_at": datetime.now(UTC)}
+    ledger.quarantines.impose(target, **asked, **bounds, budget=QuarantineBudget(1))
+    ledger.quarantines.end("GPU-1", reason="mended", holder="ada")
+    remembered = {"node-1": {"GPU-1": {"verdict": {"health": Health.UNHEALTHY, "action": "contact-support"}}}}
+    ledger.quarantines.remember(remembered)
+    _downgrade(ledger, "0009")
+    with ledger.engine.connect() as connection:
+        row = dict(connection.exec_driver_sql("SELECT * FROM quarantines").mappings().one())
+        assert (row["phase"], row["told"], row["action"], row["term_s"]) == ("released", "Xid 79", "call", 60)
+        assert "rung" in connection.exec_driver_sql("SELECT * FROM isolations").mappings().first()
+        kinds = connection.exec_driver_sql("SELECT kind FROM intents ORDER BY id").scalars().all()
+        assert kinds == ["rollout", "isolate", "release"]
+        documents = select(column("plan", JSON), column("decision", JSON)).select_from(table("rollouts"))
+        plan, decision = connection.execute(documents).one()
+        assert {"hold_s", "blind", "blind_s", "insufficient", "quick_ms", "max_s"} < plan.keys()
+        assert (decision["rule"], "hold_s" in plan["steps"][0]) == ("blind", True)
+        (node,) = connection.execute(select(column("data", JSON)).select_from(table("fleet_nodes"))).scalars()
+        assert node == {"GPU-1": {"verdict": {"health": "sick", "action": "call"}}}
+    again = Ledger(ledger_url)
+    assert parse_plan(again.rollouts.get(rollout.id).plan) == parse_plan(rollout.plan)
+    assert again.rollouts.get(rollout.id).decision == {"rule": Rule.METRICS_UNAVAILABLE}
+    assert [intent.kind for intent in again.intents.of_kind(IntentKind.UNISOLATE)] == ["unisolate"]
+    assert again.quarantines.remembered() == remembered
+    assert again.isolations.levels(rollout.revision_id) == again.quarantines.open_ones() == []
+    assert [row.phase for row in again.quarantines.unapplied()] == [QuarantinePhase.ENDED]
 
 
 def _downgrade(ledger: Ledger, revision: str) -> None:

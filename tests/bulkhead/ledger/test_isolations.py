@@ -29,13 +29,13 @@ def test_another_revision_of_the_same_model_is_refused_as_well(ledger: Ledger) -
     assert request(ledger, "b").revision_id == revision("b").id
 
 
-def test_it_is_released_by_name_and_only_then(ledger: Ledger) -> None:
+def test_it_ends_by_name_and_only_then(ledger: Ledger) -> None:
     rollout = promote(ledger, "a")
     _isolate(ledger, rollout.revision_id)
     ledger.isolations.unisolate(rollout.revision_id, Request("r", "mended", "a test"))
     assert ledger.isolations.in_force() == []
     assert request(ledger, "a", owner="again").revision_id == rollout.revision_id
-    assert [event.kind for event in ledger.events.select(service="digits")][-3:-1] == ["isolate", "release"]
+    assert [event.kind for event in ledger.events.select(service="digits")][-3:-1] == ["isolate", "unisolate"]
 
 
 def test_the_first_reason_stays_and_a_wish_is_recorded_once(ledger: Ledger) -> None:
@@ -111,10 +111,10 @@ def test_what_the_world_shows_is_written_once_and_with_an_event(ledger: Ledger) 
     for isolation in ledger.isolations.unapplied():
         assert ledger.isolations.mark_applied(isolation)
     assert ledger.isolations.unapplied() == []
-    assert [one.data["level"] for one in ledger.events.select(kind="released")] == ["traffic", "model"]
+    assert [one.data["level"] for one in ledger.events.select(kind="unisolated")] == ["traffic", "model"]
 
 
-def test_who_isolates_while_it_is_released_is_told_to_look_again(ledger: Ledger) -> None:
+def test_who_isolates_while_it_is_ended_is_told_to_look_again(ledger: Ledger) -> None:
     rollout = promote(ledger, "a")
     _isolate(ledger, rollout.revision_id)
     seen = ledger.isolations.unapplied()[0]

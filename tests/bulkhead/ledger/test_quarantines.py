@@ -161,7 +161,7 @@ def test_everything_is_in_the_log(quarantines: Quarantines, ledger: Ledger, cloc
     assert [one.kind for one in ledger.events.select()] == [
         "quarantine-held",
         "quarantine-diagnosed",
-        "quarantine-released",
+        "quarantine-ended",
     ]
 
 

@@ -24,7 +24,7 @@ def stage(sqlite_url: str) -> Stage:
 
 
 def _new(stage: Stage, **plan: Any) -> Rollout:
-    rollout = stage.ask("new", parse_plan({"step_s": 5, "hold_s": 300, **plan}))
+    rollout = stage.ask("new", parse_plan({"step_s": 5, "inconclusive_timeout_s": 300, **plan}))
     stage.reconciler.run_once()
     return rollout
 
@@ -138,7 +138,7 @@ def test_requests_of_one_tenant_go_first(stage: Stage) -> None:
 
 
 def test_the_whole_way_may_take_so_long(stage: Stage) -> None:
-    rollout = _new(stage, steps=[10, 100], step_s=100, max_s=150)
+    rollout = _new(stage, steps=[10, 100], step_s=100, progress_deadline_s=150)
     _serve(stage, rollout, seconds=101)
     assert stage.now(rollout).step == 1
     _serve(stage, rollout, seconds=60)
@@ -146,14 +146,14 @@ def test_the_whole_way_may_take_so_long(stage: Stage) -> None:
 
 
 def test_without_evidence_it_goes_on_only_where_the_plan_says_so(stage: Stage) -> None:
-    rollout = _new(stage, steps=[10, 100], insufficient="promote")
+    rollout = _new(stage, steps=[10, 100], on_insufficient_data="promote")
     _serve(stage, rollout, seconds=301, requests=3)
     assert (stage.now(rollout).step, stage.weights) == (1, {rollout.revision_id: 100})
     assert stage.ledger.events.select(rollout.id, "passed")[0].data["rule"] == "min-requests"
 
 
 def test_with_unclear_evidence_it_goes_back_whatever_the_plan_says(stage: Stage) -> None:
-    rollout = _new(stage, steps=[10, 100], insufficient="promote")
+    rollout = _new(stage, steps=[10, 100], on_insufficient_data="promote")
     _serve(stage, rollout, seconds=301, requests=50, failures=1)
     assert stage.now(rollout).phase is Phase.ROLLED_BACK
     assert "over the limit, but not yet beyond chance" in str(stage.now(rollout).reason)
@@ -162,9 +162,9 @@ def test_with_unclear_evidence_it_goes_back_whatever_the_plan_says(stage: Stage)
 # Metrics that cannot be read
 
 
-@pytest.mark.parametrize(("blind", "end"), [("hold", Phase.ANALYSING), ("roll-back", Phase.RESTORING)])
-def test_metrics_that_stay_unreadable_are_held_or_not(stage: Stage, blind: str, end: Phase) -> None:
-    rollout = _new(stage, steps=[10, 100], blind=blind, blind_s=60)
+@pytest.mark.parametrize(("on_metrics_unavailable", "end"), [("hold", Phase.ANALYSING), ("roll-back", Phase.RESTORING)])
+def test_metrics_that_stay_unreadable_are_held_or_not(stage: Stage, on_metrics_unavailable: str, end: Phase) -> None:
+    rollout = _new(stage, steps=[10, 100], on_metrics_unavailable=on_metrics_unavailable, metrics_unavailable_s=60)
     _serve(stage, rollout, seconds=50, requests=1)
     stage.router.up = False
     _serve(stage, rollout, seconds=50, requests=0)

@@ -22,7 +22,7 @@ from tests.fixtures.ledger import Ledgers
 from tests.hostile import NASTY, TEXT
 from tests.worlds import Stage
 
-PLAN = Plan(steps=(50, 100), step_s=1, min_requests=5, hold_s=60, drain_s=1, ready_s=60)
+PLAN = Plan(steps=(50, 100), step_s=1, min_requests=5, inconclusive_timeout_s=60, drain_s=1, ready_s=60)
 ERRORS = (UnavailableError, NotFoundError, RefusedError, ConflictError, ValueError, KeyError, RuntimeError)
 EXAMPLES = 200 if os.environ.get("BULKHEAD_NIGHTLY") else 8
 PORTS = ("find", "launch", "stop", "drift", "sweep", "read", "apply", "counters", "tellers", "placement")
@@ -152,7 +152,7 @@ def test_a_text_that_is_another_at_every_look_does_not_fill_the_ledger(ledger_ur
 def test_what_a_rollout_waits_for_does_not_fill_the_ledger_either(ledger_url: str) -> None:
     stage = Stage(ledger_url)
     stage.stable()
-    rollout = stage.ask("new", PLAN.model_copy(update={"hold_s": 3600}))
+    rollout = stage.ask("new", PLAN.model_copy(update={"inconclusive_timeout_s": 3600}))
     stage.reconciler.run_once()
     broken = _break(stage, "digits", "counters", None)
     for number in range(0, 600, 3):

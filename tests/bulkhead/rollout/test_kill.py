@@ -195,7 +195,7 @@ def _isolated(site: Site, revision_id: str) -> dict[str, Any]:
     control, ledger = site.control, site.control.ledger
     levels = ledger.isolations.levels(revision_id)
     events = [one for one in ledger.events.select(service="digits") if (one.data or {}).get("revision") == revision_id]
-    since = max((index for index, one in enumerate(events) if one.kind == "released"), default=-1)
+    since = max((index for index, one in enumerate(events) if one.kind == "unisolated"), default=-1)
     client = mlflow.MlflowClient(control.settings.mlflow_tracking_uri)
     version = ledger.revisions.get(revision_id).model_version
     tags = client.get_model_version(control.settings.home.name, version).tags

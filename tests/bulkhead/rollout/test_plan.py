@@ -22,13 +22,13 @@ from bulkhead.rollout.plan import RETURN, Plan, Step, first_release, parse_plan
         ({"steps": [{"mirror": 50, "weight": 10}, 100]}, "a step that mirrors has weight 0 and no headers"),
         ({"steps": [{"weight": 100, "headers": {"x-a": "b"}}]}, "leave the headers out"),
         ({"steps": [{"mirror": 50, "approvee": True}, 100]}, "plan.steps.0.approvee = True"),
-        ({"insufficient": "hope"}, "plan.insufficient = 'hope'"),
+        ({"on_insufficient_data": "hope"}, "plan.on_insufficient_data = 'hope'"),
         ({"objective": 1.0}, "plan.objective = 1.0"),
         ({"min_requests": 0}, "plan.min_requests = 0"),
         ({"max_error_rate": 1.5}, "plan.max_error_rate = 1.5"),
         ({"alpha": 0.5}, "plan.alpha = 0.5"),
         ({"latency_ms": float("nan")}, "plan.latency_ms = nan"),
-        ({"max_s": float("inf")}, "plan.max_s = inf"),
+        ({"progress_deadline_s": float("inf")}, "plan.progress_deadline_s = inf"),
         ({"truth": {"f1": {"at_least": float("nan")}}}, "plan.truth.f1.at_least = nan"),
         ({"truth": {"f1": {"at_least": "NaN"}}}, "plan.truth.f1.at_least = 'NaN'"),
         ({"steps": [{"headers": {"": "x"}, "approve": True}, 100]}, "'' is no name of an HTTP header"),
@@ -81,10 +81,12 @@ def test_blue_green_is_a_try_beside_stable_then_everything_at_once() -> None:
 
 
 def test_a_step_may_take_its_own_time() -> None:
-    plan = parse_plan({"steps": [{"weight": 5, "step_s": 0, "hold_s": 9}, 100], "step_s": 60, "bake_s": 30})
+    plan = parse_plan(
+        {"steps": [{"weight": 5, "step_s": 0, "inconclusive_timeout_s": 9}, 100], "step_s": 60, "bake_s": 30}
+    )
     first, last = plan.steps
-    assert (plan.step_s_of(first), plan.hold_s_of(first)) == (0, 9)
-    assert (plan.step_s_of(last), plan.hold_s_of(last)) == (60, 900)
+    assert (plan.step_s_of(first), plan.inconclusive_timeout_s_of(first)) == (0, 9)
+    assert (plan.step_s_of(last), plan.inconclusive_timeout_s_of(last)) == (60, 900)
     assert plan.length_s == 90
 
 

@@ -11,7 +11,7 @@ from bulkhead.rollout.plan import RETURN, Plan
 from tests.rollouts import revision
 from tests.worlds import Stage
 
-PLAN = Plan(steps=(10, 100), step_s=5, min_requests=20, ready_s=60, hold_s=300, drain_s=10)
+PLAN = Plan(steps=(10, 100), step_s=5, min_requests=20, ready_s=60, inconclusive_timeout_s=300, drain_s=10)
 
 
 @pytest.fixture

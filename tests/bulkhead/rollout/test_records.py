@@ -9,7 +9,7 @@ from structlog.contextvars import get_contextvars
 from bulkhead.rollout.plan import Plan
 from tests.worlds import Stage
 
-PLAN = Plan(steps=(10, 100), step_s=5, min_requests=20, ready_s=60, hold_s=300, drain_s=10)
+PLAN = Plan(steps=(10, 100), step_s=5, min_requests=20, ready_s=60, inconclusive_timeout_s=300, drain_s=10)
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def stage(sqlite_url: str) -> Stage:
 
 def test_what_it_goes_on_waiting_for_is_recorded_ever_more_rarely_with_the_numbers_of_then(stage: Stage) -> None:
     stage.stable()
-    rollout = stage.ask("new", PLAN.model_copy(update={"min_requests": 10**9, "hold_s": 10**6}))
+    rollout = stage.ask("new", PLAN.model_copy(update={"min_requests": 10**9, "inconclusive_timeout_s": 10**6}))
     for _ in range(3600 // 20):
         stage.router.answer(rollout.revision_id, 1)
         stage.reconciler.run_once()

@@ -71,7 +71,7 @@ def _said(kind: str, data: dict[str, Any] | None = None, **columns: Any) -> str 
         (
             "passed",
             {"index": 1, "rule": "min-requests", "reason": "3 of at least 50 requests so far", "numbers": {}},
-            "Step 2 of 3 goes on without enough evidence, as the plan's 'insufficient: promote' has it: "
+            "Step 2 of 3 goes on without enough evidence, as the plan's 'on_insufficient_data: promote' has it: "
             "3 of at least 50 requests so far.",
         ),
         (

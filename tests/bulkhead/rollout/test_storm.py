@@ -34,10 +34,22 @@ EXAMPLES = 2000 if os.environ.get("BULKHEAD_NIGHTLY") else 200
 pytestmark = pytest.mark.faults
 
 PLANS = (
-    Plan(steps=(10, 100), step_s=1, min_requests=5, hold_s=60, drain_s=1),
-    Plan(steps=(Step(weight=50, approve=True), Step(weight=100)), step_s=0, min_requests=1, hold_s=60, approval_s=60),
-    Plan(steps=(100,), step_s=0, min_requests=1, hold_s=60, bake_s=30),
-    Plan(steps=(Step(mirror=50), Step(weight=100)), step_s=0, min_requests=1, hold_s=60, insufficient="promote"),
+    Plan(steps=(10, 100), step_s=1, min_requests=5, inconclusive_timeout_s=60, drain_s=1),
+    Plan(
+        steps=(Step(weight=50, approve=True), Step(weight=100)),
+        step_s=0,
+        min_requests=1,
+        inconclusive_timeout_s=60,
+        approval_s=60,
+    ),
+    Plan(steps=(100,), step_s=0, min_requests=1, inconclusive_timeout_s=60, bake_s=30),
+    Plan(
+        steps=(Step(mirror=50), Step(weight=100)),
+        step_s=0,
+        min_requests=1,
+        inconclusive_timeout_s=60,
+        on_insufficient_data="promote",
+    ),
 )
 NAMES = st.sampled_from("abcd")
 

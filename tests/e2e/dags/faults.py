@@ -35,6 +35,6 @@ with DAG(
         model_name="digits",
         evaluate_task_id=None,
         model_version="{{ params.model_version }}",
-        plan={"steps": [10, 100], "hold_s": 600},
+        plan={"steps": [10, 100], "inconclusive_timeout_s": 600},
         serve={"env": {"RUN": "{{ run_id }}"}},
     )

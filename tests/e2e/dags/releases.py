@@ -14,10 +14,10 @@ with DAG("release_asked", schedule=None, is_paused_upon_creation=False):
             "steps": [{"weight": 50, "approve": True}, 100],
             "step_s": 8,
             "min_requests": 3,
-            "hold_s": 600,
+            "inconclusive_timeout_s": 600,
             # What is tested is not how quick the machine is.
             "latency_ms": 60_000,
-            "quick_ms": 60_000,
+            "latency_floor_ms": 60_000,
         },
         evaluate_task_id=None,
         model_version="1",

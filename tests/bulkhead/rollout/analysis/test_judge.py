@@ -183,7 +183,9 @@ def test_slower_than_stable_is_found_at_whatever_bound_it_shows() -> None:
 def test_slower_than_stable_and_still_quick_is_no_failure() -> None:
     candidate, stable = Arm(500, 0, 500, 0, {10.0: 500, 100.0: 0}), Arm(500, 0, 500, 0, {10.0: 0, 100.0: 0})
     assert judge(PLAN, Step(weight=50), candidate, stable, 10).verdict is StepVerdict.PASS
-    assert judge(PLAN.model_copy(update={"quick_ms": 5}), Step(weight=50), candidate, stable, 10).rule == "slower"
+    assert (
+        judge(PLAN.model_copy(update={"latency_floor_ms": 5}), Step(weight=50), candidate, stable, 10).rule == "slower"
+    )
 
 
 def test_a_cold_start_is_no_failure() -> None:

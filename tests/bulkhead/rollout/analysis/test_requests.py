@@ -17,7 +17,9 @@ from bulkhead.rollout.analysis.requests import (
 from bulkhead.rollout.analysis.sequential import label_above, share_above
 from bulkhead.rollout.plan import Plan
 
-PLAN = Plan(min_requests=20, max_error_rate=0.01, latency_ms=250, max_slow_rate=0.05, quick_ms=100, min_effect=0.02)
+PLAN = Plan(
+    min_requests=20, max_error_rate=0.01, latency_ms=250, max_slow_rate=0.05, latency_floor_ms=100, min_effect=0.02
+)
 
 
 def _requests(requests: int, failures: int = 0) -> Arm:
