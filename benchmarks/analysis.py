@@ -99,7 +99,6 @@ def simulate(name: str, rate: float, seed: int) -> Stream:
     """One rollout.
 
     Args:
-        name: of the fault.
         rate: requests a second of the service.
         seed: of the random numbers.
     """
@@ -213,9 +212,6 @@ def one(task: tuple[str, float, int]) -> dict[str, tuple[int, int] | None]:
 def summary(found: list[dict[str, tuple[int, int] | None]]) -> dict[str, dict[str, Any]]:
     """By contender: share that it failed, requests and bad requests until then in the median, and the mean of bad
     requests where ours and it both failed the candidate, of each.
-
-    Args:
-        found: of every stream.
     """
     told = {}
     for name in CONTENDERS:

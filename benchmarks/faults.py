@@ -54,7 +54,6 @@ class Faults:
         Args:
             progress: folder of the ranks' signs.
             checkpoints: folder of the checkpoints.
-            say: told of it.
         """
         now = time.monotonic()
         self._watch(now, progress)

@@ -47,7 +47,6 @@ def exposition(gpus: int, seed: int) -> str:
 
     Args:
         gpus: how many, 8 a node.
-        seed: of the values.
 
     Returns:
         The text, ``SERIES`` series a GPU.
@@ -73,9 +72,6 @@ def exposition(gpus: int, seed: int) -> str:
 def pipeline(text: str) -> tuple[Fleet, Snapshot]:
     """Our whole way: parse, fold, judge.
 
-    Args:
-        text: of the scrape.
-
     Returns:
         The fleet as judged, and what was read.
     """
@@ -92,9 +88,6 @@ def pipeline(text: str) -> tuple[Fleet, Snapshot]:
 def peer(text: str) -> dict[tuple[str, str], float]:
     """prometheus_client's parser.
 
-    Args:
-        text: of the scrape.
-
     Returns:
         Values by metric and UUID.
     """
@@ -106,7 +99,6 @@ def same(snapshot: Snapshot, theirs: dict[tuple[str, str], float]) -> bool:
     """Whether both read the same values.
 
     Args:
-        snapshot: what we read.
         theirs: values by metric and UUID.
     """
     for (name, uuid), value in theirs.items():
@@ -117,12 +109,7 @@ def same(snapshot: Snapshot, theirs: dict[tuple[str, str], float]) -> bool:
 
 
 def timed(work: Callable[[], object], rounds: int) -> float:
-    """The median time of some work, in seconds of one core.
-
-    Args:
-        work: to do.
-        rounds: how often.
-    """
+    """The median time of some work, in seconds of one core."""
     took = []
     for _ in range(rounds):
         gc.collect()

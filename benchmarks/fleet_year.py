@@ -101,10 +101,8 @@ class Year:
     """One year.
 
     Args:
-        nodes: how many.
         seed: of everything that happens; the same for two years that are compared.
         budget: whether quarantines have one.
-        folder: for the ledger.
     """
 
     def __init__(self, nodes: int, seed: int, budget: bool, folder: str) -> None:

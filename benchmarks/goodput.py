@@ -53,7 +53,6 @@ def arguments(steps: int, every: int, hang_s: float) -> list[str]:
     """What ``bulkhead.gpu_tasks.train_gpt`` is told.
 
     Args:
-        steps: of the training.
         every: steps between two checkpoints.
         hang_s: so long a phase of a step may last, in seconds.
     """
@@ -112,8 +111,6 @@ class DagRun:
 
     Args:
         stack: with Airflow.
-        name: of the run.
-        steps: of the training.
         every: steps between two checkpoints.
     """
 
@@ -141,8 +138,6 @@ class Retried:
     """The training by a command, begun anew for as long as it fails.
 
     Args:
-        folder: for everything.
-        steps: of the training.
         every: steps between two checkpoints.
         restarts: of ``torchrun``.
         zero: whether each try begins from zero.
@@ -183,7 +178,6 @@ class Bench:
     """A stack, and trainings in it.
 
     Args:
-        folder: for everything.
         ideal_s: so long a training without faults takes, about, in seconds.
         checkpoint_s: between two checkpoints, about, in seconds.
     """
@@ -220,7 +214,6 @@ class Bench:
         """One training by a command, with faults.
 
         Args:
-            name: of it.
             restarts: of ``torchrun``.
             zero: whether each try begins from zero; there are no checkpoints then but the last.
         """
@@ -232,7 +225,6 @@ class Bench:
         """See a training through, and do to it what is due.
 
         Args:
-            name: for people.
             job: that was just begun.
             faults: what is done to it; None for nothing.
         """
@@ -258,11 +250,7 @@ class Bench:
 
 
 def held(runs: dict[str, Run]) -> dict[str, bool]:
-    """Which bars hold.
-
-    Args:
-        runs: by name.
-    """
+    """Which bars hold."""
     ideal, ours = runs["fault_free"], runs["bulkhead"]
     assert ours.detect_s is not None
     return {

@@ -72,9 +72,6 @@ def run(folder: Path, program: str, arguments: Sequence[str], kill_at: int | Non
     """Run one training to its end.
 
     Args:
-        folder: for its outcome.
-        program: module.
-        arguments: of it.
         kill_at: end it by SIGKILL once it has printed that step; None for not.
 
     Raises:

@@ -66,11 +66,7 @@ def api_server(pending_s: float | None = None) -> Iterator[str]:
 
 
 def counts(url: str) -> dict[str, Any]:
-    """What the server has counted.
-
-    Args:
-        url: of the server.
-    """
+    """What the server has counted."""
     with urllib.request.urlopen(f"{url}/counts", timeout=30) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
@@ -80,7 +76,6 @@ def kubeconfig(url: str, folder: str) -> str:
     """Write a kubeconfig that leads to the server.
 
     Args:
-        url: of the server.
         folder: to write it to.
 
     Returns:
@@ -149,7 +144,6 @@ def stock(config: str, kind: type[StockTrigger] = StockTrigger) -> Wait:
 
     Args:
         config: path of a kubeconfig.
-        kind: of the trigger.
     """
     document = yaml.safe_load(Path(config).read_text())
     ReusedClientHook._shared = None  # each run has its own server and event loop
@@ -203,7 +197,6 @@ async def run(contender: str, url: str, config: str, pods: int) -> dict[str, flo
         contender: one of ``CONTENDERS``.
         url: of the API server.
         config: path of a kubeconfig.
-        pods: how many.
 
     Returns:
         Requests a pod, connections, CPU seconds, loop lag and detection latency.
@@ -240,12 +233,7 @@ async def run(contender: str, url: str, config: str, pods: int) -> dict[str, flo
 
 
 def worker_requests(kind: type[KubernetesPodOperator], **more: Any) -> int:
-    """How many requests the worker makes for one pod, from launch to clean-up.
-
-    Args:
-        kind: the operator.
-        more: of its arguments.
-    """
+    """How many requests the worker makes for one pod, from launch to clean-up."""
     with api_server() as url, tempfile.TemporaryDirectory() as folder, _ledger(folder):
         config = kubeconfig(url, folder)
         operator = kind(task_id="t", deferrable=True, **_pod_arguments("t", config, 0.1), **more)

@@ -68,7 +68,6 @@ def change(mutant: str, diff: str) -> Change:
     """What a mutant changed.
 
     Args:
-        mutant: its name.
         diff: of the code before and after it, in the unified format.
     """
     lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++"))]

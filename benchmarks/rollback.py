@@ -59,11 +59,7 @@ class Run:
 
 
 class Bench:
-    """A stack under load.
-
-    Args:
-        folder: for everything.
-    """
+    """A stack under load."""
 
     def __init__(self, folder: Path) -> None:
         self.stack = Stack(folder, Path(__file__).with_name("dags"))
@@ -236,11 +232,7 @@ def summary(runs: list[Run]) -> dict[str, Any]:
 
 
 def held(scenarios: dict[str, Any]) -> dict[str, bool]:
-    """Which bars hold.
-
-    Args:
-        scenarios: figures by name.
-    """
+    """Which bars hold."""
     alive = scenarios["alive"]
     killed = [figures for name, figures in scenarios.items() if name != "alive"]
     return {

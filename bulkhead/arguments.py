@@ -25,7 +25,6 @@ def text(field: str, value: Any) -> None:
 
     Args:
         field: name of it, as its author wrote it.
-        value: anything.
 
     Raises:
         InvalidInputError: it is.
@@ -49,11 +48,7 @@ def service(field: str, value: Any) -> None:
 
 
 def is_service(value: Any) -> bool:
-    """Whether a value may be the name of a service.
-
-    Args:
-        value: anything.
-    """
+    """Whether a value may be the name of a service."""
     return isinstance(value, str) and _SERVICE.fullmatch(value) is not None
 
 
@@ -81,7 +76,6 @@ def number(field: str, value: Any, accepts: Callable[[float], bool], remedy: str
         field: see ``text``.
         value: see ``text``.
         accepts: whether a number is of the range; by comparisons, which NaN fails.
-        remedy: names the range.
 
     Raises:
         InvalidInputError: see ``text``.
@@ -126,7 +120,6 @@ def choice(field: str, value: Any, choices: Collection[str]) -> None:
     Args:
         field: see ``text``.
         value: see ``text``.
-        choices: the words.
 
     Raises:
         InvalidInputError: see ``text``.

@@ -25,12 +25,7 @@ MLFLOW_CREDENTIALS = {"MLFLOW_TRACKING_USERNAME": "username", "MLFLOW_TRACKING_P
 
 
 class ServingBackends:
-    """The serving backends of a configuration; each is made on first use.
-
-    Args:
-        settings: the configuration.
-        runtime: of this machine.
-    """
+    """The serving backends of a configuration; each is made on first use."""
 
     def __init__(self, settings: Settings, runtime: LocalRuntime) -> None:
         self._settings, self._runtime = settings, runtime

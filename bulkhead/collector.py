@@ -53,7 +53,6 @@ class Collector:
     """Sees to the pods of launches that ended.
 
     Args:
-        launches: of the ledger.
         connect: gives a client of a cluster.
     """
 
@@ -103,9 +102,6 @@ class Collector:
 
     def end(self, launch: Launch) -> tuple[bool, str]:
         """Take one step for the pods of one launch.
-
-        Args:
-            launch: which.
 
         Returns:
             Whether nothing is left to do, and what was found or done, in a few words.

@@ -49,9 +49,6 @@ class Commands:
         traffic: it goes to 100 % in one step, and is judged there.
 
         Args:
-            revision: what to release.
-            plan: how.
-            request: who asks.
             owner: see ``Rollouts.request``.
             cleared: see there.
 
@@ -95,9 +92,7 @@ class Commands:
         """Return from one revision, if it still serves: it may have been replaced meanwhile.
 
         Args:
-            service: by name.
             revision_id: that is to lose its traffic.
-            request: who asks.
 
         Returns:
             The rollout that returns the traffic; None where the revision has none.
@@ -137,7 +132,6 @@ class Commands:
             owner: on whose behalf it was released, for instance one DAG run.
             service: where the owner's revision has become the stable one here, return to the one before it; None: only
                 what is in progress is taken back.
-            request: who asks.
 
         Returns:
             The rollouts that return the traffic.
@@ -161,8 +155,6 @@ class Commands:
         """Let a rollout that waits for a person go on.
 
         Args:
-            rollout_id: of the rollout.
-            request: who agrees.
             step: index of the step that was approved; None: the one at which it waits.
 
         Returns:
@@ -182,8 +174,6 @@ class Commands:
         """Take a revision's traffic away, and keep it from any.
 
         Args:
-            revision_id: of the revision.
-            request: who asks.
             levels: how far; see ``IsolationLevel``.
             budgeted: whether the service's ``max_isolated`` bounds it: for whatever is not a person.
 
@@ -210,8 +200,6 @@ class Commands:
 
         Args:
             owner: on whose behalf it was released, for instance one DAG run.
-            service: by name.
-            request: who asks.
 
         Returns:
             The revision; None where the owner has released nothing there.

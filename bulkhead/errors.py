@@ -36,7 +36,6 @@ def first_invalid(error: ValidationError, *where: str) -> InvalidInputError:
     """A model's complaint as the project's error.
 
     Args:
-        error: of pydantic.
         where: names in front of the field's own.
 
     Returns:
@@ -49,7 +48,6 @@ def first_known(error: ValidationError, is_open: Callable[[Any], bool], *where: 
     """A model's complaint about what is known of its input already.
 
     Args:
-        error: of pydantic.
         is_open: whether a value, or one in it, will be known only later.
         where: names in front of the field's own.
 

@@ -21,7 +21,6 @@ def write_json(path: Path, value: Any) -> None:
     """Replace a file by one atomic, durable rename, so that a reader or a crash never meets half of it.
 
     Args:
-        path: the file.
         value: what ``json`` can write.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -33,11 +32,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; None if there is none.
-
-    Args:
-        path: the file.
-    """
+    """Read a JSON file; None if there is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

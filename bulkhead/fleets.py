@@ -39,7 +39,6 @@ def watch(
     """The watch of a configuration's fleet.
 
     Args:
-        settings: the configuration.
         memory: where to take up from; None for a fresh look.
         urls: exporters to ask instead of the configuration's sources.
         suspected: gives what tasks suspect; None where no ledger is asked.
@@ -61,8 +60,6 @@ def avoidance(settings: Settings, suspicions: Suspicions, quarantines: Quarantin
     """Where launches should not go now, by what tasks have said within the last hour.
 
     Args:
-        settings: the configuration.
-        suspicions: of the ledger.
         quarantines: of the ledger, where the fleet's watch leaves what it knows.
 
     Raises:
@@ -79,10 +76,6 @@ def avoidance(settings: Settings, suspicions: Suspicions, quarantines: Quarantin
 
 def controller(settings: Settings, quarantines: Quarantines) -> QuarantineController:
     """Who keeps the unhealthy devices of a configuration's fleet away from work.
-
-    Args:
-        settings: the configuration.
-        quarantines: of the ledger.
 
     Raises:
         InvalidInputError: the cluster cannot be reached as configured.

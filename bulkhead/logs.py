@@ -30,8 +30,6 @@ def about(
 
     Args:
         service: by name; None, here and below: as before.
-        revision: by id.
-        rollout: by id.
         dag_run: on whose behalf it was asked for: ``airflow:DAG/RUN``, or whoever else asked.
 
     Returns:

@@ -107,7 +107,6 @@ def advice(number: int, event: NvlinkEvent) -> Advice | None:
     """What NVIDIA says to do; the gravest, where several bits of the status are set.
 
     Args:
-        number: of the Xid.
         event: what its line says.
 
     Returns:

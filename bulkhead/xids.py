@@ -162,7 +162,6 @@ def known(number: int, text: str = "") -> Xid:
     """What an Xid means.
 
     Args:
-        number: of it.
         text: what the kernel's line says after the number, or empty.
 
     Returns:
@@ -210,11 +209,7 @@ def stated_action(text: str) -> RecommendedAction | None:
 
 
 def lines(text: str) -> Iterator[Line]:
-    """The Xids of a text, for instance of the end of a log.
-
-    Args:
-        text: any.
-    """
+    """The Xids of a text, for instance of the end of a log."""
     for one in text.splitlines():
         found = _LINE.search(one)
         if found is not None:

@@ -182,11 +182,7 @@ class Checkpoints:
             self._release(manifest)
 
     def at(self, step: int) -> str:
-        """Where the checkpoint of a step is, once it is saved: its path or URL.
-
-        Args:
-            step: of the training.
-        """
+        """Where the checkpoint of a step is, once it is saved: its path or URL."""
         return self._store.at(name_of(step))
 
     def last(self) -> int | None:

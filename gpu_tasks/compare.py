@@ -66,9 +66,6 @@ class Side:
     def ask(self, request: ClientRequest) -> list[Any] | None:
         """Ask it, and count.
 
-        Args:
-            request: to answer.
-
         Returns:
             The predictions; None where there are none.
         """
@@ -83,12 +80,7 @@ class Side:
         return found
 
     def agree(self, ours: list[Any], theirs: list[Any]) -> None:
-        """Count whether its answer is the other's.
-
-        Args:
-            ours: its predictions.
-            theirs: the other's.
-        """
+        """Count whether its answer is the other's."""
         self._tally.compare(ours, theirs)
 
     def document(self) -> dict[str, Any]:
@@ -125,22 +117,14 @@ class Comparer:
             threading.Thread(target=self._work, daemon=True).start()
 
     def take(self, request: ClientRequest) -> None:
-        """Have a request answered, soon; or drop it.
-
-        Args:
-            request: to answer.
-        """
+        """Have a request answered, soon; or drop it."""
         try:
             self._waiting.put_nowait(request)
         except Full:
             self._dropped += 1
 
     def compare(self, request: ClientRequest) -> None:
-        """Ask both, in an order by chance: whoever is second finds warmer caches.
-
-        Args:
-            request: to answer.
-        """
+        """Ask both, in an order by chance: whoever is second finds warmer caches."""
         sides = [self.candidate, self.stable]
         random.shuffle(sides)
         answers = {id(side): side.ask(request) for side in sides}
@@ -159,11 +143,7 @@ class Comparer:
 
 
 def application(comparer: Comparer) -> Application:
-    """The ASGI application: ``GET /ping``, ``GET /statistics``, and whatever else is a request to compare.
-
-    Args:
-        comparer: does it.
-    """
+    """The ASGI application: ``GET /ping``, ``GET /statistics``, and whatever else is a request to compare."""
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":

@@ -18,7 +18,6 @@ def at_least(config: object, prefix: str, **bounds: float) -> None:
     """Refuse fields of a configuration that are too small.
 
     Args:
-        config: has them.
         prefix: of their names, as the author knows them.
         bounds: smallest value by field.
 

@@ -44,10 +44,8 @@ def evaluate(
     """Evaluate a candidate; the verdict and its numbers go to MLflow whether it passes or not.
 
     Args:
-        model_uri: of the candidate.
         run_id: MLflow run of its training; the evaluation is logged there.
         data_hash: of the data that it was trained on.
-        model_name: registered model.
         min_accuracy: threshold on the test images.
         margin: non-inferiority margin against the champion, as a difference of accuracies.
 
@@ -89,7 +87,6 @@ def refuse_isolated(client: Any, model_uri: str) -> None:
     """Refuse a model that is isolated.
 
     Args:
-        client: of MLflow.
         model_uri: of a logged model (``models:/m-…``) or a registered version (``models:/NAME/VERSION``).
 
     Raises:

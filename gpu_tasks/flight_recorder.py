@@ -28,7 +28,6 @@ def prepare(folder: Path, environment: MutableMapping[str, str] = os.environ) ->
 
     Args:
         folder: for the files, of the job's progress.
-        environment: of this process.
 
     Raises:
         ConfigError: the folder for the pipes belongs to somebody else.
@@ -46,7 +45,6 @@ def dump(folder: Path, launcher: int, ranks: Iterable[int], patience_s: float = 
     Args:
         folder: that they were prepared with.
         launcher: process that has started them.
-        ranks: of the job.
         patience_s: so long at most, in seconds: a process that is stopped writes nothing.
 
     Returns:

@@ -61,7 +61,6 @@ def start(folder: Path, rank: int, limit_s: float, *, first_of_node: bool) -> su
 
     Args:
         folder: of the job's progress.
-        rank: of this process.
         limit_s: so long a phase of a step may last, in seconds.
         first_of_node: whether this rank starts the node's watch.
 
@@ -82,7 +81,6 @@ def named(late: list[Beat], limit_s: float, stuck: list[Beat]) -> tuple[Beat, st
     """Who holds up a job, and how that is told.
 
     Args:
-        late: ranks without progress.
         limit_s: for so long, in seconds.
         stuck: ranks whose process cannot run: it is stopped, or waits in the kernel.
 

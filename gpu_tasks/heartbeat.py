@@ -84,7 +84,6 @@ def forget(folder: Path, rank: int) -> None:
 
     Args:
         folder: of the job's progress.
-        rank: of this process.
     """
     left = read(folder).get(rank)
     if left is not None and (left.pid, left.home) != (os.getpid(), home()):

@@ -58,18 +58,11 @@ class Meter:
         self._since = (clock(), 0)
 
     def begin(self, step: int) -> None:
-        """Measure from here.
-
-        Args:
-            step: that is done.
-        """
+        """Measure from here."""
         self._since = (self._clock(), step)
 
     def read(self, step: int) -> dict[str, float]:
         """Measure since the last look, and go on from here.
-
-        Args:
-            step: that is done.
 
         Returns:
             ``samples_per_s`` and ``flops_per_s`` of all ranks together; ``mfu``, the share of the devices' peak

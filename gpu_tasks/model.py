@@ -58,7 +58,6 @@ class Learner(nn.Module):
 
         Args:
             images: shape (n, 64).
-            labels: shape (n,).
         """
         device = next(self.parameters()).device
         self.eval()

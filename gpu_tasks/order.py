@@ -32,11 +32,7 @@ class Order:
         self._shuffled = lru_cache(maxsize=2)(self._shuffle)
 
     def epoch(self, seen: int) -> tuple[int, int]:
-        """Epoch and position within it.
-
-        Args:
-            seen: samples so far.
-        """
+        """Epoch and position within it."""
         return divmod(seen, self.size)
 
     def batch(self, seen: int, count: int) -> npt.NDArray[np.int64]:

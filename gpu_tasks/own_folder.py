@@ -11,9 +11,6 @@ from bulkhead.gpu_tasks.errors import ConfigError
 def own_folder(path: Path) -> Path:
     """A folder that nobody else can write to; made where it is missing.
 
-    Args:
-        path: of it.
-
     Returns:
         The same.
 

@@ -47,18 +47,11 @@ class Ranks:
     device: torch.device
 
     def mean(self, *numbers: torch.Tensor | float) -> list[float]:
-        """The mean of some numbers over all ranks.
-
-        Args:
-            numbers: of this rank.
-        """
+        """The mean of some numbers over all ranks."""
         return self.mean_soon(*numbers)()
 
     def mean_soon(self, *numbers: torch.Tensor | float) -> Callable[[], list[float]]:
         """Have the mean of some numbers over all ranks computed, and go on.
-
-        Args:
-            numbers: of this rank.
 
         Returns:
             What waits for them, and not for anything that the device is given to do meanwhile.
@@ -137,7 +130,6 @@ def share(objective: Objective, among: Ranks, way: str, bf16: bool) -> nn.Module
 
     Args:
         objective: to be shared; on its device.
-        among: the ranks.
         way: one of ``WAYS``.
         bf16: whether it computes in bfloat16.
 
@@ -161,12 +153,7 @@ def share(objective: Objective, among: Ranks, way: str, bf16: bool) -> nn.Module
 
 
 def tensors(objective: Objective, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """What a checkpoint holds of model and optimizer: their tensors, this rank's shards of those that are shared.
-
-    Args:
-        objective: that is trained.
-        optimizer: of it.
-    """
+    """What a checkpoint holds of model and optimizer: their tensors, this rank's shards of those that are shared."""
     model, optim = get_state_dict(objective, optimizer, options=_OPTIONS)
     return {"model": model, "optimizer": {name: one for name, one in optim.items() if torch.is_tensor(one)}}
 
@@ -191,8 +178,6 @@ def restore(objective: Objective, optimizer: torch.optim.Optimizer, found: Mappi
     """Put back what ``tensors`` has given. The optimizer's numbers that are no tensors are the configuration's.
 
     Args:
-        objective: that is trained.
-        optimizer: of it.
         found: filled from a checkpoint.
     """
     _, now = get_state_dict(objective, optimizer, options=_OPTIONS)

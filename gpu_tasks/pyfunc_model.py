@@ -85,9 +85,7 @@ class DigitsModel(PythonModel):
         """Classify images.
 
         Args:
-            context: MLflow's.
             model_input: shape (n, 64), pixels 0 to 16. (No type hint: MLflow would read a schema into it.)
-            params: unused.
 
         Returns:
             int64, shape (n,).

@@ -81,7 +81,6 @@ def counted(server: Application, tally: PredictionTally, traffic: Traffic) -> Ap
     """The same server, with its answers counted; ``GET /statistics`` and, for Prometheus, ``/metrics`` tell the counts.
 
     Args:
-        server: ASGI application.
         tally: counts what ``/invocations`` answers.
         traffic: counts requests to it.
     """
@@ -109,7 +108,6 @@ async def respond(send: Callable[[dict[str, Any]], Awaitable[None]], status: int
     """Answer a request with JSON.
 
     Args:
-        send: ASGI's.
         status: of HTTP.
         document: what JSON can hold.
     """
@@ -120,10 +118,7 @@ async def respond_text(send: Callable[[dict[str, Any]], Awaitable[None]], status
     """Answer a request.
 
     Args:
-        send: ASGI's.
         status: of HTTP.
-        text: of the body.
-        kind: its content type.
     """
     body = text.encode()
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
@@ -171,7 +166,6 @@ def bind(port: int, host: str = LOOPBACK) -> socket.socket:
 
     Args:
         port: TCP port.
-        host: address.
 
     Raises:
         ConfigError: the port is in use, or the address is not this machine's.

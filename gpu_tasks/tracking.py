@@ -74,12 +74,7 @@ class Tracker:
         self._thread.start()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Have metrics logged; comes back at once.
-
-        Args:
-            step: of the training.
-            metrics: values by name.
-        """
+        """Have metrics logged; comes back at once."""
         at_ms = int(time.time() * 1000)
         with self._changed:
             for name, value in metrics.items():

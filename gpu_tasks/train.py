@@ -50,7 +50,6 @@ def train(
     """Train and log one model, from the newest checkpoint on where there is one.
 
     Args:
-        experiment: MLflow experiment.
         seed: makes weights, order and dropout deterministic.
         epochs: passes over the training images, but for a last part of a batch.
         channels: width of the network.

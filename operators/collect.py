@@ -47,9 +47,6 @@ class CollectOperator(PlainEnds, BaseOperator):
     def execute(self, context: Context) -> list[str]:
         """Take one pass.
 
-        Args:
-            context: of the task.
-
         Returns:
             A line for each pod that was seen to.
         """
@@ -74,7 +71,6 @@ def over(launches: Iterable[Launch], states: States) -> Sequence[tuple[Launch, s
     """Launches whose task instance is over, or is not there any more.
 
     Args:
-        launches: to be judged.
         states: asks Airflow, as ``RuntimeTaskInstance.get_task_states`` does.
 
     Returns:

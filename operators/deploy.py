@@ -88,9 +88,6 @@ class DeployOperator(RolloutOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the intent and defer.
 
-        Args:
-            context: of the task.
-
         Returns:
             See ``resume``: where an earlier try's rollout has ended, there is nothing to defer for.
 
@@ -120,7 +117,6 @@ class DeployOperator(RolloutOperator):
         """See ``RolloutOperator.resume``.
 
         Args:
-            context: of the task.
             event: of the trigger; the late one of a try before the task was cleared (see ``HealthyFirst``) is none,
                 and the task goes on with its own release.
 
@@ -135,10 +131,6 @@ class DeployOperator(RolloutOperator):
     def again(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Ask again, once the rollout from before the clear has returned.
 
-        Args:
-            context: of the task.
-            event: of the trigger.
-
         Returns:
             See ``execute``.
         """
@@ -147,9 +139,6 @@ class DeployOperator(RolloutOperator):
 
     def pages(self, ti_key: TaskInstanceKey) -> Pages:
         """Where what it deploys is looked at.
-
-        Args:
-            ti_key: the task instance.
 
         Raises:
             BulkheadError: the configuration is wrong, or the ledger does not answer.

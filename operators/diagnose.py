@@ -42,10 +42,6 @@ class _Diagnostic:
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Read how the pod ended, and tell the ledger of what has passed.
 
-        Args:
-            context: of the task.
-            event: of the trigger.
-
         Returns:
             The result of its outcome, see ``bulkhead.gpu_tasks.diagnose``.
 
@@ -109,7 +105,6 @@ class GpuDiagnosticOperator(_Diagnostic, GpuPodOperator):
         """The pod, on the node that is to be tested, whatever keeps others away.
 
         Args:
-            context: of the task.
             dry_run: whether to do without a cluster.
         """
         pod = super().build_pod_request_obj(context, dry_run=dry_run)

@@ -113,10 +113,6 @@ class DistributedTrainOperator(GpuPodOperator):
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Read how the job ended, from the states that the trigger brought along.
 
-        Args:
-            context: of the task.
-            event: of the trigger.
-
         Returns:
             The result of the outcome of node rank 0.
 

@@ -67,21 +67,12 @@ class PlainEnds:
     """
 
     def pre_execute(self, context: Context) -> None:
-        """Airflow calls this in the task's own process, before it is run and before it goes on.
-
-        Args:
-            context: of the task.
-        """
+        """Airflow calls this in the task's own process, before it is run and before it goes on."""
         end_plainly()
         super().pre_execute(context)  # type: ignore[misc]
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Airflow calls this where a task that was deferred goes on.
-
-        Args:
-            next_method: that goes on.
-            next_kwargs: of it.
-            context: of the task.
 
         Returns:
             What that method returns.
@@ -111,9 +102,6 @@ def end_plainly() -> None:
 
 def in_one_line(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A processor of structlog: an entry about an exception whose text says all becomes that text.
-
-    Args:
-        entry: what is logged.
 
     Returns:
         The entry.

@@ -45,9 +45,6 @@ class FleetHealthOperator(PlainEnds, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Look.
 
-        Args:
-            context: of the task.
-
         Returns:
             ``devices`` (counts by health), ``quarantined``, ``moved``, ``refused`` and ``failed``.
         """

@@ -22,7 +22,6 @@ def check_pod(given: Mapping[str, Any], relax: Relaxations) -> None:
     """Refuse what is wrong of the arguments of KubernetesPodOperator whatever their templates turn out to be.
 
     Args:
-        given: the arguments.
         relax: what the pod may do beyond the ``restricted`` level.
 
     Raises:

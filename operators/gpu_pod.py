@@ -153,7 +153,6 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         """The pod: as KubernetesPodOperator builds it, then placed, hardened, and named after its task instance.
 
         Args:
-            context: of the task.
             dry_run: whether to do without a cluster.
 
         Returns:
@@ -206,7 +205,6 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         """Launch the pod, or find it, and defer.
 
         Args:
-            context: of the task.
             event: healthy devices that were waited for, or None.
 
         Returns:
@@ -264,22 +262,13 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         return timedelta(seconds=deadline + self.startup_timeout_seconds + 600) if deadline else None
 
     def relaunch(self, context: Context, event: Mapping[str, Any]) -> Any:
-        """Launch, now that the pod of an earlier try is gone, or was given up.
-
-        Args:
-            context: of the task.
-            event: of the trigger.
-        """
+        """Launch, now that the pod of an earlier try is gone, or was given up."""
         if event["why"] == "late":
             self.log.warning("pod %s does not end: its node may be lost; going on without it", event["name"])
         return self._start(context, waits=event["why"] != "late")
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Read how the pod ended, from the state that the trigger brought along.
-
-        Args:
-            context: of the task.
-            event: of the trigger.
 
         Returns:
             The result of its outcome.

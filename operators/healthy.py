@@ -51,9 +51,6 @@ class HealthyFirst(PlainEnds, BaseOperator):
     def execute(self, context: Context) -> Any:
         """Launch, when the devices are there.
 
-        Args:
-            context: of the task.
-
         Returns:
             As ``launch``.
         """
@@ -94,7 +91,6 @@ class HealthyFirst(PlainEnds, BaseOperator):
         """Launch.
 
         Args:
-            context: of the task.
             event: what was found, where devices were waited for.
         """
         raise NotImplementedError

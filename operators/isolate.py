@@ -48,9 +48,6 @@ class IsolateOperator(RolloutOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the intent and defer.
 
-        Args:
-            context: of the task.
-
         Returns:
             See ``resume``: where its traffic is gone already, there is nothing to defer for.
 
@@ -73,7 +70,6 @@ class IsolateOperator(RolloutOperator):
         """Its traffic is gone.
 
         Args:
-            context: of the task.
             event: of the trigger: the revision's id.
 
         Returns:

@@ -34,10 +34,7 @@ def record(
 
     Args:
         conn_id: connection of type ``bulkhead``.
-        context: of the task.
         access: how to reach the pod; see ``bulkhead.collector``.
-        namespace: of the pod.
-        pod: its name.
         keep: whether it stays once it has finished: ``never``, ``failed`` or ``always``.
         kind: ``Pod``, or what makes pods: ``Job``, ``JobSet``.
 
@@ -67,9 +64,6 @@ def mark_gone(conn_id: str, access: Mapping[str, Any], namespace: str, pod: str,
     Args:
         conn_id: connection of type ``bulkhead``.
         access: as given to ``record``.
-        namespace: of the pod.
-        pod: its name.
-        reason: for people.
     """
     try:
         BulkheadHook(conn_id).control().ledger.launches.mark_gone(access, namespace, pod, reason)

@@ -47,7 +47,6 @@ class _PageLink(BaseOperatorLink):
 
         Args:
             operator: with a method ``pages``, which gives its ``Pages``.
-            ti_key: the task instance.
         """
         pages = _pages(operator, ti_key)
         if isinstance(pages, BulkheadError):  # a button is no reason for more than a line

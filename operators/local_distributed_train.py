@@ -71,7 +71,6 @@ class LocalDistributedTrainOperator(PodOperator):
         """Launch all nodes, or find them, and defer.
 
         Args:
-            context: of the task.
             event: healthy devices that were waited for, or None.
 
         Returns:
@@ -93,7 +92,6 @@ class LocalDistributedTrainOperator(PodOperator):
         """Read how the job ended; end what is left of it.
 
         Args:
-            context: of the task.
             event: of the trigger: name of the job.
 
         Returns:

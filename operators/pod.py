@@ -107,7 +107,6 @@ class PodOperator(HealthyFirst):
         """Launch the pod, or find it, and defer.
 
         Args:
-            context: of the task.
             event: healthy devices that were waited for, or None.
 
         Returns:
@@ -141,7 +140,6 @@ class PodOperator(HealthyFirst):
         """Read how the pod ended.
 
         Args:
-            context: of the task.
             event: of the trigger: name and namespace of the pod.
 
         Returns:
@@ -203,9 +201,5 @@ class PodOperator(HealthyFirst):
 
 
 def access(runtime: LocalRuntime) -> dict[str, str]:
-    """How to reach a local runtime, as the ledger keeps it.
-
-    Args:
-        runtime: it.
-    """
+    """How to reach a local runtime, as the ledger keeps it."""
     return {LOCAL_ROOT: str(runtime.layout.root)}

@@ -44,9 +44,6 @@ class PromoteOperator(RolloutOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Record the approval and defer.
 
-        Args:
-            context: of the task.
-
         Returns:
             See ``resume``: where it is known already, there is nothing to defer for.
 

@@ -43,8 +43,6 @@ def release(
     person rejects or nobody answers.
 
     Args:
-        service: by name.
-        model_name: registered model.
         plan: fields of ``bulkhead.rollout.plan.Plan``. Its ``approve`` must be written out: the tasks follow from it.
         group_id: of the group; prefix of its tasks.
         approval_timeout: how long a person may take; keep it below the plan's ``approval_s``.

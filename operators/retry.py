@@ -65,8 +65,6 @@ class ContainmentRetryPolicy(RetryPolicy):
         Args:
             exception: that ended the task. What is no pod's failure is left to Airflow.
             try_number: Airflow's, from 1.
-            max_tries: Airflow's.
-            context: of the task.
 
         Returns:
             The decision, with its reason.
@@ -83,21 +81,13 @@ class ContainmentRetryPolicy(RetryPolicy):
         return RetryDecision.retry(timedelta(seconds=decision.delay_s), decision.reason)
 
     def history(self, context: Context) -> Sequence[Record]:
-        """Every failure of the same clear number so far, oldest first.
-
-        Args:
-            context: of the task.
-        """
+        """Every failure of the same clear number so far, oldest first."""
         store = context.get("task_state_store")
         found: Any = store.get(_key(context)) if store else None
         return [Record.load(data) for data in found or []]
 
     def changes(self, context: Context) -> Changes:
-        """What this try does otherwise than the first.
-
-        Args:
-            context: of the task.
-        """
+        """What this try does otherwise than the first."""
         return changes(self.history(context), self._limits(context))
 
     def _limits(self, context: Context) -> RetryLimits:
@@ -150,8 +140,6 @@ def fill_in(kwargs: dict[str, Any], name: str, value: Any) -> None:
 
     Args:
         kwargs: of the operator, as its ``__init__`` got them: Airflow passes the merged ``default_args`` along.
-        name: of the argument.
-        value: the default.
     """
     kwargs.setdefault(name, (kwargs.get("default_args") or {}).get(name, value))
 
@@ -172,21 +160,12 @@ def once_more(kwargs: dict[str, Any]) -> None:
 
 
 def extend_retries(operator: BaseOperator) -> None:
-    """Add the infrastructure's retries to the user's, where this policy decides.
-
-    Args:
-        operator: just made.
-    """
+    """Add the infrastructure's retries to the user's, where this policy decides."""
     if isinstance(operator.retry_policy, ContainmentRetryPolicy):
         operator.retries = (operator.retries or 0) + operator.retry_policy.infrastructure_retries
 
 
 def changes_for(operator: BaseOperator, context: Context) -> Changes:
-    """What this try does otherwise, after what failed before; nothing where another policy decides.
-
-    Args:
-        operator: of the task.
-        context: of the task.
-    """
+    """What this try does otherwise, after what failed before; nothing where another policy decides."""
     policy = operator.retry_policy
     return policy.changes(context) if isinstance(policy, ContainmentRetryPolicy) else Changes()

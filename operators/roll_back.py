@@ -58,9 +58,6 @@ class RollBackOperator(RolloutOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the intent and defer.
 
-        Args:
-            context: of the task.
-
         Returns:
             See ``resume``: where the rollout has ended, there is nothing to defer for.
 
@@ -79,7 +76,6 @@ class RollBackOperator(RolloutOperator):
         """Say what became of it.
 
         Args:
-            context: of the task.
             event: of the trigger: the rollout's id.
 
         Returns:

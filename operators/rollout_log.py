@@ -23,7 +23,6 @@ def log_events(
 
     Args:
         write: logs a line, as ``logging.Logger.info``.
-        ledger: knows the events.
         rollout_id: in the ledger.
         after: id of the last event that was logged; 0 for all.
         clock: gives the time in UTC.

@@ -54,7 +54,6 @@ class RolloutOperator(PlainEnds, BaseOperator):
         """What became of a rollout; defers until that is known, and logs what happens meanwhile.
 
         Args:
-            context: of the task.
             ledger: that knows the rollout.
             rollout: as it was read.
             approval_after: known as well once it waits for a person at a step after this one; None: only at its end.
@@ -95,7 +94,6 @@ class RolloutOperator(PlainEnds, BaseOperator):
         """Say what became of the release.
 
         Args:
-            context: of the task.
             event: of the trigger: the rollout's id, and that of its last event in the log.
 
         Returns:
@@ -117,7 +115,6 @@ class RolloutOperator(PlainEnds, BaseOperator):
         """The rollout that a deploy task of this run has asked for.
 
         Args:
-            context: of the task.
             deploy_task_id: of the deploy task, with its task group's prefix.
 
         Raises:

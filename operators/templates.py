@@ -31,7 +31,6 @@ def check_known(check: Callable[..., None], field: str, value: Any, *more: Any) 
     Args:
         check: takes ``field``, ``value`` and ``more``; one of ``bulkhead.arguments``.
         field: name of the argument.
-        value: its value.
         more: see ``check``.
 
     Raises:

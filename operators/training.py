@@ -51,7 +51,6 @@ def told(checkpoint: str | None, resume: str, task: TaskIdentity, pod: str) -> d
             (``s3://bucket/folder``); None for none.
         resume: ``auto``: every try of a task instance, also after a clear, has the same folder below ``checkpoint``,
             and goes on from what it finds there; ``never``: each try has one of its own.
-        task: the task instance.
         pod: name of the try's pod.
 
     Returns:
@@ -115,11 +114,7 @@ def check_kept(checkpoint: str | None, mounts: Mapping[str, bool]) -> None:
 
 
 def mounts(pod: k8s.V1Pod) -> dict[str, bool]:
-    """What is mounted in a pod's first container: by path, whether it outlives the pod.
-
-    Args:
-        pod: it.
-    """
+    """What is mounted in a pod's first container: by path, whether it outlives the pod."""
     passing = {one.name for one in pod.spec.volumes or [] if one.empty_dir is not None or one.ephemeral is not None}
     return {one.mount_path: one.name not in passing for one in pod.spec.containers[0].volume_mounts or []}
 
@@ -128,7 +123,6 @@ def launcher(gang: Gang, restarts: int) -> Sequence[str]:
     """The command that starts a node's ranks and begins them anew in place, to be followed by the program.
 
     Args:
-        gang: the job's size.
         restarts: so often at most.
 
     Raises:

@@ -173,11 +173,7 @@ class RunParamDeadline(BaseDeadlineReference):
 
     @classmethod
     def deserialize_reference(cls, reference_data: dict[str, Any]) -> RunParamDeadline:
-        """From what ``serialize_reference`` wrote.
-
-        Args:
-            reference_data: param and default.
-        """
+        """From what ``serialize_reference`` wrote."""
         return cls(reference_data["param"], reference_data["default_s"])
 
     def _evaluate_with(self, *, session: Session, dag_id: str, run_id: str, **_: Any) -> datetime | None:

@@ -55,21 +55,13 @@ class DeviceHealthSensor(PlainEnds, BaseSensorOperator):
         self.bulkhead_conn_id = bulkhead_conn_id
 
     def execute(self, context: Context) -> None:
-        """Defer to the shared look.
-
-        Args:
-            context: of the task.
-        """
+        """Defer to the shared look."""
         self.log.info("waiting for %s", self.requirement)
         trigger = DeviceHealthTrigger(asdict(self.requirement), self.bulkhead_conn_id)
         self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=self.timeout))
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, list[str]]:
         """Say what there is.
-
-        Args:
-            context: of the task.
-            event: of the trigger.
 
         Returns:
             UUIDs by node, of all healthy devices that were asked for.
@@ -116,20 +108,12 @@ class DeviceFaultSensor(PlainEnds, BaseSensorOperator):
         self.model, self.only_new, self.bulkhead_conn_id = model, only_new, bulkhead_conn_id
 
     def execute(self, context: Context) -> None:
-        """Defer to the shared look.
-
-        Args:
-            context: of the task.
-        """
+        """Defer to the shared look."""
         trigger = DeviceFaultTrigger(self.model, self.only_new, self.bulkhead_conn_id)
         self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=self.timeout))
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Say which.
-
-        Args:
-            context: of the task.
-            event: of the trigger.
 
         Returns:
             ``device``, ``node``, ``model``, ``reason``, ``text``, ``action`` and ``job``.

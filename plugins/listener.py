@@ -37,7 +37,6 @@ def on_task_instance_failed(previous_state: Any, task_instance: Any) -> None:
 
     Args:
         previous_state: None where a person set the state.
-        task_instance: it.
     """
     _task_ended(previous_state, task_instance)
 
@@ -48,7 +47,6 @@ def on_task_instance_success(previous_state: Any, task_instance: Any) -> None:
 
     Args:
         previous_state: None where a person set the state.
-        task_instance: it.
     """
     _task_ended(previous_state, task_instance)
 
@@ -59,30 +57,19 @@ def on_task_instance_skipped(previous_state: Any, task_instance: Any) -> None:
 
     Args:
         previous_state: None where a person set the state.
-        task_instance: it.
     """
     _task_ended(previous_state, task_instance)
 
 
 @hookimpl
 def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
-    """A run failed: take back what it has in progress.
-
-    Args:
-        dag_run: the run.
-        msg: Airflow's words.
-    """
+    """A run failed: take back what it has in progress."""
     _in_background(end_run, dag_run.dag_id, dag_run.run_id)
 
 
 @hookimpl
 def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
-    """A run succeeded; where a person said so, something may still be in progress.
-
-    Args:
-        dag_run: the run.
-        msg: Airflow's words.
-    """
+    """A run succeeded; where a person said so, something may still be in progress."""
     _in_background(end_run, dag_run.dag_id, dag_run.run_id)
 
 
@@ -101,12 +88,7 @@ def end_task(dag_id: str, run_id: str, task_id: str, map_index: int) -> None:
 
 
 def end_run(dag_id: str, run_id: str) -> None:
-    """End the pods of a run that is over, and take its rollouts back.
-
-    Args:
-        dag_id: of the run.
-        run_id: of the run.
-    """
+    """End the pods of a run that is over, and take its rollouts back."""
     owner, reason = run_owner(dag_id, run_id), "its DAG run has ended"
     _end(lambda rollout: rollout.owner == owner, lambda launches: launches.end_run(owner, reason), reason)
 

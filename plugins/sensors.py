@@ -79,9 +79,6 @@ class ServingSLOSensor(PlainEnds, BaseSensorOperator):
     def execute(self, context: Context) -> None:
         """Defer to the guard.
 
-        Args:
-            context: of the task.
-
         Raises:
             AirflowFailException: there is nothing to guard.
         """
@@ -103,10 +100,6 @@ class ServingSLOSensor(PlainEnds, BaseSensorOperator):
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Say how the guard ended.
-
-        Args:
-            context: of the task.
-            event: of the trigger.
 
         Returns:
             ``result`` (``kept``, or ``left`` where another revision serves now) and ``reason``.

@@ -84,9 +84,6 @@ class _Payload(BaseModel):
 def parse_alerts(document: Any) -> list[Alert]:
     """Read what Alertmanager posts.
 
-    Args:
-        document: its JSON.
-
     Raises:
         InvalidInputError: it is no webhook payload of version 4; names the field.
     """
@@ -100,7 +97,6 @@ class Responder:
     """Does what alerts ask for.
 
     Args:
-        control: records the intents.
         clock: gives the time in UTC.
     """
 
@@ -109,9 +105,6 @@ class Responder:
 
     def respond(self, alert: Alert) -> str:
         """Do what one alert asks for. Told again, it does nothing more.
-
-        Args:
-            alert: of Alertmanager.
 
         Returns:
             What was done, or why nothing was.

@@ -27,7 +27,6 @@ class AlertServer(ThreadingHTTPServer):
 
     Args:
         address: host and TCP port to listen on.
-        token: bearer token.
         responder: does what alerts ask for.
 
     Raises:

@@ -38,12 +38,7 @@ def told() -> Iterator[None]:
 
 
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    """Print rows as a table.
-
-    Args:
-        title: above it.
-        rows: values by column.
-    """
+    """Print rows as a table."""
     table = Table(title=title)
     for name in rows[0] if rows else ["nothing yet"]:
         table.add_column(name, overflow="fold")
@@ -58,10 +53,6 @@ def who() -> str:
 
 
 def when_told_to_end(act: Callable[[], None]) -> None:
-    """Have something done at SIGTERM and SIGINT.
-
-    Args:
-        act: what.
-    """
+    """Have something done at SIGTERM and SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: act())

@@ -132,10 +132,6 @@ def _wrapped(text: str, before: str) -> list[str]:
 def traffic(control: Control, service: str) -> dict[str, int]:
     """Percent of a service's traffic by revision, as its router has it.
 
-    Args:
-        control: the control plane.
-        service: by name.
-
     Raises:
         InvalidInputError: the service is not configured.
         UnavailableError: its router does not answer.

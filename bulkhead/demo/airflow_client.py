@@ -18,9 +18,7 @@ class AirflowClient:
     """Talks to one api-server.
 
     Args:
-        url: of the server.
         user: a user of the simple auth manager.
-        password: of the user.
     """
 
     def __init__(self, url: str, user: str, password: str) -> None:
@@ -39,9 +37,6 @@ class AirflowClient:
     def has_dag(self, dag_id: str) -> bool | None:
         """True once the DAG is there; None before.
 
-        Args:
-            dag_id: of the DAG.
-
         Raises:
             UnavailableError: a DAG file cannot be imported; its error is quoted.
         """
@@ -54,42 +49,20 @@ class AirflowClient:
         return None
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
-        """Trigger a run.
-
-        Args:
-            dag_id: of the DAG.
-            run_id: for the run.
-            conf: its params.
-        """
+        """Trigger a run."""
         self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf})
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """A run: ``state``, ``queued_at`` and more.
-
-        Args:
-            dag_id: of the DAG.
-            run_id: of the run.
-        """
+        """A run: ``state``, ``queued_at`` and more."""
         return self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
-        """State by task.
-
-        Args:
-            dag_id: of the DAG.
-            run_id: of the run.
-        """
+        """State by task."""
         found = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return {one["task_id"]: one["state"] or "none" for one in found}
 
     def log(self, dag_id: str, run_id: str, task_id: str) -> str:
-        """The log of a task's latest try: a scheduler that takes over another's tasks begins their next try.
-
-        Args:
-            dag_id: of the DAG.
-            run_id: of the run.
-            task_id: of the task.
-        """
+        """The log of a task's latest try: a scheduler that takes over another's tasks begins their next try."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
         latest = self.call("GET", path)["try_number"]
         return json.dumps(self.call("GET", f"{path}/logs/{latest}?full_content=true")["content"])

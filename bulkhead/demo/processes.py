@@ -28,13 +28,7 @@ class Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Start a process; its output goes to ``<folder>/<name>.log``.
-
-        Args:
-            name: for people.
-            argv: what to run.
-            env: its whole environment.
-        """
+        """Start a process; its output goes to ``<folder>/<name>.log``."""
         with self.log(name).open("ab") as output:
             process = subprocess.Popen(
                 list(argv),
@@ -54,8 +48,6 @@ class Processes:
 
         Args:
             name: for people, and of its log.
-            argv: what to run.
-            env: its whole environment.
 
         Returns:
             The process; ``check`` does not watch it once it was taken out by ``finished``.
@@ -65,9 +57,6 @@ class Processes:
 
     def finished(self, name: str) -> bool | None:
         """Whether a process that was to end has ended well.
-
-        Args:
-            name: of it.
 
         Returns:
             True, or None while it runs.
@@ -106,22 +95,14 @@ class Processes:
         self._record.unlink(missing_ok=True)
 
     def members(self, name: str) -> list[int]:
-        """Process ids of a process and of everything that it started, itself first; none once it was killed.
-
-        Args:
-            name: of it.
-        """
+        """Process ids of a process and of everything that it started, itself first; none once it was killed."""
         process = self._running.get(name)
         if process is None:
             return []
         return [process.pid, *sorted(_session(process.pid) - {process.pid})]
 
     def kill(self, name: str) -> None:
-        """End a process and everything that it started by SIGKILL, without a word.
-
-        Args:
-            name: of it.
-        """
+        """End a process and everything that it started by SIGKILL, without a word."""
         for pid in self.members(name):
             _send(pid, signal.SIGKILL)
         self._running.pop(name).wait()
@@ -139,11 +120,7 @@ class Processes:
         return len(alive)
 
     def log(self, name: str) -> Path:
-        """A process' log file.
-
-        Args:
-            name: of the process.
-        """
+        """A process' log file."""
         return self._folder / f"{name}.log"
 
     def _ended(self, name: str, code: int) -> UnavailableError:

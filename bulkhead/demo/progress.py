@@ -26,7 +26,6 @@ class Progress:
     """Prints one line an event, each with the time since the start.
 
     Args:
-        console: where to.
         check: called at every look while waiting; raises if something that must run has ended.
     """
 
@@ -64,7 +63,6 @@ class Progress:
         """Wait until something is there, and say so every few seconds.
 
         Args:
-            what: is waited for.
             look: returns it, or None while it is not there.
             detail: how far it is, for the line.
             limit_s: after so many seconds it is an error. Generous: what fails ends a process, which is seen at

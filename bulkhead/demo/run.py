@@ -26,7 +26,6 @@ def run(folder: Path, dags: Path, keep: bool, console: Console) -> int:
         folder: for everything it makes; emptied first.
         dags: Airflow's DAGs folder, with ``digits_release.py`` in it.
         keep: leave everything running at the end and print the URLs.
-        console: where to print.
 
     Returns:
         The exit code: 0 only if every expectation held.

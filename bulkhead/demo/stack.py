@@ -113,11 +113,7 @@ class Stack:
         self.processes.start("envoy", _program(["bulkhead", "router", SERVICE]), self._bulkhead_environment())
 
     def start_reconciler(self, name: str = "reconciler") -> None:
-        """Start a reconciler as a process of its own: it works whatever becomes of Airflow.
-
-        Args:
-            name: of the process.
-        """
+        """Start a reconciler as a process of its own: it works whatever becomes of Airflow."""
         command = ["bulkhead", "reconcile", "--watch"]
         self.processes.start(name, _program(command), self._bulkhead_environment())
 
@@ -202,9 +198,6 @@ class Stack:
 
 def stop_left_over(folder: Path) -> int:
     """Stop what an earlier demo left running in a folder.
-
-    Args:
-        folder: of the demo.
 
     Returns:
         How many processes that were.

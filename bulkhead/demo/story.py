@@ -94,9 +94,6 @@ class Story:
     def check_traffic(self, releases: list[Release]) -> int:
         """What must hold of the traffic as a whole.
 
-        Args:
-            releases: all.
-
         Returns:
             Connection errors that clients met.
         """

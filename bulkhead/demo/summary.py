@@ -99,7 +99,6 @@ def as_json(releases: Sequence[Release], connection_errors: int, seconds: float)
 
     Args:
         releases: in their order.
-        connection_errors: that clients met.
         seconds: that the demo took.
     """
     rows = [
@@ -127,7 +126,6 @@ def terminal_chart(console: Console, answers: Sequence[Answer], revisions: Seque
     """Who answered, second by second, as a stacked chart of characters.
 
     Args:
-        console: where to.
         answers: of the whole demo.
         revisions: in the order of their colours.
     """
@@ -154,7 +152,6 @@ def picture(path: Path, answers: Sequence[Answer], revisions: Sequence[str], rel
     """The same as a PNG, with the failed requests below.
 
     Args:
-        path: of the file.
         answers: of the whole demo.
         revisions: in the order of their colours.
         releases: shaded in the background.

@@ -75,7 +75,6 @@ class DemoTraffic:
 
         Args:
             begin: seconds since the epoch.
-            end: likewise.
         """
         return [answer for answer in list(self.answers) if begin <= answer.at < end]
 

@@ -20,8 +20,6 @@ def assess(window: EvidenceWindow, policy: Policy, now: float, previous: DeviceV
     """How a device stands.
 
     Args:
-        window: its observations.
-        policy: thresholds.
         now: seconds since 1970.
         previous: the verdict before, for hysteresis; None at the first.
 
@@ -76,9 +74,7 @@ def doubt(
     """Disbelieve what would make many unhealthy at once: more likely the exporter's release than the devices.
 
     Args:
-        verdicts: by UUID.
         previous: those before, by UUID: who was unhealthy for the same reason already is not of the wave.
-        policy: thresholds.
 
     Returns:
         The verdicts; those of a wave as suspect, with the reason ``doubted``.
@@ -114,9 +110,7 @@ def assess_nodes(
     """How nodes stand, by their devices and by what the cluster says.
 
     Args:
-        verdicts: of the devices.
         states: of the nodes, by name; empty where no cluster is asked.
-        policy: thresholds.
 
     Returns:
         Verdicts by node name.

@@ -30,9 +30,7 @@ def conditions(now: Reading, before: Reading | None, policy: Policy) -> list[Con
     """What is so of a device, by its own readings.
 
     Args:
-        now: the latest reading.
         before: the one before it, or None.
-        policy: thresholds.
     """
     fields, found = now.fields, []
     heat = policy.heat

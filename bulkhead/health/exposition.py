@@ -86,7 +86,6 @@ def samples(text: str, blocks: Blocks[T], wanted: Callable[[str], bool]) -> Iter
     """The samples of a scrape.
 
     Args:
-        text: the body.
         blocks: what labels mean; shared between scrapes, it spares their reading.
         wanted: whether metrics of a name are of interest.
 

@@ -18,7 +18,6 @@ class Fleet:
     """What is known of a fleet's devices.
 
     Args:
-        policy: thresholds.
         windows: of an earlier watch, by UUID.
         verdicts: of it, by UUID.
     """

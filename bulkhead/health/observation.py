@@ -197,12 +197,7 @@ BY_PLACE = "pci/"
 
 
 def place(node: str, pci: str) -> str:
-    """What stands for a device's UUID in a source that knows its node and bus id alone, as a kernel's log does.
-
-    Args:
-        node: host name.
-        pci: normalised bus id.
-    """
+    """What stands for a device's UUID in a source that knows its node and bus id alone, as a kernel's log does."""
     return f"{BY_PLACE}{node}/{pci}"
 
 

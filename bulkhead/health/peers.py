@@ -26,7 +26,6 @@ def slow(readings: Iterable[Reading], policy: Peers) -> dict[str, list[Condition
 
     Args:
         readings: of one look at a fleet.
-        policy: thresholds.
 
     Returns:
         Conditions by UUID, of those that are loaded and slow.

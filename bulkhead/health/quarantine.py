@@ -41,11 +41,7 @@ class QuarantineChanges:
     failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, other: QuarantineChanges) -> None:
-        """Add what a later step did.
-
-        Args:
-            other: that step.
-        """
+        """Add what a later step did."""
         self.imposed += other.imposed
         self.moved.update(other.moved)
         self.refused, self.failed = other.refused, other.failed
@@ -55,8 +51,6 @@ class QuarantineController:
     """Makes the ledger follow the verdicts, and the cluster the ledger. Any number may run.
 
     Args:
-        quarantines: of the ledger.
-        settings: of the fleet.
         nodes: keeps work away from nodes; None where there is no cluster, and quarantines are on paper.
         holder: who this is, for the record.
     """
@@ -69,9 +63,6 @@ class QuarantineController:
 
     def step(self, assessment: Assessment) -> QuarantineChanges:
         """Take one step.
-
-        Args:
-            assessment: of just now.
 
         Returns:
             What it did.
@@ -226,9 +217,6 @@ def _pool_others(target: Target, assessment: Assessment) -> frozenset[str]:
 
 def summary(assessment: Assessment) -> dict[str, int]:
     """How many devices stand how.
-
-    Args:
-        assessment: of a fleet.
 
     Returns:
         Counts by health.

@@ -40,7 +40,6 @@ def load(nodes: Mapping[str, Mapping[str, Any]], policy: Policy) -> Fleet:
 
     Args:
         nodes: of ``dump``.
-        policy: thresholds.
     """
     windows, verdicts = {}, {}
     for devices in nodes.values():

@@ -17,7 +17,6 @@ def check_model(field: str, value: Any) -> None:
 
     Args:
         field: name of it, as its author wrote it.
-        value: anything.
 
     Raises:
         InvalidInputError: it is none.
@@ -74,8 +73,6 @@ def find(requirement: DeviceRequirement, assessment: Assessment, kept: Collectio
     """Look for what is required.
 
     Args:
-        requirement: what is.
-        assessment: of the fleet.
         kept: devices and nodes that are in quarantine.
 
     Returns:

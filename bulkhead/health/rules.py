@@ -34,11 +34,7 @@ _NO_FAULT_OF_ITS_OWN = (Attribution.NOTE, Attribution.FOLLOWS, Attribution.STATE
 
 
 def unseen(latest: Reading) -> list[str]:
-    """Which kinds of faults a reading says nothing of: absent is unknown, not zero.
-
-    Args:
-        latest: of a device.
-    """
+    """Which kinds of faults a reading says nothing of: absent is unknown, not zero."""
     shown = latest.fields
     return [
         kind
@@ -51,8 +47,6 @@ def findings(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[Dev
     """Everything that speaks against a device.
 
     Args:
-        window: its observations.
-        policy: thresholds.
         now: seconds since 1970.
     """
     latest = window.latest

@@ -26,8 +26,6 @@ class FleetWatch:
     """A fleet's sources, and what is known of its devices by them.
 
     Args:
-        sources: that are asked.
-        policy: thresholds.
         memory: where to take up from, and to leave what is known; None for neither.
         clock: seconds since 1970.
     """

@@ -40,8 +40,6 @@ class EvidenceWindow:
 
         Args:
             reading: later than those before; an earlier one (the clock was set back) begins the conditions anew.
-            source: that gave it.
-            policy: thresholds.
             told: what is so of it besides, against its peers.
         """
         before, same_source = self.latest, source == self.source
@@ -90,7 +88,6 @@ class EvidenceWindow:
         """How much a counter grew.
 
         Args:
-            of: the counter.
             since: from when on, in seconds since 1970.
         """
         return sum(amount for at, amount in self.growth.get(of, ()) if at >= since)

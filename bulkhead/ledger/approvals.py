@@ -19,8 +19,6 @@ class Approvals(Transactions):
         """Agree that a rollout goes on from its step. The reconciler sees it at its next look.
 
         Args:
-            rollout_id: of the rollout.
-            request: who agrees.
             step: index of the step that was approved; None: the one at which it waits.
 
         Returns:

@@ -56,9 +56,6 @@ def open_engine(url: str) -> Engine:
 def engine_of(url: str) -> Engine:
     """An engine for a ledger as it is: nothing is connected, checked or migrated yet.
 
-    Args:
-        url: as of :func:`open_engine`.
-
     Returns:
         An engine whose connections to SQLite are in WAL mode and sync each commit.
 

@@ -30,9 +30,6 @@ class Events(Transactions):
         """Events in the order in which they were written.
 
         Args:
-            rollout_id: only this rollout's.
-            kind: only this kind.
-            service: only this service's.
             since: only those at or after this time.
             after: only those whose id is above this one.
         """
@@ -73,7 +70,6 @@ class Events(Transactions):
 
         Args:
             rollout: as it was read.
-            kind: of the event.
             data: what JSON can hold.
         """
         with self._writing() as session:
@@ -86,8 +82,6 @@ class Events(Transactions):
         """Append an event of a service outside its rollouts.
 
         Args:
-            service: by name.
-            kind: of the event.
             data: what JSON can hold.
         """
         with self._writing() as session:

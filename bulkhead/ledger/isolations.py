@@ -20,11 +20,7 @@ class Isolations(Transactions):
     """The isolations of one ledger."""
 
     def in_force(self, service: str | None = None) -> Sequence[Isolation]:
-        """Revisions that are isolated, each once (at the level ``traffic``, which all have), the latest first.
-
-        Args:
-            service: only this one's.
-        """
+        """Revisions that are isolated, each once (at the level ``traffic``, which all have), the latest first."""
         query = (
             select(Isolation)
             .where(Isolation.ended_at.is_(None), Isolation.level == IsolationLevel.TRAFFIC)
@@ -36,20 +32,12 @@ class Isolations(Transactions):
             return session.scalars(query).all()
 
     def get(self, revision_id: str) -> Isolation | None:
-        """A revision's isolation, or None if it is not isolated.
-
-        Args:
-            revision_id: its id.
-        """
+        """A revision's isolation, or None if it is not isolated."""
         with self._reading() as session:
             return session.scalar(isolation_in_force(revision_id))
 
     def levels(self, revision_id: str) -> Sequence[Isolation]:
-        """All levels of a revision that are in force, the first one asked for first.
-
-        Args:
-            revision_id: its id.
-        """
+        """All levels of a revision that are in force, the first one asked for first."""
         in_force = (Isolation.revision_id == revision_id) & Isolation.ended_at.is_(None)
         with self._reading() as session:
             return session.scalars(select(Isolation).where(in_force).order_by(Isolation.id)).all()
@@ -72,8 +60,6 @@ class Isolations(Transactions):
         """Keep a revision away from traffic from now on; the reconciler takes away what it has.
 
         Args:
-            revision_id: of the revision.
-            request: who asks.
             levels: how far; ``traffic`` is always one of them. Those in force already keep their reason.
             budget: how many revisions of its service may be isolated at once; None: any number.
 
@@ -103,10 +89,6 @@ class Isolations(Transactions):
 
     def unisolate(self, revision_id: str, request: Request) -> Revision:
         """Take an isolation back, with all of its levels. Nothing is given traffic by that.
-
-        Args:
-            revision_id: of the revision.
-            request: who asks.
 
         Returns:
             The revision.

@@ -36,10 +36,7 @@ class Launches(Transactions):
 
         Args:
             access: how to reach the pod: names only, never a credential.
-            namespace: of the pod.
-            pod: its name.
             owner: the DAG run, see ``bulkhead.pods.identity.run_owner``.
-            instance: the task instance.
             task: what identifies it in Airflow: ``dag_id``, ``run_id``, ``task_id``, ``map_index``.
             keep: whether a pod that has finished stays: ``never``, ``failed`` or ``always``.
             kind: ``Pod``, or what makes pods: ``Job``, ``JobSet``.
@@ -84,7 +81,6 @@ class Launches(Transactions):
 
         Args:
             instance: as given to ``record``.
-            reason: for people.
 
         Returns:
             How many launches ended by this.
@@ -97,7 +93,6 @@ class Launches(Transactions):
 
         Args:
             owner: as given to ``record``.
-            reason: for people.
 
         Returns:
             How many launches ended by this.
@@ -107,10 +102,6 @@ class Launches(Transactions):
 
     def end(self, launches: Iterable[Launch], reason: str) -> int:
         """Nobody waits for these pods any more.
-
-        Args:
-            launches: which.
-            reason: for people.
 
         Returns:
             How many launches ended by this.
@@ -123,8 +114,6 @@ class Launches(Transactions):
 
         Args:
             access: as given to ``record``.
-            namespace: of the pod.
-            pod: its name.
             reason: for people, unless the launch ended for a reason before.
         """
         own = (Launch.cluster_key == cluster_key_of(access)) & (Launch.namespace == namespace) & (Launch.pod == pod)
@@ -162,7 +151,6 @@ class Launches(Transactions):
 
         Args:
             access: as given to ``record``.
-            namespace: of the pods.
         """
         with self._reading() as session:
             query = select(Launch.pod).where(

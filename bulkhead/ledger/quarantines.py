@@ -108,9 +108,7 @@ class Quarantines(Transactions):
         """Keep something away from work; one that is on probation has relapsed.
 
         Args:
-            target: what.
             reason: code of what decided.
-            evidence: for people.
             action: what is to be done with it.
             holder: who keeps it away.
             probation_s: first probation, in seconds; each relapse within ``RELAPSE_DAYS`` doubles it.
@@ -143,12 +141,7 @@ class Quarantines(Transactions):
             return row
 
     def refused(self, target: str, why: str) -> None:
-        """Record that the budget leaves something unhealthy at work: a person is needed. Once an hour a target.
-
-        Args:
-            target: its name.
-            why: for people.
-        """
+        """Record that the budget leaves something unhealthy at work: a person is needed. Once an hour a target."""
         since = self._clock() - timedelta(hours=1)
         with self._writing() as session:
             self._alone(session)
@@ -163,7 +156,6 @@ class Quarantines(Transactions):
         """Record that a diagnostic of something held has passed.
 
         Args:
-            target: its name.
             evidence: what passed, for people.
 
         Returns:
@@ -184,7 +176,6 @@ class Quarantines(Transactions):
         Args:
             row: as it was read.
             phase: to go on to.
-            evidence: why, for people.
 
         Returns:
             Whether it still stood as it was read; if not, look again.
@@ -202,11 +193,6 @@ class Quarantines(Transactions):
 
     def end(self, target: str, *, reason: str, holder: str) -> Quarantine:
         """End a quarantine at once, as a person decides.
-
-        Args:
-            target: its name.
-            reason: for the record.
-            holder: who asks.
 
         Returns:
             The quarantine.
@@ -246,11 +232,7 @@ class Quarantines(Transactions):
                 session.merge(row)
 
     def fleet(self, since: datetime) -> Sequence[FleetNode]:
-        """The nodes that a watch has kept after a time.
-
-        Args:
-            since: the time.
-        """
+        """The nodes that a watch has kept after a time."""
         with self._reading() as session:
             return session.scalars(select(FleetNode).where(FleetNode.at >= since)).all()
 

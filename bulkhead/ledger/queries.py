@@ -49,7 +49,6 @@ def busy(service: str, holder: Rollout) -> BusyError:
     """That a service has a rollout in progress already.
 
     Args:
-        service: by name.
         holder: the rollout in progress.
     """
     return BusyError(
@@ -64,7 +63,6 @@ def refuse_withdrawn(session: Session, owner: str) -> None:
     """Refuse an owner's release that was withdrawn.
 
     Args:
-        session: of the transaction.
         owner: see ``Rollouts.request``.
 
     Raises:
@@ -87,11 +85,6 @@ def isolation_in_force(revision_id: str) -> Select[Isolation]:
 
 def refuse_isolated(session: Session, revision_id: str, model_uri: str) -> None:
     """Refuse a revision that is isolated, and any other of a model that is.
-
-    Args:
-        session: of the transaction.
-        revision_id: of the revision.
-        model_uri: of its model.
 
     Raises:
         ConflictError: it is isolated.

@@ -67,10 +67,6 @@ class Revisions(Transactions):
     def set_model_version(self, revision_id: str, version: str) -> None:
         """Fill in the registry's version of a revision, once.
 
-        Args:
-            revision_id: of the revision.
-            version: MLflow's.
-
         Raises:
             ConflictError: it has another one already.
         """

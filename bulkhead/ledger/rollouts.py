@@ -67,7 +67,6 @@ class Rollouts(Transactions):
         """The latest rollouts, newest first.
 
         Args:
-            service: only this one's.
             owner: only those that it asked for.
             limit: at most so many.
         """
@@ -91,7 +90,6 @@ class Rollouts(Transactions):
         Args:
             revision: the columns of ``Revision`` but ``created_at``; kept unless the id is known already.
             plan: a valid plan in its JSON form.
-            request: who asks.
             owner: on whose behalf, for instance one DAG run; ``withdraw`` stops what an owner asked for.
             cleared: whether a person asked again on purpose, so that an earlier withdrawal no longer counts.
 
@@ -186,9 +184,7 @@ class Rollouts(Transactions):
 
         Args:
             rollout: as it was read.
-            phase: where to.
             event: kind of the event to append.
-            data: of the event.
             changes: other columns to set.
 
         Returns:
@@ -218,7 +214,6 @@ class Rollouts(Transactions):
 
         Args:
             rollout: as it was read.
-            reason: for people.
             decision: the numbers behind it.
 
         Returns:

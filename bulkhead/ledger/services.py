@@ -35,8 +35,6 @@ class Services(Transactions):
 
         Args:
             service: as it was read.
-            why: for the event.
-            kind: of the event.
 
         Returns:
             The new generation.

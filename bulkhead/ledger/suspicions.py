@@ -18,11 +18,9 @@ class Suspicions(Transactions):
         """Record that a node is suspected, once a key.
 
         Args:
-            node: by name.
             owner: DAG of the task that says so.
             cause: class and kind of its failure.
             reason: the evidence, for people.
-            key: idempotency key.
         """
         with self._writing() as session:
             if session.scalar(select(tables.Suspicion.id).where(tables.Suspicion.key == key)) is None:
@@ -30,11 +28,7 @@ class Suspicions(Transactions):
                 session.add(row)
 
     def since(self, when: datetime) -> list[NodeSuspicion]:
-        """What was said at or after a time, oldest first.
-
-        Args:
-            when: the time.
-        """
+        """What was said at or after a time, oldest first."""
         query = select(tables.Suspicion).where(tables.Suspicion.at >= when).order_by(tables.Suspicion.id)
         with self._reading() as session:
             return [NodeSuspicion(row.node, row.owner, row.cause, row.at, row.reason) for row in session.scalars(query)]

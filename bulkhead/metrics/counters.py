@@ -115,11 +115,7 @@ class CountersDocument(PartDocument):
 
 
 def dump(counters: Counters) -> dict[str, Any]:
-    """As JSON.
-
-    Args:
-        counters: of one revision.
-    """
+    """As JSON."""
     document: dict[str, Any] = _counts(counters)
     if counters.answers is None:
         document["answers"] = None
@@ -170,7 +166,6 @@ def with_failures(counters: Counters, failing: Collection[str] = FAILING) -> Cou
     """The same counters, with failures and client errors told by their statuses, where they have any.
 
     Args:
-        counters: of one revision.
         failing: statuses, and classes of them, that count as the server's failure.
     """
     parts = {name: with_failures(part, failing) for name, part in counters.parts.items()}
@@ -182,11 +177,7 @@ def with_failures(counters: Counters, failing: Collection[str] = FAILING) -> Cou
 
 
 def total(parts: Iterable[Counters]) -> Counters:
-    """Counters added up.
-
-    Args:
-        parts: of one revision.
-    """
+    """Counters added up."""
     found = Counters()
     for part in parts:
         found = plus(found, part)
@@ -194,22 +185,12 @@ def total(parts: Iterable[Counters]) -> Counters:
 
 
 def plus(one: Counters, other: Counters) -> Counters:
-    """Requests, failures and latencies of two, added up.
-
-    Args:
-        one: counters.
-        other: counters.
-    """
+    """Requests, failures and latencies of two, added up."""
     return _combined(one, other, 1)
 
 
 def minus(one: Counters, other: Counters) -> Counters:
-    """Requests, failures and latencies of one without another's; negative where a counter fell.
-
-    Args:
-        one: counters, later.
-        other: counters, earlier.
-    """
+    """Requests, failures and latencies of one without another's; negative where a counter fell."""
     return _combined(one, other, -1)
 
 

@@ -45,7 +45,6 @@ def parse_json(url: str, body: bytes) -> Any:
 
     Args:
         url: of it, for the error.
-        body: of the answer.
 
     Raises:
         UnavailableError: it is none.
@@ -156,10 +155,6 @@ class HttpMetrics:
 
     def counters(self, service: str, revisions: Collection[str]) -> Mapping[str, Counters]:
         """See ``Metrics.counters``.
-
-        Args:
-            service: by name.
-            revisions: that are wanted.
 
         Raises:
             UnavailableError: one of them does not answer, or with another form.

@@ -49,10 +49,6 @@ class PrometheusMetrics:
     def counters(self, service: str, revisions: Collection[str]) -> Mapping[str, Counters]:
         """See ``Metrics.counters``. A revision without a series yet has zeros.
 
-        Args:
-            service: by name.
-            revisions: that are wanted.
-
         Raises:
             UnavailableError: the server does not answer, or with something that is no number of requests.
             InvalidInputError: the token's variable is not set.

@@ -84,7 +84,6 @@ def filled(query: str, names: Mapping[str, Any]) -> str:
 
     Args:
         query: with ``{namespace}`` and so on.
-        names: values by name.
     """
     for name, value in names.items():
         query = query.replace("{" + name + "}", str(value))

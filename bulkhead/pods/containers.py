@@ -26,7 +26,6 @@ def base(status: Mapping[str, Any], name: str | None = None) -> Mapping[str, Any
     """The status of the base container; empty where there is none yet.
 
     Args:
-        status: of the pod.
         name: of the container; by default the one that is called so by custom, else the first.
     """
     found: Sequence[Mapping[str, Any]] = status.get("containerStatuses") or []
@@ -38,11 +37,7 @@ def base(status: Mapping[str, Any], name: str | None = None) -> Mapping[str, Any
 
 
 def terminated(container: Mapping[str, Any]) -> Mapping[str, Any]:
-    """How a container has ended; empty where it has not.
-
-    Args:
-        container: its status.
-    """
+    """How a container has ended; empty where it has not."""
     return (container.get("state") or {}).get("terminated") or {}
 
 

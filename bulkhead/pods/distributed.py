@@ -82,7 +82,6 @@ def job(pod: k8s.V1Pod, gang: Gang, queue: str | None) -> dict[str, Any]:
 
     Args:
         pod: of one node; is not changed.
-        gang: the size.
         queue: Kueue's local queue; the job is then suspended until Kueue admits all of its pods at once.
 
     Returns:
@@ -99,7 +98,6 @@ def jobset(pod: k8s.V1Pod, gang: Gang, queue: str | None) -> dict[str, Any]:
 
     Args:
         pod: of one node; is not changed.
-        gang: the size.
         queue: see ``job``.
 
     Returns:
@@ -122,7 +120,6 @@ def service(document: dict[str, Any], gang: Gang) -> k8s.V1Service:
 
     Args:
         document: the Job as the API server returned it.
-        gang: the size.
     """
     metadata = document["metadata"]
     owner = k8s.V1OwnerReference(

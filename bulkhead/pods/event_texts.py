@@ -72,7 +72,6 @@ def who_ended(failure: Failure, events: Iterable[Event]) -> Failure:
     """A failure with the name that the events give it, where the status says only that somebody has ended the pod.
 
     Args:
-        failure: by the status.
         events: about the pod, in their JSON form.
     """
     if (failure.failure_class, failure.kind) not in _UNEXPLAINED:

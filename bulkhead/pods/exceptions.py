@@ -12,7 +12,6 @@ class PodFailedError(BulkheadError):
     """A pod failed.
 
     Args:
-        pod: its name.
         failure: why, with the evidence.
         node: that it ran on, or an empty string.
     """
@@ -127,8 +126,6 @@ def error(pod: str, failure: Failure, node: str = "") -> PodFailedError:
     """The exception that says so.
 
     Args:
-        pod: its name.
-        failure: why it failed.
         node: that it ran on, or an empty string.
     """
     return TYPES[failure.failure_class](pod, failure, node)

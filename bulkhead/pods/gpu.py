@@ -128,10 +128,6 @@ def place(pod: k8s.V1Pod, request: GpuRequest) -> k8s.V1Pod:
 def bind(pod: k8s.V1Pod, node: str) -> k8s.V1Pod:
     """Have a pod run on one node, and still be scheduled there: its devices have to be free.
 
-    Args:
-        pod: is changed.
-        node: by name.
-
     Returns:
         The pod.
     """
@@ -145,7 +141,6 @@ def claim_template(request: GpuRequest, namespace: str) -> k8s.V1ResourceClaimTe
 
     Args:
         request: with a device class.
-        namespace: of the pod.
     """
     cel = [k8s.V1DeviceSelector(cel=k8s.V1CELDeviceSelector(expression=one)) for one in _selectors(request)]
     exactly = k8s.V1ExactDeviceRequest(

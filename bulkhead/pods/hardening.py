@@ -50,7 +50,6 @@ def harden(pod: k8s.V1Pod, relaxed: Relaxations, scratch: tuple[str, ...] = ("/t
     """Fill in what the level wants and the author left open; refuse what contradicts it.
 
     Args:
-        pod: is changed.
         relaxed: what this pod may do all the same.
         scratch: paths that stay writable, as emptyDirs, in every container that mounts nothing there.
 

@@ -116,12 +116,7 @@ class TaskIdentity:
 
 
 def run_owner(dag_id: str, run_id: str) -> str:
-    """A DAG run, as the ledger names it.
-
-    Args:
-        dag_id: the DAG.
-        run_id: the DAG run.
-    """
+    """A DAG run, as the ledger names it."""
     return identifier(f"airflow:{dag_id}/{run_id}", _OWNER_BYTES)
 
 

@@ -51,7 +51,6 @@ def of_image(reason: str, message: str) -> str | None:
 
     Args:
         reason: of the waiting container.
-        message: of it.
 
     Returns:
         ``auth``, ``not-found``, ``rate-limit``, ``node-disk``, ``signature`` or ``network``; None for a reason that has

@@ -83,9 +83,6 @@ class Failure(BaseModel):
 
         Args:
             failure_class: see the attributes, as the others.
-            kind: more exactly.
-            message: for people.
-            evidence: free text.
         """
         cut = _LONGEST_TEXT
         return cls(failure_class=failure_class, kind=kind, message=message[:cut], evidence=evidence[-cut:])
@@ -219,7 +216,6 @@ def failed(
     """An outcome that says that an exception ended the job.
 
     Args:
-        failure_class: the class.
         error: the exception; its qualified type and text are kept.
         evidence: free text, such as the end of the traceback.
         rank: of the process, in a distributed job.

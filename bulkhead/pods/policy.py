@@ -116,7 +116,6 @@ class Record:
         """Keep what a decision needs.
 
         Args:
-            failure: the failure.
             node: that the pod ran on, or an empty string.
         """
         return cls(failure.failure_class, failure.kind, node, failure.checkpoint)
@@ -127,11 +126,7 @@ class Record:
 
     @classmethod
     def load(cls, data: Mapping[str, Any]) -> Record:
-        """Read what ``dump`` wrote.
-
-        Args:
-            data: of one record.
-        """
+        """Read what ``dump`` wrote."""
         return cls(C(data["failure_class"]), data["kind"], data["node"], data["checkpoint"])
 
     @property
@@ -230,7 +225,6 @@ def hopeless(failure: Failure, events: Iterable[Mapping[str, Any]]) -> bool:
     """Whether a pod that cannot start would have to wait for ever.
 
     Args:
-        failure: why it cannot.
         events: about it, in their JSON form. The scheduler says the same of a node pool that is scaled up from zero,
             and of a volume on its way, as of what will never be: there the autoscaler has to have said that it cannot
             help.

@@ -129,11 +129,7 @@ _SCALES = {"TriggeredScaleUp", "Nominated", "WaitForFirstConsumer", "Provisionin
 
 
 def disruption(status: Mapping[str, Any]) -> Failure | None:
-    """The conditions ``DisruptionTarget`` and ``TerminationTarget``: something other than the program ended the pod.
-
-    Args:
-        status: of the pod.
-    """
+    """The conditions ``DisruptionTarget`` and ``TerminationTarget``: something other than the program ended the pod."""
     condition = _condition(status, "DisruptionTarget")
     if condition is None or condition.get("status") != "True":
         return _by_kueue(status)
@@ -160,11 +156,7 @@ def _by_kueue(status: Mapping[str, Any]) -> Failure | None:
 
 
 def pod_reason(status: Mapping[str, Any]) -> Failure | None:
-    """The pod's own reason, as the kubelet or a controller wrote it.
-
-    Args:
-        status: of the pod.
-    """
+    """The pod's own reason, as the kubelet or a controller wrote it."""
     reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
     if reason == "Evicted":
         return Failure.named(_C.EVICTED, _evicted(message) or "unknown", message, reason)
@@ -184,7 +176,6 @@ def exit_code(container: str, terminated: Mapping[str, Any]) -> Failure:
     """The end of a container that reported nothing.
 
     Args:
-        container: its name.
         terminated: its ``state.terminated``, with an exit code other than 0.
     """
     code, reason = int(terminated["exitCode"]), str(terminated.get("reason") or "")
@@ -205,11 +196,7 @@ def exit_code(container: str, terminated: Mapping[str, Any]) -> Failure:
 
 
 def is_victim(failure: Failure) -> bool:
-    """Whether a rank says only that it has lost another one.
-
-    Args:
-        failure: that it left.
-    """
+    """Whether a rank says only that it has lost another one."""
     if failure.failure_class is not _C.APPLICATION:
         return False
     return bool(_VICTIM.search(f"{failure.exception} {failure.message} {failure.evidence}"))
@@ -219,7 +206,6 @@ def waiting(container: str, state: Mapping[str, Any]) -> Failure | None:
     """A container that waits for what will not come by itself.
 
     Args:
-        container: its name.
         state: its ``state.waiting``.
     """
     reason, message = str(state.get("reason") or ""), str(state.get("message") or "")
@@ -241,12 +227,7 @@ def _not_started(text: str) -> tuple[FailureClass, str] | None:
 
 
 def scheduling(status: Mapping[str, Any], recorded: Iterable[Mapping[str, Any]]) -> Failure | None:
-    """Why no node takes the pod. A scheduling gate (Kueue) is no failure: it waits for its turn.
-
-    Args:
-        status: of the pod.
-        recorded: events about it.
-    """
+    """Why no node takes the pod. A scheduling gate (Kueue) is no failure: it waits for its turn."""
     condition = _condition(status, "PodScheduled")
     if condition is None or condition.get("reason") != "Unschedulable":
         return None

@@ -22,7 +22,6 @@ def classify_refusal(status: int, body: str, namespace: str) -> Failure:
     Args:
         status: of HTTP; 0 where there was no answer at all.
         body: of the answer: a ``v1.Status`` in JSON, or any text.
-        namespace: that was asked.
 
     Returns:
         The failure, with the remedy in its message.

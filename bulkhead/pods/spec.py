@@ -91,7 +91,6 @@ def build(request: PodRequest, relaxed: Relaxations = _NOTHING) -> k8s.V1Pod:
     """Turn a request into a pod at the ``restricted`` Pod Security level.
 
     Args:
-        request: what to run.
         relaxed: what the pod may do beyond the level.
 
     Returns:
@@ -181,11 +180,7 @@ def _check(request: PodRequest) -> None:
 
 
 def is_quantity(value: Any) -> bool:
-    """Whether a value is a positive Kubernetes quantity.
-
-    Args:
-        value: anything.
-    """
+    """Whether a value is a positive Kubernetes quantity."""
     try:
         return isinstance(value, str) and bool(parse_quantity(value) > 0)
     except ValueError:
@@ -197,7 +192,6 @@ def check_quantity(field: str, value: Any) -> None:
 
     Args:
         field: name of it, as its author wrote it.
-        value: anything.
 
     Raises:
         InvalidInputError: it is none.
@@ -211,7 +205,6 @@ def check_claims(field: str, value: Any) -> None:
 
     Args:
         field: see ``check_quantity``.
-        value: anything.
 
     Raises:
         InvalidInputError: it is no mapping of absolute paths to names of claims.

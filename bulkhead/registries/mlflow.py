@@ -45,7 +45,6 @@ class MlflowRegistry:
         """Register a model version for a revision, once: a version tagged with the revision is found again.
 
         Args:
-            model_name: registered model.
             model_uri: where the model lies.
             revision: id of the revision.
 
@@ -78,7 +77,6 @@ class MlflowRegistry:
         """Make sure that a model version exists.
 
         Args:
-            model_name: registered model.
             version: in it.
 
         Raises:
@@ -88,11 +86,7 @@ class MlflowRegistry:
             self._client.get_model_version(model_name, version)
 
     def champion(self, model_name: str) -> str | None:
-        """The version that the alias names, or None.
-
-        Args:
-            model_name: registered model.
-        """
+        """The version that the alias names, or None."""
         try:
             with _translated(f"alias {self.alias!r} of model {model_name!r}"):
                 return str(self._client.get_model_version_by_alias(model_name, self.alias).version)
@@ -106,7 +100,6 @@ class MlflowRegistry:
         two writers within the same few milliseconds could pass; the loser's next look at the world corrects it.
 
         Args:
-            model_name: registered model.
             version: to point at; None removes the alias.
             service: on whose behalf; several services may release versions of one model.
             generation: the writer's, of that service.
@@ -135,9 +128,7 @@ class MlflowRegistry:
 
         Args:
             model_uri: of the model; a logged model (``models:/m-…``) carries the tag itself.
-            model_name: registered model.
             version: in it; None where it was never registered.
-            reason: the tag's value.
         """
         with _translated(f"model {model_uri!r}"):
             if (model_id := logged_model(model_uri)) is not None:
@@ -149,8 +140,6 @@ class MlflowRegistry:
         """Take back what ``forbid`` wrote. Idempotent.
 
         Args:
-            model_uri: of the model.
-            model_name: registered model.
             version: in it; None where it was never registered.
         """
         with _translated(f"model {model_uri!r}"):
@@ -164,7 +153,6 @@ class MlflowRegistry:
         """The latest values of a model's metrics.
 
         Args:
-            model_name: registered model.
             version: in it.
             names: of the metrics that are wanted.
             since: only what was measured at or after this time.
@@ -184,7 +172,6 @@ class MlflowRegistry:
         """Keep evidence as one run of the experiment ``bulkhead-evidence``, with an index. Once a name.
 
         Args:
-            name: of the bundle.
             files: text by file name.
 
         Returns:

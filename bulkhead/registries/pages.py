@@ -30,7 +30,6 @@ def model_page(ui: str, model_uri: str, experiment_id: str = "", name: str = "",
         ui: see ``run_page``.
         model_uri: where the model lies.
         experiment_id: see ``run_page``.
-        name: registered model.
         version: in the registry; None where it is not registered yet.
 
     Returns:

@@ -18,10 +18,6 @@ class Metrics(Protocol):
     def counters(self, service: str, revisions: Collection[str]) -> Mapping[str, Counters]:
         """Cumulative numbers by revision; one unseen so far has zeros.
 
-        Args:
-            service: by name.
-            revisions: that are wanted.
-
         Raises:
             UnavailableError: the source of the numbers does not answer.
         """

@@ -30,20 +30,13 @@ class Backoff:
         self._failed: dict[Hashable, tuple[int, datetime]] = {}
 
     def ready(self, what: Hashable) -> bool:
-        """Whether to try now.
-
-        Args:
-            what: to try.
-        """
+        """Whether to try now."""
         failed = self._failed.get(what)
         # Longer than the longest wait is none: the clock was set back meanwhile.
         return failed is None or not timedelta(0) < failed[1] - self._clock() <= self._longest
 
     def failed(self, what: Hashable) -> bool:
         """Note that a try has failed.
-
-        Args:
-            what: was tried.
 
         Returns:
             Whether it was the first in a row: what to report once, and not at every pass.
@@ -53,9 +46,5 @@ class Backoff:
         return tries == 1
 
     def succeeded(self, what: Hashable) -> None:
-        """Note that a try has not failed.
-
-        Args:
-            what: was tried.
-        """
+        """Note that a try has not failed."""
         self._failed.pop(what, None)

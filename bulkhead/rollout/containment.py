@@ -45,7 +45,6 @@ class Containment:
         """Whether to try now.
 
         Args:
-            service: by name.
             work: see ``of``.
         """
         return self._backoff.ready((service, work))

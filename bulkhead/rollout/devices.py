@@ -42,9 +42,6 @@ class Devices:
     def fault(self, placement: Placement) -> str | None:
         """Which device under some pods is unhealthy, in words.
 
-        Args:
-            placement: of the pods.
-
         Returns:
             None where none is known to be: also where nobody knows which device they have.
         """
@@ -64,7 +61,6 @@ class Devices:
 
         Args:
             isolation: the level that asks for it: ``device`` or ``node``.
-            placement: of the pods.
         """
         known = self.quarantines.remembered()
         for target in self._targets(isolation.level, placement, known):
@@ -83,11 +79,7 @@ class Devices:
                 log.error("isolation of %s: %s", isolation.revision_id, error)
 
     def unisolate(self, isolation: Isolation) -> None:
-        """Take back what ``quarantine`` asked for, and nothing that others hold.
-
-        Args:
-            isolation: that was released.
-        """
+        """Take back what ``quarantine`` asked for, and nothing that others hold."""
         for row in self.quarantines.open_ones():
             if row.holder == _holder(isolation):
                 try:

@@ -140,10 +140,7 @@ def repoint(backend: ServingBackend, service: str, revision_id: str, generation:
     """Correct the router where a server has moved to another port.
 
     Args:
-        backend: of the service.
-        service: by name.
         revision_id: of the revision whose server it is.
-        generation: of the service.
 
     Returns:
         Whether anything had to be changed.

@@ -98,7 +98,6 @@ class Effects:
 
         Args:
             context: under whose fence.
-            revision_id: of the revision.
 
         Raises:
             UnavailableError: it still has traffic.
@@ -135,7 +134,6 @@ class Effects:
         """Cumulative numbers of the candidate and the stable revision; a revision unseen so far has zeros.
 
         Args:
-            context: of the rollout.
             judged: whether the step is judged by them: while requests are mirrored, the comparer counts; else what a
                 server knows of its model's answers is read as well.
 

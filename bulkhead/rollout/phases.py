@@ -254,7 +254,6 @@ def following(phase: Phase, step: int, plan: Plan) -> tuple[Phase, int]:
     Args:
         phase: now; not an ended one.
         step: index of the step now.
-        plan: of the rollout.
 
     Returns:
         The next phase, and the step in it.

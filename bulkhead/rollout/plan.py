@@ -262,7 +262,6 @@ def check_plan(data: Mapping[str, Any], is_open: Callable[[Any], bool]) -> None:
     """Refuse a plan that is wrong whatever its open values turn out to be.
 
     Args:
-        data: its JSON form.
         is_open: whether a value, or one in it, will be known only later: a template.
 
     Raises:

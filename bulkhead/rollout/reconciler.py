@@ -53,7 +53,6 @@ class Reconciler:
     Args:
         ledger: says what is wanted.
         backends: where a service runs, by its name.
-        registry: holds the models.
         devices: under the revisions' pods.
         leases: this reconciler's; it acts on the services that it holds.
         policies: how far failures are isolated, and what becomes of others' changes, by service.

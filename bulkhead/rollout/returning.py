@@ -14,8 +14,6 @@ def request_return(ledger: Ledger, revision_id: str, request: Request) -> Rollou
     """Ask for it.
 
     Args:
-        ledger: of the service.
-        revision_id: of the revision.
         request: who asks; whoever does is also the rollout's owner.
 
     Returns:

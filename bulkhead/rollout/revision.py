@@ -21,7 +21,6 @@ def check_model_name(field: str, value: Any) -> None:
 
     Args:
         field: name of it, as its author wrote it.
-        value: anything.
 
     Raises:
         InvalidInputError: it is empty, no text, or too long.

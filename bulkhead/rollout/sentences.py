@@ -101,11 +101,7 @@ def serves(rollout: Rollout) -> str:
 
 
 def where(step: Step) -> str:
-    """What a step shows the candidate, for the middle of a sentence.
-
-    Args:
-        step: of a plan.
-    """
+    """What a step shows the candidate, for the middle of a sentence."""
     if step.mirror:
         return f"on {step.mirror} % of the requests, mirrored,"
     if step.weight:

@@ -29,7 +29,6 @@ class WaitingRecorder:
     """Records what rollouts wait for.
 
     Args:
-        events: of the ledger.
         clock: gives the time in UTC.
     """
 

@@ -87,11 +87,7 @@ class Split:
             )
 
     def routes_as(self, other: Split) -> bool:
-        """Whether requests go the same ways, whatever other revisions are known.
-
-        Args:
-            other: split.
-        """
+        """Whether requests go the same ways, whatever other revisions are known."""
         return self._ways() == other._ways()
 
     def _ways(self) -> object:
@@ -111,19 +107,10 @@ class Router(Protocol):
     """Splits one service's traffic."""
 
     def read(self, service: str) -> tuple[Fence, Split]:
-        """What the router was last told, and under which fence.
-
-        Args:
-            service: by name.
-        """
+        """What the router was last told, and under which fence."""
 
     def apply(self, service: str, split: Split, fence: Fence) -> None:
         """Make the router split so, and come back only when it does.
-
-        Args:
-            service: by name.
-            split: endpoints and weights.
-            fence: of the writer.
 
         Raises:
             FencedError: a later fence was written already; nothing was changed.
@@ -132,8 +119,4 @@ class Router(Protocol):
         """
 
     def editor(self, service: str) -> str:
-        """Who may have changed a service's split beside this project, for people.
-
-        Args:
-            service: by name.
-        """
+        """Who may have changed a service's split beside this project, for people."""

@@ -30,18 +30,13 @@ class GatewayRouter:
 
     Args:
         objects: of the service's namespace.
-        settings: of the service.
     """
 
     def __init__(self, objects: Objects, settings: ClusterService) -> None:
         self._objects, self._settings = objects, settings
 
     def read(self, service: str) -> tuple[Fence, Split]:
-        """See ``Router.read``; a service without a route has no traffic yet.
-
-        Args:
-            service: by name.
-        """
+        """See ``Router.read``; a service without a route has no traffic yet."""
         found = self._objects.read(HTTP_ROUTE, service)
         if found is None:
             return Fence(0, 0), Split()
@@ -49,11 +44,6 @@ class GatewayRouter:
 
     def apply(self, service: str, split: Split, fence: Fence) -> None:
         """See ``Router.apply``.
-
-        Args:
-            service: by name.
-            split: endpoints and weights.
-            fence: of the writer.
 
         Raises:
             InvalidInputError: the weights are no split.
@@ -71,11 +61,7 @@ class GatewayRouter:
             written = self._objects.read(HTTP_ROUTE, service) or written
 
     def editor(self, service: str) -> str:
-        """See ``Router.editor``: the field managers that have written the route's spec beside us.
-
-        Args:
-            service: by name.
-        """
+        """See ``Router.editor``: the field managers that have written the route's spec beside us."""
         found = self._objects.read(HTTP_ROUTE, service) or {"metadata": {}}
         managers = found["metadata"].get("managedFields", [])
         others = {one["manager"] for one in managers if "f:spec" in one.get("fieldsV1", {})} - {MANAGER}
@@ -84,11 +70,6 @@ class GatewayRouter:
 
 def route(service: str, split: Split, settings: ClusterService) -> Document:
     """A service's HTTPRoute.
-
-    Args:
-        service: by name.
-        split: of its traffic.
-        settings: of the service.
 
     Returns:
         The fields that are ours.
@@ -114,7 +95,6 @@ def rules(split: Split, path: str) -> list[Document]:
     """The rules of a split, with every default said, so that they are read back as they were written.
 
     Args:
-        split: of the traffic.
         path: prefix of the requests that are meant.
     """
     prefix = {"path": {"type": "PathPrefix", "value": path}}
@@ -162,7 +142,6 @@ def unconfirmed(found: Mapping[str, Any], settings: ClusterService) -> str | Non
 
     Args:
         found: the HTTPRoute as the API server has it.
-        settings: of the service.
     """
     metadata, gateway = found["metadata"], settings.gateway
     own = (gateway.name, gateway.namespace or metadata["namespace"], gateway.section)

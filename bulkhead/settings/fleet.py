@@ -84,9 +84,5 @@ class FleetSettings(BaseModel):
     probation_s: float = Field(3600.0, gt=0)
 
     def budget(self, devices: int) -> int:
-        """How many devices of a model may be in quarantine at once.
-
-        Args:
-            devices: of the model.
-        """
+        """How many devices of a model may be in quarantine at once."""
         return max(1, int(self.budget_share * devices))

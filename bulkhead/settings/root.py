@@ -96,9 +96,6 @@ class Settings(BaseModel):
     def service(self, name: str) -> ServicePorts | ClusterService:
         """A service.
 
-        Args:
-            name: of it.
-
         Raises:
             NotFoundError: the configuration does not know it.
         """

@@ -61,27 +61,16 @@ class Workloads(Protocol):
     def launch(self, revision: Revision, generation: int) -> None:
         """Have a revision's server running; one that was started half is seen through.
 
-        Args:
-            revision: what to serve.
-            generation: the writer's fence.
-
         Raises:
             InvalidInputError: it cannot be served as its author asks.
             FencedError: the server was written under a later generation.
         """
 
     def find(self, revision_id: str) -> Workload | None:
-        """A revision's server, or None if there is none.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """A revision's server, or None if there is none."""
 
     def tellers(self, revision_id: str) -> Mapping[str, str]:
         """Where a revision's pods say what their model answered.
-
-        Args:
-            revision_id: of the revision.
 
         Returns:
             URL by the pod's life: one that was restarted counts anew, and is another. None of them where its server
@@ -89,18 +78,10 @@ class Workloads(Protocol):
         """
 
     def placement(self, revision_id: str) -> Placement:
-        """Where a revision's pods run; nowhere where it has none.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """Where a revision's pods run; nowhere where it has none."""
 
     def stop(self, revision_id: str, generation: int) -> None:
         """Stop a revision's server.
-
-        Args:
-            revision_id: of the revision.
-            generation: the writer's fence.
 
         Raises:
             FencedError: the server was written under a later generation.
@@ -110,15 +91,11 @@ class Workloads(Protocol):
         """What somebody else has changed of a revision's server since it was written, in words; None for nothing.
 
         Args:
-            revision: whose server.
             generation: under which it would be written now.
         """
 
     def evidence(self, revision_id: str) -> dict[str, str]:
         """What a revision's pods show: their logs, their status, what was asked for.
-
-        Args:
-            revision_id: of the revision.
 
         Returns:
             Text by file name; nothing where it has no pod any more.
@@ -127,29 +104,18 @@ class Workloads(Protocol):
     def launch_comparer(self, service: str, candidate: str, stable: str, generation: int) -> None:
         """Have whoever asks candidate and stable the same, and compares their answers, running.
 
-        Args:
-            service: of both.
-            candidate: revision on trial.
-            stable: revision that serves.
-            generation: the writer's fence.
-
         Raises:
             UnavailableError: one of the two has no server.
         """
 
     def find_comparer(self, candidate: str) -> Workload | None:
-        """Whoever compares a candidate's answers, or None if nobody does.
-
-        Args:
-            candidate: revision on trial.
-        """
+        """Whoever compares a candidate's answers, or None if nobody does."""
 
     def stop_comparer(self, candidate: str, generation: int) -> None:
         """Stop comparing a candidate's answers.
 
         Args:
             candidate: revision that was on trial.
-            generation: the writer's fence.
 
         Raises:
             FencedError: it was started under a later generation.
@@ -158,26 +124,15 @@ class Workloads(Protocol):
     def cut_off(self, revision_id: str) -> None:
         """Have nobody reach a revision's pods, and them reach nobody.
 
-        Args:
-            revision_id: of the revision.
-
         Raises:
             UnsupportedError: not where these servers run.
         """
 
     def reconnect(self, revision_id: str) -> None:
-        """Take that back.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """Take that back."""
 
     def let_go(self, revision_id: str) -> None:
-        """Keep a revision's pods for inspection: nobody sends them requests, or deletes them with the rest.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """Keep a revision's pods for inspection: nobody sends them requests, or deletes them with the rest."""
 
     def sweep(self) -> None:
         """End what was kept for inspection for long enough."""
@@ -185,10 +140,6 @@ class Workloads(Protocol):
 
 def address(workloads: Workloads, revision_id: str) -> str:
     """HOST:PORT of a revision's server.
-
-    Args:
-        workloads: of its service.
-        revision_id: of the revision.
 
     Raises:
         UnavailableError: it has no server.

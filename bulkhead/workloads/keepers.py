@@ -72,7 +72,6 @@ def name_of(kind: Kind, server: str, revision_id: str | None) -> str:
     LeaderWorkerSet and KServe make a Service of their own name: theirs must not be the one that is ours.
 
     Args:
-        kind: of the keeper.
         server: name of the revision's Service.
         revision_id: that it serves; None for a comparer.
     """
@@ -83,7 +82,6 @@ def deployment(pods: Pods, startup_s: int) -> WorkloadKind:
     """A Deployment.
 
     Args:
-        pods: to be kept.
         startup_s: how long one may take to load its model, in seconds.
     """
     found_by = {SERVES: pods.serves}
@@ -102,7 +100,6 @@ def leader_worker_set(pods: Pods, hosts: int, worker_command: list[str]) -> Work
     """A LeaderWorkerSet: each replica is a leader, which answers, and workers, which it reaches by their names.
 
     Args:
-        pods: to be kept.
         hosts: pods of a replica, the leader among them.
         worker_command: argv of the workers.
     """
@@ -125,7 +122,6 @@ def inference_service(pods: Pods, asked: Mapping[str, Any], model_uri: str) -> W
     """KServe's InferenceService in standard mode: our own server, or a model format that a ServingRuntime knows.
 
     Args:
-        pods: to be kept.
         asked: part of its ``predictor``, laid over what is made here. With ``model`` the runtime's container serves,
             with the resources and variables of ours.
         model_uri: fills ``{model_uri}`` in ``storageUri``.
@@ -148,7 +144,6 @@ def status(kind: Kind, keeper: Mapping[str, Any]) -> PodStatus:
     """A keeper's pods taken together.
 
     Args:
-        kind: of the keeper.
         keeper: as the API server has it.
 
     Returns:
@@ -176,7 +171,6 @@ def answers(kind: Kind, keeper: Mapping[str, Any]) -> bool:
     """Whether anything of it answers requests, though not all of it may.
 
     Args:
-        kind: of the keeper.
         keeper: as the API server has it.
     """
     found = keeper.get("status") or {}
@@ -188,7 +182,6 @@ def labels(kind: Kind, keeper: Mapping[str, Any]) -> dict[str, str]:
     """Labels that find a keeper's pods, and no others.
 
     Args:
-        kind: of the keeper.
         keeper: as the API server has it.
     """
     if kind == LEADER_WORKER_SET:

@@ -27,8 +27,6 @@ class KubernetesWorkloads:
     """Servers of one service's revisions in a namespace.
 
     Args:
-        api: of the cluster.
-        namespace: where they run.
         env: plain variables of every server (the tracking URI).
         secret_env: variables of every server from Secrets, as (Secret, key) by name.
         keep_s: how long pods are kept for inspection, in seconds.
@@ -51,10 +49,6 @@ class KubernetesWorkloads:
     def launch(self, revision: Revision, generation: int) -> None:
         """See ``Workloads.launch``.
 
-        Args:
-            revision: what to serve.
-            generation: the writer's fence.
-
         Raises:
             RefusedError: the cluster does not take it.
         """
@@ -62,19 +56,11 @@ class KubernetesWorkloads:
             self._objects.apply(kind, wanted, generation)
 
     def find(self, revision_id: str) -> Workload | None:
-        """See ``Workloads.find``.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """See ``Workloads.find``."""
         return self._find(manifests.name(revision_id), revision_id)
 
     def tellers(self, revision_id: str) -> Mapping[str, str]:
-        """See ``Workloads.tellers``: each pod is asked by its address.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """See ``Workloads.tellers``: each pod is asked by its address."""
         kept = quarters.kept_by(self._objects, manifests.name(revision_id), revision_id)
         path = _notes(kept[1]).get(manifests.STATISTICS_PATH) if kept is not None else None
         if kept is None or not path:
@@ -84,11 +70,7 @@ class KubernetesWorkloads:
         return {life: f"http://{address}:{port}{path}" for life, address in quarters.lives(found)}
 
     def placement(self, revision_id: str) -> Placement:
-        """See ``Workloads.placement``.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """See ``Workloads.placement``."""
         found = quarters.pods(self._objects, {manifests.REVISION: revision_id})
         bound = [pod for pod in found if pod["spec"].get("nodeName")]
         return Placement(
@@ -97,40 +79,24 @@ class KubernetesWorkloads:
         )
 
     def stop(self, revision_id: str, generation: int) -> None:
-        """See ``Workloads.stop``. Who keeps the pods goes last: as long as it is there, the rest is known to be.
-
-        Args:
-            revision_id: of the revision.
-            generation: the writer's fence.
-        """
+        """See ``Workloads.stop``. Who keeps the pods goes last: as long as it is there, the rest is known to be."""
         self._stop(manifests.name(revision_id), revision_id, generation)
 
     def drift(self, revision: Revision, generation: int) -> str | None:
         """See ``Workloads.drift``.
 
         Args:
-            revision: whose server.
             generation: under which it would be written now.
         """
         found = [self._objects.drift(kind, wanted, generation) for kind, wanted in self._wanted(revision)]
         return "; ".join(one for one in found if one) or None
 
     def evidence(self, revision_id: str) -> dict[str, str]:
-        """See ``Workloads.evidence``.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """See ``Workloads.evidence``."""
         return quarters.evidence(self._core, self._objects, revision_id)
 
     def launch_comparer(self, service: str, candidate: str, stable: str, generation: int) -> None:
         """See ``Workloads.launch_comparer``.
-
-        Args:
-            service: of both.
-            candidate: revision on trial.
-            stable: revision that serves.
-            generation: the writer's fence.
 
         Raises:
             UnavailableError: one of the two has no server.
@@ -140,11 +106,7 @@ class KubernetesWorkloads:
             self._objects.apply(kind, wanted, generation)
 
     def find_comparer(self, candidate: str) -> Workload | None:
-        """See ``Workloads.find_comparer``.
-
-        Args:
-            candidate: revision on trial.
-        """
+        """See ``Workloads.find_comparer``."""
         return self._find(manifests.comparer_name(candidate), None)
 
     def stop_comparer(self, candidate: str, generation: int) -> None:
@@ -152,32 +114,20 @@ class KubernetesWorkloads:
 
         Args:
             candidate: revision that was on trial.
-            generation: the writer's fence.
         """
         self._stop(manifests.comparer_name(candidate), None, generation)
 
     def cut_off(self, revision_id: str) -> None:
-        """See ``Workloads.cut_off``: a NetworkPolicy that allows its pods nothing, if the cluster's network heeds it.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """See ``Workloads.cut_off``: a NetworkPolicy that allows its pods nothing, if the cluster's network heeds
+        it."""
         self._objects.apply(NETWORK_POLICY, manifests.no_network(revision_id), generation=0)
 
     def reconnect(self, revision_id: str) -> None:
-        """See ``Workloads.reconnect``.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """See ``Workloads.reconnect``."""
         self._objects.delete(NETWORK_POLICY, manifests.no_network(revision_id)["metadata"]["name"], None)
 
     def let_go(self, revision_id: str) -> None:
-        """See ``Workloads.let_go``. Whoever would replace the pods goes first, and leaves them.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """See ``Workloads.let_go``. Whoever would replace the pods goes first, and leaves them."""
         quarters.let_go(self._objects, revision_id, self._clock().timestamp() + self._keep_s)
 
     def sweep(self) -> None:

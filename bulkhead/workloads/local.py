@@ -27,7 +27,6 @@ class LocalWorkloads:
     """Servers as pods of the local runtime.
 
     Args:
-        runtime: where they run.
         env: plain variables of every server (the tracking URI).
         secret_env: variables of every server from secrets, as (secret, key) by name.
     """
@@ -40,49 +39,29 @@ class LocalWorkloads:
     def launch(self, revision: Revision, generation: int) -> None:
         """Start a revision's server, unless it runs; one whose launcher died half-way is seen through.
 
-        Args:
-            revision: what to serve.
-            generation: the writer's fence.
-
         Raises:
             InvalidInputError: the runtime cannot serve the request (see ``LocalRuntime.launch``).
         """
         self._start(self.find(revision.id), self._request(revision, free_port(), generation), generation)
 
     def find(self, revision_id: str) -> Workload | None:
-        """A revision's server, or None if there is none.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """A revision's server, or None if there is none."""
         return self._find({_REVISION: revision_id})
 
     def tellers(self, revision_id: str) -> Mapping[str, str]:
-        """See ``Workloads.tellers``; a pod of this runtime has one life.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """See ``Workloads.tellers``; a pod of this runtime has one life."""
         found = self._runtime.list({_REVISION: revision_id})
         notes = {one.name: one.annotations for one in found if one.annotations.get(_STATISTICS)}
         return {pod: f"http://127.0.0.1:{told[_PORT]}{told[_STATISTICS]}" for pod, told in notes.items()}
 
     def placement(self, revision_id: str) -> Placement:
-        """See ``Workloads.placement``: this machine.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """See ``Workloads.placement``: this machine."""
         if self.find(revision_id) is None:
             return Placement()
         return Placement(frozenset({socket.gethostname()}), frozenset({f"default/{_name(revision_id)}"}))
 
     def stop(self, revision_id: str, generation: int) -> None:
         """Stop a revision's server. Idempotent.
-
-        Args:
-            revision_id: of the revision.
-            generation: the writer's fence.
 
         Raises:
             FencedError: the server was started under a later generation.
@@ -91,9 +70,6 @@ class LocalWorkloads:
 
     def evidence(self, revision_id: str) -> dict[str, str]:
         """What a revision's pod shows: its log, its status, what was asked for.
-
-        Args:
-            revision_id: of the revision.
 
         Returns:
             Text by file name; nothing where it has no pod any more.
@@ -112,16 +88,12 @@ class LocalWorkloads:
         """Nothing: a pod of this runtime is as it was launched, or has ended.
 
         Args:
-            revision: whose server.
             generation: under which it would be written now.
         """
         return None
 
     def cut_off(self, revision_id: str) -> None:
         """Not here.
-
-        Args:
-            revision_id: of the revision.
 
         Raises:
             UnsupportedError: always.
@@ -130,30 +102,16 @@ class LocalWorkloads:
         raise UnsupportedError("levels", str(IsolationLevel.NETWORK), remedy)
 
     def reconnect(self, revision_id: str) -> None:
-        """Nothing to take back: it cannot have been cut off.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """Nothing to take back: it cannot have been cut off."""
 
     def let_go(self, revision_id: str) -> None:
-        """Nothing to do: a pod of this runtime is nobody's to replace, and its folder stays after its end.
-
-        Args:
-            revision_id: of the revision.
-        """
+        """Nothing to do: a pod of this runtime is nobody's to replace, and its folder stays after its end."""
 
     def sweep(self) -> None:
         """Nothing is kept here beyond its end."""
 
     def launch_comparer(self, service: str, candidate: str, stable: str, generation: int) -> None:
         """See ``Workloads.launch_comparer``.
-
-        Args:
-            service: of both.
-            candidate: revision on trial.
-            stable: revision that serves.
-            generation: the writer's fence.
 
         Raises:
             UnavailableError: one of the two has no server.
@@ -174,19 +132,11 @@ class LocalWorkloads:
         self._start(self.find_comparer(candidate), request, generation)
 
     def find_comparer(self, revision_id: str) -> Workload | None:
-        """Whoever compares a candidate's answers, or None if nobody does.
-
-        Args:
-            revision_id: of the candidate.
-        """
+        """Whoever compares a candidate's answers, or None if nobody does."""
         return self._find({_COMPARER: revision_id})
 
     def stop_comparer(self, revision_id: str, generation: int) -> None:
         """Stop comparing a candidate's answers. Idempotent.
-
-        Args:
-            revision_id: of the candidate.
-            generation: the writer's fence.
 
         Raises:
             FencedError: it was started under a later generation.

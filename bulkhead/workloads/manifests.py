@@ -37,20 +37,12 @@ _GRACE_S = 30
 
 
 def name(revision_id: str) -> str:
-    """Name of a revision's Service and PodDisruptionBudget, and of its Deployment.
-
-    Args:
-        revision_id: of the revision.
-    """
+    """Name of a revision's Service and PodDisruptionBudget, and of its Deployment."""
     return f"serve-{revision_id}"
 
 
 def comparer_name(candidate: str) -> str:
-    """Name of the same objects of whoever compares a candidate's answers.
-
-    Args:
-        candidate: revision on trial.
-    """
+    """Name of the same objects of whoever compares a candidate's answers."""
     return f"compare-{candidate}"
 
 
@@ -64,9 +56,6 @@ def server(
     """What serves a revision.
 
     Args:
-        namespace: where.
-        revision: which.
-        serve: how.
         env: plain variables of every server.
         secret_env: variables of every server from Secrets.
 
@@ -117,9 +106,6 @@ def server(
 def check(serve: ServeSpec) -> None:
     """Refuse what cannot be made of how a revision is to be served.
 
-    Args:
-        serve: how.
-
     Raises:
         InvalidInputError: see ``server``.
     """
@@ -136,9 +122,6 @@ def comparer(namespace: str, service: str, candidate: str, sides: list[str]) -> 
     """Whoever compares a candidate's answers with stable's.
 
     Args:
-        namespace: where.
-        service: of both.
-        candidate: revision on trial.
         sides: HOST:PORT of candidate and stable.
 
     Returns:
@@ -164,11 +147,7 @@ def comparer(namespace: str, service: str, candidate: str, sides: list[str]) -> 
 
 
 def no_network(revision_id: str) -> Document:
-    """A NetworkPolicy that lets a revision's pods reach nobody, and nobody reach them.
-
-    Args:
-        revision_id: of the revision.
-    """
+    """A NetworkPolicy that lets a revision's pods reach nobody, and nobody reach them."""
     spec = {"podSelector": {"matchLabels": {REVISION: revision_id}}, "policyTypes": ["Ingress", "Egress"]}
     return {"metadata": {"name": f"isolate-{revision_id}", "labels": {REVISION: revision_id}}, "spec": spec}
 

@@ -33,12 +33,7 @@ _RESTARTS = 2
 
 
 def pods(objects: Objects, labels: Mapping[str, str]) -> list[Document]:
-    """Pods by label.
-
-    Args:
-        objects: of their namespace.
-        labels: that they carry.
-    """
+    """Pods by label."""
     return objects.list(POD, labels)
 
 
@@ -46,7 +41,6 @@ def kept_by(objects: Objects, server: str, revision_id: str | None) -> tuple[Kin
     """Who keeps a server's pods, whatever kind that is.
 
     Args:
-        objects: of the namespace.
         server: name of its Service.
         revision_id: that it serves; None for a comparer, which has a Deployment.
     """
@@ -136,11 +130,6 @@ def _as_last(container: Mapping[str, Any]) -> Mapping[str, Any]:
 def evidence(core: k8s.CoreV1Api, objects: Objects, revision_id: str) -> dict[str, str]:
     """What a revision's pods show: objects, events, logs of every container, and of the one before it.
 
-    Args:
-        core: of the cluster.
-        objects: of the namespace.
-        revision_id: of the revision.
-
     Returns:
         Text by file name.
     """
@@ -184,8 +173,6 @@ def let_go(objects: Objects, revision_id: str, until: float) -> None:
     """Keep a revision's pods, without whoever would replace or delete them and without requests.
 
     Args:
-        objects: of the namespace.
-        revision_id: of the revision.
         until: when they may be deleted, in seconds since 1970.
     """
     keeper = kept_by(objects, name(revision_id), revision_id)
@@ -219,7 +206,6 @@ def sweep(objects: Objects, now: float) -> None:
     """Delete pods that were kept for long enough.
 
     Args:
-        objects: of the namespace.
         now: seconds since 1970.
     """
     for pod in pods(objects, {KEPT_UNTIL: "set"}):

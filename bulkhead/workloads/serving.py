@@ -148,7 +148,6 @@ class ServeSpec(BaseModel):
         Args:
             default: where the author gives none.
             port: TCP port.
-            model_uri: of the model.
         """
         return _filled(self.command, port, model_uri) or default
 
@@ -157,7 +156,6 @@ class ServeSpec(BaseModel):
 
         Args:
             port: TCP port.
-            model_uri: of the model.
         """
         return _filled(self.worker_command or self.command, port, model_uri)
 
@@ -208,7 +206,6 @@ def check_serve(data: Mapping[str, Any], is_open: Callable[[Any], bool]) -> Serv
     """Refuse what is wrong of how a revision is to be served, whatever its open values turn out to be.
 
     Args:
-        data: its JSON form.
         is_open: whether a value, or one in it, will be known only later: a template.
 
     Returns:

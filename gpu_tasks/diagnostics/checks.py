@@ -61,8 +61,6 @@ def matmul(device: torch.device, dtype: torch.dtype, size: Size) -> Check:
     """Matrix products: right, the same every time, and how fast.
 
     Args:
-        device: to test.
-        dtype: of the operands.
         size: how much to do.
 
     Returns:
@@ -109,10 +107,6 @@ def _speed(device: torch.device, left: torch.Tensor, right: torch.Tensor, second
 def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """A matrix product.
 
-    Args:
-        left: rows x inner.
-        right: inner x columns.
-
     Returns:
         rows x columns.
     """
@@ -121,11 +115,6 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 def sums_wrong(left: torch.Tensor, right: torch.Tensor, found: torch.Tensor) -> str:
     """Whether a product's row sums are those that they should be.
-
-    Args:
-        left: rows x inner.
-        right: inner x columns.
-        found: the product.
 
     Returns:
         What is wrong, in words; empty where nothing is.
@@ -148,7 +137,6 @@ def memory(device: torch.device, size: Size) -> Check:
     """Patterns written to memory and read back, and how fast it is copied.
 
     Args:
-        device: to test.
         size: how much to do.
 
     Returns:
@@ -180,7 +168,6 @@ def link(device: torch.device, size: Size) -> list[Check]:
     """Copies between host and device.
 
     Args:
-        device: to test.
         size: how much to do.
 
     Returns:

@@ -23,8 +23,6 @@ def all_reduce(devices: int, kind: str, mib: int, seconds: float) -> Check:
     Args:
         devices: how many, at least 2.
         kind: ``cuda`` or ``cpu``.
-        mib: of each tensor.
-        seconds: how long.
 
     Returns:
         Bus bandwidth in GB/s, as nccl-tests defines it: 2 (n - 1) / n times size over time.

@@ -111,9 +111,7 @@ class Store(ABC):
         """Begin to write a checkpoint.
 
         Args:
-            step: of the training.
             attempt: the save, the same on all ranks; no other one has it.
-            rank: of this process.
         """
 
     @abstractmethod
@@ -128,9 +126,6 @@ class Store(ABC):
     def manifest(self, name: str) -> Manifest:
         """What a checkpoint says of itself.
 
-        Args:
-            name: of it.
-
         Raises:
             RefusedError: nothing, or not in a form that is known.
             OSError: the store cannot be read.
@@ -139,9 +134,6 @@ class Store(ABC):
     @abstractmethod
     def verify(self, name: str) -> Manifest:
         """Check a checkpoint file by file.
-
-        Args:
-            name: of it.
 
         Raises:
             RefusedError: it is not whole.
@@ -152,9 +144,6 @@ class Store(ABC):
     def fetch(self, manifest: Manifest) -> None:
         """Have a checkpoint's files on this machine; the first rank of each machine does.
 
-        Args:
-            manifest: of it.
-
         Raises:
             RefusedError: it is not whole.
             OSError: the store cannot be read.
@@ -162,26 +151,15 @@ class Store(ABC):
 
     @abstractmethod
     def folder(self, manifest: Manifest) -> Path:
-        """Where ``fetch`` has put the files, for all ranks of the machine.
-
-        Args:
-            manifest: of the checkpoint.
-        """
+        """Where ``fetch`` has put the files, for all ranks of the machine."""
 
     @abstractmethod
     def release(self, manifest: Manifest) -> None:
-        """What was fetched is not needed any more; the rank that has fetched it says so.
-
-        Args:
-            manifest: of the checkpoint.
-        """
+        """What was fetched is not needed any more; the rank that has fetched it says so."""
 
     @abstractmethod
     def delete(self, name: str) -> None:
         """Delete a checkpoint: first its name, then what it had.
-
-        Args:
-            name: of it.
 
         Raises:
             OSError: it stays, or some of it.
@@ -190,9 +168,6 @@ class Store(ABC):
     @abstractmethod
     def read_note(self, name: str) -> str | None:
         """A small text beside the checkpoints.
-
-        Args:
-            name: of it.
 
         Returns:
             It; None where there is none.
@@ -204,10 +179,6 @@ class Store(ABC):
     @abstractmethod
     def write_note(self, name: str, text: str) -> None:
         """Leave a small text beside the checkpoints, instead of the one of that name.
-
-        Args:
-            name: of it.
-            text: of it.
 
         Raises:
             OSError: the store cannot be written to.
@@ -222,39 +193,23 @@ class Store(ABC):
         return next(reversed(self.names()), None)
 
     def at(self, name: str) -> str:
-        """Path or URL of a checkpoint.
-
-        Args:
-            name: of it.
-        """
+        """Path or URL of a checkpoint."""
         return f"{self.where.rstrip('/')}/{name}"
 
 
 def name_of(step: int) -> str:
-    """A checkpoint's name.
-
-    Args:
-        step: of the training.
-    """
+    """A checkpoint's name."""
     return f"step-{step:010d}"
 
 
 def step_of(name: str) -> int | None:
-    """The step after which a checkpoint was taken; None where it is no checkpoint.
-
-    Args:
-        name: perhaps of one.
-    """
+    """The step after which a checkpoint was taken; None where it is no checkpoint."""
     found = CHECKPOINT.fullmatch(name)
     return int(found[1]) if found else None
 
 
 def parse(text: bytes, name: str) -> Manifest:
     """A manifest from its JSON.
-
-    Args:
-        text: of the file.
-        name: of the checkpoint.
 
     Raises:
         RefusedError: it is not of the known form, or another checkpoint's.
@@ -292,7 +247,6 @@ def check(folder: Path, manifest: Manifest) -> None:
 
     Args:
         folder: with the files.
-        manifest: of the checkpoint.
 
     Raises:
         RefusedError: one is missing or was changed.
@@ -308,9 +262,6 @@ def check(folder: Path, manifest: Manifest) -> None:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file.
-
-    Args:
-        path: of it.
 
     Raises:
         OSError: it cannot be read.

@@ -153,7 +153,6 @@ class ObjectStore(Store):
         """Put a file into the store.
 
         Args:
-            file: on this machine.
             names: of it and the folders in which it is, below this store's own.
 
         Raises:
@@ -164,9 +163,6 @@ class ObjectStore(Store):
 
     def publish(self, manifest: Manifest) -> None:
         """Make a checkpoint be there, instead of the one of the same step.
-
-        Args:
-            manifest: of it.
 
         Raises:
             OSError: the manifest does not get there.

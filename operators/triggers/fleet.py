@@ -96,11 +96,7 @@ class DeviceHealthTrigger(FleetTrigger):
         return (f"{type(self).__module__}.{type(self).__qualname__}", given)
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[FleetView]) -> AsyncIterator[TriggerEvent]:
-        """Judge every look, and fire once.
-
-        Args:
-            shared_stream: of looks.
-        """
+        """Judge every look, and fire once."""
         requirement, told = DeviceRequirement(**self.requirement), ""
         async for view in shared_stream:
             found = find(requirement, view.assessment, view.kept)
@@ -141,11 +137,7 @@ class DeviceFaultTrigger(FleetTrigger):
         return (f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names})
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[FleetView]) -> AsyncIterator[TriggerEvent]:
-        """Tell of each device once for as long as it is unhealthy.
-
-        Args:
-            shared_stream: of looks.
-        """
+        """Tell of each device once for as long as it is unhealthy."""
         known: set[str] | None = set() if not self.only_new else None
         async for view in shared_stream:
             unhealthy = {

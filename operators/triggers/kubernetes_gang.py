@@ -124,7 +124,6 @@ def members(view: Mapping[str, Pod], job: str) -> Sequence[Pod]:
 
     Args:
         view: of the namespace, by name.
-        job: its name.
     """
     return sorted((pod for pod in view.values() if _of(pod, job)), key=rank)
 

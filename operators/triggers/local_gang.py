@@ -58,22 +58,12 @@ class LocalGangTrigger(LocalPodTrigger):
 
 
 def node_names(job: str, nodes: int) -> Sequence[str]:
-    """Names of the pods of a job, by rank.
-
-    Args:
-        job: its name.
-        nodes: how many.
-    """
+    """Names of the pods of a job, by rank."""
     return [f"{job}-{rank}" for rank in range(nodes)]
 
 
 def documents(runtime: LocalRuntime, job: str, nodes: int) -> Sequence[dict[str, Any]]:
     """The pods of a job with their status, by rank.
-
-    Args:
-        runtime: that runs them.
-        job: its name.
-        nodes: how many.
 
     Raises:
         NotFoundError: one is not there.
@@ -85,9 +75,6 @@ def end_nodes(runtime: LocalRuntime, job: str, nodes: int, reason: str, timeout_
     """End every node of a job.
 
     Args:
-        runtime: that runs them.
-        job: its name.
-        nodes: how many.
         reason: kept in their status.
         timeout_s: how long to wait for the end of each, in seconds.
     """

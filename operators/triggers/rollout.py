@@ -54,11 +54,7 @@ class LedgerTrigger(LookingTrigger):
         raise NotImplementedError
 
     def event(self, look: Look) -> dict[str, Any] | None:
-        """What to fire with, or None to look again.
-
-        Args:
-            look: at the ledger.
-        """
+        """What to fire with, or None to look again."""
         raise NotImplementedError
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -83,18 +79,10 @@ class LedgerTrigger(LookingTrigger):
             yield look
 
     async def log_events(self, look: Look) -> None:
-        """Log what has happened since the look before; by default nothing.
-
-        Args:
-            look: at the ledger.
-        """
+        """Log what has happened since the look before; by default nothing."""
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Look]) -> AsyncIterator[TriggerEvent]:
-        """Fire once.
-
-        Args:
-            shared_stream: of looks.
-        """
+        """Fire once."""
         async for look in shared_stream:
             await self.log_events(look)
             if (event := self.event(look)) is not None:
@@ -139,11 +127,7 @@ class RolloutTrigger(LedgerTrigger):
         }
 
     async def log_events(self, look: Look) -> None:
-        """Log the rollout's events since the look before, in the log of its task.
-
-        Args:
-            look: at the ledger.
-        """
+        """Log the rollout's events since the look before, in the log of its task."""
         if look.latest.get(self.rollout_id, self._logged + 1) <= self._logged:
             return
         try:
@@ -154,11 +138,7 @@ class RolloutTrigger(LedgerTrigger):
             self.log.warning("%s", error)
 
     def event(self, look: Look) -> dict[str, Any] | None:
-        """Once it is no longer in progress, or waits: the rollout's id, and that of its last event in the log.
-
-        Args:
-            look: at the ledger.
-        """
+        """Once it is no longer in progress, or waits: the rollout's id, and that of its last event in the log."""
         rollout = look.rollouts.get(self.rollout_id)
         known = rollout is None or asks_again(rollout, self.approval_after)
         return {"rollout_id": self.rollout_id, "after_event": self._logged} if known else None
@@ -192,11 +172,7 @@ class LeftTrigger(LedgerTrigger):
         return {"revision": self.revision, "bulkhead_conn_id": self.bulkhead_conn_id}
 
     def event(self, look: Look) -> dict[str, Any] | None:
-        """The revision's id, once it has none.
-
-        Args:
-            look: at the ledger.
-        """
+        """The revision's id, once it has none."""
         return None if self.revision in look.serving else {"revision": self.revision}
 
 

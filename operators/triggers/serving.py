@@ -111,11 +111,7 @@ class ServingTrigger(LookingTrigger):
             yield served
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Served]) -> AsyncIterator[TriggerEvent]:
-        """Judge every reading, and fire once.
-
-        Args:
-            shared_stream: of readings.
-        """
+        """Judge every reading, and fire once."""
         until, readings = datetime.fromisoformat(self.until), list[BurnReading]()
         async for served in shared_stream:
             readings = keep(

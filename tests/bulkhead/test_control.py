@@ -2,8 +2,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from bulkhead.backends import MLFLOW_SECRET
 
+from bulkhead.backends import MLFLOW_SECRET
 from bulkhead.control import Control
 from bulkhead.errors import NotFoundError, UnavailableError
 from bulkhead.ledger.requests import Request

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bulkhead.gpu_tasks.compare import Comparer, ClientRequest, application, serve
+from bulkhead.gpu_tasks.compare import ClientRequest, Comparer, application, serve
 from bulkhead.gpu_tasks.errors import ConfigError
 from bulkhead.metrics.counters import Counters, load
 from tests.ports import free_port

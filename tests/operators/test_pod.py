@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
+from bulkhead.backends import MLFLOW_SECRET
 from bulkhead.control import Control
 from bulkhead.operators.identity import identity
 from bulkhead.operators.pod import PodOperator
@@ -24,7 +25,6 @@ from bulkhead.pods.exceptions import (
 )
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.status import PodPhase
-from bulkhead.backends import MLFLOW_SECRET
 from tests.waiting import until
 
 SLEEP = ["python", "-c", "import time; time.sleep(60)"]

@@ -87,11 +87,7 @@ class Series:
 
 
 def series(labels: Mapping[str, str]) -> Series | None:
-    """What labels mean; None where they name no device.
-
-    Args:
-        labels: of a sample.
-    """
+    """What labels mean; None where they name no device."""
     uuid = labels.get("UUID") or labels.get("uuid") or ""
     if not uuid:
         return None
@@ -198,7 +194,6 @@ class DcgmSource:
     """One exporter, of a node or of many behind one address.
 
     Args:
-        url: of its metrics.
         token: sent as a bearer token, or None.
         timeout_s: for connecting, and for each read, in seconds.
     """

@@ -19,7 +19,6 @@ class KernelLogSource:
 
     Args:
         path: of the file, for instance ``/var/log/kern.log``.
-        node: host name.
         from_start: whether the first look reads what is there already.
     """
 

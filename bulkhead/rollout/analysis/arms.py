@@ -48,7 +48,6 @@ def arm(before: Counters, after: Counters, latency_ms: float) -> Arm | None:
 
     Args:
         before: at the start of the window.
-        after: now.
         latency_ms: a request that took longer is slow; the first histogram bound not below it is used.
 
     Returns:
@@ -73,7 +72,6 @@ def quantile(seen: Arm, share: float) -> tuple[float, float] | None:
     """Between which two bounds of the histogram a quantile of the latencies lies.
 
     Args:
-        seen: the window.
         share: 0.99 for the 99th percentile.
 
     Returns:
@@ -91,11 +89,7 @@ def quantile(seen: Arm, share: float) -> tuple[float, float] | None:
 
 
 def shown(seen: Arm | None) -> dict[str, Any] | None:
-    """An arm as numbers for the event log.
-
-    Args:
-        seen: the window.
-    """
+    """An arm as numbers for the event log."""
     if seen is None:
         return None
     numbers: dict[str, Any] = {name: getattr(seen, name) for name in ("requests", "failures", "timed", "slow")}
@@ -114,22 +108,12 @@ def shown(seen: Arm | None) -> dict[str, Any] | None:
 
 
 def share(events: int, trials: int) -> float:
-    """The share of events, 0 without trials.
-
-    Args:
-        events: observed.
-        trials: among so many.
-    """
+    """The share of events, 0 without trials."""
     return events / trials if trials else 0.0
 
 
 def rate(events: int, trials: int) -> str:
-    """For people: ``3 of 12 (25.0%)``.
-
-    Args:
-        events: observed.
-        trials: among so many.
-    """
+    """For people: ``3 of 12 (25.0%)``."""
     return f"{events} of {trials} ({share(events, trials):.1%})"
 
 

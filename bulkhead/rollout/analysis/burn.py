@@ -108,7 +108,6 @@ def burning(
     Args:
         readings: in the order of their time, the last one now; a window that they do not cover is not judged.
         objective: share of requests that has to succeed, below 1.
-        windows: conditions.
         min_failures: fewest failures in the long window; below that a burn rate says nothing.
     """
     for window in windows:
@@ -158,7 +157,6 @@ def keep(readings: list[BurnReading], now: BurnReading, length_s: float) -> list
 
     Args:
         readings: so far, oldest first; the last one may lie as close to the one before as it likes.
-        now: the new one.
         length_s: the rollout's, in seconds.
     """
     apart = timedelta(seconds=length_s / (KEPT - 2))

@@ -61,7 +61,6 @@ def judge(
     """Judge a step.
 
     Args:
-        plan: the limits.
         step: what the candidate has been shown all the time.
         candidate: its window; None where there is no reading, or a reset.
         stable: the same time's; None where there is no stable revision or no reading.
@@ -107,9 +106,7 @@ def evidence(
     """What each rule finds that has anything to look at.
 
     Args:
-        plan: the limits.
         step: what the candidate has been shown all the time.
-        candidate: its window.
         stable: the same time's, or None.
         readings: see ``judge``.
     """

@@ -24,8 +24,6 @@ def invalid(plan: Plan, candidate: Answers, stable: Answers | None) -> Finding:
     """The candidate's share of answers without a usable prediction against the plan's limit.
 
     Args:
-        plan: the limits.
-        candidate: its window.
         stable: the same time's, or None. Where its answers are unusable too, the requests are to blame.
     """
 
@@ -48,10 +46,7 @@ def drift(plan: Plan, weight: float, candidate: Answers, stable: Answers) -> Fin
     distance above the limit by more than the sampling noise makes a failure.
 
     Args:
-        plan: the limits.
         weight: the candidate's share of the requests, between 0 and 1, both excluded.
-        candidate: its window.
-        stable: the same time's.
     """
     ours, theirs = candidate.categories, stable.categories
     names = [name for name, _ in (Counter(ours) + Counter(theirs)).most_common(_SLOTS // 2)]
@@ -70,12 +65,7 @@ def drift(plan: Plan, weight: float, candidate: Answers, stable: Answers) -> Fin
 
 
 def disagreement(plan: Plan, candidate: Answers) -> Finding:
-    """The share of mirrored requests to which candidate and stable predict something else, against the limit.
-
-    Args:
-        plan: the limits.
-        candidate: its window.
-    """
+    """The share of mirrored requests to which candidate and stable predict something else, against the limit."""
     compared, differ = candidate.compared, candidate.compared - candidate.agreed
     reason = f"{rate(differ, compared)} answers differ from stable's to the same request"
     strength = share_above(differ, compared, plan.max_disagreement)
@@ -85,10 +75,6 @@ def disagreement(plan: Plan, candidate: Answers) -> Finding:
 
 def total_variation(ours: Answers, theirs: Answers) -> tuple[float, float]:
     """How far two distributions of predictions are apart, and how far sampling alone would put them.
-
-    Args:
-        ours: the candidate's answers.
-        theirs: stable's.
 
     Returns:
         Half the sum of the absolute differences of shares, 0 to 1; and its expectation where both samples come from
@@ -107,12 +93,7 @@ def total_variation(ours: Answers, theirs: Answers) -> tuple[float, float]:
 
 
 def stability_index(ours: Answers, theirs: Answers) -> float:
-    """The population stability index: the sum over categories of (p - q) ln(p / q); 0 where both are alike.
-
-    Args:
-        ours: the candidate's answers.
-        theirs: stable's.
-    """
+    """The population stability index: the sum over categories of (p - q) ln(p / q); 0 where both are alike."""
     n, m = sum(ours.categories.values()), sum(theirs.categories.values())
     if not n or not m:
         return 0.0

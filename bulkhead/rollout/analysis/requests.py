@@ -29,8 +29,6 @@ def split_as_planned(weight: float, candidate: Arm, stable: Arm) -> bool:
 
     Args:
         weight: the candidate's share of the requests, between 0 and 1, both excluded.
-        candidate: its window.
-        stable: the same time's.
     """
     if not candidate.requests or not stable.requests:
         return False
@@ -43,8 +41,6 @@ def errors(plan: Plan, candidate: Arm, stable: Arm | None) -> Finding:
     """The candidate's own share of failures against the plan's limit.
 
     Args:
-        plan: the limits.
-        candidate: its window.
         stable: the same time's, or None.
     """
 
@@ -61,8 +57,6 @@ def latency(plan: Plan, candidate: Arm, stable: Arm | None) -> Finding:
     """The candidate's own share of slow requests against the plan's limit.
 
     Args:
-        plan: the limits.
-        candidate: its window.
         stable: the same time's, or None.
     """
 
@@ -78,10 +72,7 @@ def more_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Findi
     """The candidate's failures against stable's over the same time.
 
     Args:
-        plan: the limits.
         weight: the candidate's share of the requests, between 0 and 1, both excluded.
-        candidate: its window.
-        stable: the same time's.
     """
     ours, theirs = (candidate.failures, candidate.valid), (stable.failures, stable.valid)
     strength = _above_stable(plan, weight, ours, theirs)
@@ -94,10 +85,7 @@ def more_client_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -
     something else.
 
     Args:
-        plan: the limits.
         weight: the candidate's share of the requests, between 0 and 1, both excluded.
-        candidate: its window.
-        stable: the same time's.
     """
     ours, theirs = (candidate.client_errors, candidate.requests), (stable.client_errors, stable.requests)
     clients = {status: count for status, count in candidate.statuses.items() if status[:1] == "4"}
@@ -107,11 +95,7 @@ def more_client_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -
 
 
 def beside(seen: Arm) -> str:
-    """For people: the client errors of a window, or nothing.
-
-    Args:
-        seen: the window.
-    """
+    """For people: the client errors of a window, or nothing."""
     return f"; beside them {seen.client_errors} client errors" if seen.client_errors else ""
 
 
@@ -119,10 +103,8 @@ def _above_stable(plan: Plan, weight: float, ours: tuple[int, int], theirs: tupl
     """The evidence that the candidate has more of something than stable; none where the difference does not matter.
 
     Args:
-        plan: the limits.
         weight: the candidate's share of the requests, between 0 and 1, both excluded.
         ours: how often the candidate had it, and of how many requests.
-        theirs: likewise stable.
     """
     matters = share(*ours) - share(*theirs) >= plan.min_effect
     return label_above(ours[0], theirs[0], weight, plan.max_ratio) if matters else 0.0
@@ -151,10 +133,7 @@ def slower(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
     The mean of e-values is one again, so nothing is paid for looking at many bounds.
 
     Args:
-        plan: the limits.
         weight: the candidate's share of the requests, between 0 and 1, both excluded.
-        candidate: its window.
-        stable: the same time's.
     """
     edges = [edge for edge in candidate.above if edge in stable.above and edge >= plan.latency_floor_ms]
     if candidate.timed < _WARM * plan.min_requests:

@@ -24,8 +24,6 @@ def share_above(events: int, trials: int, limit: float) -> float:
     Sound is: each trial is an event with a probability of at most ``limit``, given all before it.
 
     Args:
-        events: observed events.
-        trials: among so many.
         limit: share that is still sound, between 0 and 1, both excluded.
 
     Returns:

@@ -14,11 +14,7 @@ from bulkhead.metrics.counters import Counters, fell, minus, plus, total
 
 
 class Tally:
-    """One revision's counters since a window began.
-
-    Args:
-        before: at its start.
-    """
+    """One revision's counters since a window began."""
 
     def __init__(self, before: Counters) -> None:
         self._grown: dict[str, Counters] = dict(before.parts)

@@ -28,12 +28,7 @@ class Truth:
 
 
 def broken(limits: Mapping[str, TruthLimit], truth: Truth) -> str | None:
-    """Which limit the candidate does not keep, in words; None if it keeps all of which something is known.
-
-    Args:
-        limits: by metric.
-        truth: what was measured.
-    """
+    """Which limit the candidate does not keep, in words; None if it keeps all of which something is known."""
     for name, limit in limits.items():
         value, theirs = truth.candidate.get(name), truth.stable.get(name)
         if not _is_known(value):
@@ -48,12 +43,7 @@ def broken(limits: Mapping[str, TruthLimit], truth: Truth) -> str | None:
 
 
 def lacking(limits: Mapping[str, TruthLimit], truth: Truth) -> list[str]:
-    """Metrics that are required and were not measured yet.
-
-    Args:
-        limits: by metric.
-        truth: what was measured.
-    """
+    """Metrics that are required and were not measured yet."""
     return sorted(name for name, limit in limits.items() if limit.required and not _is_known(truth.candidate.get(name)))
 
 

@@ -20,7 +20,6 @@ def get(port: int, path: str) -> str:
     """GET a path of the admin interface.
 
     Args:
-        port: on loopback.
         path: with its query.
 
     Raises:
@@ -55,7 +54,6 @@ def rejected(port: int, service: str) -> str:
 
     Args:
         port: of the admin interface.
-        service: by name.
     """
     for dump in json.loads(get(port, "/config_dump"))["configs"]:
         for entry in dump.get("dynamic_route_configs", []):

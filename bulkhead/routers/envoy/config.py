@@ -52,7 +52,6 @@ def listener(folder: Path, service: str, port: int) -> dict[str, Any]:
 
     Args:
         folder: where ``rds.json`` lies.
-        service: by name.
         port: TCP port on loopback.
     """
     manager = {
@@ -84,7 +83,6 @@ def routes(service: str, split: Split, fence: Fence) -> dict[str, Any]:
     cannot have had an effect. An answer, whatever its status, is never retried: that would hide a bad model.
 
     Args:
-        service: by name.
         split: weights by revision, pinned requests, and where copies go.
         fence: written into the file.
 
@@ -167,11 +165,7 @@ def _mirror(data: Mapping[str, Any]) -> Mirror:
 
 
 def version(fence: Fence) -> str:
-    """The fence as Envoy's version string.
-
-    Args:
-        fence: of the write.
-    """
+    """The fence as Envoy's version string."""
     return f"{fence.generation}.{fence.sequence}"
 
 

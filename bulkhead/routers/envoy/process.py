@@ -37,8 +37,6 @@ def start(router: EnvoyRouter, service: str, log: Path | None = None, wait_s: fl
     whoever starts it has to stay; ``bulkhead router`` is such a process.
 
     Args:
-        router: writes its files.
-        service: by name.
         log: file for its output; None for this process' own.
         wait_s: how long it may take, in seconds.
 

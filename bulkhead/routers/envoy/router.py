@@ -23,7 +23,6 @@ class EnvoyRouter:
 
     Args:
         root: the folder.
-        ports: by service.
         confirm_s: how long to wait for Envoy to confirm a change, in seconds.
     """
 
@@ -32,9 +31,6 @@ class EnvoyRouter:
 
     def ports(self, service: str) -> ServicePorts:
         """Where a service's Envoy listens.
-
-        Args:
-            service: by name.
 
         Raises:
             NotFoundError: the configuration does not know the service.
@@ -47,9 +43,6 @@ class EnvoyRouter:
 
     def prepare(self, service: str) -> Path:
         """Write what Envoy needs to start; keeps an existing split.
-
-        Args:
-            service: by name.
 
         Returns:
             Path of the bootstrap file: ``envoy -c`` takes it.
@@ -68,9 +61,6 @@ class EnvoyRouter:
     def read(self, service: str) -> tuple[Fence, Split]:
         """See ``Router.read``.
 
-        Args:
-            service: by name.
-
         Raises:
             NotFoundError: no Envoy was prepared for the service.
         """
@@ -85,11 +75,6 @@ class EnvoyRouter:
 
         The order keeps every request served: first clusters are added, then the routes point at them, then
         clusters that no route names are removed; each step is confirmed before the next.
-
-        Args:
-            service: by name.
-            split: endpoints and weights.
-            fence: of the writer.
 
         Raises:
             InvalidInputError: the weights are no split.
@@ -117,20 +102,11 @@ class EnvoyRouter:
                 write_json(folder / "cds.json", config.clusters(split, fence))
 
     def editor(self, service: str) -> str:
-        """See ``Router.editor``.
-
-        Args:
-            service: by name.
-        """
+        """See ``Router.editor``."""
         return f"whoever writes to {self._folder(service)}"
 
     def counters(self, service: str, revisions: Collection[str]) -> Mapping[str, Counters]:
-        """See ``Metrics.counters``.
-
-        Args:
-            service: by name.
-            revisions: that are wanted.
-        """
+        """See ``Metrics.counters``."""
         seen = admin.counters(self.ports(service).admin_port)
         return {name: seen.get(name, Counters()) for name in revisions}
 

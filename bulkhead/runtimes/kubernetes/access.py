@@ -63,9 +63,6 @@ def patient(api: k8s.ApiClient) -> k8s.ApiClient:
     """The same client, which asks again where the API server is busy or broke off, as it is told to.
 
     Everything that is asked here may be asked twice: names are given, so creating again is a conflict with oneself.
-
-    Args:
-        api: an authenticated client.
     """
     configuration = copy(api.configuration)
     configuration.retries = urllib3.Retry(

@@ -88,7 +88,6 @@ def diagnose(api: k8s.ApiClient, namespace: str, image: str = "busybox") -> Iter
     """Look at a cluster.
 
     Args:
-        api: an authenticated client.
         namespace: where pods are to run.
         image: of the pod of the dry run; is not pulled.
 

@@ -46,7 +46,6 @@ def create_or_adopt(
     """Create a job. Creating is the lock: one that is there already is adopted if it is ours and lives.
 
     Args:
-        api: of the cluster.
         wanted: the object in its JSON form.
         own: labels that it has if it is ours.
 
@@ -75,9 +74,7 @@ def find_unfailed(api: k8s.ApiClient, kind: str, namespace: str, own: Mapping[st
     """A job that may still succeed, or has.
 
     Args:
-        api: of the cluster.
         kind: one of ``KINDS``.
-        namespace: of the job.
         own: labels that it has.
 
     Raises:
@@ -97,7 +94,6 @@ def create_service(api: k8s.ApiClient, wanted: k8s.V1Service) -> None:
     """Create a Service, unless it is there.
 
     Args:
-        api: of the cluster.
         wanted: the Service; its owner takes it along.
 
     Raises:
@@ -115,10 +111,7 @@ def delete(api: k8s.ApiClient, kind: str, name: str, namespace: str, uid: str | 
     """Delete a job, which stays until its pods are gone.
 
     Args:
-        api: of the cluster.
         kind: one of ``KINDS``.
-        name: of the job.
-        namespace: of the job.
         uid: of exactly the job that is meant, or None.
 
     Raises:
@@ -141,10 +134,7 @@ def end(
     """Take one step towards the end of a job that nobody waits for.
 
     Args:
-        api: of the cluster.
         kind: one of ``KINDS``.
-        name: of the job.
-        namespace: of the job.
         own: labels that it has if it is ours; another is left alone.
         keep: see ``bulkhead.runtimes.kubernetes.pods.end``.
 

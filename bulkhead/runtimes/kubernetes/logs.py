@@ -89,8 +89,6 @@ class Follower:
     """Follows the log of one container until that has ended.
 
     Args:
-        open_log: opens the log.
-        write: gets each line.
         ended: whether the container has ended, or is gone, as far as is known.
         changed: gives a future for the next time that ``ended`` may have changed.
 
@@ -162,9 +160,6 @@ class Follower:
 async def lines(content: aiohttp.StreamReader) -> AsyncIterator[tuple[str, bool]]:
     """Lines of a stream.
 
-    Args:
-        content: the stream.
-
     Yields:
         Each line without its break, cut to ``MAX_LINE``, and whether it had a break.
     """
@@ -185,10 +180,6 @@ def read_rest(api: k8s.ApiClient, name: str, namespace: str, container: str, pos
     """What comes after a position, of a container that has ended.
 
     Args:
-        api: of the cluster.
-        name: of the pod.
-        namespace: of the pod.
-        container: its name.
         position: how far the log was read; it is moved on.
         limit: at most so many bytes.
 

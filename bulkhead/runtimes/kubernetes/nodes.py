@@ -41,12 +41,6 @@ class NodeKeeper:
     def hold(self, node: str, generation: int, reason: str, holder: str) -> bool:
         """Keep new pods away.
 
-        Args:
-            node: by name.
-            generation: the writer's fence.
-            reason: for people.
-            holder: who keeps it.
-
         Returns:
             Whether there is such a node.
 
@@ -68,7 +62,6 @@ class NodeKeeper:
 
         Args:
             node: by name; one that is gone needs nothing.
-            generation: the writer's fence.
 
         Raises:
             FencedError: a later generation has written it.
@@ -79,11 +72,7 @@ class NodeKeeper:
         self._objects.edit(NODE, node, lambda found: _taints(found, add=False))
 
     def holds(self, node: str) -> bool:
-        """Whether new pods are kept away as ``hold`` does it; True of a node that is gone.
-
-        Args:
-            node: by name.
-        """
+        """Whether new pods are kept away as ``hold`` does it; True of a node that is gone."""
         found = self._objects.read(NODE, node)
         if found is None:
             return True
@@ -94,7 +83,6 @@ class NodeKeeper:
         """End the GPU pods of a node.
 
         Args:
-            node: by name.
             kill: delete them at once; else evict them, with their grace and within their disruption budgets.
 
         Returns:

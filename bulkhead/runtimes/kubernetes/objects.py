@@ -71,7 +71,6 @@ class Objects:
 
     Args:
         api: of the cluster; see ``bulkhead.runtimes.kubernetes.access``.
-        namespace: by name.
     """
 
     def __init__(self, api: k8s.ApiClient, namespace: str) -> None:
@@ -79,10 +78,6 @@ class Objects:
 
     def read(self, kind: Kind, name: str) -> Document | None:
         """An object, or None if there is none.
-
-        Args:
-            kind: of it.
-            name: of it.
 
         Raises:
             UnavailableError: the cluster does not answer.
@@ -108,12 +103,7 @@ class Objects:
         return any(one["name"] == kind.plural for one in known["resources"])
 
     def list(self, kind: Kind, labels: Mapping[str, str]) -> list[Document]:
-        """The objects that carry some labels.
-
-        Args:
-            kind: of them.
-            labels: that they carry.
-        """
+        """The objects that carry some labels."""
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
         items: list[Document] = self._call("GET", self._path(kind), {"labelSelector": selector})["items"]
         return items
@@ -122,9 +112,7 @@ class Objects:
         """Write an object, unless it was written under a later fence. What others have changed of it is ours again.
 
         Args:
-            kind: of it.
             wanted: the fields that are ours, with ``metadata.name``; what is left out is others', or the cluster's.
-            generation: of the writer.
             sequence: of the writer, within the generation.
 
         Returns:
@@ -145,9 +133,7 @@ class Objects:
         """What applying an object would change or contest, found without changing anything.
 
         Args:
-            kind: of it.
             wanted: as for ``apply``.
-            generation: of the writer.
 
         Returns:
             In words; None where it is as wanted.
@@ -172,8 +158,6 @@ class Objects:
         """Change fields of an object that others made; one that is gone stays so.
 
         Args:
-            kind: of it.
-            name: of it.
             change: a JSON merge patch.
         """
         try:
@@ -185,7 +169,6 @@ class Objects:
         """Change a list that others write too: read, change, and write only if nobody has written meanwhile.
 
         Args:
-            kind: of the object.
             name: of it; one that is gone stays so.
             change: gives a JSON merge patch for the object as it is, or None where nothing is to be changed.
 
@@ -209,8 +192,6 @@ class Objects:
         """Delete an object, unless it was written under a later generation; one that is not there is no error.
 
         Args:
-            kind: of it.
-            name: of it.
             generation: of the writer; None where no rollout writes, and whatever it carries may go.
             orphan: whether what it owns stays.
 
@@ -318,11 +299,7 @@ def _contest(causes: list[Document]) -> str:
 
 
 def fence_of(found: Mapping[str, Any]) -> tuple[int, int]:
-    """Generation and sequence under which an object was written; zeros where it was not written here.
-
-    Args:
-        found: the object.
-    """
+    """Generation and sequence under which an object was written; zeros where it was not written here."""
     notes = found["metadata"].get("annotations") or {}
     return int(notes.get(GENERATION, 0)), int(notes.get(SEQUENCE, 0))
 

@@ -32,8 +32,6 @@ def create_or_adopt(core: k8s.CoreV1Api, wanted: k8s.V1Pod, own: Mapping[str, st
     """Create a pod. Creating is the lock: one that is there already is adopted if it is ours and lives.
 
     Args:
-        core: of the cluster.
-        wanted: the pod.
         own: labels that it has if it is ours.
 
     Returns:
@@ -58,9 +56,7 @@ def ensure_claim_template(api: k8s.ApiClient, template: k8s.V1ResourceClaimTempl
     """Create a template for resource claims, unless it is there. Its name says what it holds, so it never changes.
 
     Args:
-        api: of the cluster.
         template: with its name and namespace.
-        pod: that needs it.
 
     Raises:
         PodFailedError: the cluster refused it, or knows no resource claims.
@@ -81,8 +77,6 @@ def find_unfailed(core: k8s.CoreV1Api, namespace: str, own: Mapping[str, str]) -
     """A pod that may still succeed, or has.
 
     Args:
-        core: of the cluster.
-        namespace: of the pod.
         own: labels that it has.
 
     Raises:
@@ -102,11 +96,6 @@ def find_unfailed(core: k8s.CoreV1Api, namespace: str, own: Mapping[str, str]) -
 def events(core: k8s.CoreV1Api, name: str, namespace: str) -> Sequence[Mapping[str, Any]]:
     """The events about a pod that has failed or cannot start, in their JSON form.
 
-    Args:
-        core: of the cluster.
-        name: of the pod.
-        namespace: of the pod.
-
     Returns:
         The events; none where nobody may read them: the pod's status says most of it.
     """
@@ -123,9 +112,6 @@ def delete(core: k8s.CoreV1Api, name: str, namespace: str, uid: str | None = Non
     """Delete a pod; one that is not there, or is another one by now, is as good as deleted.
 
     Args:
-        core: of the cluster.
-        name: of the pod.
-        namespace: of the pod.
         uid: of exactly the pod that is meant, or None.
 
     Raises:
@@ -144,9 +130,6 @@ def end(core: k8s.CoreV1Api, name: str, namespace: str, own: Mapping[str, str], 
     """Take one step towards the end of a pod that nobody waits for.
 
     Args:
-        core: of the cluster.
-        name: of the pod.
-        namespace: of the pod.
         own: labels that it has if it is ours; another is left alone.
         keep: whether it stays once it has finished: ``never``, ``failed`` or ``always``.
 
@@ -173,10 +156,6 @@ def end(core: k8s.CoreV1Api, name: str, namespace: str, own: Mapping[str, str], 
 def managed_names(core: k8s.CoreV1Api, namespace: str) -> dict[str, str]:
     """Pods that carry this project's label.
 
-    Args:
-        core: of the cluster.
-        namespace: of the pods.
-
     Returns:
         By the name of each what it was launched as: itself, or the job that it is a part of.
 
@@ -192,7 +171,6 @@ def kept(phase: str, keep: str) -> bool:
     """Whether a pod stays although nobody waits for it.
 
     Args:
-        phase: of the pod.
         keep: ``never``, ``failed`` or ``always``.
     """
     if keep == "always":
@@ -204,8 +182,6 @@ def check_ours(name: str, labels: Mapping[str, str] | None, dying: Any, own: Map
     """Refuse to adopt what is not ours, or is about to go.
 
     Args:
-        name: of the object.
-        labels: that it has.
         dying: when it was told to end, or None.
         own: labels that it has if it is ours.
 
@@ -225,7 +201,6 @@ def left_as_it_is(
 
     Args:
         phase: of it, in the words of a pod's.
-        labels: that it has.
         dying: when it was told to end, or None.
         own: labels that it has if it is ours.
         keep: see ``end``.
@@ -246,7 +221,6 @@ def refusal_named(name: str, namespace: str) -> Iterator[None]:
 
     Args:
         name: of the pod that was asked for.
-        namespace: of the pod.
 
     Raises:
         PodFailedError: the type says why.

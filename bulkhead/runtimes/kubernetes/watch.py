@@ -43,7 +43,6 @@ class AnsweredError(Exception):
 
     Args:
         status: of HTTP.
-        text: of the body.
         after_s: that it asks to wait, from ``Retry-After``.
     """
 
@@ -57,7 +56,6 @@ class PodWatch:
 
     Args:
         connect: gives an authenticated client.
-        namespace: watched.
         selector: label selector of the pods that matter.
         silence_s: without a byte for so long, the connection is taken for dead. The API server sends a bookmark about
             once a minute.
@@ -102,7 +100,6 @@ class PodWatch:
         """Open the log of a pod, over the pool of connections that all logs of the namespace share.
 
         Args:
-            name: of the pod.
             query: parameters of the request.
 
         Raises:

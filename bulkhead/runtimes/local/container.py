@@ -36,7 +36,6 @@ def start(
 
     Args:
         pod: the pod in its JSON form.
-        files: of the pod.
         limits: entered by the child before it runs the command.
         temporary: its folder for temporary files; the supervisor removes it.
         extra_env: variables of the runtime (devices).
@@ -82,10 +81,6 @@ def become_subreaper() -> None:
 
 def prctl(option: int, value: int) -> None:
     """Linux' prctl(2).
-
-    Args:
-        option: which.
-        value: its argument.
 
     Raises:
         OSError: if the kernel refuses.

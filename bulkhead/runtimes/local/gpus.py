@@ -29,7 +29,6 @@ def check_request(count: int, stand_ins: int) -> None:
     """Refuse a request that this machine can never serve.
 
     Args:
-        count: GPUs asked for.
         stand_ins: CPU stand-ins asked for by name.
 
     Raises:
@@ -51,7 +50,6 @@ def try_hold(layout: Layout, count: int, stand_ins: int) -> Iterator[list[str] |
 
     Args:
         layout: of the runtime; its ``gpus`` folder holds the locks.
-        count: devices wanted.
         stand_ins: CPU stand-ins asked for by name.
 
     Yields:
@@ -76,11 +74,7 @@ def try_hold(layout: Layout, count: int, stand_ins: int) -> Iterator[list[str] |
 
 
 def environment(uuids: list[str]) -> dict[str, str]:
-    """Variables that show a program its devices and hide the others.
-
-    Args:
-        uuids: devices held.
-    """
+    """Variables that show a program its devices and hide the others."""
     real = [uuid for uuid in uuids if not uuid.startswith("cpu-stand-in-")]
     return {
         "CUDA_VISIBLE_DEVICES": ",".join(real),

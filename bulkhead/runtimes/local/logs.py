@@ -15,7 +15,6 @@ class RotatingLog:
     runs on.
 
     Args:
-        path: the current file.
         max_bytes: size at which it is rotated.
     """
 

@@ -50,9 +50,6 @@ class LocalRuntime:
     def launch(self, pod: k8s.V1Pod) -> bool:
         """Start a pod. Creating is the lock: of many callers with the same name exactly one creates it.
 
-        Args:
-            pod: what to run.
-
         Returns:
             True if this call created it; False if it existed with the same labels and was adopted.
 
@@ -82,10 +79,6 @@ class LocalRuntime:
     def status(self, name: str, namespace: str = "default") -> PodStatus:
         """The pod's status; a pod whose supervisor died is declared lost here, by whoever looks first.
 
-        Args:
-            name: of the pod.
-            namespace: of the pod.
-
         Raises:
             NotFoundError: there is no such pod.
         """
@@ -111,10 +104,6 @@ class LocalRuntime:
 
     def document(self, name: str, namespace: str = "default") -> dict[str, Any]:
         """A pod with its status, in the JSON form of Kubernetes.
-
-        Args:
-            name: of the pod.
-            namespace: of the pod.
 
         Raises:
             NotFoundError: there is no such pod.
@@ -159,8 +148,6 @@ class LocalRuntime:
         Does nothing to a pod that has ended or does not exist.
 
         Args:
-            name: of the pod.
-            namespace: of the pod.
             reason: kept in the status.
             grace_s: seconds between the signals; the pod's own by default.
             timeout_s: how long to wait for the end, in seconds.
@@ -203,8 +190,6 @@ class LocalRuntime:
         """End a pod and remove its record. Idempotent.
 
         Args:
-            name: of the pod.
-            namespace: of the pod.
             reason: for the record of the supervisor.
             generation: the caller's fence; a pod written under a later one is not deleted. None: no check.
             grace_s: seconds between SIGTERM and SIGKILL; the pod's own by default.
@@ -231,8 +216,6 @@ class LocalRuntime:
         """The end of the pod's log.
 
         Args:
-            name: of the pod.
-            namespace: of the pod.
             max_bytes: at most so much of it.
         """
         path = self._files(name, namespace).log
@@ -241,12 +224,7 @@ class LocalRuntime:
         return data[-max_bytes:].decode("utf-8", "replace")
 
     def write_secret(self, name: str, values: Mapping[str, str]) -> None:
-        """Store what ``secretKeyRef`` resolves to here; files of mode 0600 in folders of mode 0700.
-
-        Args:
-            name: of the secret.
-            values: by key.
-        """
+        """Store what ``secretKeyRef`` resolves to here; files of mode 0600 in folders of mode 0700."""
         self.layout.make()
         folder = self.layout.secrets / name
         folder.mkdir(mode=0o700, exist_ok=True)

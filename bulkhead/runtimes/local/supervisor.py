@@ -37,7 +37,6 @@ class Supervisor:
     """Runs one pod to its end.
 
     Args:
-        files: of the pod.
         stand_ins: CPU stand-ins for GPUs that were asked for by name.
     """
 
@@ -285,8 +284,6 @@ def main(root: str, pod_id: str, stand_ins: str) -> None:
     held for sure.
 
     Args:
-        root: of the runtime.
-        pod_id: of the pod.
         stand_ins: CPU stand-ins, a decimal number.
     """
     files = PodFiles(Layout(Path(root)), pod_id)

@@ -19,9 +19,6 @@ async def changes(root: str | Path) -> AsyncIterator[set[str]]:
     set a reader looks at what it waits for. So no event is needed that was not seen, and a supervisor that
     died without a last word is noticed too.
 
-    Args:
-        root: of the runtime.
-
     Yields:
         Pod ids (``<namespace>.<name>``); an empty set means "look again".
     """
