@@ -25,7 +25,7 @@ from bulkhead.ledger.suspicions import Suspicions
 from bulkhead.metrics.http_json import token_of
 from bulkhead.pods.suspicion import Avoidance, avoid
 from bulkhead.runtimes.kubernetes.access import Access, client
-from bulkhead.runtimes.kubernetes.nodes import NodeKeeper
+from bulkhead.runtimes.kubernetes.nodes import NodeCordons
 from bulkhead.settings import FleetSettings, Settings
 
 _SUSPECTED_FOR = timedelta(hours=1)
@@ -81,7 +81,7 @@ def controller(settings: Settings, quarantines: Quarantines) -> QuarantineContro
         InvalidInputError: the cluster cannot be reached as configured.
     """
     fleet = settings.fleet
-    nodes = NodeKeeper(client(_access(fleet), settings.kubeconfigs)) if fleet.nodes else None
+    nodes = NodeCordons(client(_access(fleet), settings.kubeconfigs)) if fleet.nodes else None
     return QuarantineController(quarantines, fleet, nodes, f"{getpass.getuser()}@{socket.gethostname()}/{os.getpid()}")
 
 

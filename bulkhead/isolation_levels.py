@@ -18,7 +18,7 @@ class IsolationLevel(enum.StrEnum):
     """Nobody reaches its pods, and they reach nobody."""
 
     POD = "pod"
-    """Its pods are let go of by whoever would replace them, evidence is taken, and they are kept for inspection."""
+    """Its pods are orphaned by what would replace them, evidence is taken, and they are kept for inspection."""
 
     DEVICE = "device"
     """The devices under its pods are kept away from work."""

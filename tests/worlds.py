@@ -99,16 +99,16 @@ class MemoryWorkloads:
     def drift(self, revision: Revision, generation: int) -> str | None:
         return self.edited.get(revision.id)
 
-    def cut_off(self, revision_id: str) -> None:
+    def deny_network(self, revision_id: str) -> None:
         self.cut.add(revision_id)
 
-    def reconnect(self, revision_id: str) -> None:
+    def allow_network(self, revision_id: str) -> None:
         self.cut.discard(revision_id)
 
-    def let_go(self, revision_id: str) -> None:
+    def orphan(self, revision_id: str) -> None:
         self.kept.append(revision_id)
 
-    def sweep(self) -> None:
+    def expire(self) -> None:
         self.kept.clear()
 
     def launch(self, revision: Revision, generation: int) -> None:
@@ -121,7 +121,7 @@ class MemoryWorkloads:
         status = self.servers.get(revision_id)
         return Workload(1000 + self.launched.index(revision_id), status) if status else None
 
-    def tellers(self, revision_id: str) -> dict[str, str]:
+    def statistics_endpoints(self, revision_id: str) -> dict[str, str]:
         return self.told.get(revision_id, {})
 
     def placement(self, revision_id: str) -> Placement:

@@ -13,7 +13,7 @@ from bulkhead.errors import BulkheadError, ConflictError, FencedError, Unavailab
 from bulkhead.health.verdict import Assessment, DeviceVerdict, Health, NodeVerdict
 from bulkhead.ledger.quarantines import QuarantineBudget, Quarantines, Target
 from bulkhead.ledger.tables import Quarantine, QuarantinePhase
-from bulkhead.runtimes.kubernetes.nodes import NodeKeeper
+from bulkhead.runtimes.kubernetes.nodes import NodeCordons
 from bulkhead.settings import FleetSettings
 from bulkhead.text import bounded
 
@@ -56,7 +56,7 @@ class QuarantineController:
     """
 
     def __init__(
-        self, quarantines: Quarantines, settings: FleetSettings, nodes: NodeKeeper | None, holder: str
+        self, quarantines: Quarantines, settings: FleetSettings, nodes: NodeCordons | None, holder: str
     ) -> None:
         self._quarantines, self._settings = quarantines, settings
         self._nodes, self._holder = nodes, holder
@@ -153,9 +153,9 @@ class QuarantineController:
     def _show_node(self, node: str, held: Quarantine | None, unapplied: Sequence[Quarantine], generation: int) -> None:
         if self._nodes is not None:
             if held is None:
-                self._nodes.let_go(node, generation)
-            elif unapplied or not self._nodes.holds(node):
-                self._nodes.hold(node, generation, f"{held.target}: {held.evidence}", held.holder)
+                self._nodes.uncordon(node, generation)
+            elif unapplied or not self._nodes.is_cordoned(node):
+                self._nodes.cordon(node, generation, f"{held.target}: {held.evidence}", held.holder)
             if held is not None:
                 self._clear(node, held)
         for row in unapplied:
@@ -165,7 +165,7 @@ class QuarantineController:
         policy, age_s = self._settings.pods, (datetime.now(UTC) - held.phase_at).total_seconds()
         if self._nodes is None or policy == "leave" or (policy == "drain" and age_s < self._settings.grace_s):
             return
-        for pod in self._nodes.clear(node, kill=policy == "kill"):
+        for pod in self._nodes.drain(node, force=policy == "kill"):
             log.warning("node %s is in quarantine: pod %s was told to end", node, pod)
 
 

@@ -78,7 +78,7 @@ class DriftCorrector:
                 log.warning("%s: starting it again", why)
                 backend.workloads.launch(stable, self._ledger.services.new_generation(service, why))
             return False
-        backend.workloads.sweep()
+        backend.workloads.expire()
         drift = backend.workloads.drift(stable, service.generation)
         if drift is not None and self._is_to_repair(service, drift):
             backend.workloads.launch(stable, self._ledger.services.new_generation(service, drift, EventKind.DRIFT))

@@ -151,7 +151,7 @@ class Effects:
         known = backend.metrics.counters(context.rollout.service, names)
         if not judged:
             return dict(known)
-        return {name: _with_answers(one, backend.workloads.tellers(name)) for name, one in known.items()}
+        return {name: _with_answers(one, backend.workloads.statistics_endpoints(name)) for name, one in known.items()}
 
     def truth(self, context: RolloutContext) -> Truth:
         """What was measured of both revisions since the candidate's first request.
@@ -189,13 +189,13 @@ def split(context: RolloutContext) -> Split:
     return Split(endpoints, {name: share for name, share in weights.items() if share}, pin, mirror)
 
 
-def _with_answers(known: Counters, tellers: Mapping[str, str]) -> Counters:
+def _with_answers(known: Counters, statistics_endpoints: Mapping[str, str]) -> Counters:
     """With what pods say of their answers. One may be down or busy: then that of all of them is unknown."""
-    if not tellers:
+    if not statistics_endpoints:
         return known
     try:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            by_pod = dict(zip(tellers, pool.map(_answers, tellers.values()), strict=True))
+            by_pod = dict(zip(statistics_endpoints, pool.map(_answers, statistics_endpoints.values()), strict=True))
     except UnavailableError as error:
         log.info("what a model answered is unknown: %s", error)
         return replace(known, answers=None)

@@ -77,7 +77,7 @@ class Isolator:
             case IsolationLevel.NETWORK:
                 if serves:
                     return False  # its clients would meet a closed door
-                workloads.cut_off(revision.id)
+                workloads.deny_network(revision.id)
             case IsolationLevel.MODEL:
                 model = (revision.model_uri, revision.model_name, revision.model_version)
                 self.registry.forbid(*model, isolation.reason)
@@ -86,7 +86,7 @@ class Isolator:
                     return False  # its pods still answer clients; they are not stopped before this is done
                 found = workloads.evidence(revision.id)
                 self.registry.keep(f"{revision.id}-{isolation.id}", {**found, **self._history(revision)})
-                workloads.let_go(revision.id)
+                workloads.orphan(revision.id)
             case IsolationLevel.DEVICE | IsolationLevel.NODE:
                 self.devices.quarantine(isolation, workloads.placement(revision.id))
         return True
@@ -96,7 +96,7 @@ class Isolator:
         if isolation.level is IsolationLevel.MODEL:
             self.registry.allow(revision.model_uri, revision.model_name, revision.model_version)
         elif isolation.level is IsolationLevel.NETWORK:
-            self.backends(revision.service).workloads.reconnect(revision.id)
+            self.backends(revision.service).workloads.allow_network(revision.id)
         elif isolation.level in (IsolationLevel.DEVICE, IsolationLevel.NODE):
             self.devices.unisolate(isolation)
 

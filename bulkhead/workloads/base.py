@@ -69,7 +69,7 @@ class Workloads(Protocol):
     def find(self, revision_id: str) -> Workload | None:
         """A revision's server, or None if there is none."""
 
-    def tellers(self, revision_id: str) -> Mapping[str, str]:
+    def statistics_endpoints(self, revision_id: str) -> Mapping[str, str]:
         """Where a revision's pods say what their model answered.
 
         Returns:
@@ -121,20 +121,20 @@ class Workloads(Protocol):
             FencedError: it was started under a later generation.
         """
 
-    def cut_off(self, revision_id: str) -> None:
+    def deny_network(self, revision_id: str) -> None:
         """Have nobody reach a revision's pods, and them reach nobody.
 
         Raises:
             UnsupportedError: not where these servers run.
         """
 
-    def reconnect(self, revision_id: str) -> None:
+    def allow_network(self, revision_id: str) -> None:
         """Take that back."""
 
-    def let_go(self, revision_id: str) -> None:
+    def orphan(self, revision_id: str) -> None:
         """Keep a revision's pods for inspection: nobody sends them requests, or deletes them with the rest."""
 
-    def sweep(self) -> None:
+    def expire(self) -> None:
         """End what was kept for inspection for long enough."""
 
 

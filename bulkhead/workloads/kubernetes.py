@@ -18,7 +18,7 @@ from bulkhead.runtimes.kubernetes.objects import (
     Objects,
 )
 from bulkhead.runtimes.kubernetes.pods import events
-from bulkhead.workloads import keepers, manifests, quarters
+from bulkhead.workloads import manifests, serving_pods, workload_kinds
 from bulkhead.workloads.base import Placement, Workload, address
 from bulkhead.workloads.serving import parse_serve
 
@@ -59,19 +59,19 @@ class KubernetesWorkloads:
         """See ``Workloads.find``."""
         return self._find(manifests.name(revision_id), revision_id)
 
-    def tellers(self, revision_id: str) -> Mapping[str, str]:
-        """See ``Workloads.tellers``: each pod is asked by its address."""
-        kept = quarters.kept_by(self._objects, manifests.name(revision_id), revision_id)
+    def statistics_endpoints(self, revision_id: str) -> Mapping[str, str]:
+        """See ``Workloads.statistics_endpoints``: each pod is asked by its address."""
+        kept = serving_pods.kept_by(self._objects, manifests.name(revision_id), revision_id)
         path = _notes(kept[1]).get(manifests.STATISTICS_PATH) if kept is not None else None
         if kept is None or not path:
             return {}
-        found = quarters.pods(self._objects, {keepers.SERVES: revision_id})
+        found = serving_pods.pods(self._objects, {workload_kinds.SERVES: revision_id})
         port = self._listens(kept[1], manifests.name(revision_id))
-        return {life: f"http://{address}:{port}{path}" for life, address in quarters.lives(found)}
+        return {life: f"http://{address}:{port}{path}" for life, address in serving_pods.ready_pods(found)}
 
     def placement(self, revision_id: str) -> Placement:
         """See ``Workloads.placement``."""
-        found = quarters.pods(self._objects, {manifests.REVISION: revision_id})
+        found = serving_pods.pods(self._objects, {manifests.REVISION: revision_id})
         bound = [pod for pod in found if pod["spec"].get("nodeName")]
         return Placement(
             frozenset(pod["spec"]["nodeName"] for pod in bound),
@@ -93,7 +93,7 @@ class KubernetesWorkloads:
 
     def evidence(self, revision_id: str) -> dict[str, str]:
         """See ``Workloads.evidence``."""
-        return quarters.evidence(self._core, self._objects, revision_id)
+        return serving_pods.evidence(self._core, self._objects, revision_id)
 
     def launch_comparer(self, service: str, candidate: str, stable: str, generation: int) -> None:
         """See ``Workloads.launch_comparer``.
@@ -117,56 +117,56 @@ class KubernetesWorkloads:
         """
         self._stop(manifests.comparer_name(candidate), None, generation)
 
-    def cut_off(self, revision_id: str) -> None:
-        """See ``Workloads.cut_off``: a NetworkPolicy that allows its pods nothing, if the cluster's network heeds
+    def deny_network(self, revision_id: str) -> None:
+        """See ``Workloads.deny_network``: a NetworkPolicy that allows its pods nothing, if the cluster's network heeds
         it."""
         self._objects.apply(NETWORK_POLICY, manifests.no_network(revision_id), generation=0)
 
-    def reconnect(self, revision_id: str) -> None:
-        """See ``Workloads.reconnect``."""
+    def allow_network(self, revision_id: str) -> None:
+        """See ``Workloads.allow_network``."""
         self._objects.delete(NETWORK_POLICY, manifests.no_network(revision_id)["metadata"]["name"], None)
 
-    def let_go(self, revision_id: str) -> None:
-        """See ``Workloads.let_go``. Whoever would replace the pods goes first, and leaves them."""
-        quarters.let_go(self._objects, revision_id, self._clock().timestamp() + self._keep_s)
+    def orphan(self, revision_id: str) -> None:
+        """See ``Workloads.orphan``. Whoever would replace the pods goes first, and leaves them."""
+        serving_pods.orphan(self._objects, revision_id, self._clock().timestamp() + self._keep_s)
 
-    def sweep(self) -> None:
-        """See ``Workloads.sweep``."""
-        quarters.sweep(self._objects, self._clock().timestamp())
+    def expire(self) -> None:
+        """See ``Workloads.expire``."""
+        serving_pods.expire(self._objects, self._clock().timestamp())
 
     def _wanted(self, revision: Revision) -> list[tuple[Kind, Document]]:
         serve = parse_serve(revision.serve)
         return manifests.server(self._objects.namespace, revision, serve, self._env, self._secret_env)
 
     def _find(self, server: str, revision_id: str | None) -> Workload | None:
-        kept = quarters.kept_by(self._objects, server, revision_id)
+        kept = serving_pods.kept_by(self._objects, server, revision_id)
         if kept is None or kept[1]["metadata"].get("deletionTimestamp"):
             return None
         host = f"{server}.{self._objects.namespace}.svc"
         return Workload(self._listens(kept[1], server), self._status(*kept), host, restarts=True)
 
-    def _listens(self, keeper: Document, server: str) -> int:
+    def _listens(self, workload: Document, server: str) -> int:
         """A server's port; by its Service, where somebody has taken our note away."""
-        noted = _notes(keeper).get(manifests.PORT, "")
+        noted = _notes(workload).get(manifests.PORT, "")
         if noted.isdigit():
             return int(noted)
         ports = (self._objects.read(SERVICE, server) or {"spec": {}})["spec"].get("ports", [])
         return int(ports[0]["port"]) if ports else 0
 
-    def _status(self, kind: Kind, keeper: Document) -> PodStatus:
-        status = keepers.status(kind, keeper)
-        if status.ready or keepers.answers(kind, keeper):
+    def _status(self, kind: Kind, workload: Document) -> PodStatus:
+        status = workload_kinds.status(kind, workload)
+        if status.ready or workload_kinds.answers(kind, workload):
             return status
-        found = quarters.pods(self._objects, keepers.labels(kind, keeper))
-        return quarters.failing(found, lambda pod: events(self._core, pod, self._objects.namespace)) or status
+        found = serving_pods.pods(self._objects, workload_kinds.labels(kind, workload))
+        return serving_pods.failing(found, lambda pod: events(self._core, pod, self._objects.namespace)) or status
 
     def _stop(self, server: str, revision_id: str | None, generation: int) -> None:
         for kind in (DISRUPTION_BUDGET, SERVICE):
             self._objects.delete(kind, server, generation)
-        kept = quarters.kept_by(self._objects, server, revision_id)
+        kept = serving_pods.kept_by(self._objects, server, revision_id)
         if kept is not None:
             self._objects.delete(kept[0], kept[1]["metadata"]["name"], generation)
 
 
-def _notes(keeper: Document) -> Mapping[str, str]:
-    return keeper["metadata"].get("annotations") or {}
+def _notes(workload: Document) -> Mapping[str, str]:
+    return workload["metadata"].get("annotations") or {}

@@ -48,8 +48,8 @@ class LocalWorkloads:
         """A revision's server, or None if there is none."""
         return self._find({_REVISION: revision_id})
 
-    def tellers(self, revision_id: str) -> Mapping[str, str]:
-        """See ``Workloads.tellers``; a pod of this runtime has one life."""
+    def statistics_endpoints(self, revision_id: str) -> Mapping[str, str]:
+        """See ``Workloads.statistics_endpoints``; a pod of this runtime has one life."""
         found = self._runtime.list({_REVISION: revision_id})
         notes = {one.name: one.annotations for one in found if one.annotations.get(_STATISTICS)}
         return {pod: f"http://127.0.0.1:{told[_PORT]}{told[_STATISTICS]}" for pod, told in notes.items()}
@@ -92,7 +92,7 @@ class LocalWorkloads:
         """
         return None
 
-    def cut_off(self, revision_id: str) -> None:
+    def deny_network(self, revision_id: str) -> None:
         """Not here.
 
         Raises:
@@ -101,13 +101,13 @@ class LocalWorkloads:
         remedy = "processes of one machine share its network: release this isolation, or serve on Kubernetes"
         raise UnsupportedError("levels", str(IsolationLevel.NETWORK), remedy)
 
-    def reconnect(self, revision_id: str) -> None:
+    def allow_network(self, revision_id: str) -> None:
         """Nothing to take back: it cannot have been cut off."""
 
-    def let_go(self, revision_id: str) -> None:
+    def orphan(self, revision_id: str) -> None:
         """Nothing to do: a pod of this runtime is nobody's to replace, and its folder stays after its end."""
 
-    def sweep(self) -> None:
+    def expire(self) -> None:
         """Nothing is kept here beyond its end."""
 
     def launch_comparer(self, service: str, candidate: str, stable: str, generation: int) -> None:

@@ -20,17 +20,17 @@ from bulkhead.runtimes.kubernetes.objects import (
     Document,
     Kind,
 )
-from bulkhead.workloads import keepers
+from bulkhead.workloads import workload_kinds
 from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS
-from bulkhead.workloads.keepers import SERVES, Pods, WorkloadKind
 from bulkhead.workloads.serving import ServeSpec
+from bulkhead.workloads.workload_kinds import SERVES, Pods, WorkloadKind
 
 REVISION = LABEL_PREFIX + "revision"
 """Label of everything that is a revision's, for as long as it exists."""
 
 PORT = LABEL_PREFIX + "port"
 STATISTICS_PATH = LABEL_PREFIX + "statistics"
-"""Annotations of a keeper: where its server listens, and says what its model answered."""
+"""Annotations of a workload: where its server listens, and says what its model answered."""
 
 _COMPARER_PORT = 8080
 _GRACE_S = 30
@@ -95,12 +95,12 @@ def server(
     owner = _Owner(name(revision.id), revision.id, revision.service, revision.id)
     pods = Pods(_labels(owner), owner.serves, _plain(pod.spec), serve.replicas)
     if serve.kserve is not None:
-        keeper = keepers.inference_service(pods, serve.kserve, uri)
+        workload = workload_kinds.inference_service(pods, serve.kserve, uri)
     elif serve.hosts > 1:
-        keeper = keepers.leader_worker_set(pods, serve.hosts, serve.worker_argv(port, uri))
+        workload = workload_kinds.leader_worker_set(pods, serve.hosts, serve.worker_argv(port, uri))
     else:
-        keeper = keepers.deployment(pods, serve.startup_s)
-    return _objects(owner, keeper, port, {PORT: str(port), STATISTICS_PATH: statistics})
+        workload = workload_kinds.deployment(pods, serve.startup_s)
+    return _objects(owner, workload, port, {PORT: str(port), STATISTICS_PATH: statistics})
 
 
 def check(serve: ServeSpec) -> None:
@@ -142,8 +142,8 @@ def comparer(namespace: str, service: str, candidate: str, sides: list[str]) -> 
     )
     pod.spec.restart_policy = "Always"
     owner = _Owner(comparer_name(candidate), candidate, service, comparer_name(candidate))
-    keeper = keepers.deployment(Pods(_labels(owner), owner.serves, _plain(pod.spec), 1), 60)
-    return _objects(owner, keeper, _COMPARER_PORT, {PORT: str(_COMPARER_PORT), STATISTICS_PATH: STATISTICS})
+    workload = workload_kinds.deployment(Pods(_labels(owner), owner.serves, _plain(pod.spec), 1), 60)
+    return _objects(owner, workload, _COMPARER_PORT, {PORT: str(_COMPARER_PORT), STATISTICS_PATH: STATISTICS})
 
 
 def no_network(revision_id: str) -> Document:
@@ -165,18 +165,18 @@ def _labels(owner: _Owner) -> dict[str, str]:
     return {MANAGED: "true", REVISION: owner.revision, LABEL_PREFIX + "service": owner.service}
 
 
-def _objects(owner: _Owner, keeper: WorkloadKind, port: int, notes: Mapping[str, str]) -> list[tuple[Kind, Document]]:
+def _objects(owner: _Owner, workload: WorkloadKind, port: int, notes: Mapping[str, str]) -> list[tuple[Kind, Document]]:
     found_by = {SERVES: owner.serves}
     metadata = {"name": owner.name, "labels": _labels(owner)}
     keeps: Document = {
-        "name": keepers.name_of(keeper.kind, owner.name, owner.revision),
-        "labels": {**_labels(owner), **keeper.labels},
-        "annotations": {**keeper.annotations, **notes},
+        "name": workload_kinds.name_of(workload.kind, owner.name, owner.revision),
+        "labels": {**_labels(owner), **workload.labels},
+        "annotations": {**workload.annotations, **notes},
     }
     ports = [{"name": "http", "port": port, "targetPort": port, "protocol": "TCP"}]
     budget = {"maxUnavailable": 1, "selector": {"matchLabels": found_by}}
     return [
-        (keeper.kind, {"metadata": keeps, "spec": keeper.spec}),
+        (workload.kind, {"metadata": keeps, "spec": workload.spec}),
         (SERVICE, {"metadata": metadata, "spec": {"selector": found_by, "ports": ports}}),
         (DISRUPTION_BUDGET, {"metadata": metadata, "spec": budget}),
     ]

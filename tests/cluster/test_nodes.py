@@ -18,7 +18,7 @@ from kubernetes.client.exceptions import ApiException
 from bulkhead.errors import FencedError
 from bulkhead.health.observation import place
 from bulkhead.health.sources.nodes import NodeSource
-from bulkhead.runtimes.kubernetes.nodes import HOLDER, REASON, TAINT, NodeKeeper
+from bulkhead.runtimes.kubernetes.nodes import HOLDER, REASON, TAINT, NodeCordons
 from tests.fixtures.cluster import default_account
 from tests.waiting import until
 
@@ -37,8 +37,8 @@ def paper(core: k8s.CoreV1Api) -> Iterator[str]:
 
 
 @pytest.fixture
-def keeper(api: k8s.ApiClient) -> NodeKeeper:
-    return NodeKeeper(api)
+def nodes(api: k8s.ApiClient) -> NodeCordons:
+    return NodeCordons(api)
 
 
 @pytest.fixture
@@ -67,40 +67,40 @@ def keys(core: k8s.CoreV1Api, name: str) -> set[str]:
     return {one.key for one in core.read_node(name).spec.taints or [] if not one.key.startswith("node.kubernetes.io/")}
 
 
-def test_a_node_is_held_and_let_go_and_others_taints_stay(core: k8s.CoreV1Api, keeper: NodeKeeper, paper: str) -> None:
-    assert not keeper.holds(paper)
-    assert keeper.hold(paper, 1, "GPU-1: Xid 79", "a test")
+def test_a_node_is_held_and_let_go_and_others_taints_stay(core: k8s.CoreV1Api, nodes: NodeCordons, paper: str) -> None:
+    assert not nodes.is_cordoned(paper)
+    assert nodes.cordon(paper, 1, "GPU-1: Xid 79", "a test")
     found = core.read_node(paper)
     assert found.spec.unschedulable
     assert keys(core, paper) == {"dedicated", TAINT}
     assert found.metadata.annotations[REASON] == "GPU-1: Xid 79"
-    assert keeper.holds(paper)
-    keeper.let_go(paper, 1)
+    assert nodes.is_cordoned(paper)
+    nodes.uncordon(paper, 1)
     found = core.read_node(paper)
     assert not found.spec.unschedulable
     assert keys(core, paper) == {"dedicated"}
     assert not {REASON, HOLDER} & set(found.metadata.annotations or {})
 
 
-def test_a_node_that_a_person_has_cordoned_stays_so(core: k8s.CoreV1Api, keeper: NodeKeeper, paper: str) -> None:
+def test_a_node_that_a_person_has_cordoned_stays_so(core: k8s.CoreV1Api, nodes: NodeCordons, paper: str) -> None:
     core.patch_node(paper, {"spec": {"unschedulable": True}}, field_manager="kubectl-cordon")
-    keeper.hold(paper, 1, "GPU-1: Xid 79", "a test")
-    keeper.let_go(paper, 1)
+    nodes.cordon(paper, 1, "GPU-1: Xid 79", "a test")
+    nodes.uncordon(paper, 1)
     assert core.read_node(paper).spec.unschedulable
     assert keys(core, paper) == {"dedicated"}
 
 
-def test_holding_twice_is_holding_once_and_an_older_write_is_refused(keeper: NodeKeeper, paper: str) -> None:
-    keeper.hold(paper, 7, "one", "a test")
-    keeper.hold(paper, 7, "two", "a test")
+def test_holding_twice_is_holding_once_and_an_older_write_is_refused(nodes: NodeCordons, paper: str) -> None:
+    nodes.cordon(paper, 7, "one", "a test")
+    nodes.cordon(paper, 7, "two", "a test")
     with pytest.raises(FencedError, match="generation 7"):
-        keeper.let_go(paper, 6)
-    assert keeper.holds(paper)
+        nodes.uncordon(paper, 6)
+    assert nodes.is_cordoned(paper)
 
 
-def test_a_node_that_is_gone_needs_nothing_and_is_not_made(core: k8s.CoreV1Api, keeper: NodeKeeper) -> None:
-    assert not keeper.hold("paper-gone", 1, "x", "a test")
-    keeper.let_go("paper-gone", 1)
+def test_a_node_that_is_gone_needs_nothing_and_is_not_made(core: k8s.CoreV1Api, nodes: NodeCordons) -> None:
+    assert not nodes.cordon("paper-gone", 1, "x", "a test")
+    nodes.uncordon("paper-gone", 1)
     assert "paper-gone" not in {one.metadata.name for one in core.list_node().items}
 
 
@@ -125,7 +125,7 @@ def pod(namespace: str, node: str, name: str, gpus: int, of_node: k8s.V1Node | N
 
 @pytest.mark.parametrize("kill", [False, True])
 def test_gpu_pods_end_and_others_stay(
-    core: k8s.CoreV1Api, keeper: NodeKeeper, paper: str, namespace: str, kill: bool
+    core: k8s.CoreV1Api, nodes: NodeCordons, paper: str, namespace: str, force: bool
 ) -> None:
     core.create_namespaced_service_account(namespace, k8s.V1ServiceAccount(metadata=k8s.V1ObjectMeta(name="runner")))
     own = core.read_node(paper)
@@ -133,7 +133,7 @@ def test_gpu_pods_end_and_others_stay(
         made = pod(namespace, paper, name, gpus, of_node)
         made.spec.service_account_name = "runner"
         core.create_namespaced_pod(namespace, made)
-    assert keeper.clear(paper, kill=kill) == [f"{namespace}/gpu"]
+    assert nodes.drain(paper, force=force) == [f"{namespace}/gpu"]
     left = {one.metadata.name: one.metadata.deletion_timestamp for one in core.list_namespaced_pod(namespace).items}
     assert left["cpu"] is left["static"] is None
     assert left.get("gpu", "gone") is not None
@@ -142,21 +142,21 @@ def test_gpu_pods_end_and_others_stay(
 def test_what_the_documentation_grants_is_enough(
     core: k8s.CoreV1Api, documented: k8s.ApiClient, paper: str, namespace: str
 ) -> None:
-    keeper = NodeKeeper(documented)
+    nodes = NodeCordons(documented)
     assert paper in NodeSource(documented).look(time.time()).nodes
-    assert keeper.hold(paper, 1, "GPU-1: Xid 79", "a test")
-    assert keeper.holds(paper)
-    for name, kill in (("evicted", False), ("killed", True)):
+    assert nodes.cordon(paper, 1, "GPU-1: Xid 79", "a test")
+    assert nodes.is_cordoned(paper)
+    for name, force in (("evicted", False), ("killed", True)):
         core.create_namespaced_pod(namespace, pod(namespace, paper, name, 1))
-        assert keeper.clear(paper, kill=kill) == [f"{namespace}/{name}"]
-    keeper.let_go(paper, 1)
+        assert nodes.drain(paper, force=force) == [f"{namespace}/{name}"]
+    nodes.uncordon(paper, 1)
     assert keys(core, paper) == {"dedicated"}
     with pytest.raises(ApiException, match="Forbidden"):
         k8s.CoreV1Api(documented).list_secret_for_all_namespaces()
 
 
 def test_a_pod_that_its_budget_protects_holds_up_no_other(
-    core: k8s.CoreV1Api, keeper: NodeKeeper, paper: str, namespace: str
+    core: k8s.CoreV1Api, nodes: NodeCordons, paper: str, namespace: str
 ) -> None:
     default_account(core, namespace)
     for name in ("a", "b"):
@@ -170,17 +170,17 @@ def test_a_pod_that_its_budget_protects_holds_up_no_other(
     )
     policy = k8s.PolicyV1Api(core.api_client)
     policy.create_namespaced_pod_disruption_budget(namespace, budget)
-    assert keeper.clear(paper, kill=False) == [f"{namespace}/b"]
+    assert nodes.drain(paper, force=False) == [f"{namespace}/b"]
     left = {one.metadata.name: one.metadata.deletion_timestamp for one in core.list_namespaced_pod(namespace).items}
     assert left["a"] is None and left.get("b", "gone") is not None
 
 
 def test_nodes_are_read_with_their_pool_and_xids_in_events(
-    core: k8s.CoreV1Api, api: k8s.ApiClient, keeper: NodeKeeper, paper: str
+    core: k8s.CoreV1Api, api: k8s.ApiClient, nodes: NodeCordons, paper: str
 ) -> None:
     condition = {"type": "GpuXidError", "status": "True", "reason": "Xid", "message": "79 seen"}
     core.patch_node_status(paper, {"status": {"conditions": [condition]}})
-    keeper.hold(paper, 1, "x", "a test")
+    nodes.cordon(paper, 1, "x", "a test")
     event = k8s.CoreV1Event(
         metadata=k8s.V1ObjectMeta(name=f"{paper}.1", namespace="default"),
         involved_object=k8s.V1ObjectReference(kind="Node", name=paper),

@@ -11,9 +11,9 @@ from bulkhead.errors import FencedError, RefusedError
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.outcome import FailureClass
 from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, NETWORK_POLICY, SERVICE, Objects
-from bulkhead.workloads.keepers import SERVES
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
 from bulkhead.workloads.manifests import name
+from bulkhead.workloads.workload_kinds import SERVES
 from tests.fixtures.serving import Now, served
 from tests.waiting import until
 
@@ -102,13 +102,13 @@ def test_what_the_cluster_refuses_is_told(sqlite_url: str, workloads: Kubernetes
 
 
 def test_nobody_reaches_what_is_cut_off(server: Revision, workloads: KubernetesWorkloads, objects: Objects) -> None:
-    workloads.cut_off(server.id)
-    workloads.cut_off(server.id)
+    workloads.deny_network(server.id)
+    workloads.deny_network(server.id)
     [policy] = objects.list(NETWORK_POLICY, {"bulkhead.dev/revision": server.id})
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
     assert not policy["spec"].get("ingress") and not policy["spec"].get("egress")
-    workloads.reconnect(server.id)
-    workloads.reconnect(server.id)
+    workloads.allow_network(server.id)
+    workloads.allow_network(server.id)
     assert objects.list(NETWORK_POLICY, {"bulkhead.dev/revision": server.id}) == []
 
 
@@ -124,10 +124,12 @@ def test_every_pod_is_asked_what_it_has_answered(
 ) -> None:
     server = served(sqlite_url, replicas=2, statistics_path="/index.html")
     workloads.launch(server, 1)
-    assert workloads.tellers(server.id) == {}
-    until(lambda: len(workloads.tellers(server.id)) == 2, "both pods to answer")
+    assert workloads.statistics_endpoints(server.id) == {}
+    until(lambda: len(workloads.statistics_endpoints(server.id)) == 2, "both pods to answer")
     addresses = {pod.status.pod_ip for pod in core.list_namespaced_pod(objects.namespace).items}
-    assert set(workloads.tellers(server.id).values()) == {f"http://{ip}:8080/index.html" for ip in addresses}
+    assert set(workloads.statistics_endpoints(server.id).values()) == {
+        f"http://{ip}:8080/index.html" for ip in addresses
+    }
 
 
 @pytest.mark.usefixtures("running_nodes")
@@ -174,8 +176,8 @@ def test_pods_that_are_let_go_stay_for_inspection_until_their_time(
     assert log == "serving\n"
     assert "deployment.json" in found and any(file.endswith(".events.json") for file in found)
     [pod] = core.list_namespaced_pod(objects.namespace).items
-    workloads.let_go(server.id)
-    workloads.let_go(server.id)
+    workloads.orphan(server.id)
+    workloads.orphan(server.id)
     assert workloads.find(server.id) is None
 
     def orphan() -> bool:
@@ -185,9 +187,9 @@ def test_pods_that_are_let_go_stay_for_inspection_until_their_time(
     [kept] = core.list_namespaced_pod(objects.namespace).items
     assert (kept.metadata.uid, kept.status.phase) == (pod.metadata.uid, "Running")
     assert SERVES not in kept.metadata.labels
-    workloads.sweep()
+    workloads.expire()
     workloads.stop(server.id, 1)
     assert core.read_namespaced_pod(pod.metadata.name, objects.namespace).metadata.deletion_timestamp is None
     now.time += timedelta(seconds=61)
-    workloads.sweep()
+    workloads.expire()
     until(lambda: core.list_namespaced_pod(objects.namespace).items == [], "the pod's end")

@@ -25,19 +25,19 @@ class FolderNodes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def hold(self, node: str, generation: int, reason: str, holder: str) -> bool:
+    def cordon(self, node: str, generation: int, reason: str, holder: str) -> bool:
         new = self._folder / f".{node}"
         new.write_text(reason)
         new.rename(self._folder / node)
         return True
 
-    def let_go(self, node: str, generation: int) -> None:
+    def uncordon(self, node: str, generation: int) -> None:
         (self._folder / node).unlink(missing_ok=True)
 
-    def holds(self, node: str) -> bool:
+    def is_cordoned(self, node: str) -> bool:
         return (self._folder / node).exists()
 
-    def clear(self, node: str, *, kill: bool) -> list[str]:
+    def drain(self, node: str, *, force: bool) -> list[str]:
         return []
 
     def held(self) -> set[str]:

@@ -28,7 +28,7 @@ _TIMEOUT_S = (3.0, 10.0)
 _GPU_RESOURCES = "nvidia.com/"
 
 
-class NodeKeeper:
+class NodeCordons:
     """Keeps work away from the nodes of a cluster.
 
     Args:
@@ -38,7 +38,7 @@ class NodeKeeper:
     def __init__(self, api: k8s.ApiClient) -> None:
         self._objects, self._core = Objects(api, ""), k8s.CoreV1Api(api)
 
-    def hold(self, node: str, generation: int, reason: str, holder: str) -> bool:
+    def cordon(self, node: str, generation: int, reason: str, holder: str) -> bool:
         """Keep new pods away.
 
         Returns:
@@ -57,7 +57,7 @@ class NodeKeeper:
         self._objects.edit(NODE, node, lambda found: _taints(found, add=True))
         return True
 
-    def let_go(self, node: str, generation: int) -> None:
+    def uncordon(self, node: str, generation: int) -> None:
         """Take that back; what others have done to the node stays.
 
         Args:
@@ -71,19 +71,19 @@ class NodeKeeper:
         self._objects.apply(NODE, {"metadata": {"name": node}}, generation)
         self._objects.edit(NODE, node, lambda found: _taints(found, add=False))
 
-    def holds(self, node: str) -> bool:
-        """Whether new pods are kept away as ``hold`` does it; True of a node that is gone."""
+    def is_cordoned(self, node: str) -> bool:
+        """Whether new pods are kept away as ``cordon`` does it; True of a node that is gone."""
         found = self._objects.read(NODE, node)
         if found is None:
             return True
         tainted = any(one["key"] == TAINT for one in found["spec"].get("taints") or [])
         return tainted and bool(found["spec"].get("unschedulable"))
 
-    def clear(self, node: str, *, kill: bool) -> list[str]:
+    def drain(self, node: str, *, force: bool) -> list[str]:
         """End the GPU pods of a node.
 
         Args:
-            kill: delete them at once; else evict them, with their grace and within their disruption budgets.
+            force: delete them at once; else evict them, with their grace and within their disruption budgets.
 
         Returns:
             Those that were told to end, as ``namespace/name``; one that its budget protects is told at the next call.
@@ -93,16 +93,16 @@ class NodeKeeper:
         """
         try:
             pods = [(pod.metadata.namespace, pod.metadata.name) for pod in self._gpu_pods(node)]
-            return [f"{namespace}/{name}" for namespace, name in pods if self._end(namespace, name, kill)]
+            return [f"{namespace}/{name}" for namespace, name in pods if self._end(namespace, name, force)]
         except ApiException as error:
             raise UnavailableError(f"pods of node {node}: {error.status} {error.reason}") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnavailableError(f"pods of node {node}: no answer: {error}") from error
 
-    def _end(self, namespace: str, name: str, kill: bool) -> bool:
+    def _end(self, namespace: str, name: str, force: bool) -> bool:
         """Tell one pod to end; False where it is gone meanwhile, or its budget protects it for now."""
         try:
-            if kill:
+            if force:
                 self._core.delete_namespaced_pod(name, namespace, grace_period_seconds=0, _request_timeout=_TIMEOUT_S)
             else:
                 body = k8s.V1Eviction(metadata=k8s.V1ObjectMeta(name=name, namespace=namespace))

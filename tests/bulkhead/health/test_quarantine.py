@@ -26,14 +26,14 @@ class Nodes:
         self.cleared: list[tuple[str, bool]] = []
         self.away = False
 
-    def hold(self, node: str, generation: int, reason: str, holder: str) -> bool:
+    def cordon(self, node: str, generation: int, reason: str, holder: str) -> bool:
         if self.away:
             raise UnavailableError("the cluster does not answer")
         self._write(node, generation)
         self.held[node] = reason
         return True
 
-    def let_go(self, node: str, generation: int) -> None:
+    def uncordon(self, node: str, generation: int) -> None:
         self._write(node, generation)
         self.held.pop(node, None)
 
@@ -42,11 +42,11 @@ class Nodes:
             raise FencedError(f"node {node} was written by generation {self.fences[node]}")
         self.fences[node] = generation
 
-    def holds(self, node: str) -> bool:
+    def is_cordoned(self, node: str) -> bool:
         return node in self.held
 
-    def clear(self, node: str, *, kill: bool) -> list[str]:
-        self.cleared.append((node, kill))
+    def drain(self, node: str, *, force: bool) -> list[str]:
+        self.cleared.append((node, force))
         return []
 
 

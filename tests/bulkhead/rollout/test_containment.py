@@ -25,7 +25,7 @@ from tests.worlds import Stage
 PLAN = Plan(steps=(50, 100), step_s=1, min_requests=5, inconclusive_timeout_s=60, drain_s=1, ready_s=60)
 ERRORS = (UnavailableError, NotFoundError, RefusedError, ConflictError, ValueError, KeyError, RuntimeError)
 EXAMPLES = 200 if os.environ.get("BULKHEAD_NIGHTLY") else 8
-PORTS = ("find", "launch", "stop", "drift", "sweep", "read", "apply", "counters", "tellers", "placement")
+PORTS = ("find", "launch", "stop", "drift", "expire", "read", "apply", "counters", "statistics_endpoints", "placement")
 
 
 class Broken:
@@ -198,7 +198,7 @@ def test_an_isolation_that_cannot_be_shown_keeps_no_other_waiting(ledger_url: st
     stage = Stage(ledger_url)
     bad, good = _release(stage, "bad"), _release(stage, "good")
     _go_on(stage, times=3)
-    _break(stage, "bad", "let_go", TypeError("'NoneType' object is not iterable"))
+    _break(stage, "bad", "orphan", TypeError("'NoneType' object is not iterable"))
     for rollout in (bad, good):
         request = Request(f"i{rollout.id}", "it leaks \x00", "a test")
         stage.ledger.rollouts.request_rollback(Request(f"r{rollout.id}", "x", "x"), rollout_id=rollout.id)

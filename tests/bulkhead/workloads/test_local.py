@@ -142,4 +142,4 @@ def test_who_compares_runs_beside_the_two_and_is_found_by_its_candidate(
 
 def test_on_one_machine_nobody_is_cut_off(workloads: LocalWorkloads, served: Revision) -> None:
     with pytest.raises(UnsupportedError, match="share its network"):
-        workloads.cut_off(served.id)
+        workloads.deny_network(served.id)

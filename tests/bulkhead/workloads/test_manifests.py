@@ -6,9 +6,9 @@ import pytest
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.ledger.tables import Revision
-from bulkhead.workloads.keepers import SERVES
 from bulkhead.workloads.manifests import REVISION, comparer, no_network, server
 from bulkhead.workloads.serving import parse_serve
+from bulkhead.workloads.workload_kinds import SERVES
 
 
 def _server(**serve: Any) -> dict[str, Any]:

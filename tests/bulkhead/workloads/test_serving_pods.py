@@ -3,7 +3,7 @@
 from typing import Any
 
 from bulkhead.pods.outcome import FailureClass
-from bulkhead.workloads.quarters import failing, lives
+from bulkhead.workloads.serving_pods import failing, ready_pods
 
 
 def _pod(container: dict[str, Any], **metadata: Any) -> dict[str, Any]:
@@ -109,12 +109,12 @@ def _up(**more: Any) -> dict[str, Any]:
 
 
 def test_a_pod_that_was_restarted_has_another_life() -> None:
-    assert lives([_up()]) == [("digits-1-a/u1/2", "10.0.0.7")]
+    assert ready_pods([_up()]) == [("digits-1-a/u1/2", "10.0.0.7")]
     again = [{"name": "main", "restartCount": 3}]
-    assert lives([_up(containerStatuses=again, podIP="fd00::7")]) == [("digits-1-a/u1/3", "[fd00::7]")]
+    assert ready_pods([_up(containerStatuses=again, podIP="fd00::7")]) == [("digits-1-a/u1/3", "[fd00::7]")]
 
 
 def test_only_pods_that_answer_are_asked() -> None:
     unready = [{"type": "Ready", "status": "False"}]
     ending = {"deletionTimestamp": "2026-11-26T01:00:00Z"}
-    assert lives([_up(conditions=unready), _up(podIP=""), _up(metadata=ending)]) == []
+    assert ready_pods([_up(conditions=unready), _up(podIP=""), _up(metadata=ending)]) == []

@@ -20,8 +20,8 @@ from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, Document, Kind
 LEADER_WORKER_SET = Kind("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", "leaderworkersets")
 INFERENCE_SERVICE = Kind("serving.kserve.io/v1beta1", "InferenceService", "inferenceservices")
 
-KEEPERS = (DEPLOYMENT, LEADER_WORKER_SET, INFERENCE_SERVICE)
-"""Kinds of keepers, the usual one first."""
+WORKLOAD_KINDS = (DEPLOYMENT, LEADER_WORKER_SET, INFERENCE_SERVICE)
+"""Kinds of workload_kinds, the usual one first."""
 
 SERVES = LABEL_PREFIX + "serves"
 """Label by which a Service knows its pods, and a Deployment its own: taking it away makes them let go."""
@@ -51,7 +51,7 @@ class Pods(NamedTuple):
 
 
 class WorkloadKind(NamedTuple):
-    """A keeper to be written.
+    """A workload to be written.
 
     Attributes:
         kind: of it.
@@ -67,7 +67,7 @@ class WorkloadKind(NamedTuple):
 
 
 def name_of(kind: Kind, server: str, revision_id: str | None) -> str:
-    """Name of a revision's keeper.
+    """Name of a revision's workload.
 
     LeaderWorkerSet and KServe make a Service of their own name: theirs must not be the one that is ours.
 
@@ -140,16 +140,16 @@ def inference_service(pods: Pods, asked: Mapping[str, Any], model_uri: str) -> W
     return WorkloadKind(INFERENCE_SERVICE, {"predictor": predictor}, _UNSEEN, _MODE)
 
 
-def status(kind: Kind, keeper: Mapping[str, Any]) -> PodStatus:
-    """A keeper's pods taken together.
+def status(kind: Kind, workload: Mapping[str, Any]) -> PodStatus:
+    """A workload's pods taken together.
 
     Args:
-        keeper: as the API server has it.
+        workload: as the API server has it.
 
     Returns:
         Ready once all pods of the newest spec are.
     """
-    found, metadata = keeper.get("status") or {}, keeper["metadata"]
+    found, metadata = workload.get("status") or {}, workload["metadata"]
     conditions = {one["type"]: one for one in found.get("conditions", [])}
     if kind == INFERENCE_SERVICE:  # its observedGeneration is its Deployment's: no measure of its own
         predictor = conditions.get("PredictorReady", {})
@@ -160,35 +160,35 @@ def status(kind: Kind, keeper: Mapping[str, Any]) -> PodStatus:
     # LeaderWorkerSet says it in newer versions alone; where it says nothing, what it says of its groups has to do.
     said = metadata.get("generation", 0) if kind == LEADER_WORKER_SET else 0
     seen = found.get("observedGeneration", said) >= metadata.get("generation", 0)
-    wanted = keeper["spec"].get("replicas", 1)
+    wanted = workload["spec"].get("replicas", 1)
     up = found.get("readyReplicas" if kind == LEADER_WORKER_SET else "availableReplicas", 0)
     ready = bool(seen and wanted and up >= wanted and found.get("updatedReplicas", 0) >= wanted)
     message = next((one.get("message", "") for one in conditions.values() if one["status"] == "False"), "")
     return PodStatus(PodPhase.RUNNING if found.get("replicas") else PodPhase.PENDING, ready=ready, message=message)
 
 
-def answers(kind: Kind, keeper: Mapping[str, Any]) -> bool:
+def answers(kind: Kind, workload: Mapping[str, Any]) -> bool:
     """Whether anything of it answers requests, though not all of it may.
 
     Args:
-        keeper: as the API server has it.
+        workload: as the API server has it.
     """
-    found = keeper.get("status") or {}
+    found = workload.get("status") or {}
     up = {DEPLOYMENT: "availableReplicas", LEADER_WORKER_SET: "readyReplicas"}.get(kind)
-    return bool(found.get(up)) if up else status(kind, keeper).ready
+    return bool(found.get(up)) if up else status(kind, workload).ready
 
 
-def labels(kind: Kind, keeper: Mapping[str, Any]) -> dict[str, str]:
-    """Labels that find a keeper's pods, and no others.
+def labels(kind: Kind, workload: Mapping[str, Any]) -> dict[str, str]:
+    """Labels that find a workload's pods, and no others.
 
     Args:
-        keeper: as the API server has it.
+        workload: as the API server has it.
     """
     if kind == LEADER_WORKER_SET:
-        return {GROUP: keeper["metadata"]["name"]}
+        return {GROUP: workload["metadata"]["name"]}
     if kind == INFERENCE_SERVICE:
-        return {SERVES: keeper["spec"]["predictor"]["labels"][SERVES]}
-    return dict(keeper["spec"]["selector"]["matchLabels"])
+        return {SERVES: workload["spec"]["predictor"]["labels"][SERVES]}
+    return dict(workload["spec"]["selector"]["matchLabels"])
 
 
 def _counted(field: str, replicas: int | None) -> Document:

@@ -7,9 +7,17 @@ import pytest
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.status import PodPhase
 from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT
-from bulkhead.workloads.keepers import INFERENCE_SERVICE, LEADER_WORKER_SET, SERVES, answers, labels, name_of, status
 from bulkhead.workloads.manifests import REVISION, server
 from bulkhead.workloads.serving import parse_serve
+from bulkhead.workloads.workload_kinds import (
+    INFERENCE_SERVICE,
+    LEADER_WORKER_SET,
+    SERVES,
+    answers,
+    labels,
+    name_of,
+    status,
+)
 
 
 def _made(**serve: Any) -> dict[str, Any]:

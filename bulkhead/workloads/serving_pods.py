@@ -22,8 +22,8 @@ from bulkhead.runtimes.kubernetes.objects import (
     Kind,
     Objects,
 )
-from bulkhead.workloads.keepers import GROUP, KEEPERS, SERVES, name_of
 from bulkhead.workloads.manifests import REVISION, name
+from bulkhead.workloads.workload_kinds import GROUP, SERVES, WORKLOAD_KINDS, name_of
 
 KEPT_UNTIL = LABEL_PREFIX + "kept-until"
 """Annotation of a pod that is kept: seconds since 1970. A label of the same name finds it."""
@@ -44,7 +44,7 @@ def kept_by(objects: Objects, server: str, revision_id: str | None) -> tuple[Kin
         server: name of its Service.
         revision_id: that it serves; None for a comparer, which has a Deployment.
     """
-    for kind in KEEPERS if revision_id is not None else (DEPLOYMENT,):
+    for kind in WORKLOAD_KINDS if revision_id is not None else (DEPLOYMENT,):
         if kind != DEPLOYMENT and not objects.serves(kind):
             continue  # nobody can have made one
         found = objects.read(kind, name_of(kind, server, revision_id))
@@ -53,7 +53,7 @@ def kept_by(objects: Objects, server: str, revision_id: str | None) -> tuple[Kin
     return None
 
 
-def lives(found: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def ready_pods(found: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The pods that answer: the life of each, and its address as part of a URL.
 
     Args:
@@ -134,9 +134,9 @@ def evidence(core: k8s.CoreV1Api, objects: Objects, revision_id: str) -> dict[st
         Text by file name.
     """
     found = {}
-    keeper = kept_by(objects, name(revision_id), revision_id)
-    if keeper is not None:
-        found[f"{keeper[0].kind.lower()}.json"] = json.dumps(keeper[1], indent=1)
+    workload = kept_by(objects, name(revision_id), revision_id)
+    if workload is not None:
+        found[f"{workload[0].kind.lower()}.json"] = json.dumps(workload[1], indent=1)
     for pod in pods(objects, {REVISION: revision_id}):
         own = pod["metadata"]["name"]
         found[f"{own}.json"] = json.dumps(pod, indent=1)
@@ -169,15 +169,15 @@ def _log(core: k8s.CoreV1Api, namespace: str, pod: str, container: str, before: 
     return bytes(answer.data).decode(errors="replace")
 
 
-def let_go(objects: Objects, revision_id: str, until: float) -> None:
+def orphan(objects: Objects, revision_id: str, until: float) -> None:
     """Keep a revision's pods, without whoever would replace or delete them and without requests.
 
     Args:
         until: when they may be deleted, in seconds since 1970.
     """
-    keeper = kept_by(objects, name(revision_id), revision_id)
-    if keeper is not None:
-        objects.delete(keeper[0], keeper[1]["metadata"]["name"], None, orphan=True)
+    workload = kept_by(objects, name(revision_id), revision_id)
+    if workload is not None:
+        objects.delete(workload[0], workload[1]["metadata"]["name"], None, orphan=True)
     # The label tells the revision's own pods from those of whoever compares its answers; a group's workers have none.
     found = [
         pod for pod in pods(objects, {REVISION: revision_id}) if _labels(pod).get(SERVES, revision_id) == revision_id
@@ -192,7 +192,7 @@ def let_go(objects: Objects, revision_id: str, until: float) -> None:
 
 
 def _inner(revision_id: str, grouped: bool) -> list[tuple[Kind, dict[str, str]]]:
-    """Kinds by which a keeper keeps pods, with labels of what it made, from the outermost to the innermost."""
+    """Kinds by which a workload keeps pods, with labels of what it made, from the outermost to the innermost."""
     sets = [(STATEFUL_SET, {GROUP: revision_id})] if grouped else []
     return [(DEPLOYMENT, {SERVES: revision_id}), *sets, (REPLICA_SET, {SERVES: revision_id})]
 
@@ -202,7 +202,7 @@ def _labels(pod: Mapping[str, Any]) -> Mapping[str, str]:
     return labels
 
 
-def sweep(objects: Objects, now: float) -> None:
+def expire(objects: Objects, now: float) -> None:
     """Delete pods that were kept for long enough.
 
     Args:

@@ -9,9 +9,9 @@ from kubernetes.client.exceptions import ApiException
 from bulkhead.errors import RefusedError
 from bulkhead.ledger.tables import Revision
 from bulkhead.runtimes.kubernetes.objects import SERVICE, Kind, Objects
-from bulkhead.workloads.keepers import GROUP, INFERENCE_SERVICE, LEADER_WORKER_SET, SERVES
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
 from bulkhead.workloads.manifests import REVISION, name
+from bulkhead.workloads.workload_kinds import GROUP, INFERENCE_SERVICE, LEADER_WORKER_SET, SERVES
 from tests.fixtures.serving import served
 from tests.waiting import until
 
@@ -121,8 +121,8 @@ def test_a_group_serves_by_its_leader_and_is_let_go_whole(
     assert "leaderworkerset.json" in found
     assert sorted(text for file, text in found.items() if file.endswith(".main.log")) == ["serving\n", "working\n"]
     before = {pod.metadata.uid for pod in pods(f"{REVISION}={server.id}")}
-    workloads.let_go(server.id)
-    workloads.let_go(server.id)
+    workloads.orphan(server.id)
+    workloads.orphan(server.id)
     until(lambda: workloads.find(server.id) is None, "the group's end")
     until(
         lambda: not any(pod.metadata.owner_references for pod in pods(f"{REVISION}={server.id}") if pod is not leader),
@@ -144,8 +144,8 @@ def test_what_kserve_keeps_is_let_go_too(
     until(lambda: (found := workloads.find(server.id)) and found.status.ready, "the predictor to be ready")
     [pod] = core.list_namespaced_pod(objects.namespace).items
     assert "inferenceservice.json" in workloads.evidence(server.id)
-    workloads.let_go(server.id)
-    workloads.let_go(server.id)
+    workloads.orphan(server.id)
+    workloads.orphan(server.id)
 
     def alone() -> bool:
         return core.read_namespaced_pod(pod.metadata.name, objects.namespace).metadata.owner_references is None
