@@ -31,7 +31,7 @@ _WHERE = {
     "LocalGpuDiagnosticOperator": "bulkhead.operators.diagnose",
     "LocalRuntimeHook": "bulkhead.operators.hooks",
     "Plan": "bulkhead.rollout.plan",
-    "PodOperator": "bulkhead.operators.pod",
+    "LocalPodOperator": "bulkhead.operators.local_pod",
     "PromoteOperator": "bulkhead.operators.promote",
     "Relaxations": "bulkhead.pods.hardening",
     "RollBackNotifier": "bulkhead.plugins.callbacks",

@@ -14,7 +14,7 @@ from bulkhead.operators.hooks import BulkheadHook as BulkheadHook
 from bulkhead.operators.hooks import LocalRuntimeHook as LocalRuntimeHook
 from bulkhead.operators.isolate import IsolateOperator as IsolateOperator
 from bulkhead.operators.local_distributed_train import LocalDistributedTrainOperator as LocalDistributedTrainOperator
-from bulkhead.operators.pod import PodOperator as PodOperator
+from bulkhead.operators.local_pod import LocalPodOperator as LocalPodOperator
 from bulkhead.operators.promote import PromoteOperator as PromoteOperator
 from bulkhead.operators.release import release as release
 from bulkhead.operators.retry import ContainmentRetryPolicy as ContainmentRetryPolicy

@@ -47,7 +47,7 @@ class Control:
     @cached_property
     def runtime(self) -> LocalRuntime:
         """The local runtime."""
-        return LocalRuntime(self.settings.pods, self.settings.gpu_stand_ins)
+        return LocalRuntime(self.settings.pods, self.settings.simulated_gpus)
 
     @cached_property
     def backends(self) -> ServingBackends:

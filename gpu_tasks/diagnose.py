@@ -37,18 +37,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.diagnose")
     parser.add_argument("--level", default="quick", help="quick (under 15 s a device), medium (2 minutes), long (15)")
     parser.add_argument("--experiment", default="", help="MLflow experiment; none by default")
-    parser.add_argument("--stand-ins", type=int, default=1, help="CPU stand-ins to test where there is no GPU")
+    parser.add_argument("--simulated-gpus", type=int, default=1, help="simulated GPUs to test where there is no GPU")
     arguments = parser.parse_args(argv)
-    run(lambda: diagnose(arguments.level, arguments.experiment, arguments.stand_ins))
+    run(lambda: diagnose(arguments.level, arguments.experiment, arguments.simulated_gpus))
 
 
-def diagnose(level: str, experiment: str = "", stand_ins: int = 1) -> Mapping[str, Any]:
+def diagnose(level: str, experiment: str = "", simulated_gpus: int = 1) -> Mapping[str, Any]:
     """Test every device that this pod has.
 
     Args:
         level: ``quick``, ``medium`` or ``long``.
         experiment: MLflow experiment; empty: nothing is logged.
-        stand_ins: CPU stand-ins where there is no GPU.
+        simulated_gpus: simulated GPUs where there is no GPU.
 
     Returns:
         ``passed``, ``level``, ``node``, ``devices`` (UUID, name, measurements by check), ``wrong`` (in words, by
@@ -59,15 +59,15 @@ def diagnose(level: str, experiment: str = "", stand_ins: int = 1) -> Mapping[st
     """
     if level not in LEVELS:
         raise ConfigError(f"level = {level!r}: give one of {', '.join(LEVELS)}")
-    if stand_ins < 1:
-        raise ConfigError(f"stand_ins = {stand_ins}: give at least 1")
+    if simulated_gpus < 1:
+        raise ConfigError(f"simulated_gpus = {simulated_gpus}: give at least 1")
     import torch
 
     from bulkhead.gpu_tasks.diagnostics.collective import all_reduce
 
     torch.backends.cuda.matmul.allow_tf32 = False
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    count = torch.cuda.device_count() if kind == "cuda" else stand_ins
+    count = torch.cuda.device_count() if kind == "cuda" else simulated_gpus
     size = _size(level, kind)
     devices: list[dict[str, Any]] = []
     wrong: dict[str, list[str]] = {}
@@ -79,7 +79,7 @@ def diagnose(level: str, experiment: str = "", stand_ins: int = 1) -> Mapping[st
         told = [f"{one.name}: {_judged(one, name)}" for one in checks if _judged(one, name)]
         if told:
             wrong[uuid] = told
-    if kind == "cuda":  # stand-ins share the same cores: the one is slow because of the other
+    if kind == "cuda":  # simulated GPUs share the same cores: the one is slow because of the other
         for uuid, told in against_peers(devices).items():
             wrong.setdefault(uuid, []).extend(told)
     if count > 1:
@@ -162,7 +162,7 @@ def _identity(device: torch.device, index: int) -> tuple[str, str]:
     import torch
 
     if device.type != "cuda":
-        return f"stand-in-{_node()}-{index}", "CPU stand-in"
+        return f"simulated-gpu-{_node()}-{index}", "simulated GPU"
     properties = torch.cuda.get_device_properties(device)
     return f"GPU-{properties.uuid}", str(properties.name)
 

@@ -12,7 +12,7 @@ import kubernetes_asyncio
 import yaml
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook, KubernetesHook
 
-from bulkhead.runtimes.kubernetes.access import Access, patient
+from bulkhead.runtimes.kubernetes.access import Access, with_retries
 
 
 def connect(access: Access) -> kubernetes.client.ApiClient:
@@ -27,7 +27,7 @@ def connect(access: Access) -> kubernetes.client.ApiClient:
         cluster_context=access.cluster_context,
         config_file=access.config_file,
     )
-    return patient(hook.get_conn())
+    return with_retries(hook.get_conn())
 
 
 def aconnect(access: Access) -> AbstractAsyncContextManager[kubernetes_asyncio.client.ApiClient]:

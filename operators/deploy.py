@@ -117,8 +117,8 @@ class DeployOperator(RolloutOperator):
         """See ``RolloutOperator.resume``.
 
         Args:
-            event: of the trigger; the late one of a try before the task was cleared (see ``HealthyFirst``) is none,
-                and the task goes on with its own release.
+            event: of the trigger; the late one of a try before the task was cleared (see ``WaitForDevicesMixin``) is
+                none, and the task goes on with its own release.
 
         Returns:
             See there.

@@ -13,7 +13,7 @@ from bulkhead.gpu_tasks.diagnose import LEVELS, NODE_VARIABLE
 from bulkhead.operators.ends import PlainFailure
 from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.operators.hooks import BulkheadHook
-from bulkhead.operators.pod import PodOperator
+from bulkhead.operators.local_pod import LocalPodOperator
 from bulkhead.operators.templates import check_known
 from bulkhead.pods.gpu import GpuRequest, bind
 from bulkhead.pods.policy import Changes
@@ -123,14 +123,14 @@ class GpuDiagnosticOperator(_Diagnostic, GpuPodOperator):
         return self.gpu_request if self.node else super()._request(changed)
 
 
-class LocalGpuDiagnosticOperator(_Diagnostic, PodOperator):
+class LocalGpuDiagnosticOperator(_Diagnostic, LocalPodOperator):
     """What ``GpuDiagnosticOperator`` does, on the worker's machine.
 
     Args:
         level: as there.
         target: as there.
         experiment: as there.
-        kwargs: of ``PodOperator``.
+        kwargs: of ``LocalPodOperator``.
 
     Raises:
         InvalidInputError: an argument is out of range.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bulkhead import arguments
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.links import MlflowRunLink, ModelVersionLink, Pages
-from bulkhead.operators.pod import PodOperator
+from bulkhead.operators.local_pod import LocalPodOperator
 from bulkhead.registries.pages import model_page, run_page
 from bulkhead.rollout.revision import check_model_name
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 
-class EvaluateOperator(PodOperator):
+class EvaluateOperator(LocalPodOperator):
     """Checks the data and the candidate in a pod; a candidate that does not pass fails the task, without retry.
 
     Args:
@@ -24,13 +24,13 @@ class EvaluateOperator(PodOperator):
         train_task_id: the task whose result names the candidate.
         min_accuracy: threshold on the test images.
         margin: non-inferiority margin against the champion.
-        kwargs: of ``PodOperator``.
+        kwargs: of ``LocalPodOperator``.
 
     Raises:
         InvalidInputError: an argument is wrong.
     """
 
-    template_fields: Sequence[str] = (*PodOperator.template_fields, "candidate")
+    template_fields: Sequence[str] = (*LocalPodOperator.template_fields, "candidate")
 
     operator_extra_links = (MlflowRunLink(), ModelVersionLink())
 

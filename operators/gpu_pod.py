@@ -21,7 +21,6 @@ from bulkhead.operators.avoidance import elsewhere
 from bulkhead.operators.clusters import access_of
 from bulkhead.operators.ends import PlainFailure
 from bulkhead.operators.gpu_arguments import check_own, check_pod, typed
-from bulkhead.operators.healthy import HealthyFirst
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.identity import identity
 from bulkhead.operators.launches import end, mark_gone, record
@@ -29,6 +28,7 @@ from bulkhead.operators.retry import changes_for, default_policy, extend_retries
 from bulkhead.operators.triggers.kubernetes_gang import GangGoneTrigger
 from bulkhead.operators.triggers.kubernetes_pod import KubernetesPodTrigger, PodGoneTrigger
 from bulkhead.operators.triggers.pod_logs import started
+from bulkhead.operators.wait_for_devices import WaitForDevicesMixin
 from bulkhead.pods.distributed import QUEUE
 from bulkhead.pods.exceptions import PodFailedError, error
 from bulkhead.pods.failure import classify
@@ -40,7 +40,7 @@ from bulkhead.pods.policy import Changes
 from bulkhead.pods.spec import RESUME_VARIABLE, TERMINATION_LOG, scale
 from bulkhead.pods.status import PodPhase, of_task
 from bulkhead.runtimes.kubernetes import pods
-from bulkhead.runtimes.kubernetes.access import patient
+from bulkhead.runtimes.kubernetes.access import with_retries
 from bulkhead.runtimes.kubernetes.logs import Position, read_rest
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ _KEEP = {
 }
 
 
-class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
+class GpuPodOperator(WaitForDevicesMixin, KubernetesPodOperator):
     """KubernetesPodOperator for GPU pods: always deferring, hardened, with an outcome in place of an XCom sidecar.
 
     Its parameters, templating and connection are those of KubernetesPodOperator. What differs, and why, is in
@@ -84,7 +84,7 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
         stream_logs: whether the logs of all containers go to the task's log while they run; without it, or beyond
             256 pods at once, they are read at the end. ``get_logs=False`` turns off both.
         bulkhead_conn_id: connection of type ``bulkhead``: the ledger, which knows every pod.
-        kwargs: of KubernetesPodOperator, and of ``HealthyFirst``.
+        kwargs: of KubernetesPodOperator, and of ``WaitForDevicesMixin``.
 
     Raises:
         InvalidInputError: an argument is out of range.
@@ -145,9 +145,9 @@ class GpuPodOperator(HealthyFirst, KubernetesPodOperator):
 
     @cached_property
     def client(self) -> k8s.CoreV1Api:
-        """The client of the connection, patient with an API server that is busy."""
+        """The client of the connection, with_retries with an API server that is busy."""
         hook: Any = self.hook
-        return k8s.CoreV1Api(patient(hook.api_client))
+        return k8s.CoreV1Api(with_retries(hook.api_client))
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
         """The pod: as KubernetesPodOperator builds it, then placed, hardened, and named after its task instance.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SECTION = "bulkhead"
 """Of Airflow's configuration; the provider describes it."""
 
-OPTIONS = ("config_file", "home", "ledger_url", "mlflow_tracking_uri", "mlflow_ui_url", "gpu_stand_ins")
+OPTIONS = ("config_file", "home", "ledger_url", "mlflow_tracking_uri", "mlflow_ui_url", "simulated_gpus")
 """Of that section."""
 
 
@@ -91,11 +91,13 @@ class LocalRuntimeHook(BaseHook):
         connection = _find(self.local_conn_id)
         extra: Mapping[str, Any] = connection.extra_dejson if connection else {}
         configured = _configured({})
-        stand_ins = extra.get("gpu_stand_ins", configured.gpu_stand_ins)
+        simulated_gpus = extra.get("simulated_gpus", configured.simulated_gpus)
         try:
-            count = int(stand_ins or 0)
+            count = int(simulated_gpus or 0)
         except (TypeError, ValueError):
-            raise InvalidInputError(f"{self.local_conn_id}.gpu_stand_ins", stand_ins, "give a whole number") from None
+            raise InvalidInputError(
+                f"{self.local_conn_id}.simulated_gpus", simulated_gpus, "give a whole number"
+            ) from None
         return LocalRuntime(Path(extra.get("root") or configured.pods), count)
 
 

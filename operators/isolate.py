@@ -12,7 +12,7 @@ from bulkhead.operators.ends import refused
 from bulkhead.operators.identity import identity
 from bulkhead.operators.rollouts import RolloutOperator
 from bulkhead.operators.templates import check_known
-from bulkhead.operators.triggers.rollout import LeftTrigger
+from bulkhead.operators.triggers.rollout import NoTrafficTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -63,7 +63,7 @@ class IsolateOperator(RolloutOperator):
             raise refused(error) from error
         if revision in control.ledger.revisions.serving():
             self.log.info("Revision %s is isolated; its traffic goes away.", revision)
-            self.defer(trigger=LeftTrigger(revision, self.bulkhead_conn_id), method_name="resume")
+            self.defer(trigger=NoTrafficTrigger(revision, self.bulkhead_conn_id), method_name="resume")
         return self.resume(context, {"revision": revision})
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:

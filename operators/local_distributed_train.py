@@ -13,12 +13,12 @@ from bulkhead.operators.ends import PlainError, refused
 from bulkhead.operators.hooks import LocalRuntimeHook
 from bulkhead.operators.identity import identity
 from bulkhead.operators.launches import end, mark_gone, record
-from bulkhead.operators.pod import PodOperator, access
+from bulkhead.operators.local_pod import LocalPodOperator, access
 from bulkhead.operators.training import launcher
 from bulkhead.operators.triggers.local_gang import LocalGangTrigger, documents, end_nodes, node_names
 from bulkhead.pods.distributed import GANG, INDEX, NODE_RANK, TORCHRUN, Gang
 from bulkhead.pods.exceptions import error
-from bulkhead.pods.ranks import Standing, cause, standing
+from bulkhead.pods.ranks import JobState, cause, job_state
 from bulkhead.pods.spec import build
 from bulkhead.pods.status import parse
 from bulkhead.runtimes.local.ports import free_port
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _KIND = "Gang"
 
 
-class LocalDistributedTrainOperator(PodOperator):
+class LocalDistributedTrainOperator(LocalPodOperator):
     """What ``DistributedTrainOperator`` does on Kubernetes, as processes of the worker's machine.
 
     Args:
@@ -40,7 +40,7 @@ class LocalDistributedTrainOperator(PodOperator):
         torchrun: whether ``torchrun`` starts the program; else ``command`` is run as it is.
         restarts: on one node: how often ranks that are killed or hang are begun anew within a try, by
             ``bulkhead.gpu_tasks.launch`` in place of ``torchrun``.
-        kwargs: of ``PodOperator``; ``gpus``, ``cpu`` and ``memory`` are those of each node.
+        kwargs: of ``LocalPodOperator``; ``gpus``, ``cpu`` and ``memory`` are those of each node.
 
     Raises:
         InvalidInputError: an argument is out of range.
@@ -82,7 +82,7 @@ class LocalDistributedTrainOperator(PodOperator):
             name = identity(context).pod_name(context["ti"].try_number)
             self._launch(runtime, name, context)
         self._launched = (runtime, name)
-        if self._standing(runtime, name) in (Standing.SUCCEEDED, Standing.FAILED):
+        if self._job_state(runtime, name) in (JobState.SUCCEEDED, JobState.FAILED):
             return self.resume(context, {"name": name, "namespace": "default"})
         trigger = LocalGangTrigger(str(runtime.layout.root), name, self.nodes)
         self.defer(trigger=trigger, method_name="resume", timeout=self.deadline + timedelta(minutes=5))
@@ -146,13 +146,13 @@ class LocalDistributedTrainOperator(PodOperator):
         """A job of the same clear number that is worth waiting for, or that has succeeded."""
         for metadata in runtime.list({**identity(context).labels(), INDEX: "0"}):
             name = str(metadata.labels[GANG])
-            if self._standing(runtime, name) in (Standing.WAITING, Standing.SUCCEEDED):
+            if self._job_state(runtime, name) in (JobState.WAITING, JobState.SUCCEEDED):
                 self.log.info("found job %s of an earlier try", name)
                 return name
         return None
 
-    def _standing(self, runtime: LocalRuntime, name: str) -> Standing:
+    def _job_state(self, runtime: LocalRuntime, name: str) -> JobState:
         try:
-            return standing(documents(runtime, name, self.nodes), self.nodes)
+            return job_state(documents(runtime, name, self.nodes), self.nodes)
         except NotFoundError:  # a launcher died half-way through
-            return Standing.FAILED
+            return JobState.FAILED

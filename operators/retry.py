@@ -29,9 +29,9 @@ _ONCE_MORE_AFTER = timedelta(seconds=5)
 class ContainmentRetryPolicy(RetryPolicy):
     """Decides by what failed: retry here, elsewhere, with more memory, after a wait, or not at all.
 
-    A task's ``retries`` stay the user's own: ``PodOperator`` adds ``infrastructure_retries`` to them, since Airflow
-    lets a policy end retries early but not extend them. So Airflow shows the sum. What Airflow itself retries, because
-    no policy saw it (a worker that was killed), counts against the sum alone.
+    A task's ``retries`` stay the user's own: ``LocalPodOperator`` adds ``infrastructure_retries`` to them, since
+    Airflow lets a policy end retries early but not extend them. So Airflow shows the sum. What Airflow itself retries,
+    because no policy saw it (a worker that was killed), counts against the sum alone.
 
     Args:
         infrastructure_retries: for failures that are not the program's own.
@@ -144,7 +144,7 @@ def fill_in(kwargs: dict[str, Any], name: str, value: Any) -> None:
     kwargs.setdefault(name, (kwargs.get("default_args") or {}).get(name, value))
 
 
-def once_more(kwargs: dict[str, Any]) -> None:
+def default_to_one_retry(kwargs: dict[str, Any]) -> None:
     """Give an operator that defers one more try, where neither its author, the DAG nor Airflow's configuration does.
 
     Airflow 3.3 fails a task whose trigger fires before its executor has reported the deferral (ARCHITECTURE.md, "What

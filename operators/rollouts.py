@@ -13,7 +13,7 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Rollout
 from bulkhead.operators.ends import PlainEnds, PlainFailure
 from bulkhead.operators.hooks import BulkheadHook
-from bulkhead.operators.retry import once_more
+from bulkhead.operators.retry import default_to_one_retry
 from bulkhead.operators.rollout_log import log_events
 from bulkhead.operators.triggers.rollout import ReleaseTrigger, RolloutTrigger, asks_again
 from bulkhead.rollout.sentences import end
@@ -27,14 +27,15 @@ class RolloutOperator(PlainEnds, BaseOperator):
 
     Args:
         bulkhead_conn_id: connection of type ``bulkhead``.
-        kwargs: of ``BaseOperator``; ``retries`` is 1 by default (see ``bulkhead.operators.retry.once_more``).
+        kwargs: of ``BaseOperator``; ``retries`` is 1 by default (see
+            ``bulkhead.operators.retry.default_to_one_retry``).
     """
 
     trigger: ClassVar[type[RolloutTrigger]] = ReleaseTrigger
     """What the task waits with: by default one that takes the rollout back where a person marks or clears the task."""
 
     def __init__(self, *, bulkhead_conn_id: str = BulkheadHook.default_conn_name, **kwargs: Any) -> None:
-        once_more(kwargs)
+        default_to_one_retry(kwargs)
         super().__init__(**kwargs)
         arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         self.bulkhead_conn_id = bulkhead_conn_id

@@ -13,7 +13,7 @@ from bulkhead import arguments
 from bulkhead.health.requirement import DeviceRequirement, check_model
 from bulkhead.operators.ends import PlainEnds
 from bulkhead.operators.hooks import BulkheadHook
-from bulkhead.operators.retry import once_more
+from bulkhead.operators.retry import default_to_one_retry
 from bulkhead.operators.triggers.fleet import DeviceFaultTrigger, DeviceHealthTrigger
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class DeviceHealthSensor(PlainEnds, BaseSensorOperator):
         model: pattern of the product's name, as in a shell: ``*H100*``.
         free: whether only devices count that no job has.
         bulkhead_conn_id: connection of type ``bulkhead``, whose configuration names the fleet.
-        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default (see ``bulkhead.operators.retry.once_more``).
+        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default (see
+            ``bulkhead.operators.retry.default_to_one_retry``).
 
     Raises:
         InvalidInputError: an argument is out of range.
@@ -48,7 +49,7 @@ class DeviceHealthSensor(PlainEnds, BaseSensorOperator):
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        once_more(kwargs)
+        default_to_one_retry(kwargs)
         super().__init__(**kwargs)
         arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         self.requirement = DeviceRequirement(count, nodes, model, free)
@@ -103,7 +104,7 @@ class DeviceFaultSensor(PlainEnds, BaseSensorOperator):
         arguments.switch("only_new", only_new)
         arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         if not only_new:  # another try would leave out the very fault that the first one has seen
-            once_more(kwargs)
+            default_to_one_retry(kwargs)
         super().__init__(**kwargs)
         self.model, self.only_new, self.bulkhead_conn_id = model, only_new, bulkhead_conn_id
 

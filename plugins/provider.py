@@ -44,8 +44,8 @@ _CONFIG = {
                 "Of MLflow's UI, as a browser reaches it, for links on tasks. By default the tracking URI.",
                 "https://mlflow.example.com",
             ),
-            "gpu_stand_ins": _option(
-                "CPU stand-ins for GPUs of the local runtime. 0: a GPU request on a machine without GPUs is an error.",
+            "simulated_gpus": _option(
+                "Simulated GPUs of the local runtime. 0: a GPU request on a machine without GPUs is an error.",
                 "2",
                 "integer",
             ),
@@ -72,7 +72,7 @@ def get_provider_info() -> dict[str, Any]:
             "bulkhead.operators.gpu_pod",
             "bulkhead.operators.isolate",
             "bulkhead.operators.local_distributed_train",
-            "bulkhead.operators.pod",
+            "bulkhead.operators.local_pod",
             "bulkhead.operators.promote",
             "bulkhead.operators.roll_back",
             "bulkhead.operators.train",
@@ -120,8 +120,8 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "Bulkhead local runtime",
                 "conn-fields": {
                     "root": _text("Root folder", "Of the pods; default: 'pods' below the configuration's home"),
-                    "gpu_stand_ins": {
-                        "label": "CPU stand-ins for GPUs",
+                    "simulated_gpus": {
+                        "label": "Simulated GPUs",
                         "description": "0: a GPU request on a machine without GPUs is an error",
                         "schema": {"type": ["integer", "null"], "minimum": 0},
                     },

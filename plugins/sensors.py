@@ -13,7 +13,7 @@ from bulkhead.errors import NotFoundError
 from bulkhead.operators.ends import NO_TRIGGERER, PlainEnds, PlainFailure
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.identity import identity
-from bulkhead.operators.retry import once_more
+from bulkhead.operators.retry import default_to_one_retry
 from bulkhead.operators.templates import check_known
 from bulkhead.operators.triggers.serving import ServingTrigger
 
@@ -41,7 +41,8 @@ class ServingSLOSensor(PlainEnds, BaseSensorOperator):
         on_breach: ``roll-back`` (the task fails, the service returns to the revision before), ``isolate``, or ``fail``.
         deploy_task_id: guards the revision that this deploy task released; by default the service's stable one.
         bulkhead_conn_id: connection of type ``bulkhead``.
-        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default (see ``bulkhead.operators.retry.once_more``).
+        kwargs: of ``BaseSensorOperator``; ``retries`` is 1 by default (see
+            ``bulkhead.operators.retry.default_to_one_retry``).
 
     Raises:
         InvalidInputError: an argument is out of range.
@@ -61,7 +62,7 @@ class ServingSLOSensor(PlainEnds, BaseSensorOperator):
         bulkhead_conn_id: str = BulkheadHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        once_more(kwargs)
+        default_to_one_retry(kwargs)
         super().__init__(**kwargs)
         check_known(arguments.service, "service", service)
         remedy = "give a share from 0.5 to below 1, for instance 0.999"

@@ -48,7 +48,7 @@ class Stack:
         self.settings = Settings(
             home=folder / "home",
             mlflow_tracking_uri=f"http://127.0.0.1:{ports[1]}",
-            gpu_stand_ins=4,
+            simulated_gpus=4,
             services={SERVICE: ServicePorts(port=ports[2], admin_port=ports[3])},
         )
         self.control = Control(self.settings)
@@ -186,7 +186,7 @@ class Stack:
             },
             "AIRFLOW_CONN_BULKHEAD_LOCAL_DEFAULT": {
                 "conn_type": "bulkhead_local",
-                "extra": {"root": str(self.settings.pods), "gpu_stand_ins": self.settings.gpu_stand_ins},
+                "extra": {"root": str(self.settings.pods), "simulated_gpus": self.settings.simulated_gpus},
             },
         }
         return {

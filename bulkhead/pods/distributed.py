@@ -46,7 +46,7 @@ class Gang:
         arguments.whole("master_port", self.port, 1024, 65535)  # the pod is not root
 
     @property
-    def world(self) -> int:
+    def world_size(self) -> int:
         """Processes in all."""
         return self.nodes * self.processes
 
@@ -61,7 +61,7 @@ class Gang:
             "MASTER_PORT": str(self.port),
             "NNODES": str(self.nodes),
             "NPROC_PER_NODE": str(self.processes),
-            "WORLD_SIZE": str(self.world),
+            "WORLD_SIZE": str(self.world_size),
         }
 
 

@@ -21,7 +21,7 @@ _TOLD_TO_END = 143
 """Exit code of a process that SIGTERM ended."""
 
 
-class Standing(enum.StrEnum):
+class JobState(enum.StrEnum):
     """How a job stands."""
 
     WAITING = "waiting"
@@ -50,7 +50,7 @@ class Cause:
     victims: tuple[int, ...]
 
 
-def standing(pods: Sequence[Mapping[str, Any]], nodes: int) -> Standing:
+def job_state(pods: Sequence[Mapping[str, Any]], nodes: int) -> JobState:
     """How a job of so many nodes stands.
 
     Args:
@@ -59,11 +59,11 @@ def standing(pods: Sequence[Mapping[str, Any]], nodes: int) -> Standing:
     """
     phases = [of_task(pod).phase for pod in pods]
     if phases.count(PodPhase.SUCCEEDED) >= nodes:
-        return Standing.SUCCEEDED
+        return JobState.SUCCEEDED
     if PodPhase.FAILED not in phases:
-        return Standing.WAITING
+        return JobState.WAITING
     over = all(phase in (PodPhase.SUCCEEDED, PodPhase.FAILED) for phase in phases)
-    return Standing.FAILED if over else Standing.FAILING
+    return JobState.FAILED if over else JobState.FAILING
 
 
 def cause(pods: Sequence[Mapping[str, Any]]) -> Cause | None:

@@ -21,7 +21,7 @@ CONFIG_VARIABLE = "BULKHEAD_CONFIG"
 """Environment variable that names the configuration file."""
 
 _DEFAULT = Path("~/.bulkhead/config.yaml")
-_OVERRIDES = ("ledger_url", "mlflow_tracking_uri", "mlflow_ui_url", "gpu_stand_ins")
+_OVERRIDES = ("ledger_url", "mlflow_tracking_uri", "mlflow_ui_url", "simulated_gpus")
 
 
 class Settings(BaseModel):
@@ -32,7 +32,7 @@ class Settings(BaseModel):
         ledger_url: of the ledger; SQLite below ``home`` by default.
         mlflow_tracking_uri: of the MLflow server.
         mlflow_ui_url: of MLflow's UI, as a browser reaches it, for links in Airflow's UI; by default the tracking URI.
-        gpu_stand_ins: CPU stand-ins that may serve GPU requests where NVML sees no GPU; 0 for none.
+        simulated_gpus: simulated GPUs that may serve GPU requests where NVML sees no GPU; 0 for none.
         services: by name: ``ServicePorts`` or ``ClusterService``.
         log_format: of what services write to their standard error: ``text``, or ``json``, an object a line.
         lease_s: another reconciler takes over from one that has shown no sign of life for so long, in seconds.
@@ -46,7 +46,7 @@ class Settings(BaseModel):
     ledger_url: str = ""
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     mlflow_ui_url: str = Field("", pattern="^(https?://.*)?$")
-    gpu_stand_ins: int = Field(0, ge=0)
+    simulated_gpus: int = Field(0, ge=0)
     services: Mapping[str, AnyService] = Field(default_factory=dict)
     log_format: Format = "text"
     lease_s: float = Field(5.0, gt=0, le=300)

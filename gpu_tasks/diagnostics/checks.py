@@ -171,7 +171,7 @@ def link(device: torch.device, size: Size) -> list[Check]:
         size: how much to do.
 
     Returns:
-        GB/s in each direction. On a CPU stand-in both are memory's.
+        GB/s in each direction. On a simulated GPU both are memory's.
     """
     length = size.copy_mib << 20
     host = torch.randint(0, 256, (length,), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))

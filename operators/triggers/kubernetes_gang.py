@@ -10,7 +10,7 @@ from typing import Any
 from bulkhead.operators.clusters import connect
 from bulkhead.operators.triggers.kubernetes_pod import UNSEEN_S, KubernetesPodTrigger, PodGoneTrigger
 from bulkhead.pods.distributed import GANG
-from bulkhead.pods.ranks import Standing, rank, standing
+from bulkhead.pods.ranks import JobState, job_state, rank
 from bulkhead.runtimes.kubernetes import jobs
 from bulkhead.runtimes.kubernetes.access import Access
 from bulkhead.runtimes.kubernetes.watch import Pod
@@ -89,12 +89,12 @@ class KubernetesGangTrigger(KubernetesPodTrigger):
         return self._judge(pods, now)
 
     def _judge(self, pods: Sequence[Pod], now: float) -> dict[str, Any] | None:
-        stands = standing(pods, self.nodes)
-        if stands is Standing.FAILING:
+        state = job_state(pods, self.nodes)
+        if state is JobState.FAILING:
             self._failing_since = self._failing_since or now
             if now - self._failing_since < _SETTLE_S:
                 return None
-        if stands is not Standing.WAITING:
+        if state is not JobState.WAITING:
             return {"why": "ended", "pods": list(pods), "text": ""}
         for pod in pods:
             if pod["status"].get("phase") == "Pending" and not pod["metadata"].get("deletionTimestamp"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from bulkhead.errors import NotFoundError
 from bulkhead.operators.triggers.pod import LocalPodTrigger
-from bulkhead.pods.ranks import Standing, standing
+from bulkhead.pods.ranks import JobState, job_state
 from bulkhead.runtimes.local.runtime import LocalRuntime
 
 _SETTLE_S = 5.0
@@ -48,13 +48,13 @@ class LocalGangTrigger(LocalPodTrigger):
 
     def _judge(self) -> bool:
         try:
-            stands = standing(documents(LocalRuntime(self.root), self.name, self.nodes), self.nodes)
+            state = job_state(documents(LocalRuntime(self.root), self.name, self.nodes), self.nodes)
         except NotFoundError:
             return True
-        if stands is Standing.FAILING:
+        if state is JobState.FAILING:
             self._failing_since = self._failing_since or time.monotonic()
             return time.monotonic() - self._failing_since > _SETTLE_S
-        return stands is not Standing.WAITING
+        return state is not JobState.WAITING
 
 
 def node_names(job: str, nodes: int) -> Sequence[str]:

@@ -11,7 +11,7 @@ import aiohttp
 
 from bulkhead.runtimes.kubernetes.logs import Follower
 
-MOST = 256
+MAX_FOLLOWED = 256
 """So many pods at once have their logs followed by one triggerer; each takes a connection. The others' are read at
 the end."""
 
@@ -80,11 +80,11 @@ class PodLogs:
 
     def _admit(self) -> bool:
         if self._admitted is None:
-            self._admitted = len(_followed) < MOST
+            self._admitted = len(_followed) < MAX_FOLLOWED
             if self._admitted:
                 _followed.add(id(self))
             else:
-                self._write("the logs of %d pods are followed already; this one's are read at its end", MOST)
+                self._write("the logs of %d pods are followed already; this one's are read at its end", MAX_FOLLOWED)
         return self._admitted
 
     async def _open_container(self, container: str, query: Mapping[str, str]) -> aiohttp.ClientResponse:

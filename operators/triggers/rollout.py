@@ -155,7 +155,7 @@ class ReleaseTrigger(RolloutTrigger):
         await asyncio.to_thread(control.commands.abort, self.rollout_id, request)
 
 
-class LeftTrigger(LedgerTrigger):
+class NoTrafficTrigger(LedgerTrigger):
     """Fires when a revision has no traffic any more.
 
     Args:

@@ -18,17 +18,17 @@ def test_the_file_names_what_it_sets_and_the_rest_is_default(config: Path) -> No
     loaded = settings.load()
     assert loaded.services["digits"].port == 8080
     assert loaded.ledger == "sqlite:////srv/bulkhead/ledger.db"
-    assert loaded.gpu_stand_ins == 0
+    assert loaded.simulated_gpus == 0
 
 
 def test_environment_over_file_and_arguments_over_both(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config.write_text("mlflow_tracking_uri: http://file\nledger_url: sqlite:////file.db\ngpu_stand_ins: 1\n")
+    config.write_text("mlflow_tracking_uri: http://file\nledger_url: sqlite:////file.db\nsimulated_gpus: 1\n")
     monkeypatch.setenv("BULKHEAD_MLFLOW_TRACKING_URI", "http://environment")
     monkeypatch.setenv("BULKHEAD_LEDGER_URL", "sqlite:////environment.db")
     loaded = settings.load({"ledger_url": "sqlite:////argument.db", "home": None, "mlflow_tracking_uri": ""})
     assert loaded.ledger == "sqlite:////argument.db"
     assert loaded.mlflow_tracking_uri == "http://environment"
-    assert loaded.gpu_stand_ins == 1
+    assert loaded.simulated_gpus == 1
 
 
 def test_without_a_file_there_are_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_a_named_file_must_exist(config: Path) -> None:
         ),
         ("services: {a: {port: 1, admin_port: 2}, b: {port: 3, admin_port: 1}}", "a.port and b.admin_port are both 1"),
         ("colour: red", "colour = 'red'"),
-        ("gpu_stand_ins: -1", "gpu_stand_ins = -1"),
+        ("simulated_gpus: -1", "simulated_gpus = -1"),
         ("- a list", "must hold a mapping"),
         ("a: [", "not readable as YAML"),
     ],

@@ -21,7 +21,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_a_healthy_machine_passes_with_measurements_of_each_device() -> None:
-    found = diagnose("quick", stand_ins=2)
+    found = diagnose("quick", simulated_gpus=2)
     assert found["passed"] and found["wrong"] == {}
     assert [len(one["checks"]) for one in found["devices"]] == [7, 6]  # the all-reduce is of both
     assert found["devices"][0]["uuid"] != found["devices"][1]["uuid"]
@@ -54,7 +54,7 @@ def test_what_is_wrong_is_told_by_device(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_measurements_are_compared_with_the_data_sheet(check: Check, told: str) -> None:
     assert _judged(check, "NVIDIA H100 80GB HBM3") == told
-    assert _judged(check, "CPU stand-in") == ""
+    assert _judged(check, "simulated GPU") == ""
 
 
 def test_a_device_is_compared_with_its_peers() -> None:
@@ -68,10 +68,10 @@ def test_a_device_is_compared_with_its_peers() -> None:
     assert against_peers(devices(3000, 100)) == {}, "of two nobody knows which one is slow"
 
 
-@pytest.mark.parametrize(("level", "stand_ins"), [("deep", 1), ("quick", 0)])
-def test_bad_input_is_named(level: str, stand_ins: int) -> None:
-    with pytest.raises(ConfigError, match=r"level = 'deep'|stand_ins = 0"):
-        diagnose(level, stand_ins=stand_ins)
+@pytest.mark.parametrize(("level", "simulated_gpus"), [("deep", 1), ("quick", 0)])
+def test_bad_input_is_named(level: str, simulated_gpus: int) -> None:
+    with pytest.raises(ConfigError, match=r"level = 'deep'|simulated_gpus = 0"):
+        diagnose(level, simulated_gpus=simulated_gpus)
 
 
 def test_a_wrong_level_leaves_an_outcome(tmp_path: Path) -> None:

@@ -29,13 +29,13 @@ def test_a_connection_overrides_field_by_field(control: Control, monkeypatch: py
 def test_airflows_configuration_overrides_the_file(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__BULKHEAD__MLFLOW_TRACKING_URI", "http://section")
     monkeypatch.setenv("AIRFLOW__BULKHEAD__LEDGER_URL", "sqlite:////tmp/section.db")
-    monkeypatch.setenv("AIRFLOW__BULKHEAD__GPU_STAND_INS", "5")
+    monkeypatch.setenv("AIRFLOW__BULKHEAD__SIMULATED_GPUS", "5")
     _connect(monkeypatch, "other", conn_type="bulkhead", extra={"mlflow_tracking_uri": "http://connection"})
     settings = BulkheadHook("other").control().settings
     assert settings.mlflow_tracking_uri == "http://connection"
     assert settings.ledger == "sqlite:////tmp/section.db"
     assert settings.home == control.settings.home
-    assert LocalRuntimeHook("nowhere").runtime().gpu_stand_ins == 5
+    assert LocalRuntimeHook("nowhere").runtime().simulated_gpus == 5
 
 
 def test_airflows_configuration_names_the_file(
@@ -54,18 +54,18 @@ def test_the_test_button_opens_the_ledger(control: Control) -> None:
 
 
 def test_the_runtime_of_a_connection(control: Control, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    extra = {"root": str(tmp_path / "elsewhere"), "gpu_stand_ins": 3}
+    extra = {"root": str(tmp_path / "elsewhere"), "simulated_gpus": 3}
     _connect(monkeypatch, "here", conn_type="bulkhead_local", extra=extra)
     runtime = LocalRuntimeHook("here").runtime()
-    assert (runtime.layout.root, runtime.gpu_stand_ins) == (tmp_path / "elsewhere", 3)
+    assert (runtime.layout.root, runtime.simulated_gpus) == (tmp_path / "elsewhere", 3)
 
 
 def test_the_runtime_of_the_configuration(control: Control) -> None:
     runtime = LocalRuntimeHook().runtime()
-    assert (runtime.layout.root, runtime.gpu_stand_ins) == (control.settings.pods, 2)
+    assert (runtime.layout.root, runtime.simulated_gpus) == (control.settings.pods, 2)
 
 
-def test_stand_ins_that_are_no_number_are_named(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
-    _connect(monkeypatch, "bad", conn_type="bulkhead_local", extra={"gpu_stand_ins": "many"})
-    with pytest.raises(InvalidInputError, match=r"bad\.gpu_stand_ins = 'many'"):
+def test_simulated_gpus_that_are_no_number_are_named(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    _connect(monkeypatch, "bad", conn_type="bulkhead_local", extra={"simulated_gpus": "many"})
+    with pytest.raises(InvalidInputError, match=r"bad\.simulated_gpus = 'many'"):
         LocalRuntimeHook("bad").runtime()

@@ -153,7 +153,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, list[Any]]]] = {
     ),
     "LocalGpuDiagnosticOperator": (TASK, {"level": ["deep"], "target": [""], "experiment": [None]}),
     "LocalRuntimeHook": ({}, {"local_conn_id": ["", 5]}),
-    "PodOperator": ({**TASK, "command": ["true"]}, POD),
+    "LocalPodOperator": ({**TASK, "command": ["true"]}, POD),
     "PromoteOperator": (
         {**TASK, "deploy_task_id": "deploy"},
         {"deploy_task_id": ["", None], "step": [0, "1"], "stop_at_approval": ["yes"]},
@@ -268,8 +268,8 @@ def test_a_wrong_value_is_refused_by_name(name: str, argument: str, value: Any) 
         {"active_deadline_seconds": 0},
         {"termination_grace_period": -1},
         {"namespace": ""},
-        {"healthy": {"count": 2}},
-        {"healthy_timeout": timedelta(seconds=-1)},
+        {"require_devices": {"count": 2}},
+        {"devices_timeout": timedelta(seconds=-1)},
     ],
 )
 def test_so_is_what_a_gpu_pod_takes_from_kubernetespodoperator(arguments: dict[str, Any]) -> None:
@@ -292,7 +292,9 @@ def test_templates_and_results_of_other_tasks_are_left_for_later() -> None:
             task = DeployOperator(task_id=f"{name}_of", service="digits", model_name="digits", **{name: result})
             assert task.upstream_task_ids == {"before"}
         _call("RollBackOperator", {**TASK, "service": "{{ params.service }}", "reason": "{{ params.why }}"})
-        _call("PodOperator", {**TASK, "command": ["x", "{{ y }}"], "env": {"A": "{{ b }}"}, "checkpoint": "{{ c }}"})
+        _call(
+            "LocalPodOperator", {**TASK, "command": ["x", "{{ y }}"], "env": {"A": "{{ b }}"}, "checkpoint": "{{ c }}"}
+        )
         resources = {"limits": {"memory": "{{ params.memory }}", "cpu": 2}}
         _call("GpuPodOperator", {**TASK, "image": "{{ i }}", "namespace": "{{ n }}", "container_resources": resources})
 

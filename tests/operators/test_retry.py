@@ -7,7 +7,7 @@ from airflow.sdk.definitions.retry_policy import RetryAction
 
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
-from bulkhead.operators.retry import ContainmentRetryPolicy, default_policy, once_more
+from bulkhead.operators.retry import ContainmentRetryPolicy, default_policy, default_to_one_retry
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.outcome import Failure, FailureClass
 
@@ -96,7 +96,7 @@ def test_a_number_out_of_range_is_refused_by_name(arguments: dict[str, Any]) -> 
     ],
 )
 def test_one_more_try_is_only_for_those_who_say_nothing_about_it(told: dict[str, Any], filled: dict[str, Any]) -> None:
-    once_more(told)
+    default_to_one_retry(told)
     assert told == filled
 
 
@@ -117,5 +117,5 @@ def test_a_try_that_airflow_lost_is_made_again_soon(told: dict[str, Any], delay:
 def test_one_more_try_yields_to_airflows_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__DEFAULT_TASK_RETRIES", "4")
     kwargs: dict[str, Any] = {}
-    once_more(kwargs)
+    default_to_one_retry(kwargs)
     assert kwargs == {}

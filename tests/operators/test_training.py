@@ -17,7 +17,7 @@ from bulkhead.operators import training
 from bulkhead.operators.distributed_train import DistributedTrainOperator
 from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.operators.local_distributed_train import LocalDistributedTrainOperator
-from bulkhead.operators.pod import PodOperator
+from bulkhead.operators.local_pod import LocalPodOperator
 from bulkhead.operators.train import TrainOperator
 from bulkhead.pods.distributed import Gang
 from bulkhead.pods.identity import TaskIdentity
@@ -30,7 +30,7 @@ EMPTY = k8s.V1Volume(name="data", empty_dir=k8s.V1EmptyDirVolumeSource())
 MOUNT = k8s.V1VolumeMount(name="data", mount_path="/data")
 
 
-def _folder(operator: PodOperator, context: Any, try_number: int = 1) -> str:
+def _folder(operator: LocalPodOperator, context: Any, try_number: int = 1) -> str:
     pod = f"train-{try_number}"
     return operator._request(pod, context).env[CHECKPOINTS_VARIABLE]
 
@@ -40,7 +40,7 @@ def _gpu_pod(**more: Any) -> GpuPodOperator:
 
 
 def test_every_try_has_the_same_folder_also_after_a_clear(control: Control, context: Context) -> None:
-    operator = PodOperator(task_id="train", command=["true"], checkpoint="/checkpoints/")
+    operator = LocalPodOperator(task_id="train", command=["true"], checkpoint="/checkpoints/")
     tries = [context("train"), context("train", try_number=2), context("train", try_number=3, max_tries=2)]
     [folder] = {_folder(operator, one) for one in tries}
     assert folder.startswith("/checkpoints/release/run/train-")
@@ -48,7 +48,7 @@ def test_every_try_has_the_same_folder_also_after_a_clear(control: Control, cont
 
 
 def test_without_resume_each_try_has_one_of_its_own(control: Control, context: Context) -> None:
-    operator = PodOperator(task_id="train", command=["true"], checkpoint="/checkpoints", resume="never")
+    operator = LocalPodOperator(task_id="train", command=["true"], checkpoint="/checkpoints", resume="never")
     folders = {_folder(operator, context("train", try_number=number), number) for number in (1, 2)}
     assert len(folders) == 2
 
@@ -68,19 +68,19 @@ def test_other_runs_tasks_and_indices_have_other_folders() -> None:
 def test_the_local_runtime_mounts_a_claim_where_none_is_named(control: Control, context: Context) -> None:
     operator = TrainOperator(task_id="train", experiment="digits", checkpoint="/checkpoints")
     assert operator._request("train-1", context("train")).claims == {"/checkpoints": "checkpoints"}
-    named = PodOperator(task_id="train", command=["true"], checkpoint="/data/own", claims={"/data": "team"})
+    named = LocalPodOperator(task_id="train", command=["true"], checkpoint="/data/own", claims={"/data": "team"})
     assert named._request("train-1", context("train")).claims == {"/data": "team"}
 
 
 def test_without_checkpoints_nothing_is_told(control: Control, context: Context) -> None:
-    request = PodOperator(task_id="train", command=["true"])._request("train-1", context("train"))
+    request = LocalPodOperator(task_id="train", command=["true"])._request("train-1", context("train"))
     assert request.claims == {} and not {CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE} & set(request.env)
 
 
-@pytest.mark.parametrize("operator", [PodOperator, LocalDistributedTrainOperator])
+@pytest.mark.parametrize("operator", [LocalPodOperator, LocalDistributedTrainOperator])
 @pytest.mark.parametrize(("path", "claims"), [("here", None), ("/elsewhere", {"/data": "team"})])
 def test_a_folder_that_would_not_stay_fails_at_once(
-    control: Control, context: Context, operator: type[PodOperator], path: str, claims: dict[str, str] | None
+    control: Control, context: Context, operator: type[LocalPodOperator], path: str, claims: dict[str, str] | None
 ) -> None:
     size = {"nodes": 1} if operator is LocalDistributedTrainOperator else {}
     asked = operator(task_id="train", command=["true"], checkpoint="{{ params.place }}", claims=claims, gpus=0, **size)
@@ -124,8 +124,8 @@ def test_a_url_that_would_not_stay_or_tells_a_password_fails_at_once(
     control: Control, context: Context, url: str, told: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=re.escape(told)):
-        PodOperator(task_id="train", command=["true"], checkpoint=url)
-    asked = PodOperator(task_id="train", command=["true"], checkpoint="{{ params.place }}")
+        LocalPodOperator(task_id="train", command=["true"], checkpoint=url)
+    asked = LocalPodOperator(task_id="train", command=["true"], checkpoint="{{ params.place }}")
     asked.checkpoint = url  # as its template is rendered
     with pytest.raises(AirflowFailException) as refused:
         asked.execute(context("train"))
@@ -169,7 +169,10 @@ async def test_a_gpu_pod_without_a_volume_for_its_checkpoints_is_not_created(
 
 
 def test_how_to_resume_is_checked_when_the_dag_is_read() -> None:
-    for make in (lambda: PodOperator(task_id="t", command=["true"], resume="maybe"), lambda: _gpu_pod(resume="maybe")):
+    for make in (
+        lambda: LocalPodOperator(task_id="t", command=["true"], resume="maybe"),
+        lambda: _gpu_pod(resume="maybe"),
+    ):
         with pytest.raises(InvalidInputError, match=r"resume = 'maybe': give 'auto'"):
             make()
 

@@ -59,7 +59,7 @@ def _defined(folder: str, base: type) -> set[str]:
 def test_airflow_is_told_of_every_module() -> None:
     info = get_provider_info()
     listed = {kind: set(info[kind][0]["python-modules"]) for kind in ("operators", "sensors", "hooks", "triggers")}
-    bases = {f"bulkhead.operators.{name}" for name in ("ends", "healthy", "rollouts", "triggers.looks")}
+    bases = {f"bulkhead.operators.{name}" for name in ("ends", "wait_for_devices", "rollouts", "triggers.looks")}
     assert listed["operators"] == _defined("operators", BaseOperator) - bases
     assert listed["sensors"] == _defined("plugins", BaseSensorOperator)
     assert listed["hooks"] == _defined("operators", BaseHook)

@@ -51,15 +51,15 @@ def client(access: Access, kubeconfigs: Mapping[str, str]) -> k8s.ApiClient:
         if access.in_cluster or (path is None and access.in_cluster is None and _inside()):
             configuration = k8s.Configuration()
             config.load_incluster_config(client_configuration=configuration)
-            return patient(k8s.ApiClient(configuration))
-        return patient(config.new_client_from_config(path, context=access.cluster_context))
+            return with_retries(k8s.ApiClient(configuration))
+        return with_retries(config.new_client_from_config(path, context=access.cluster_context))
     except ConfigException as wrong:
         named = path or "the default kubeconfig"
         field = f"kubeconfigs.{access.kubernetes_conn_id}" if access.kubernetes_conn_id else "kubeconfig"
         raise InvalidInputError(field, named, f"no usable access: {wrong}; name a kubeconfig") from wrong
 
 
-def patient(api: k8s.ApiClient) -> k8s.ApiClient:
+def with_retries(api: k8s.ApiClient) -> k8s.ApiClient:
     """The same client, which asks again where the API server is busy or broke off, as it is told to.
 
     Everything that is asked here may be asked twice: names are given, so creating again is a conflict with oneself.

@@ -11,53 +11,53 @@ from bulkhead.errors import InvalidInputError
 from bulkhead.runtimes.local.layout import Layout
 
 
-def devices(stand_ins: int) -> list[str]:
+def devices(simulated_gpus: int) -> list[str]:
     """UUIDs of the GPUs that a pod can be given here.
 
     Args:
-        stand_ins: how many CPU stand-ins were asked for by name; 0 for none. A stand-in counts as a GPU
+        simulated_gpus: how many simulated GPUs were asked for by name; 0 for none. One counts as a GPU
             to the scheduler and is none to the program: the pod sees no CUDA device.
 
     Returns:
-        NVML's UUIDs where NVML sees GPUs, else ``cpu-stand-in-<n>``.
+        NVML's UUIDs where NVML sees GPUs, else ``simulated-gpu-<n>``.
     """
     found = _nvml_uuids()
-    return found or [f"cpu-stand-in-{index}" for index in range(stand_ins)]
+    return found or [f"simulated-gpu-{index}" for index in range(simulated_gpus)]
 
 
-def check_request(count: int, stand_ins: int) -> None:
+def check_request(count: int, simulated_gpus: int) -> None:
     """Refuse a request that this machine can never serve.
 
     Args:
-        stand_ins: CPU stand-ins asked for by name.
+        simulated_gpus: simulated GPUs asked for by name.
 
     Raises:
         InvalidInputError: there are fewer devices than that.
     """
-    have = devices(stand_ins) if count else []
+    have = devices(simulated_gpus) if count else []
     if count > len(have):
         raise InvalidInputError(
             "pod.spec.containers[0].resources.limits['nvidia.com/gpu']",
             count,
-            f"this machine has {len(have)} GPU(s) that NVML sees; ask for fewer, or name CPU stand-ins"
-            " (gpu_stand_ins in the bulkhead_local connection, or BULKHEAD_GPU_STAND_INS)",
+            f"this machine has {len(have)} GPU(s) that NVML sees; ask for fewer, or name simulated GPUs"
+            " (simulated_gpus in the bulkhead_local connection, or BULKHEAD_SIMULATED_GPUS)",
         )
 
 
 @contextmanager
-def try_hold(layout: Layout, count: int, stand_ins: int) -> Iterator[list[str] | None]:
+def try_hold(layout: Layout, count: int, simulated_gpus: int) -> Iterator[list[str] | None]:
     """Take ``count`` free devices at once, or none.
 
     Args:
         layout: of the runtime; its ``gpus`` folder holds the locks.
-        stand_ins: CPU stand-ins asked for by name.
+        simulated_gpus: simulated GPUs asked for by name.
 
     Yields:
         The UUIDs held until the block is left, or None if too few are free now.
     """
     held: dict[str, int] = {}
     try:
-        for uuid in devices(stand_ins) if count else []:
+        for uuid in devices(simulated_gpus) if count else []:
             if len(held) == count:
                 break
             descriptor = os.open(layout.gpus / f"{uuid}.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -75,7 +75,7 @@ def try_hold(layout: Layout, count: int, stand_ins: int) -> Iterator[list[str] |
 
 def environment(uuids: list[str]) -> dict[str, str]:
     """Variables that show a program its devices and hide the others."""
-    real = [uuid for uuid in uuids if not uuid.startswith("cpu-stand-in-")]
+    real = [uuid for uuid in uuids if not uuid.startswith("simulated-gpu-")]
     return {
         "CUDA_VISIBLE_DEVICES": ",".join(real),
         "NVIDIA_VISIBLE_DEVICES": ",".join(real) or "void",

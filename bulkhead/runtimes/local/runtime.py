@@ -37,15 +37,15 @@ class LocalRuntime:
 
     Args:
         root: folder for everything; made with mode 0700.
-        gpu_stand_ins: how many CPU stand-ins may serve ``nvidia.com/gpu`` requests where NVML sees no GPU.
+        simulated_gpus: how many simulated GPUs may serve ``nvidia.com/gpu`` requests where NVML sees no GPU.
             0, the default, makes such a request an error.
     """
 
-    def __init__(self, root: str | Path, gpu_stand_ins: int = 0) -> None:
-        if gpu_stand_ins < 0:
-            raise InvalidInputError("gpu_stand_ins", gpu_stand_ins, "give 0 or more")
+    def __init__(self, root: str | Path, simulated_gpus: int = 0) -> None:
+        if simulated_gpus < 0:
+            raise InvalidInputError("simulated_gpus", simulated_gpus, "give 0 or more")
         self.layout = Layout(Path(root).absolute())
-        self.gpu_stand_ins = gpu_stand_ins
+        self.simulated_gpus = simulated_gpus
 
     def launch(self, pod: k8s.V1Pod) -> bool:
         """Start a pod. Creating is the lock: of many callers with the same name exactly one creates it.
@@ -61,7 +61,7 @@ class LocalRuntime:
         document: dict[str, Any] = k8s.ApiClient().sanitize_for_serialization(pod)
         validation.check(document)
         limits = document["spec"]["containers"][0].get("resources", {}).get("limits", {})
-        gpus.check_request(int(limits.get(GPU_RESOURCE, 0)), self.gpu_stand_ins)
+        gpus.check_request(int(limits.get(GPU_RESOURCE, 0)), self.simulated_gpus)
         self.layout.make()
         files = self._files(pod.metadata.name, pod.metadata.namespace or "default")
         created = self._create(files, document)
@@ -264,7 +264,7 @@ class LocalRuntime:
         )
 
     def _supervise(self, files: PodFiles) -> None:
-        arguments = [str(self.layout.root), files.pod_id, str(self.gpu_stand_ins)]
+        arguments = [str(self.layout.root), files.pod_id, str(self.simulated_gpus)]
         with (files.folder / "supervisor.log").open("ab") as log:
             starter = subprocess.run(
                 [sys.executable, "-m", "bulkhead.runtimes.local.supervisor", *arguments],

@@ -1,6 +1,6 @@
 """One supervisor process holds one pod, outlives whoever launched it, and writes down how the pod ended.
 
-``python -m bulkhead.runtimes.local.supervisor ROOT POD_ID STAND_INS`` takes the pod's lock, detaches, waits
+``python -m bulkhead.runtimes.local.supervisor ROOT POD_ID SIMULATED_GPUS`` takes the pod's lock, detaches, waits
 for the GPUs asked for, starts the container, and from then on only reacts: to output, to the container's
 end, to a request to cancel, to the deadline, to the readiness probe. It imports the standard library and
 this package alone, so that a pod costs about 15 MB.
@@ -37,11 +37,11 @@ class Supervisor:
     """Runs one pod to its end.
 
     Args:
-        stand_ins: CPU stand-ins for GPUs that were asked for by name.
+        simulated_gpus: Simulated GPUs that were asked for by name.
     """
 
-    def __init__(self, files: PodFiles, stand_ins: int) -> None:
-        self._files, self._stand_ins = files, stand_ins
+    def __init__(self, files: PodFiles, simulated_gpus: int) -> None:
+        self._files, self._simulated_gpus = files, simulated_gpus
         self._pod: dict[str, Any] = json.loads(files.spec.read_text(encoding="utf-8"))
         spec = self._pod["spec"]
         self._spec = spec["containers"][0]
@@ -67,7 +67,7 @@ class Supervisor:
         resources = (self._spec.get("resources") or {}).get("limits") or {}
         count = int(resources.get("nvidia.com/gpu", 0))
         while not self._end_reason:
-            with gpus.try_hold(self._files.layout, count, self._stand_ins) as held:
+            with gpus.try_hold(self._files.layout, count, self._simulated_gpus) as held:
                 if held is not None:
                     self._run_container(held, resources)
                     return
@@ -277,14 +277,14 @@ def _short(temporary: Path) -> str:
     return str(temporary) if len(str(temporary)) <= _LONG else f"/proc/{os.getpid()}/cwd/{temporary.name}"
 
 
-def main(root: str, pod_id: str, stand_ins: str) -> None:
+def main(root: str, pod_id: str, simulated_gpus: str) -> None:
     """Take the pod's lock, detach, run the pod.
 
     The lock is taken before the fork and shared over it: when the launcher sees this process end, the pod is
     held for sure.
 
     Args:
-        stand_ins: CPU stand-ins, a decimal number.
+        simulated_gpus: simulated GPUs, a decimal number.
     """
     files = PodFiles(Layout(Path(root)), pod_id)
     descriptor = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o600)
@@ -303,7 +303,7 @@ def main(root: str, pod_id: str, stand_ins: str) -> None:
     status = read_json(files.status) or {}
     if status.get("phase") in ("Succeeded", "Failed"):
         return
-    Supervisor(files, int(stand_ins)).run()
+    Supervisor(files, int(simulated_gpus)).run()
 
 
 if __name__ == "__main__":

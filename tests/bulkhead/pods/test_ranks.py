@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
-from bulkhead.pods.ranks import INDEX, Standing, cause, rank, standing
+from bulkhead.pods.ranks import INDEX, JobState, cause, job_state, rank
 
 
 def _pod(index: int, phase: str, code: int = 0, second: int = 0, message: str = "", reason: str = "Error") -> Any:
@@ -28,18 +28,18 @@ def _said(text: str, exception: str = "builtins.RuntimeError", **more: Any) -> s
 @pytest.mark.parametrize(
     ("phases", "stands"),
     [
-        ("", Standing.WAITING),
-        ("Running Running", Standing.WAITING),
-        ("Succeeded Running", Standing.WAITING),
-        ("Succeeded Succeeded", Standing.SUCCEEDED),
-        ("Failed Running", Standing.FAILING),
-        ("Failed Pending", Standing.FAILING),
-        ("Failed Succeeded", Standing.FAILED),
-        ("Failed", Standing.FAILED),
+        ("", JobState.WAITING),
+        ("Running Running", JobState.WAITING),
+        ("Succeeded Running", JobState.WAITING),
+        ("Succeeded Succeeded", JobState.SUCCEEDED),
+        ("Failed Running", JobState.FAILING),
+        ("Failed Pending", JobState.FAILING),
+        ("Failed Succeeded", JobState.FAILED),
+        ("Failed", JobState.FAILED),
     ],
 )
-def test_how_a_job_stands(phases: str, stands: Standing) -> None:
-    assert standing([_pod(index, phase) for index, phase in enumerate(phases.split())], 2) is stands
+def test_how_a_job_stands(phases: str, stands: JobState) -> None:
+    assert job_state([_pod(index, phase) for index, phase in enumerate(phases.split())], 2) is stands
 
 
 VICTIMS = [

@@ -25,7 +25,7 @@ def test_a_product_has_its_own_sheet(driver: str, name: str) -> None:
 
 
 def test_an_unknown_product_has_none() -> None:
-    assert datasheet("CPU stand-in") is None
+    assert datasheet("simulated GPU") is None
 
 
 def test_no_sheet_hides_a_more_particular_one() -> None:

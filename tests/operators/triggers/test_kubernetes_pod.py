@@ -196,7 +196,7 @@ async def test_beyond_so_many_pods_the_logs_are_read_at_the_end(
 ) -> None:
     trigger = _trigger(kubeconfig)
     trigger.stream_logs = True
-    monkeypatch.setattr(pod_logs, "MOST", 0)
+    monkeypatch.setattr(pod_logs, "MAX_FOLLOWED", 0)
     cluster.objects[PODS, "default", "a"] = pod("a", "Succeeded", containerStatuses=[_state("base", "terminated")])
     event = await _first(trigger)
     assert event["logs"] == {} and not any("/log" in str(request.url) for request in cluster)

@@ -10,7 +10,7 @@ from bulkhead.ledger.rollouts import Rollouts
 from bulkhead.ledger.tables import Phase
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.triggers import rollout as module
-from bulkhead.operators.triggers.rollout import LeftTrigger, ReleaseTrigger, RolloutTrigger
+from bulkhead.operators.triggers.rollout import NoTrafficTrigger, ReleaseTrigger, RolloutTrigger
 from tests.rollouts import advance, promote, request
 from tests.waiting import PATIENCE_S
 
@@ -24,7 +24,7 @@ def _trigger(rollout_id: int) -> RolloutTrigger:
     return RolloutTrigger(rollout_id, BulkheadHook.default_conn_name)
 
 
-async def _first(trigger: RolloutTrigger | LeftTrigger) -> Any:
+async def _first(trigger: RolloutTrigger | NoTrafficTrigger) -> Any:
     async for event in trigger.run():
         return event.payload
     raise AssertionError("the trigger ended without an event")
@@ -57,14 +57,14 @@ def test_it_fires_for_an_approval_that_is_asked_for_after_a_step(
 
 def test_a_revision_has_left_once_nothing_gives_it_traffic(control: Control) -> None:
     old, new = promote(control.ledger, "old"), request(control.ledger, "new")
-    trigger = LeftTrigger(new.revision_id, BulkheadHook.default_conn_name)
+    trigger = NoTrafficTrigger(new.revision_id, BulkheadHook.default_conn_name)
     assert trigger.event(module._look(control)) is None
     turned = control.ledger.rollouts.abort(new, "bad", {})
     assert trigger.event(module._look(control)) is None
     contained = control.ledger.rollouts.transition(turned, Phase.UNALIASING, "x", {}, contained_at=turned.phase_at)
     assert trigger.event(module._look(control)) == {"revision": new.revision_id}
     advance(control.ledger, contained, Phase.ROLLED_BACK)
-    assert LeftTrigger(old.revision_id, BulkheadHook.default_conn_name).event(module._look(control)) is None
+    assert NoTrafficTrigger(old.revision_id, BulkheadHook.default_conn_name).event(module._look(control)) is None
     assert asyncio.run(asyncio.wait_for(_first(trigger), PATIENCE_S)) == {"revision": new.revision_id}
 
 

@@ -25,18 +25,18 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_gpu_a_request_is_an_error_that_names_the_way_out(no_gpu: None) -> None:
-    with pytest.raises(InvalidInputError, match=r"nvidia\.com/gpu.*0 GPU\(s\).*gpu_stand_ins"):
-        gpus.check_request(1, stand_ins=0)
+    with pytest.raises(InvalidInputError, match=r"nvidia\.com/gpu.*0 GPU\(s\).*simulated_gpus"):
+        gpus.check_request(1, simulated_gpus=0)
 
 
-def test_stand_ins_serve_only_where_they_were_asked_for(no_gpu: None) -> None:
-    gpus.check_request(2, stand_ins=2)
+def test_simulated_gpus_serve_only_where_they_were_asked_for(no_gpu: None) -> None:
+    gpus.check_request(2, simulated_gpus=2)
     with pytest.raises(InvalidInputError):
-        gpus.check_request(3, stand_ins=2)
+        gpus.check_request(3, simulated_gpus=2)
 
 
-def test_real_gpus_come_before_stand_ins(two_gpus: None) -> None:
-    assert gpus.devices(stand_ins=4) == ["GPU-a", "GPU-b"]
+def test_real_gpus_come_before_simulated_gpus(two_gpus: None) -> None:
+    assert gpus.devices(simulated_gpus=4) == ["GPU-a", "GPU-b"]
 
 
 def test_one_holder_a_device(two_gpus: None, layout: Layout) -> None:
@@ -69,7 +69,7 @@ def test_the_program_sees_its_own_devices_alone() -> None:
     }
 
 
-def test_a_stand_in_is_no_cuda_device() -> None:
-    seen = gpus.environment(["cpu-stand-in-0"])
+def test_a_simulated_gpu_is_no_cuda_device() -> None:
+    seen = gpus.environment(["simulated-gpu-0"])
     assert (seen["CUDA_VISIBLE_DEVICES"], seen["NVIDIA_VISIBLE_DEVICES"]) == ("", "void")
-    assert seen["BULKHEAD_DEVICES"] == "cpu-stand-in-0"
+    assert seen["BULKHEAD_DEVICES"] == "simulated-gpu-0"

@@ -36,7 +36,7 @@ Run = Callable[..., PodStatus]
 
 def test_a_gpu_request_without_gpus_is_refused_before_anything_starts(tmp_path: Path) -> None:
     runtime = LocalRuntime(tmp_path / "none")
-    with pytest.raises(InvalidInputError, match="gpu_stand_ins"):
+    with pytest.raises(InvalidInputError, match="simulated_gpus"):
         launch(runtime, ["true"], gpus=1)
     assert list(runtime.list({})) == []
 
@@ -50,7 +50,7 @@ def test_pods_wait_for_a_free_gpu_and_take_it_when_its_holder_ends(runtime: Loca
     assert (waiting.phase, waiting.reason) == (PodPhase.PENDING, "Unschedulable")
     runtime.terminate("first", reason="make room", grace_s=0)
     running(runtime, "second")
-    assert "devices: cpu-stand-in-0" in runtime.read_log("second")
+    assert "devices: simulated-gpu-0" in runtime.read_log("second")
 
 
 def test_a_pod_that_waits_for_a_gpu_can_be_ended(runtime: LocalRuntime) -> None:
@@ -299,9 +299,9 @@ def test_ending_what_is_not_there_does_nothing(runtime: LocalRuntime) -> None:
     runtime.delete("absent", reason="none")
 
 
-def test_negative_stand_ins_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="gpu_stand_ins = -1"):
-        LocalRuntime(tmp_path, gpu_stand_ins=-1)
+def test_negative_simulated_gpus_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="simulated_gpus = -1"):
+        LocalRuntime(tmp_path, simulated_gpus=-1)
 
 
 def test_logs_and_secrets_are_private(runtime: LocalRuntime) -> None:

@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 from bulkhead.backends import MLFLOW_SECRET
 from bulkhead.control import Control
 from bulkhead.operators.identity import identity
-from bulkhead.operators.pod import PodOperator
+from bulkhead.operators.local_pod import LocalPodOperator
 from bulkhead.operators.retry import ContainmentRetryPolicy
 from bulkhead.operators.triggers.pod import LocalPodTrigger
 from bulkhead.pods.exceptions import (
@@ -41,11 +41,11 @@ def _gated(code: str) -> list[str]:
 SUCCEED = _gated(LEAVE % '{"version": 1, "result": {"accuracy": 0.98}}')
 
 
-def _operator(command: list[str], **more: Any) -> PodOperator:
-    return PodOperator(task_id="train", command=command, gpus=1, **more)
+def _operator(command: list[str], **more: Any) -> LocalPodOperator:
+    return LocalPodOperator(task_id="train", command=command, gpus=1, **more)
 
 
-def _launch(operator: PodOperator, context: Any) -> LocalPodTrigger:
+def _launch(operator: LocalPodOperator, context: Any) -> LocalPodTrigger:
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute(context)
     trigger = deferred.value.trigger
@@ -186,7 +186,7 @@ def test_a_pod_that_somebody_deleted_is_said(control: Control, context: Context)
 
 def test_bad_input_fails_at_once_and_starts_nothing(control: Control, context: Context) -> None:
     with pytest.raises(AirflowFailException, match=r"nvidia.com/gpu'\] = 99"):
-        PodOperator(task_id="train", command=SLEEP, gpus=99).execute(context("train"))
+        LocalPodOperator(task_id="train", command=SLEEP, gpus=99).execute(context("train"))
     assert _pods(control) == []
 
 

@@ -11,13 +11,13 @@ from bulkhead.collector import LOCAL_ROOT
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.operators import training
 from bulkhead.operators.ends import PlainError, refused
-from bulkhead.operators.healthy import HealthyFirst
 from bulkhead.operators.hooks import BulkheadHook, LocalRuntimeHook
 from bulkhead.operators.identity import identity
 from bulkhead.operators.launches import end, mark_gone, record
 from bulkhead.operators.retry import changes_for, default_policy, extend_retries
 from bulkhead.operators.templates import check_known
 from bulkhead.operators.triggers.pod import LocalPodTrigger
+from bulkhead.operators.wait_for_devices import WaitForDevicesMixin
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, check_claims, check_quantity, scale
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _UNNAMED = Failure(failure_class=FailureClass.APPLICATION, kind="unknown", message="it failed and left no reason")
 
 
-class PodOperator(HealthyFirst):
+class LocalPodOperator(WaitForDevicesMixin):
     """Runs one pod on the local runtime, defers until it ends, returns the result of its outcome.
 
     A retry finds the pod of an earlier try: one that still runs is waited for, one that succeeded while
@@ -58,7 +58,7 @@ class PodOperator(HealthyFirst):
         local_conn_id: connection of type ``bulkhead_local``.
         bulkhead_conn_id: connection of type ``bulkhead``: gives the pod MLflow's address and, by reference,
             its credentials.
-        kwargs: of ``HealthyFirst`` and ``BaseOperator``.
+        kwargs: of ``WaitForDevicesMixin`` and ``BaseOperator``.
 
     Raises:
         InvalidInputError: an argument is wrong.

@@ -13,7 +13,7 @@ from bulkhead.health.requirement import DeviceRequirement
 from bulkhead.operators.ends import LoggedInOneLine
 from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.operators.local_distributed_train import LocalDistributedTrainOperator
-from bulkhead.operators.pod import PodOperator
+from bulkhead.operators.local_pod import LocalPodOperator
 from bulkhead.operators.triggers.fleet import DeviceHealthTrigger
 from bulkhead.operators.triggers.pod import LocalPodTrigger
 
@@ -24,9 +24,9 @@ EIGHT = DeviceRequirement(8, model="*H100*")
 @pytest.mark.parametrize(
     "operator",
     [
-        PodOperator(task_id="t", command=["true"], healthy=EIGHT),
-        LocalDistributedTrainOperator(task_id="t", command=["true"], nodes=2, healthy=EIGHT),
-        GpuPodOperator(task_id="t", image="x", healthy=EIGHT, healthy_timeout=timedelta(minutes=5)),
+        LocalPodOperator(task_id="t", command=["true"], require_devices=EIGHT),
+        LocalDistributedTrainOperator(task_id="t", command=["true"], nodes=2, require_devices=EIGHT),
+        GpuPodOperator(task_id="t", image="x", require_devices=EIGHT, devices_timeout=timedelta(minutes=5)),
     ],
     ids=lambda one: type(one).__name__,
 )
@@ -36,11 +36,11 @@ def test_a_launch_waits_for_healthy_devices_before_there_is_a_pod(operator: Any,
     assert isinstance(deferred.value.trigger, DeviceHealthTrigger)
     assert deferred.value.trigger.requirement["count"] == 8
     assert deferred.value.method_name == "launch"
-    assert deferred.value.timeout == operator.healthy_timeout
+    assert deferred.value.timeout == operator.devices_timeout
 
 
 def test_when_they_are_there_it_launches(control: Control, context: Context) -> None:
-    operator = PodOperator(task_id="t", command=["sleep", "60"], gpus=0, healthy=EIGHT)
+    operator = LocalPodOperator(task_id="t", command=["sleep", "60"], gpus=0, require_devices=EIGHT)
     with pytest.raises(TaskDeferred) as deferred:
         operator.launch(context("t"), {"devices": {"n1": []}, "text": "there"})
     assert isinstance(deferred.value.trigger, LocalPodTrigger)
@@ -62,7 +62,7 @@ def test_what_did_not_come_in_time_ends_in_a_sentence_and_may_be_tried_again(
     healthy: DeviceRequirement | None, told: str, context: Context
 ) -> None:
     limit = timedelta(minutes=20)
-    operator = GpuPodOperator(task_id="train", image="x", healthy=healthy, healthy_timeout=limit)
+    operator = GpuPodOperator(task_id="train", image="x", require_devices=healthy, devices_timeout=limit)
     with pytest.raises(TaskDeferralTimeout) as ended:
         operator.resume_execution("__fail__", {"error": "Trigger timeout"}, context("train"))
     assert isinstance(ended.value, LoggedInOneLine)
@@ -76,5 +76,5 @@ def test_a_trigger_that_failed_keeps_its_traceback(context: Context) -> None:
 
 
 def test_bad_input_is_refused_when_the_dag_is_read() -> None:
-    with pytest.raises(InvalidInputError, match="healthy_timeout"):
-        PodOperator(task_id="t", command=["true"], healthy=EIGHT, healthy_timeout=timedelta(0))
+    with pytest.raises(InvalidInputError, match="devices_timeout"):
+        LocalPodOperator(task_id="t", command=["true"], require_devices=EIGHT, devices_timeout=timedelta(0))

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class HealthyFirst(PlainEnds, BaseOperator):
+class WaitForDevicesMixin(PlainEnds, BaseOperator):
     """Base of operators that launch: it comes before the launch, and holds no worker meanwhile.
 
     Args:
-        healthy: devices that have to be there first; None: the pod is created at once, wherever it may land.
-        healthy_timeout: longest wait for them.
+        require_devices: devices that have to be there first; None: the pod is created at once, wherever it may land.
+        devices_timeout: longest wait for them.
         bulkhead_conn_id: whose configuration names the fleet.
         kwargs: of the operator.
 
@@ -36,17 +36,23 @@ class HealthyFirst(PlainEnds, BaseOperator):
     def __init__(
         self,
         *,
-        healthy: DeviceRequirement | None = None,
-        healthy_timeout: timedelta = timedelta(hours=1),
+        require_devices: DeviceRequirement | None = None,
+        devices_timeout: timedelta = timedelta(hours=1),
         bulkhead_conn_id: str,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if healthy is not None and not isinstance(healthy, DeviceRequirement):
-            raise InvalidInputError("healthy", healthy, "give a bulkhead.DeviceRequirement, or leave it out")
-        arguments.duration("healthy_timeout", healthy_timeout)
+        if require_devices is not None and not isinstance(require_devices, DeviceRequirement):
+            raise InvalidInputError(
+                "require_devices", require_devices, "give a bulkhead.DeviceRequirement, or leave it out"
+            )
+        arguments.duration("devices_timeout", devices_timeout)
         arguments.text("bulkhead_conn_id", bulkhead_conn_id)
-        self.healthy, self.healthy_timeout, self.bulkhead_conn_id = healthy, healthy_timeout, bulkhead_conn_id
+        self.require_devices, self.devices_timeout, self.bulkhead_conn_id = (
+            require_devices,
+            devices_timeout,
+            bulkhead_conn_id,
+        )
 
     def execute(self, context: Context) -> Any:
         """Launch, when the devices are there.
@@ -54,11 +60,11 @@ class HealthyFirst(PlainEnds, BaseOperator):
         Returns:
             As ``launch``.
         """
-        if self.healthy is None:
+        if self.require_devices is None:
             return self.launch(context)
-        self.log.info("waiting for %s", self.healthy)
-        trigger = DeviceHealthTrigger(asdict(self.healthy), self.bulkhead_conn_id)
-        self.defer(trigger=trigger, method_name="launch", timeout=self.healthy_timeout)
+        self.log.info("waiting for %s", self.require_devices)
+        trigger = DeviceHealthTrigger(asdict(self.require_devices), self.bulkhead_conn_id)
+        self.defer(trigger=trigger, method_name="launch", timeout=self.devices_timeout)
         return None
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -82,10 +88,10 @@ class HealthyFirst(PlainEnds, BaseOperator):
     def gave_up(self) -> str:
         """See ``PlainEnds.gave_up``."""
         late = f"its pod did not end long after its deadline. {NO_TRIGGERER}"
-        if self.healthy is None:
+        if self.require_devices is None:
             return f"Gave up: {late}"
-        missing = f"there were not {self.healthy} within {self.healthy_timeout} (`bulkhead fleet` shows what there is)"
-        return f"Gave up: {missing}, or {late}"
+        missing = f"there were not {self.require_devices} within {self.devices_timeout}"
+        return f"Gave up: {missing} (`bulkhead fleet` shows what there is), or {late}"
 
     def launch(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Launch.
