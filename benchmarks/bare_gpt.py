@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--compile", action="store_true", dest="compiled")
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -30,7 +30,7 @@ def main() -> None:
     shape = SIZES[arguments.size]
     model = Gpt(shape).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
-    loss_of = torch.compile(model.loss) if arguments.compiled else model.loss
+    loss_of = torch.compile(model.loss) if arguments.compile else model.loss
     source, random = text.load(), np.random.default_rng(0)
     count = source.samples(shape.block)
     for step in range(1, arguments.steps + 1):

@@ -49,15 +49,15 @@ _LOOK_S = 0.05
 _TORCHRUN = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
-def arguments(steps: int, every: int, hang_s: float) -> list[str]:
+def arguments(steps: int, checkpoint_interval: int, hang_s: float) -> list[str]:
     """What ``bulkhead.gpu_tasks.train_gpt`` is told.
 
     Args:
-        every: steps between two checkpoints.
+        checkpoint_interval: steps between two checkpoints.
         hang_s: so long a phase of a step may last, in seconds.
     """
     fixed = {"size": "1m", "batch": 8, "most-bytes": 4_000_000, "experiment": "goodput"}
-    told = {**fixed, "steps": steps, "every": every, "hang-s": hang_s}
+    told = {**fixed, "steps": steps, "checkpoint-interval": checkpoint_interval, "hang-s": hang_s}
     return [f"--{name}={value}" for name, value in told.items()]
 
 
@@ -111,15 +111,15 @@ class DagRun:
 
     Args:
         stack: with Airflow.
-        every: steps between two checkpoints.
+        checkpoint_interval: steps between two checkpoints.
     """
 
-    def __init__(self, stack: Stack, name: str, steps: int, every: int) -> None:
+    def __init__(self, stack: Stack, name: str, steps: int, checkpoint_interval: int) -> None:
         self._stack, self._name, self.tries = stack, name, 1
         self._task = TaskIdentity(DAG_ID, name, "train")
         self.checkpoints = stack.control.runtime.layout.claims / "checkpoints" / self._task.folder
         self.progress = self.checkpoints / "progress"
-        stack.airflow.trigger(DAG_ID, name, {"arguments": arguments(steps, every, HANG_S)})
+        stack.airflow.trigger(DAG_ID, name, {"arguments": arguments(steps, checkpoint_interval, HANG_S)})
 
     def result(self) -> dict[str, Any] | None:
         """See ``Job``."""
@@ -138,17 +138,23 @@ class Retried:
     """The training by a command, begun anew for as long as it fails.
 
     Args:
-        every: steps between two checkpoints.
+        checkpoint_interval: steps between two checkpoints.
         restarts: of ``torchrun``.
         zero: whether each try begins from zero.
     """
 
-    def __init__(self, folder: Path, steps: int, every: int, restarts: int, *, zero: bool) -> None:
+    def __init__(self, folder: Path, steps: int, checkpoint_interval: int, restarts: int, *, zero: bool) -> None:
         folder.mkdir(parents=True)
         self._folder, self._zero, self.tries = folder, zero, 0
         self.progress, self.checkpoints = folder / "progress", folder / "checkpoints"
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", f"--max-restarts={restarts}"]
-        self._command = [sys.executable, *launcher, "-m", "bulkhead.gpu_tasks.train_gpt", *arguments(steps, every, 1e6)]
+        self._command = [
+            sys.executable,
+            *launcher,
+            "-m",
+            "bulkhead.gpu_tasks.train_gpt",
+            *arguments(steps, checkpoint_interval, 1e6),
+        ]
         self._begin()
 
     def result(self) -> dict[str, Any] | None:
@@ -187,7 +193,7 @@ class Bench:
         self.stack = Stack(folder / "site", Path(__file__).with_name("dags"))
         self.progress = Progress(Console(stderr=True), self.stack.processes.check)
         self._ideal_s, self._checkpoint_s = ideal_s, checkpoint_s
-        self.steps = self.every = 0
+        self.steps = self.checkpoint_interval = 0
 
     def start(self) -> None:
         """Bring everything up, and find out how many steps fit the time."""
@@ -198,8 +204,8 @@ class Bench:
         os.environ["MLFLOW_TRACKING_URI"] = self.stack.settings.mlflow_tracking_uri
         tried = self.finish("a first one", Retried(self.folder / "first", 60, 60, 0, zero=True), None)
         step_s = tried.trained_s / tried.steps
-        self.every = max(1, round(self._checkpoint_s / step_s))
-        self.steps = round(self._ideal_s / step_s / self.every) * self.every
+        self.checkpoint_interval = max(1, round(self._checkpoint_s / step_s))
+        self.steps = round(self._ideal_s / step_s / self.checkpoint_interval) * self.checkpoint_interval
 
     def dag_run(self, name: str, *, faults: bool) -> Run:
         """One training by its operator.
@@ -208,7 +214,9 @@ class Bench:
             name: of the DAG run.
             faults: whether there are any.
         """
-        return self.finish(name, DagRun(self.stack, name, self.steps, self.every), self._faults() if faults else None)
+        return self.finish(
+            name, DagRun(self.stack, name, self.steps, self.checkpoint_interval), self._faults() if faults else None
+        )
 
     def retried(self, name: str, restarts: int, *, zero: bool) -> Run:
         """One training by a command, with faults.
@@ -217,8 +225,8 @@ class Bench:
             restarts: of ``torchrun``.
             zero: whether each try begins from zero; there are no checkpoints then but the last.
         """
-        every = self.steps if zero else self.every
-        job = Retried(self.folder / name, self.steps, every, restarts, zero=zero)
+        checkpoint_interval = self.steps if zero else self.checkpoint_interval
+        job = Retried(self.folder / name, self.steps, checkpoint_interval, restarts, zero=zero)
         return self.finish(name, job, self._faults())
 
     def finish(self, name: str, job: Job, faults: Faults | None) -> Run:
@@ -286,7 +294,7 @@ def main() -> None:
             {
                 "metric": "goodput",
                 "steps": bench.steps,
-                "every": bench.every,
+                "every": bench.checkpoint_interval,
                 "goodput": {name: round(run.goodput / ideal.goodput, 3) for name, run in runs.items()},
                 "useful": {name: round(run.goodput, 3) for name, run in runs.items()},
                 "runs": {name: asdict(run) for name, run in runs.items()},

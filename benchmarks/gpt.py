@@ -105,7 +105,9 @@ def main() -> None:
     parser.add_argument("--size", default="124m" if cuda else "1m", choices=SIZES)
     parser.add_argument("--batch", type=int, default=32 if cuda else 8)
     parser.add_argument("--steps", type=int, default=600 if cuda else 200)
-    parser.add_argument("--every", type=int, default=150 if cuda else 50, help="steps between two checkpoints")
+    parser.add_argument(
+        "--checkpoint-interval", type=int, default=150 if cuda else 50, help="steps between two checkpoints"
+    )
     parser.add_argument("--rounds", type=int, default=2, help="of each; the best counts, as noise only slows")
     arguments = parser.parse_args()
     if arguments.steps < _LEAST_STEPS:
@@ -123,12 +125,14 @@ def _measured(arguments: argparse.Namespace, cuda: bool) -> dict[str, Any]:
             folder = Path(name) / str(number)
             folder.mkdir()
             runs["bare"].append(run(folder, "benchmarks.bare_gpt", shared))
-            whole = run(folder, "bulkhead.gpu_tasks.train_gpt", [*shared, *_everything(folder, arguments.every)])
+            whole = run(
+                folder, "bulkhead.gpu_tasks.train_gpt", [*shared, *_everything(folder, arguments.checkpoint_interval)]
+            )
             runs["trainer"].append(whole)
             _say(f"round {number + 1}: " + ", ".join(f"{n} {r[-1].steps_per_s(warm):.3f}" for n, r in runs.items()))
         folder = Path(name) / "killed"
         folder.mkdir()
-        everything = [*shared, *_everything(folder, arguments.every)]
+        everything = [*shared, *_everything(folder, arguments.checkpoint_interval)]
         run(folder, "bulkhead.gpu_tasks.train_gpt", everything, kill_at=arguments.steps // 2)
         begin = time.monotonic()
         again = run(folder, "bulkhead.gpu_tasks.train_gpt", everything)
@@ -159,8 +163,13 @@ def _measured(arguments: argparse.Namespace, cuda: bool) -> dict[str, Any]:
     }
 
 
-def _everything(folder: Path, every: int) -> list[str]:
-    told = {"checkpoints": folder / "checkpoints", "progress": folder / "progress", "every": every, "experiment": "gpt"}
+def _everything(folder: Path, checkpoint_interval: int) -> list[str]:
+    told = {
+        "checkpoints": folder / "checkpoints",
+        "progress": folder / "progress",
+        "checkpoint-interval": checkpoint_interval,
+        "experiment": "gpt",
+    }
     return [f"--{name}={value}" for name, value in told.items()]
 
 

@@ -60,28 +60,30 @@ class Checkpoints:
     """A training's checkpoints in a store that all of its ranks see. Every method is called by all of them alike.
 
     Attributes:
-        where: path of a directory, or a URL (``bulkhead.gpu_tasks.stores``); made where it is missing.
+        directory: path of a directory, or a URL (``bulkhead.gpu_tasks.stores``); made where it is missing.
         identity: what the tensors belong to; JSON values by name.
-        keep: so many of the newest stay.
-        keep_every: those whose step is a multiple of it stay too; 0 for none.
+        keep_latest: so many of the newest stay.
+        keep_interval: those whose step is a multiple of it stay too; 0 for none.
         counts: what became of the saves so far.
         kept: whether there is one to return to, as far as was known when a save or a search was last waited for: the
             ranks agree about it.
         refused: checkpoints that ``newest`` has passed over, with the reason, in words.
     """
 
-    where: str | Path
+    directory: str | Path
     identity: Mapping[str, Any]
-    keep: int = 3
-    keep_every: int = 0
+    keep_latest: int = 3
+    keep_interval: int = 0
     counts: Counts = field(default_factory=Counts)
     kept: bool = False
     refused: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.keep < 1 or self.keep_every < 0:
-            raise ConfigError(f"keep = {self.keep}, keep_every = {self.keep_every}: keep at least 1, every 0 or more")
-        self._store, self._ranks = store(self.where), _Ranks()
+        if self.keep_latest < 1 or self.keep_interval < 0:
+            raise ConfigError(
+                f"keep_latest = {self.keep_latest}, keep_interval = {self.keep_interval}: give at least 1 and 0"
+            )
+        self._store, self._ranks = store(self.directory), _Ranks()
         self._pool, self._stager = ThreadPoolExecutor(1, "checkpoints"), stager()
         self._saving: Future[bool] | None = None
         self._begun = 0
@@ -235,12 +237,12 @@ class Checkpoints:
 
     def _prune(self) -> None:
         try:
-            many = self._store.names()[: -self.keep]
+            many = self._store.names()[: -self.keep_latest]
         except OSError as error:
             log.warning("checkpoints cannot be listed, to see which are too many: %s", error)
             return
         for name in many:
-            if not self.keep_every or (step_of(name) or 0) % self.keep_every:
+            if not self.keep_interval or (step_of(name) or 0) % self.keep_interval:
                 try:
                     self._store.delete(name)
                 except OSError as error:
@@ -300,7 +302,7 @@ def _told(error: BaseException) -> str:
     return repr(error)
 
 
-def _compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -> None:
+def _compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], directory: str) -> None:
     """Refuse another model's tensors by name and shape."""
     theirs = {name: tuple(one.size) for name, one in stored.items()}
     ours = {name: tuple(one.shape) for name, one in _flat(wanted).items()}
@@ -308,7 +310,7 @@ def _compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], where: str) -
     if differ:
         first = differ[0]
         raise ConfigError(
-            f"checkpoint {where} is of another model: {len(differ)} tensors differ, the first is {first}: "
+            f"checkpoint {directory} is of another model: {len(differ)} tensors differ, the first is {first}: "
             f"{theirs.get(first, 'not there')} in the checkpoint, {ours.get(first, 'not there')} in the model"
         )
 

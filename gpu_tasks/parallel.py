@@ -79,7 +79,7 @@ class Ranks:
 
 
 @contextmanager
-def ranks(progress: Path | None = None) -> Iterator[Ranks]:
+def join_job(progress: Path | None = None) -> Iterator[Ranks]:
     """Take part in a job: of several ranks where ``torchrun`` has started this process, else alone.
 
     Args:
@@ -125,7 +125,7 @@ class Objective(nn.Module):
         return found
 
 
-def share(objective: Objective, among: Ranks, way: str, bf16: bool) -> nn.Module:
+def share(objective: Objective, ranks: Ranks, way: str, bf16: bool) -> nn.Module:
     """Share a model between ranks. Parameters may be others afterwards: make the optimizer after it.
 
     Args:
@@ -141,7 +141,7 @@ def share(objective: Objective, among: Ranks, way: str, bf16: bool) -> nn.Module
     """
     if way not in WAYS:
         raise ConfigError(f"parallel = {way!r}: give one of {', '.join(WAYS)}")
-    if among.count == 1:
+    if ranks.count == 1:
         return objective
     if way == "ddp":
         return DistributedDataParallel(objective)

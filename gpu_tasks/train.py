@@ -116,10 +116,10 @@ def _fit(
     from bulkhead.gpu_tasks import hang_watch
     from bulkhead.gpu_tasks.guards import GuardAction, GuardPolicy
     from bulkhead.gpu_tasks.model import LabelledImages, Learner
-    from bulkhead.gpu_tasks.parallel import Ranks, ranks
+    from bulkhead.gpu_tasks.parallel import Ranks, join_job
     from bulkhead.gpu_tasks.pyfunc_model import Cnn
     from bulkhead.gpu_tasks.schedule import Schedule
-    from bulkhead.gpu_tasks.trainer import Built, TrainConfig, Trainer
+    from bulkhead.gpu_tasks.trainer import TrainConfig, Trainer, TrainingSetup
 
     images = LabelledImages(data.train_images, data.train_labels, data.data_hash)
     epoch = images.size // _BATCH  # in steps
@@ -129,26 +129,26 @@ def _fit(
         batch=_BATCH,
         seed=seed,
         guards=GuardPolicy(spike=GuardAction.GO_ON),
-        every=epoch * max(1, epochs // 3),
-        log_every=epoch,
+        checkpoint_interval=epoch * max(1, epochs // 3),
+        log_interval=epoch,
     )
 
-    def build(among: Ranks) -> Built:
+    def build(ranks: Ranks) -> TrainingSetup:
         def optimizer(parameters: Any) -> torch.optim.Optimizer:
             return torch.optim.Adam(parameters, lr=_LEARNING_RATE)
 
-        return Built(Learner(Cnn(channels)), optimizer, images, {"digits": {"channels": channels}})
+        return TrainingSetup(Learner(Cnn(channels)), optimizer, images, {"digits": {"channels": channels}})
 
-    def tell(step: int, metrics: Mapping[str, float]) -> None:
+    def report_metrics(step: int, metrics: Mapping[str, float]) -> None:
         accuracy = trainer.objective.model.accuracy(data.test_images, data.test_labels)
         values = {"train_loss": metrics["loss"], "test_accuracy": accuracy}
         mlflow.log_metrics(values, step=step // epoch - 1)
         print(f"epoch {step // epoch}/{epochs}: loss {metrics['loss']:.4f}, test accuracy {accuracy:.4f}", flush=True)
 
-    with ranks(progress) as among:
+    with join_job(progress) as ranks:
         if progress is not None:
-            hang_watch.start(progress, among.rank, _HANG_S, first_of_node=among.local_rank == 0)
-        trainer = Trainer(config, among, build, folder, progress, tell)
+            hang_watch.start(progress, ranks.rank, _HANG_S, first_of_node=ranks.local_rank == 0)
+        trainer = Trainer(config, ranks, build, folder, progress, report_metrics)
         result = trainer.run()
         learner = trainer.objective.model
         return learner.network, learner.accuracy(data.test_images, data.test_labels), result.resumed_from

@@ -19,12 +19,12 @@ from bulkhead.gpu_tasks.data_checks import check_text
 from bulkhead.gpu_tasks.entry import run
 from bulkhead.gpu_tasks.errors import ConfigError, PreemptedError
 from bulkhead.gpu_tasks.gpt import SIZES, Gpt
-from bulkhead.gpu_tasks.parallel import WAYS, Ranks, ranks
+from bulkhead.gpu_tasks.parallel import WAYS, Ranks, join_job
 from bulkhead.gpu_tasks.schedule import Schedule
 from bulkhead.gpu_tasks.stores.base import Store
 from bulkhead.gpu_tasks.stores.find import store
 from bulkhead.gpu_tasks.tracking import Run, Tracker
-from bulkhead.gpu_tasks.trainer import Built, TrainConfig, Trainer
+from bulkhead.gpu_tasks.trainer import TrainConfig, Trainer, TrainingSetup
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, told
 
 CHECKED = "data-checked"
@@ -62,16 +62,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", default="1m", help=f"one of {', '.join(SIZES)}")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=32, help="samples of a step, of all ranks together")
-    parser.add_argument("--accumulate", type=int, default=1, help="parts that a rank's share is computed in")
+    parser.add_argument(
+        "--grad-accumulation-steps", type=int, default=1, help="parts that a rank's share is computed in"
+    )
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--parallel", choices=WAYS, default="ddp")
     parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--compile", action="store_true", dest="compiled")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--text", type=Path, help="folder of Python sources; by default the standard library")
     parser.add_argument("--most-bytes", type=int, help="of the text; all by default")
     parser.add_argument("--checkpoints", default=told(CHECKPOINTS_VARIABLE), help="folder or URL; all ranks see it")
-    parser.add_argument("--every", type=int, default=100, help="steps between two checkpoints")
+    parser.add_argument("--checkpoint-interval", type=int, default=100, help="steps between two checkpoints")
     parser.add_argument("--weights", type=Path, help="safetensors file for the weights, once they are trained")
     parser.add_argument("--experiment", help="MLflow experiment; nothing is logged without one")
     parser.add_argument(
@@ -104,31 +106,31 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
     config = TrainConfig(
         Schedule(arguments.learning_rate, arguments.steps, warmup=min(100, arguments.steps // 10)),
         batch=arguments.batch,
-        accumulate=arguments.accumulate,
+        grad_accumulation_steps=arguments.grad_accumulation_steps,
         parallel=arguments.parallel,
         bf16=arguments.bf16,
-        compiled=arguments.compiled,
+        compile=arguments.compile,
         seed=arguments.seed,
-        every=arguments.every,
+        checkpoint_interval=arguments.checkpoint_interval,
     )
     data = TextData(text.load(arguments.text, arguments.most_bytes), shape.block)
 
-    def build(among: Ranks) -> Built:
+    def build(ranks: Ranks) -> TrainingSetup:
         def optimizer(parameters: Any) -> torch.optim.Optimizer:
             return torch.optim.AdamW(parameters, lr=arguments.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
 
-        return Built(Gpt(shape), optimizer, data, {"gpt": asdict(shape)})
+        return TrainingSetup(Gpt(shape), optimizer, data, {"gpt": asdict(shape)})
 
-    with ranks(arguments.progress) as among:
-        if among.rank == 0:
+    with join_job(arguments.progress) as ranks:
+        if ranks.rank == 0:
             _check(data.source, kept)
         if arguments.progress is not None:
-            first = among.local_rank == 0
-            hang_watch.start(arguments.progress, among.rank, arguments.hang_s, first_of_node=first)
+            first = ranks.local_rank == 0
+            hang_watch.start(arguments.progress, ranks.rank, arguments.hang_s, first_of_node=first)
         params = {name: value for name, value in vars(arguments).items() if value is not None}
         params["data_hash"] = data.data_hash
-        with _told(arguments.experiment, kept, among, params, arguments.flush_s) as (tell, run_id):
-            trainer = Trainer(config, among, build, arguments.checkpoints, arguments.progress, tell)
+        with _told(arguments.experiment, kept, ranks, params, arguments.flush_s) as (report_metrics, run_id):
+            trainer = Trainer(config, ranks, build, arguments.checkpoints, arguments.progress, report_metrics)
             done = asdict(trainer.run())
             if arguments.weights is not None:
                 trainer.export(arguments.weights)
@@ -148,21 +150,21 @@ def _check(source: text.Text, kept: Store) -> None:
 
 @contextmanager
 def _told(
-    experiment: str | None, kept: Store, among: Ranks, params: Mapping[str, Any], flush_s: float
+    experiment: str | None, kept: Store, ranks: Ranks, params: Mapping[str, Any], flush_s: float
 ) -> Iterator[tuple[Callable[[int, Mapping[str, float]], None], Callable[[], str | None]]]:
     """Who is told of the metrics: people, and MLflow if an experiment is named. And which run that is."""
-    if experiment is None or among.rank != 0:
+    if experiment is None or ranks.rank != 0:
         yield _print, lambda: None
         return
     mlflow = Run(experiment, params, remember=kept)
     tracker, status = Tracker(mlflow, kept), "FAILED"
 
-    def tell(step: int, metrics: Mapping[str, float]) -> None:
+    def report_metrics(step: int, metrics: Mapping[str, float]) -> None:
         _print(step, metrics)
         tracker.log(step, metrics)
 
     try:
-        yield tell, lambda: mlflow.run_id
+        yield report_metrics, lambda: mlflow.run_id
         status = "FINISHED"
     except PreemptedError:
         status = "KILLED"

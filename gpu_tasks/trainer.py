@@ -47,7 +47,7 @@ _ODD = 0x9E3779B97F4A7C15  # seeds of neighbouring steps and ranks are far apart
 Loss = Callable[[torch.Tensor], torch.Tensor]
 """The mean loss of a batch."""
 
-Optimizing = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 """Makes an optimizer of parameters."""
 
 
@@ -69,7 +69,7 @@ class Data(Protocol):
         """
 
 
-class Built(NamedTuple):
+class TrainingSetup(NamedTuple):
     """What is trained.
 
     Attributes:
@@ -80,7 +80,7 @@ class Built(NamedTuple):
     """
 
     model: nn.Module
-    optimizer: Optimizing
+    optimizer: OptimizerFactory
     data: Data
     identity: Mapping[str, Any]
 
@@ -92,37 +92,37 @@ class TrainConfig:
     Attributes:
         schedule: learning rates and number of steps.
         batch: samples of a step, of all ranks together.
-        accumulate: parts that a rank's share of a batch is computed in, for memory.
+        grad_accumulation_steps: parts that a rank's share of a batch is computed in, for memory.
         parallel: one of ``bulkhead.gpu_tasks.parallel.WAYS``.
         bf16: whether to compute in bfloat16.
-        compiled: whether to compile; what does not compile runs as it is, with a warning.
-        clip: largest norm of the gradients.
+        compile: whether to compile; what does not compile runs as it is, with a warning.
+        max_norm: largest norm of the gradients.
         seed: of weights, order and dropout.
         guards: what is done about bad steps.
-        every: steps between two checkpoints.
-        keep: newest checkpoints that stay.
-        keep_every: those whose step is a multiple of it stay too; 0 for none.
-        log_every: steps between two sets of metrics.
+        checkpoint_interval: steps between two checkpoints.
+        keep_latest: newest checkpoints that stay.
+        keep_interval: those whose step is a multiple of it stay too; 0 for none.
+        log_interval: steps between two sets of metrics.
     """
 
     schedule: Schedule
     batch: int = 32
-    accumulate: int = 1
+    grad_accumulation_steps: int = 1
     parallel: str = "ddp"
     bf16: bool = False
-    compiled: bool = False
-    clip: float = 1.0
+    compile: bool = False
+    max_norm: float = 1.0
     seed: int = 0
     guards: GuardPolicy = field(default_factory=GuardPolicy)
-    every: int = 100
-    keep: int = 3
-    keep_every: int = 0
-    log_every: int = 10
+    checkpoint_interval: int = 100
+    keep_latest: int = 3
+    keep_interval: int = 0
+    log_interval: int = 10
 
     def __post_init__(self) -> None:
-        at_least(self, "", batch=1, accumulate=1, every=1, log_every=1)
-        if not self.clip > 0:
-            raise ConfigError(f"clip = {self.clip}: give a number above 0")
+        at_least(self, "", batch=1, grad_accumulation_steps=1, checkpoint_interval=1, log_interval=1)
+        if not self.max_norm > 0:
+            raise ConfigError(f"clip = {self.max_norm}: give a number above 0")
 
 
 @dataclass
@@ -157,40 +157,42 @@ class Trainer:
 
     Args:
         config: how to train.
-        among: the ranks.
+        ranks: that train it together.
         build: gives model, optimizer and data.
-        where: path or URL of the checkpoints, which all ranks see.
+        checkpoint_dir: path or URL of the checkpoints, which all ranks see.
         progress: of the signs of progress; None for none.
-        tell: gets step and metrics; on the first rank alone.
+        report_metrics: gets step and metrics; on the first rank alone.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        among: Ranks,
-        build: Callable[[Ranks], Built],
-        where: str | Path,
+        ranks: Ranks,
+        build: Callable[[Ranks], TrainingSetup],
+        checkpoint_dir: str | Path,
         progress: Path | None = None,
-        tell: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
+        report_metrics: Callable[[int, Mapping[str, float]], None] = lambda step, metrics: None,
     ) -> None:
-        self.config, self.among, self.tell = config, among, tell
+        self.config, self.ranks, self.report_metrics = config, ranks, report_metrics
         torch.manual_seed(config.seed)
-        built = build(among)
-        self.data = built.data
-        self.objective = Objective(built.model.to(among.device))
-        self.called: Loss = share(self.objective, among, config.parallel, config.bf16)
-        self.optimizer = built.optimizer(self.objective.parameters())
-        self.order, self.guard = Order(built.data.size, config.seed), Guard(config.guards)
-        identity = {**built.identity, "data_hash": built.data.data_hash, "batch": config.batch, "seed": config.seed}
-        self.checkpoints = Checkpoints(where, identity, config.keep, config.keep_every)
-        self.heart = Heartbeat(progress, among.rank) if progress is not None else None
+        setup = build(ranks)
+        self.data = setup.data
+        self.objective = Objective(setup.model.to(ranks.device))
+        self.model: Loss = share(self.objective, ranks, config.parallel, config.bf16)
+        self.optimizer = setup.optimizer(self.objective.parameters())
+        self.order, self.guard = Order(setup.data.size, config.seed), Guard(config.guards)
+        identity = {**setup.identity, "data_hash": setup.data.data_hash, "batch": config.batch, "seed": config.seed}
+        self.checkpoints = Checkpoints(checkpoint_dir, identity, config.keep_latest, config.keep_interval)
+        self.heart = Heartbeat(progress, ranks.rank) if progress is not None else None
         self.result = Result()
-        self.meter = Meter(built.model, among.device, config.batch, among.count)
+        self.meter = Meter(setup.model, ranks.device, config.batch, ranks.count)
         self._told_to_end = False
         self._unseen: torch.Tensor | float = 0.0  # norm of the last step's gradients, until it is looked at
-        self.order.shard(0, config.batch, among.rank, among.count * config.accumulate)  # refuses an uneven share
-        if config.compiled:
-            self.called = self._compiled(self.called)
+        self.order.shard(
+            0, config.batch, ranks.rank, ranks.count * config.grad_accumulation_steps
+        )  # refuses an uneven share
+        if config.compile:
+            self.model = self._compiled(self.model)
 
     def run(self) -> Result:
         """Train from the newest checkpoint that is whole to the last step.
@@ -224,7 +226,7 @@ class Trainer:
             path: of the file; it is there only once it is complete.
         """
         found = weights(self.objective)
-        if self.among.rank == 0:
+        if self.ranks.rank == 0:
             part = path.with_name(f".{path.name}.part")
             save_file(found, part)
             part.rename(path)
@@ -237,9 +239,9 @@ class Trainer:
         """
         numbers, norm = self._gradients(step), self._norm()
         loss, before, ending = numbers()
-        last, tells = step == self.config.schedule.steps, step % self.config.log_every == 0
-        saves = step % self.config.every == 0 or last or bool(ending)
-        largest = self.among.mean(norm)[0] if tells or saves or not self._may_undo() else None
+        last, tells = step == self.config.schedule.steps, step % self.config.log_interval == 0
+        saves = step % self.config.checkpoint_interval == 0 or last or bool(ending)
+        largest = self.ranks.mean(norm)[0] if tells or saves or not self._may_undo() else None
         decision = self._decide(step, before, loss, largest)
         self._unseen = 0.0
         match decision.action:
@@ -255,8 +257,8 @@ class Trainer:
                 self._unseen = norm if largest is None else 0.0
         self.optimizer.zero_grad()
         self.result.step, self.result.loss, self.result.steps = step, loss, self.result.steps + 1
-        if tells and largest is not None and self.among.rank == 0:
-            self.tell(step, self._metrics(step, loss, largest))
+        if tells and largest is not None and self.ranks.rank == 0:
+            self.report_metrics(step, self._metrics(step, loss, largest))
         if saves:
             self._save(step, wait=bool(last or ending))
         if ending and not last:
@@ -294,32 +296,32 @@ class Trainer:
         rank knows (a NaN, a SIGTERM), every rank so does something about in the same step.
         """
         config = self.config
-        torch.manual_seed(((config.seed * _ODD + step) * _ODD + self.among.rank) % 2**63)
+        torch.manual_seed(((config.seed * _ODD + step) * _ODD + self.ranks.rank) % 2**63)
         self._beat(step, "data")
         before = (step - 1) * config.batch
-        indices = self.order.shard(before, config.batch, self.among.rank, self.among.count)
-        total = torch.zeros((), device=self.among.device)
-        parts = np.split(indices, config.accumulate)
+        indices = self.order.shard(before, config.batch, self.ranks.rank, self.ranks.count)
+        total = torch.zeros((), device=self.ranks.device)
+        parts = np.split(indices, config.grad_accumulation_steps)
         for number, part in enumerate(parts, 1):
             batch = self._there(self.data.batch(part))
             self._beat(step, "forward")
             with self._alone() if number < len(parts) else nullcontext(), self._precision():
-                loss = self.called(batch) / config.accumulate
+                loss = self.model(batch) / config.grad_accumulation_steps
                 total += loss.detach()
                 self._beat(step, "backward")
                 if number == len(parts):
-                    numbers = self.among.mean_soon(total, self._unseen, float(self._told_to_end))
+                    numbers = self.ranks.mean_soon(total, self._unseen, float(self._told_to_end))
                 loss.backward()
         return numbers
 
     def _there(self, batch: torch.Tensor) -> torch.Tensor:
         """A batch on the device. From pinned memory a GPU fetches it while the host goes on; else the host waits."""
-        if self.among.device.type == "cuda":
+        if self.ranks.device.type == "cuda":
             batch = batch.pin_memory()
-        return batch.to(self.among.device, non_blocking=True)
+        return batch.to(self.ranks.device, non_blocking=True)
 
     def _norm(self) -> torch.Tensor:
-        norm = nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.clip)
+        norm = nn.utils.clip_grad_norm_(self.objective.parameters(), self.config.max_norm)
         return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
     def _update(self, step: int) -> None:
@@ -364,11 +366,11 @@ class Trainer:
 
     def _alone(self) -> Any:
         """Gradients that are not exchanged yet."""
-        no_sync = getattr(self.called, "no_sync", None)
+        no_sync = getattr(self.model, "no_sync", None)
         return no_sync() if no_sync is not None else nullcontext()
 
     def _precision(self) -> Any:
-        return torch.autocast(self.among.device.type, torch.bfloat16) if self.config.bf16 else nullcontext()
+        return torch.autocast(self.ranks.device.type, torch.bfloat16) if self.config.bf16 else nullcontext()
 
     def _beat(self, step: int, phase: str) -> None:
         if self.heart is not None:
@@ -377,18 +379,18 @@ class Trainer:
     def _end(self, number: int, frame: object) -> None:
         self._told_to_end = True
 
-    def _compiled(self, called: Loss) -> Loss:
+    def _compiled(self, model: Loss) -> Loss:
         """Compiled, if the first call compiles."""
-        compiled = torch.compile(called)
+        compiled = torch.compile(model)
 
         def first(batch: torch.Tensor) -> torch.Tensor:
             try:
                 found: torch.Tensor = compiled(batch)
             except Exception as error:  # noqa: BLE001 - the compiler's errors are many; without it the model runs
                 log.warning("not compiled: %s: %s", type(error).__name__, error)
-                self.called = called
-                return called(batch)
-            self.called = compiled
+                self.model = model
+                return model(batch)
+            self.model = compiled
             return found
 
         return first

@@ -68,7 +68,7 @@ class RolloutContext:
 
 
 class Contexts:
-    """Makes contexts. A plan never changes, and is read once a rollout, however many steps and passes that takes.
+    """Makes contexts. A plan is read once a rollout, however many steps and passes that takes.
 
     Args:
         backends: where a service runs, by its name.
@@ -77,7 +77,7 @@ class Contexts:
 
     def __init__(self, backends: Callable[[str], ServingBackend], clock: Callable[[], datetime]) -> None:
         self._backends, self._clock = backends, clock
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[int, tuple[dict[str, Any], Plan]] = {}
 
     def of(self, rollout: Rollout) -> RolloutContext:
         """The context of a rollout.
@@ -97,15 +97,21 @@ class Contexts:
             del self._plans[ended]
 
     def _plan(self, rollout: Rollout) -> Plan:
-        if rollout.id not in self._plans:
-            try:
-                self._plans[rollout.id] = parse_plan(rollout.plan)
-            except InvalidInputError as error:
-                if not rollout.phase.settled:
-                    raise
-                log.warning("rollout %s: %s; its bounds are the defaults", rollout.id, error)
-                self._plans[rollout.id] = Plan()
-        return self._plans[rollout.id]
+        known = self._plans.get(rollout.id)
+        if (
+            known is None or known[0] != rollout.plan
+        ):  # a plan never changes; a backup that is restored may have another
+            known = self._plans[rollout.id] = (rollout.plan, self._read(rollout))
+        return known[1]
+
+    def _read(self, rollout: Rollout) -> Plan:
+        try:
+            return parse_plan(rollout.plan)
+        except InvalidInputError as error:
+            if not rollout.phase.settled:
+                raise
+            log.warning("rollout %s: %s; its bounds are the defaults", rollout.id, error)
+            return Plan()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from bulkhead.gpu_tasks.gpt import Gpt, GptConfig
 from bulkhead.gpu_tasks.parallel import Ranks
 from bulkhead.gpu_tasks.schedule import Schedule
 from bulkhead.gpu_tasks.train_gpt import TextData
-from bulkhead.gpu_tasks.trainer import Built, TrainConfig, Trainer
+from bulkhead.gpu_tasks.trainer import TrainConfig, Trainer, TrainingSetup
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="NOT TESTED ON A GPU: this machine has none")
 
@@ -49,9 +49,9 @@ def test_a_checkpoints_copies_are_pinned() -> None:
 
 
 def test_numbers_are_waited_for_and_not_what_comes_after_them() -> None:
-    among, many = Ranks(0, 0, 1, torch.device("cuda")), torch.randn(8192, 8192, device="cuda")
+    ranks, many = Ranks(0, 0, 1, torch.device("cuda")), torch.randn(8192, 8192, device="cuda")
     torch.cuda.synchronize()
-    soon, after = among.mean_soon(torch.ones((), device="cuda"), 3.0), torch.cuda.Event()
+    soon, after = ranks.mean_soon(torch.ones((), device="cuda"), 3.0), torch.cuda.Event()
     for _ in range(20):
         many = (many @ many).clamp(-1, 1)
     after.record()
@@ -72,8 +72,8 @@ def test_between_two_saves_the_host_does_not_wait_for_the_whole_step(tmp_path: P
 
     steps, shape = itertools.count(1), GptConfig(layers=2, heads=2, width=64, block=64)
     data = Strict(text.load(None, 5_000_000), shape.block)
-    config = TrainConfig(Schedule(1e-3, 20), batch=4, bf16=True, every=7, log_every=100)
-    build = lambda _: Built(Gpt(shape), torch.optim.AdamW, data, {"gpt": 2})  # noqa: E731
+    config = TrainConfig(Schedule(1e-3, 20), batch=4, bf16=True, checkpoint_interval=7, log_interval=100)
+    build = lambda _: TrainingSetup(Gpt(shape), torch.optim.AdamW, data, {"gpt": 2})  # noqa: E731
     try:
         assert Trainer(config, Ranks(0, 0, 1, torch.device("cuda")), build, tmp_path).run().step == 20
     finally:
@@ -81,14 +81,16 @@ def test_between_two_saves_the_host_does_not_wait_for_the_whole_step(tmp_path: P
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_a_training_goes_on_where_it_was(tmp_path: Path, compiled: bool) -> None:
+def test_a_training_goes_on_where_it_was(tmp_path: Path, compile: bool) -> None:
     shape = GptConfig(layers=2, heads=2, width=64, block=64)
     data = TextData(text.load(None, 5_000_000), shape.block)
 
     def train(steps: int) -> Trainer:
-        config = TrainConfig(Schedule(1e-3, steps), batch=4, bf16=True, compiled=compiled, every=3)
-        among = Ranks(0, 0, 1, torch.device("cuda"))
-        return Trainer(config, among, lambda _: Built(Gpt(shape), torch.optim.AdamW, data, {"gpt": 2}), tmp_path)
+        config = TrainConfig(Schedule(1e-3, steps), batch=4, bf16=True, compile=compile, checkpoint_interval=3)
+        ranks = Ranks(0, 0, 1, torch.device("cuda"))
+        return Trainer(
+            config, ranks, lambda _: TrainingSetup(Gpt(shape), torch.optim.AdamW, data, {"gpt": 2}), tmp_path
+        )
 
     assert train(3).run().step == 3
     again = train(6).run()

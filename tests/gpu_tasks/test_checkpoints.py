@@ -69,7 +69,7 @@ def test_tensors_may_change_while_they_are_written(tmp_path: Path) -> None:
 
 
 def test_the_newest_stay_and_every_so_often_one(tmp_path: Path) -> None:
-    checkpoints = _saved(tmp_path, *range(1, 11), keep=2, keep_every=4)
+    checkpoints = _saved(tmp_path, *range(1, 11), keep_latest=2, keep_interval=4)
     assert _names(tmp_path) == [f"step-{step:010d}" for step in (4, 8, 9, 10)]
     assert (checkpoints.counts.saved, checkpoints.counts.failed) == (10, 0)
 
@@ -217,7 +217,7 @@ def test_what_json_cannot_hold_is_refused_before_anything_is_written(tmp_path: P
     assert _names(tmp_path) == []
 
 
-@pytest.mark.parametrize("more", [{"keep": 0}, {"keep_every": -1}])
+@pytest.mark.parametrize("more", [{"keep_latest": 0}, {"keep_interval": -1}])
 def test_keeping_none_is_refused(tmp_path: Path, more: Any) -> None:
     with pytest.raises(ConfigError, match="keep"):
         Checkpoints(tmp_path, IDENTITY, **more)

@@ -49,7 +49,14 @@ class Job:
         launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks)] if ranks > 1 else []
         command = [sys.executable, *launcher, "-m", "bulkhead.gpu_tasks.train_gpt"]
         command += ["--steps", str(steps), "--batch", "4"]
-        command += ["--most-bytes", str(_BYTES), "--every", "4", "--checkpoints", str(folder / "checkpoints")]
+        command += [
+            "--most-bytes",
+            str(_BYTES),
+            "--checkpoint-interval",
+            "4",
+            "--checkpoints",
+            str(folder / "checkpoints"),
+        ]
         command += ["--progress", str(folder / "progress"), "--hang-s", "120", *more]
         environment = {**os.environ, PATH_VARIABLE: str(self.message), "OMP_NUM_THREADS": "1"}
         self.log = folder / "log"

@@ -21,13 +21,13 @@ from bulkhead.gpu_tasks.guards import GuardAction, GuardPolicy
 from bulkhead.gpu_tasks.heartbeat import read
 from bulkhead.gpu_tasks.parallel import Ranks
 from bulkhead.gpu_tasks.schedule import Schedule
-from bulkhead.gpu_tasks.trainer import Built, DivergedError, Result, TrainConfig, Trainer
+from bulkhead.gpu_tasks.trainer import DivergedError, Result, TrainConfig, Trainer, TrainingSetup
 from tests.waiting import until
 
 ALONE = Ranks(0, 0, 1, torch.device("cpu"))
 # Squared errors of eight points have heavy tails: what would be a jump of a mean over many is none here.
 CALM = GuardPolicy(spike=GuardAction.GO_ON)
-CONFIG = TrainConfig(Schedule(0.05, steps=20, warmup=2), batch=8, every=5, log_every=1, guards=CALM)
+CONFIG = TrainConfig(Schedule(0.05, steps=20, warmup=2), batch=8, checkpoint_interval=5, log_interval=1, guards=CALM)
 
 
 class Line(nn.Module):
@@ -62,9 +62,9 @@ class Points:
 def _trainer(
     folder: Path, data: Points | None = None, config: TrainConfig = CONFIG, model: str = "line", **more: Any
 ) -> Trainer:
-    def build(among: Ranks) -> Built:
+    def build(ranks: Ranks) -> TrainingSetup:
         adam = lambda parameters: torch.optim.AdamW(parameters, lr=1.0)  # noqa: E731 - the schedule gives the rate
-        return Built(Line(), adam, data or Points(), {"model": model})
+        return TrainingSetup(Line(), adam, data or Points(), {"model": model})
 
     return Trainer(config, ALONE, build, folder, **more)
 
@@ -84,7 +84,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.Tensor, Resul
 def test_it_learns_and_tells(tmp_path: Path) -> None:
     told: list[tuple[int, float]] = []
     config = replace(CONFIG, schedule=Schedule(0.05, steps=120, warmup=2))
-    trainer = _trainer(tmp_path, config=config, tell=lambda step, metrics: told.append((step, metrics["loss"])))
+    trainer = _trainer(
+        tmp_path, config=config, report_metrics=lambda step, metrics: told.append((step, metrics["loss"]))
+    )
     result = trainer.run()
     assert (result.step, result.steps, result.skipped, result.resumed_from) == (120, 120, 0, None)
     assert [step for step, _ in told] == list(range(1, 121))
@@ -203,7 +205,7 @@ def _spoil_gradients(trainer: Trainer, step: int) -> None:
     bias.register_hook(lambda gradient: gradient * math.nan if next(steps) == step else gradient)
 
 
-SELDOM = replace(CONFIG, log_every=100)
+SELDOM = replace(CONFIG, log_interval=100)
 
 
 @pytest.mark.parametrize("step", [2, 8, 12, 13, 15, 16, 19, 20])
@@ -277,12 +279,12 @@ def test_a_steps_device_is_waited_for_only_where_something_is_told_or_saved(tmp_
 
             return wait
 
-    def build(among: Ranks) -> Built:
+    def build(ranks: Ranks) -> TrainingSetup:
         model = Line()
         model.inner.weight.register_hook(lambda _: done.append("backward"))
-        return Built(model, torch.optim.AdamW, Points(), {})
+        return TrainingSetup(model, torch.optim.AdamW, Points(), {})
 
-    config = replace(SELDOM, schedule=Schedule(0.05, steps=30, warmup=2), every=10)
+    config = replace(SELDOM, schedule=Schedule(0.05, steps=30, warmup=2), checkpoint_interval=10)
     Trainer(config, Watched(0, 0, 1, torch.device("cpu")), build, tmp_path).run()
     until_known = ["backward", "loss", "norm"] * 20  # the save of step 10 is waited for at step 20
     assert done == until_known + ["backward", "loss"] * 9 + ["backward", "loss", "norm"]
@@ -294,12 +296,12 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
             super().__init__()
             self.drop = nn.Dropout(0.0)  # random numbers are drawn part by part
 
-    def build(among: Ranks) -> Built:
-        return Built(Plain(), lambda parameters: torch.optim.SGD(parameters, lr=1.0), Points(), {})
+    def build(ranks: Ranks) -> TrainingSetup:
+        return TrainingSetup(Plain(), lambda parameters: torch.optim.SGD(parameters, lr=1.0), Points(), {})
 
     found = []
     for parts in (1, 4):
-        trainer = Trainer(replace(CONFIG, accumulate=parts), ALONE, build, tmp_path / str(parts))
+        trainer = Trainer(replace(CONFIG, grad_accumulation_steps=parts), ALONE, build, tmp_path / str(parts))
         trainer.run()
         found.append(_weights(trainer))
     assert torch.allclose(*found, atol=1e-5)
@@ -333,7 +335,7 @@ def test_what_does_not_compile_runs_as_it_is(
         return fail
 
     monkeypatch.setattr(torch, "compile", compile_)
-    trainer = _trainer(tmp_path, config=replace(CONFIG, compiled=True))
+    trainer = _trainer(tmp_path, config=replace(CONFIG, compile=True))
     trainer.run()
     assert "not compiled: RuntimeError: no compiler here" in caplog.text
     assert torch.equal(_weights(trainer), whole[0])
@@ -358,9 +360,9 @@ def test_its_progress_can_be_seen(tmp_path: Path) -> None:
     ("wrong", "told"),
     [
         ({"batch": 0}, "batch = 0"),
-        ({"clip": 0.0}, "clip = 0"),
-        ({"every": 0}, "every = 0"),
-        ({"accumulate": 3}, "global batch = 8: give a multiple of the 3"),
+        ({"max_norm": 0.0}, "max_norm = 0"),
+        ({"checkpoint_interval": 0}, "checkpoint_interval = 0"),
+        ({"grad_accumulation_steps": 3}, "global batch = 8: give a multiple of the 3"),
         ({"parallel": "zero"}, "parallel = 'zero'"),
     ],
 )

@@ -30,8 +30,8 @@ def hang(how: str) -> None:
 
 def main() -> None:
     folder, limit_s, who, how, when, where = sys.argv[1:]
-    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if ranks > 1:
+    rank, join_job = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if join_job > 1:
         dist.init_process_group("gloo")
     heart = Heartbeat(Path(folder), rank)
     watch = hang_watch.start(Path(folder), rank, float(limit_s), first_of_node=rank == 0)
@@ -42,10 +42,10 @@ def main() -> None:
             heart.beat(step, phase)
             if (step, rank, phase) == (int(when), int(who), where):
                 hang(how)
-        if ranks > 1:
+        if join_job > 1:
             dist.all_reduce(torch.ones(1))
     heart.close()
-    if ranks > 1:
+    if join_job > 1:
         dist.destroy_process_group()
     print("through", flush=True)
 

@@ -108,7 +108,7 @@ def test_a_ledger_that_is_away_makes_alertmanager_tell_it_again(
 
     rollout = request(control.ledger, "new")
     with monkeypatch.context() as patch:
-        patch.setattr(type(control.ledger), "intent", away)
+        patch.setattr(type(control.ledger.intents), "find", away)
         assert _post(server) == (
             503,
             {"alerts": [{"alert": "Slow", "did": "is to be told again: the ledger does not answer"}]},

@@ -228,7 +228,9 @@ class Storm(RuleBasedStateMachine):
     @rule()
     def a_zombie_looks_after_what_served(self) -> None:
         """The same, as to what serves."""
-        self._try(self.stage.another()._keeper.tend, *self.seen[0])
+        another, (service, rollout) = self.stage.another(), self.seen[0]
+        going = None if rollout is None else another._contexts.of(rollout)
+        self._try(another._drift.reconcile, service, lambda: going)
 
     # What must hold
 

@@ -45,7 +45,7 @@ def _paths(files: Any, step: int) -> list[str]:
 
 
 def test_the_newest_stay_and_nothing_is_left_of_the_others(files: Any, tmp_path: Path) -> None:
-    checkpoints = _saved(*range(1, 7), keep=2, keep_every=3)
+    checkpoints = _saved(*range(1, 7), keep_latest=2, keep_interval=3)
     assert ObjectStore(URL).names() == [name_of(step) for step in (3, 5, 6)]
     assert len(files.find(ROOT)) == 6
     assert (checkpoints.counts.saved, checkpoints.counts.failed) == (6, 0)
