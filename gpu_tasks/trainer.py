@@ -122,7 +122,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         at_least(self, "", batch=1, grad_accumulation_steps=1, checkpoint_interval=1, log_interval=1)
         if not self.max_norm > 0:
-            raise ConfigError(f"clip = {self.max_norm}: give a number above 0")
+            raise ConfigError(f"max_norm = {self.max_norm}: give a number above 0")
 
 
 @dataclass

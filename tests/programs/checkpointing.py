@@ -29,7 +29,7 @@ def main() -> None:
     where, what, rows = sys.argv[1], sys.argv[2], int(sys.argv[3])
     if "RANK" in os.environ:
         dist.init_process_group("gloo")
-    checkpoints = Checkpoints(where, {"rows": rows}, keep=2)
+    checkpoints = Checkpoints(where, {"rows": rows}, keep_latest=2)
     if what == "forever":
         print("saving", flush=True)
         for step in count(1):
