@@ -65,7 +65,7 @@ def exposition(gpus: int, seed: int) -> str:
     for name in names:
         low, high = _RANGES.get(fields.get(name, Field.LAST_XID), (0, 0))
         lines += [f"# HELP {name} of the GPU.", f"# TYPE {name} gauge"]
-        lines += [f"{name}{{{one}}} {randomness.uniform(low, high):.6f}".replace(".000000", "") for one in labels]
+        lines += [f"{name}{{{label}}} {randomness.uniform(low, high):.6f}".replace(".000000", "") for label in labels]
     return "\n".join(lines) + "\n"
 
 
@@ -80,7 +80,7 @@ def pipeline(text: str) -> tuple[Fleet, Snapshot]:
     snapshot.covers = snapshot.shown_nodes
     fleet = Fleet(Policy())
     assessment = fleet.take([snapshot], 1_000_001.0)
-    if any(one.health is not Health.HEALTHY for one in assessment.devices.values()):
+    if any(device.health is not Health.HEALTHY for device in assessment.devices.values()):
         raise SystemExit("a healthy fleet was not found healthy")
     return fleet, snapshot
 
@@ -92,7 +92,7 @@ def peer(text: str) -> dict[tuple[str, str], float]:
         Values by metric and UUID.
     """
     families = text_string_to_metric_families(text)
-    return {(one.name, one.labels["UUID"]): one.value for family in families for one in family.samples}
+    return {(sample.name, sample.labels["UUID"]): sample.value for family in families for sample in family.samples}
 
 
 def same(snapshot: Snapshot, theirs: dict[tuple[str, str], float]) -> bool:

@@ -110,8 +110,12 @@ class Bench:
         ended = wait("the rollback", lambda: _ended(ledger.rollouts.get(rollout.id)))
         self.traffic.check()
         answers = self.traffic.between(begin - 1, time.time())
-        bad = sorted(one.at + one.latency_s for one in answers if one.revision == rollout.revision_id and not one.ok)
-        errors = sum(one.error is not None for one in answers)
+        bad = sorted(
+            answer.at + answer.latency_s
+            for answer in answers
+            if answer.revision == rollout.revision_id and not answer.ok
+        )
+        errors = sum(answer.error is not None for answer in answers)
         assert ended.phase is Phase.ROLLED_BACK and ended.decided_at is not None, ended.reason
         revive(self)
         verdict = ended.decided_at.timestamp()
@@ -238,7 +242,7 @@ def held(scenarios: dict[str, Any]) -> dict[str, bool]:
     return {
         "verdict_to_last_bad": alive["verdict_to_last_bad_s"]["p95"] < BARS["verdict_to_last_bad_p95_s"],
         "killed": all(one["bad_to_last_bad_s"]["p95"] < BARS["killed_bad_to_last_bad_p95_s"] for one in killed),
-        "no_connection_error": all(one["connection_errors"] == 0 for one in scenarios.values()),
+        "no_connection_error": all(scenario["connection_errors"] == 0 for scenario in scenarios.values()),
     }
 
 

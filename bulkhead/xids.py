@@ -210,7 +210,7 @@ def stated_action(text: str) -> RecommendedAction | None:
 
 def lines(text: str) -> Iterator[Line]:
     """The Xids of a text, for instance of the end of a log."""
-    for one in text.splitlines():
-        found = _LINE.search(one)
+    for splitline in text.splitlines():
+        found = _LINE.search(splitline)
         if found is not None:
             yield Line(found[1] or "", int(found[2]), found[3].strip())

@@ -75,8 +75,8 @@ def diagnose(level: str, experiment: str = "", simulated_gpus: int = 1) -> Mappi
         device = torch.device(kind, index) if kind == "cuda" else torch.device("cpu")
         uuid, name = _identity(device, index)
         checks = _checks(device, size)
-        devices.append({"uuid": uuid, "name": name, "checks": {one.name: _short(one.value) for one in checks}})
-        told = [f"{one.name}: {_judged(one, name)}" for one in checks if _judged(one, name)]
+        devices.append({"uuid": uuid, "name": name, "checks": {check.name: _short(check.value) for check in checks}})
+        told = [f"{check.name}: {_judged(check, name)}" for check in checks if _judged(check, name)]
         if told:
             wrong[uuid] = told
     if kind == "cuda":  # simulated GPUs share the same cores: the one is slow because of the other
@@ -101,14 +101,14 @@ def against_peers(devices: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
         What is wrong, by UUID: a measurement more than ``PEER_DROP`` below the median of at least three devices.
     """
     found: dict[str, list[str]] = {}
-    for name in {one["name"] for one in devices}:
-        peers = [one for one in devices if one["name"] == name]
+    for name in {device["name"] for device in devices}:
+        peers = [device for device in devices if device["name"] == name]
         for check in peers[0]["checks"] if len(peers) >= _LEAST_PEERS else ():
-            middle = statistics.median(one["checks"][check] for one in peers)
-            for one in peers:
-                if one["checks"][check] < (1 - PEER_DROP) * middle:
-                    told = f"{check}: {one['checks'][check]:g}, the median of {len(peers)} peers is {middle:g}"
-                    found.setdefault(one["uuid"], []).append(told)
+            middle = statistics.median(peer["checks"][check] for peer in peers)
+            for peer in peers:
+                if peer["checks"][check] < (1 - PEER_DROP) * middle:
+                    told = f"{check}: {peer['checks'][check]:g}, the median of {len(peers)} peers is {middle:g}"
+                    found.setdefault(peer["uuid"], []).append(told)
     return found
 
 

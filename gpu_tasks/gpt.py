@@ -104,7 +104,7 @@ class Gpt(nn.Module):
 
     def parameters_count(self) -> int:
         """Number of trainable numbers."""
-        return sum(one.numel() for one in self.parameters())
+        return sum(parameter.numel() for parameter in self.parameters())
 
     def flops_a_sample(self) -> int:
         """Floating-point operations to train on one block, forward and backward."""

@@ -56,7 +56,7 @@ class Ranks:
         Returns:
             What waits for them, and not for anything that the device is given to do meanwhile.
         """
-        told = torch.stack([self._here(one) for one in numbers])
+        told = torch.stack([self._here(number) for number in numbers])
         if self.count > 1:
             dist.all_reduce(told)
             told /= self.count

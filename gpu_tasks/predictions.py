@@ -96,7 +96,7 @@ class PredictionTally:
         with self._lock:
             self._seen += 1
             self._invalid += predictions is None
-            self._count(category(one) for one in predictions or ())
+            self._count(category(prediction) for prediction in predictions or ())
 
     def fail(self, status: int, text: str) -> None:
         """Count what was said in place of an answer; a redirection or the like says nothing of that kind.
@@ -146,7 +146,7 @@ def _predictions(document: Any) -> list[Any]:
         if isinstance(found := document.get("predictions"), list):
             return found
         if isinstance(outputs := document.get("outputs"), list):
-            data = [one.get("data") if isinstance(one, dict) else None for one in outputs]
+            data = [output.get("data") if isinstance(output, dict) else None for output in outputs]
             return [value for values in data for value in (values if isinstance(values, list) else [None])]
     return document if isinstance(document, list) else [document]
 

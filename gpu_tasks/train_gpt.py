@@ -134,7 +134,7 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
             done = asdict(trainer.run())
             if arguments.weights is not None:
                 trainer.export(arguments.weights)
-        count = sum(one.numel() for one in trainer.objective.parameters())
+        count = sum(parameter.numel() for parameter in trainer.objective.parameters())
         return {**done, "run_id": run_id(), "data_hash": data.data_hash, "parameters": count}
 
 

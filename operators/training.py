@@ -115,8 +115,10 @@ def check_kept(checkpoint: str | None, mounts: Mapping[str, bool]) -> None:
 
 def mounts(pod: k8s.V1Pod) -> dict[str, bool]:
     """What is mounted in a pod's first container: by path, whether it outlives the pod."""
-    passing = {one.name for one in pod.spec.volumes or [] if one.empty_dir is not None or one.ephemeral is not None}
-    return {one.mount_path: one.name not in passing for one in pod.spec.containers[0].volume_mounts or []}
+    passing = {
+        volume.name for volume in pod.spec.volumes or [] if volume.empty_dir is not None or volume.ephemeral is not None
+    }
+    return {mount.mount_path: mount.name not in passing for mount in pod.spec.containers[0].volume_mounts or []}
 
 
 def launcher(gang: Gang, restarts: int) -> Sequence[str]:

@@ -147,7 +147,9 @@ class Responder:
     def _age(self, service: str, revision: str) -> timedelta:
         """Since when a revision has been released: one that was only returned to is as old as its first release."""
         rollouts = self._control.ledger.rollouts.latest(service, limit=_MOST_ROLLOUTS)
-        promoted = [one for one in rollouts if one.revision_id == revision and one.phase is Phase.PROMOTED]
+        promoted = [
+            rollout for rollout in rollouts if rollout.revision_id == revision and rollout.phase is Phase.PROMOTED
+        ]
         ended = [one.ended_at for one in promoted if one.ended_at]
         age = self._clock() - min(ended) if ended else timedelta.max
         return age - timedelta(microseconds=age.microseconds)

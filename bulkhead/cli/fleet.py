@@ -43,8 +43,10 @@ def fleet(
             return
         own = fleets.watch(control.settings, None, source) if source else control.fleet_watch()
         assessment = own.look()
-        held = [] if source else [_held_row(one) for one in control.ledger.quarantines.open_ones()]
-    shown = [one for one in assessment.devices.values() if everything or as_json or one.health is not Health.HEALTHY]
+        held = [] if source else [_held_row(quarantine) for quarantine in control.ledger.quarantines.open_ones()]
+    shown = [
+        device for device in assessment.devices.values() if everything or as_json or device.health is not Health.HEALTHY
+    ]
     devices = [_device_row(one) for one in sorted(shown, key=lambda one: (one.device.node, one.device.uuid))]
     nodes = [_node_row(one) for one in sorted(assessment.nodes.values(), key=lambda one: one.node)]
     if as_json:
@@ -156,7 +158,7 @@ def _target(control: Control, name: str) -> Target:
 
 
 def _status(assessment: Assessment) -> int:
-    stands = {one.health for one in assessment.devices.values()}
+    stands = {device.health for device in assessment.devices.values()}
     if Health.UNHEALTHY in stands:
         return 1
     return 3 if stands <= {Health.UNKNOWN} else 0

@@ -92,12 +92,12 @@ def doctor(
     with told():
         access = Access(config_file=str(kubeconfig) if kubeconfig else None, cluster_context=context)
         findings = list(diagnose(client(access, {}), namespace))
-    rows = [asdict(one) for one in findings]
+    rows = [asdict(finding) for finding in findings]
     if as_json:
         print(json.dumps(rows))
     else:
         print_table("Cluster", rows)
-    raise typer.Exit(any(one.verdict is CheckResult.MISSING for one in findings))
+    raise typer.Exit(any(finding.verdict is CheckResult.MISSING for finding in findings))
 
 
 @app.command()

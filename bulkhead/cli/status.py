@@ -40,7 +40,7 @@ def status(
         if as_json:
             document = {
                 "services": [_service_row(control, one) for one in services],
-                "rollouts": [_rollout_row(one) for one in rollouts],
+                "rollouts": [_rollout_row(rollout) for rollout in rollouts],
                 "isolated": [_isolated_row(control, one) for one in isolated],
             }
             print(json.dumps(document))
@@ -49,7 +49,7 @@ def status(
             console.print("Nothing was released yet.")
         for one in services:
             _show(_service(control, one))
-        _show(_latest([one for one in rollouts if one.phase.ended]))
+        _show(_latest([rollout for rollout in rollouts if rollout.phase.ended]))
         _show(_isolations(control, isolated))
 
 
@@ -106,9 +106,9 @@ def _under_way(control: Control, rollout: Rollout) -> Iterator[str]:
 def _latest(rollouts: list[Rollout]) -> Iterator[str]:
     if rollouts:
         yield "Latest rollouts"
-    for one in rollouts:
-        at = one.ended_at or one.phase_at
-        yield from _wrapped(end(one), f"  {at:%Y-%m-%d %H:%M}  ")
+    for rollout in rollouts:
+        at = rollout.ended_at or rollout.phase_at
+        yield from _wrapped(end(rollout), f"  {at:%Y-%m-%d %H:%M}  ")
 
 
 def _isolations(control: Control, isolated: Sequence[Isolation]) -> Iterator[str]:

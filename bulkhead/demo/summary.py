@@ -70,17 +70,17 @@ def table(releases: Sequence[Release]) -> Table:
     columns = ("release", "revision", "result", "detect", "return", "requests", "failed", "share")
     for column in columns:
         made.add_column(column, justify="right" if column in columns[3:] else "left", overflow="fold")
-    for one in releases:
-        style = "green" if one.result == "promoted" else "red"
+    for release in releases:
+        style = "green" if release.result == "promoted" else "red"
         made.add_row(
-            one.name,
-            one.revision,
-            Text(one.result, style=style),
-            _seconds(one.detect_s),
-            _seconds(one.rollback_s),
-            f"{one.requests:,}",
-            str(one.failed),
-            f"{one.failed / one.requests:.2%}" if one.requests else "-",
+            release.name,
+            release.revision,
+            Text(release.result, style=style),
+            _seconds(release.detect_s),
+            _seconds(release.rollback_s),
+            f"{release.requests:,}",
+            str(release.failed),
+            f"{release.failed / release.requests:.2%}" if release.requests else "-",
         )
     return made
 
@@ -91,7 +91,7 @@ def reasons(releases: Sequence[Release]) -> Text:
     Args:
         releases: in their order.
     """
-    return Text("\n").join(Text(f"{one.name}: {one.reason}") for one in releases)
+    return Text("\n").join(Text(f"{release.name}: {release.reason}") for release in releases)
 
 
 def as_json(releases: Sequence[Release], connection_errors: int, seconds: float) -> str:
@@ -103,15 +103,15 @@ def as_json(releases: Sequence[Release], connection_errors: int, seconds: float)
     """
     rows = [
         {
-            "revision": one.revision,
-            "result": one.result,
-            "reason": one.reason,
-            "detect_s": _rounded(one.detect_s),
-            "rollback_s": _rounded(one.rollback_s),
-            "requests": one.requests,
-            "failed": one.failed,
+            "revision": release.revision,
+            "result": release.result,
+            "reason": release.reason,
+            "detect_s": _rounded(release.detect_s),
+            "rollback_s": _rounded(release.rollback_s),
+            "requests": release.requests,
+            "failed": release.failed,
         }
-        for one in releases
+        for release in releases
     ]
     document = {
         "metric": "demo",
@@ -173,11 +173,11 @@ def picture(path: Path, answers: Sequence[Answer], revisions: Sequence[str], rel
     above.stackplot(range(seconds), shares, labels=revisions, colors=_COLOURS[: len(revisions)], step="mid")
     above.set(ylim=(0, 100), xlim=(0, seconds - 1), ylabel="share of the answers, %")
     above.set_title("Who answered the clients' requests, second by second")
-    for one in releases:
-        above.axvline(one.begin - begin, color="black", linewidth=0.8, linestyle=":")
-        label = f"{one.name}: {one.result.replace('_', ' ')}"
-        above.text(max(1, one.begin - begin + 1), 97, label, fontsize=9, verticalalignment="top")
-        below.axvline(one.begin - begin, color="black", linewidth=0.8, linestyle=":")
+    for release in releases:
+        above.axvline(release.begin - begin, color="black", linewidth=0.8, linestyle=":")
+        label = f"{release.name}: {release.result.replace('_', ' ')}"
+        above.text(max(1, release.begin - begin + 1), 97, label, fontsize=9, verticalalignment="top")
+        below.axvline(release.begin - begin, color="black", linewidth=0.8, linestyle=":")
     above.legend(loc="lower right", fontsize=8)
     below.bar(range(seconds), failed, color="#e45756", width=1.0)
     below.set(xlabel="seconds since the first request", ylabel="failed a second")

@@ -79,8 +79,10 @@ def doubt(
     Returns:
         The verdicts; those of a wave as suspect, with the reason ``doubted``.
     """
-    of_model = Counter(one.device.model for one in verdicts.values())
-    unhealthy = [one for one in verdicts.values() if one.health is Health.UNHEALTHY and not _known(one, previous)]
+    of_model = Counter(verdict.device.model for verdict in verdicts.values())
+    unhealthy = [
+        verdict for verdict in verdicts.values() if verdict.health is Health.UNHEALTHY and not _known(verdict, previous)
+    ]
     wave = Counter((one.device.model, one.reason) for one in unhealthy)
     limits = policy.doubt
     found = dict(verdicts)
@@ -116,14 +118,14 @@ def assess_nodes(
         Verdicts by node name.
     """
     of_node: dict[str, list[DeviceVerdict]] = {name: [] for name in states}
-    for one in verdicts:
-        of_node.setdefault(one.device.node, []).append(one)
+    for verdict in verdicts:
+        of_node.setdefault(verdict.device.node, []).append(verdict)
     return {name: _node(name, found, states.get(name), policy) for name, found in of_node.items()}
 
 
 def _node(name: str, devices: list[DeviceVerdict], state: NodeState | None, policy: Policy) -> NodeVerdict:
-    unhealthy = [one for one in devices if one.health is Health.UNHEALTHY]
-    healthy = sum(one.health is Health.HEALTHY for one in devices)
+    unhealthy = [device for device in devices if device.health is Health.UNHEALTHY]
+    healthy = sum(device.health is Health.HEALTHY for device in devices)
     health, reason, text, action = Health.HEALTHY, Reason.NOTHING, "", RecommendedAction.NONE
     if unhealthy and (
         len(unhealthy) >= policy.node_devices or any(one.action is RecommendedAction.REBOOT for one in unhealthy)
@@ -135,12 +137,12 @@ def _node(name: str, devices: list[DeviceVerdict], state: NodeState | None, poli
         health, reason, text = Health.UNKNOWN, Reason.NODE, "its kubelet is not ready"
     elif state is not None and state.faults:
         health, reason, text = Health.SUSPECT, Reason.NODE, "; ".join(state.faults)
-    elif devices and all(one.health is Health.UNKNOWN for one in devices):
+    elif devices and all(device.health is Health.UNKNOWN for device in devices):
         health, reason, text = Health.UNKNOWN, devices[0].reason, devices[0].text
-    elif any(one.health is not Health.HEALTHY for one in devices):
+    elif any(device.health is not Health.HEALTHY for device in devices):
         worst = max(devices, key=lambda one: one.health.weight)
         health, reason, text, action = Health.SUSPECT, worst.reason, worst.text, worst.action
     pool, cordoned = (state.pool, state.cordoned) if state is not None else ("", False)
     evidence_at = max((one.evidence_at for one in unhealthy), default=0.0)
-    product = (state.product if state is not None else "") or next((one.device.model for one in devices), "")
+    product = (state.product if state is not None else "") or next((device.device.model for device in devices), "")
     return NodeVerdict(name, health, reason, text, action, len(devices), healthy, pool, cordoned, evidence_at, product)

@@ -113,7 +113,7 @@ class QuarantineController:
     def _impose(
         self, target: Target, verdict: DeviceVerdict | NodeVerdict, assessment: Assessment, done: QuarantineChanges
     ) -> None:
-        of_model = sum(one.device.model == target.model for one in assessment.devices.values())
+        of_model = sum(device.device.model == target.model for device in assessment.devices.values())
         budget = QuarantineBudget(self._settings.budget(of_model), _pool_others(target, assessment))
         try:
             row = self._quarantines.impose(
@@ -190,20 +190,20 @@ def _is_seen(verdict: DeviceVerdict | NodeVerdict | None) -> bool:
 
 def _unhealthy(assessment: Assessment) -> Iterator[tuple[Target, DeviceVerdict | NodeVerdict]]:
     """What to keep away: whole nodes that are unhealthy, and single devices elsewhere."""
-    models = {one.device.node: one.device.model for one in assessment.devices.values()}
+    models = {device.device.node: device.device.model for device in assessment.devices.values()}
     whole = {name: node for name, node in assessment.nodes.items() if node.health is Health.UNHEALTHY}
     for name, node in whole.items():
         yield Target(name, "node", name, models.get(name, ""), node.pool, node.devices), node
-    for one in assessment.devices.values():
-        if one.health is Health.UNHEALTHY and one.device.node not in whole:
-            place = assessment.nodes.get(one.device.node)
+    for device in assessment.devices.values():
+        if device.health is Health.UNHEALTHY and device.device.node not in whole:
+            place = assessment.nodes.get(device.device.node)
             pool = place.pool if place is not None else ""
-            yield Target(one.device.uuid, "device", one.device.node, one.device.model, pool), one
+            yield Target(device.device.uuid, "device", device.device.node, device.device.model, pool), device
 
 
 def _pool_others(target: Target, assessment: Assessment) -> frozenset[str]:
     """The other nodes of a target's pool that can work. Where nobody names pools, the nodes of a model are one."""
-    of_model = {one.device.node for one in assessment.devices.values() if one.device.model == target.model}
+    of_model = {device.device.node for device in assessment.devices.values() if device.device.model == target.model}
     return frozenset(
         name
         for name, one in assessment.nodes.items()
@@ -221,7 +221,7 @@ def summary(assessment: Assessment) -> dict[str, int]:
     Returns:
         Counts by health.
     """
-    counted = Counter(str(one.health) for one in assessment.devices.values())
+    counted = Counter(str(device.health) for device in assessment.devices.values())
     return {str(health): counted.get(str(health), 0) for health in Health}
 
 

@@ -80,12 +80,12 @@ def find(requirement: DeviceRequirement, assessment: Assessment, kept: Collectio
     """
     devices: dict[str, list[str]] = {}
     reasons: dict[str, int] = {}
-    for one in assessment.devices.values():
-        if not fnmatchcase(one.device.model, requirement.model):
+    for device in assessment.devices.values():
+        if not fnmatchcase(device.device.model, requirement.model):
             continue
-        why = _why_not(one, requirement, assessment, kept)
+        why = _why_not(device, requirement, assessment, kept)
         if why is None:
-            devices.setdefault(one.device.node, []).append(one.device.uuid)
+            devices.setdefault(device.device.node, []).append(device.device.uuid)
         else:
             reasons[why] = reasons.get(why, 0) + 1
     if requirement.nodes is None:

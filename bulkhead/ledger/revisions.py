@@ -37,7 +37,7 @@ class Revisions(Transactions):
         if service is not None:
             going, stable = going.where(Rollout.service == service), stable.where(Service.name == service)
         with self._reading() as session:
-            return frozenset([*session.scalars(going), *(one for one in session.scalars(stable) if one)])
+            return frozenset([*session.scalars(going), *(scalar for scalar in session.scalars(stable) if scalar)])
 
     def previous(self, service: str) -> str:
         """The revision that a service's stable one replaced; one that is isolated is left out, for the one before.

@@ -55,7 +55,9 @@ class Phase(enum.StrEnum):
 
 def _named(kind: type[enum.StrEnum]) -> Enum:
     """A column that holds a member's value as text."""
-    return Enum(kind, native_enum=False, length=16, values_callable=lambda members: [one.value for one in members])
+    return Enum(
+        kind, native_enum=False, length=16, values_callable=lambda members: [member.value for member in members]
+    )
 
 
 class Service(Base):

@@ -59,9 +59,9 @@ def asks_for_gpu(pod: Mapping[str, Any]) -> bool:
     """
     spec = pod.get("spec") or {}
     containers = spec.get("containers")
-    if not containers or not any("resources" in one for one in containers):
+    if not containers or not any("resources" in container for container in containers):
         return True
     if spec.get("resourceClaims"):
         return True
-    wanted = [one.get("resources") or {} for one in containers]
+    wanted = [container.get("resources") or {} for container in containers]
     return any("gpu" in name or "/mig-" in name for one in wanted for name in (one.get("limits") or {}))

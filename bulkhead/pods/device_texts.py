@@ -114,9 +114,9 @@ def of_node(text: str) -> tuple[FailureClass, str] | None:
 def _gravest(text: str) -> Xid | None:
     """The Xid of a text that decides, where one is the hardware's: by the catalogue, as the fleet's watch judges."""
     found = []
-    for one in lines(text):
-        xid = known(one.number, one.text)
-        stated = stated_action(one.text) if one.number == 154 else None
+    for line in lines(text):
+        xid = known(line.number, line.text)
+        stated = stated_action(line.text) if line.number == 154 else None
         if xid.attribution in _HARDWARE or (stated is not None and stated.weight >= RecommendedAction.RESET.weight):
             found.append(xid)
     return min(found, key=lambda xid: (xid.attribution.weight, -xid.action.weight), default=None)

@@ -66,7 +66,7 @@ def _is_anothers(status: Mapping[str, Any]) -> bool:
     """Whether it is another container for which a pod has failed, or runs on."""
     if status.get("phase") != "Failed":
         return True
-    return any(terminated(one).get("exitCode") for one in _containers(status))
+    return any(terminated(container).get("exitCode") for container in _containers(status))
 
 
 def _with_progress(named: Failure, reported: Failure | None) -> Failure:

@@ -142,7 +142,7 @@ def claim_template(request: GpuRequest, namespace: str) -> k8s.V1ResourceClaimTe
     Args:
         request: with a device class.
     """
-    cel = [k8s.V1DeviceSelector(cel=k8s.V1CELDeviceSelector(expression=one)) for one in _selectors(request)]
+    cel = [k8s.V1DeviceSelector(cel=k8s.V1CELDeviceSelector(expression=selector)) for selector in _selectors(request)]
     exactly = k8s.V1ExactDeviceRequest(
         device_class_name=request.device_class,
         allocation_mode="ExactCount",

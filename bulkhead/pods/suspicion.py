@@ -87,8 +87,8 @@ def avoid(said: Iterable[NodeSuspicion], places: Mapping[str, Place], share: flo
         The nodes to stay away from; of each product and pool ``LEFT`` stay usable.
     """
     of_node: defaultdict[str, list[NodeSuspicion]] = defaultdict(list)
-    for one in _without_programs(said):
-        of_node[one.node].append(one)
+    for program in _without_programs(said):
+        of_node[program.node].append(program)
     allowed = _rooms(places, share)
     forbidden: list[str] = []
     for node in sorted(of_node, key=lambda name: _rank(name, of_node[name], places)):
@@ -126,7 +126,7 @@ def _rank(name: str, said: Sequence[NodeSuspicion], places: Mapping[str, Place])
 
 
 def _owners(said: Iterable[NodeSuspicion]) -> set[str]:
-    return {one.owner for one in said}
+    return {suspicion.owner for suspicion in said}
 
 
 def _latest(said: Sequence[NodeSuspicion]) -> tuple[datetime, str]:

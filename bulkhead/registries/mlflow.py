@@ -165,7 +165,7 @@ class MlflowRegistry:
             model_id = found.model_id or logged_model(found.source or "")  # MLflow 3.17 fills in the source alone
             metrics = self._client.get_logged_model(model_id).metrics if model_id else []
         at_ms = since.timestamp() * 1000
-        wanted = [one for one in metrics or [] if one.key in names and one.timestamp >= at_ms]
+        wanted = [metric for metric in metrics or [] if metric.key in names and metric.timestamp >= at_ms]
         return {one.key: float(one.value) for one in sorted(wanted, key=lambda one: (one.timestamp, one.step))}
 
     def keep(self, name: str, files: Mapping[str, str]) -> str:

@@ -109,7 +109,9 @@ class Effects:
         if revision_id in before.endpoints:
             endpoints = {name: port for name, port in before.endpoints.items() if name != revision_id}
             backend.router.apply(service, replace(before, endpoints=endpoints), context.fence)
-        levels = [one.level for one in self.ledger.isolations.levels(revision_id) if not one.applied_at]
+        levels = [
+            isolation.level for isolation in self.ledger.isolations.levels(revision_id) if not isolation.applied_at
+        ]
         if {IsolationLevel.POD, IsolationLevel.DEVICE, IsolationLevel.NODE} & set(levels):
             raise UnavailableError(f"what the pods of revision {revision_id} show is yet to be taken")
         backend.workloads.stop_comparer(revision_id, context.rollout.generation)

@@ -64,7 +64,7 @@ class GatewayRouter:
         """See ``Router.editor``: the field managers that have written the route's spec beside us."""
         found = self._objects.read(HTTP_ROUTE, service) or {"metadata": {}}
         managers = found["metadata"].get("managedFields", [])
-        others = {one["manager"] for one in managers if "f:spec" in one.get("fieldsV1", {})} - {MANAGER}
+        others = {manager["manager"] for manager in managers if "f:spec" in manager.get("fieldsV1", {})} - {MANAGER}
         return ", ".join(sorted(others)) or "somebody"
 
 
@@ -183,7 +183,7 @@ def _backend(name: str, port: int, weight: int | None) -> Document:
 
 def _weights(rule: Mapping[str, Any]) -> dict[str, int]:
     backends = rule.get("backendRefs", [])
-    return {one["name"].removeprefix(_SERVER): one["weight"] for one in backends if one["weight"]}
+    return {backend["name"].removeprefix(_SERVER): backend["weight"] for backend in backends if backend["weight"]}
 
 
 def _pin(written: list[Document]) -> Pin | None:
@@ -191,7 +191,7 @@ def _pin(written: list[Document]) -> Pin | None:
         return None
     headers = written[0]["matches"][0]["headers"]
     revision = written[0]["backendRefs"][0]["name"].removeprefix(_SERVER)
-    return Pin(revision, {one["name"]: one["value"] for one in headers})
+    return Pin(revision, {header["name"]: header["value"] for header in headers})
 
 
 def _mirror(rule: Mapping[str, Any]) -> Mirror | None:

@@ -141,8 +141,8 @@ def load(*overrides: Mapping[str, Any], file: str | None = None) -> Settings:
         value = os.environ.get(f"BULKHEAD_{name.upper()}")
         if value:
             data[name] = value
-    for one in overrides:
-        data.update({name: value for name, value in one.items() if value not in (None, "")})
+    for override in overrides:
+        data.update({name: value for name, value in override.items() if value not in (None, "")})
     try:
         return Settings.model_validate(data)
     except ValidationError as error:

@@ -15,7 +15,7 @@ from bulkhead.pods.hardening import Relaxations
 from bulkhead.pods.spec import QUANTITY, SecretRef, is_quantity
 
 _RELAXATIONS = sorted(
-    one.name for one in fields(Relaxations) if one.type in ("bool", bool) and one.name != "no_deadline"
+    field.name for field in fields(Relaxations) if field.type in ("bool", bool) and field.name != "no_deadline"
 )
 
 _TAKEN = {
@@ -88,7 +88,7 @@ class ServeSpec(BaseModel):
     @field_validator("gpu")
     @classmethod
     def _request(cls, gpu: Mapping[str, Any]) -> Mapping[str, Any]:
-        known = sorted(one.name for one in fields(GpuRequest))
+        known = sorted(field.name for field in fields(GpuRequest))
         for name in gpu:
             if name not in known:
                 raise ValueError(f"{name!r} is no field of it: give one of {', '.join(known)}")

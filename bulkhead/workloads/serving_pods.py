@@ -115,7 +115,7 @@ def _as_ended(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     """A pod whose container ends again and again is as good as ended, with the way in which it did last."""
     status = pod.get("status") or {}
     containers = [_as_last(one) for one in status.get("containerStatuses") or []]
-    if any("terminated" in (one.get("state") or {}) for one in containers):
+    if any("terminated" in (container.get("state") or {}) for container in containers):
         return {**pod, "status": {**status, "phase": "Failed", "containerStatuses": containers}}
     return pod
 

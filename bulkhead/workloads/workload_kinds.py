@@ -163,7 +163,9 @@ def status(kind: Kind, workload: Mapping[str, Any]) -> PodStatus:
     wanted = workload["spec"].get("replicas", 1)
     up = found.get("readyReplicas" if kind == LEADER_WORKER_SET else "availableReplicas", 0)
     ready = bool(seen and wanted and up >= wanted and found.get("updatedReplicas", 0) >= wanted)
-    message = next((one.get("message", "") for one in conditions.values() if one["status"] == "False"), "")
+    message = next(
+        (condition.get("message", "") for condition in conditions.values() if condition["status"] == "False"), ""
+    )
     return PodStatus(PodPhase.RUNNING if found.get("replicas") else PodPhase.PENDING, ready=ready, message=message)
 
 

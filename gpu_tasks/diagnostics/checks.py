@@ -67,7 +67,7 @@ def matmul(device: torch.device, dtype: torch.dtype, size: Size) -> Check:
         TFLOPS, with how many products were compared.
     """
     name = f"matmul-{str(dtype).removeprefix('torch.')}"
-    left, right = (one.to(device, dtype) for one in _operands(size.matmul))
+    left, right = (operand.to(device, dtype) for operand in _operands(size.matmul))
     first = product(left, right)
     wrong = sums_wrong(left, right, first)
     _wait(device)

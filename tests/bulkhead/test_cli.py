@@ -98,7 +98,7 @@ def test_status_shows_what_there_is_where_a_router_or_a_plan_cannot_be_read(cont
     with control.ledger.engine.begin() as connection:
         connection.execute(sql("UPDATE rollouts SET plan = '{\"steps\": 7}' WHERE id = :id"), {"id": rollout.id})
     document = json.loads(runner.invoke(app, ["status", "--json"]).output)
-    assert [one["service"] for one in document["services"]] == ["digits", "letters"]
+    assert [service["service"] for service in document["services"]] == ["digits", "letters"]
     assert document["services"][1]["traffic"].startswith("unknown service 'letters'")
     assert [one["weight"] for one in document["rollouts"]] == [50, None]
 
@@ -183,7 +183,7 @@ def test_it_is_isolated_as_far_as_is_said_and_not_further_than_can_be(control: C
     assert refused.exit_code == 2 and "levels = 'network': processes of one machine share its network" in refused.stderr
     assert control.ledger.isolations.in_force() == []
     runner.invoke(app, [*asked, "pod"])
-    assert [str(one.level) for one in control.ledger.isolations.levels(name)] == ["traffic", "pod"]
+    assert [str(isolation.level) for isolation in control.ledger.isolations.levels(name)] == ["traffic", "pod"]
 
 
 def test_a_rollout_that_waits_for_a_person_is_approved(control: Control) -> None:

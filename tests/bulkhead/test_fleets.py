@@ -62,7 +62,7 @@ def test_a_healthy_fleet_is_shown_and_exits_with_0(control: Control) -> None:
     status, document = shown()
     assert status == 0
     assert document["summary"] == {"healthy": 4, "suspect": 0, "unknown": 0, "unhealthy": 0}
-    assert {one["node"]: one["healthy"] for one in document["nodes"]} == {"a": "2 of 2", "b": "2 of 2"}
+    assert {node["node"]: node["healthy"] for node in document["nodes"]} == {"a": "2 of 2", "b": "2 of 2"}
     assert "4 healthy" in runner.invoke(app, ["fleet"]).output
 
 
@@ -90,9 +90,12 @@ def test_the_watch_quarantines_what_turns_unhealthy_and_shows_it(control: Contro
     watch = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     until(lambda: "a" in control.ledger.quarantines.remembered(), "the first look")
     exporter.name = text(a0=95, a1=0, b0=0, b1=0)
-    until(lambda: [one.target for one in control.ledger.quarantines.open_ones()] == ["GPU-a0"], "the quarantine")
     until(
-        lambda: [one.applied_phase for one in control.ledger.quarantines.open_ones()] == ["held"],
+        lambda: [quarantine.target for quarantine in control.ledger.quarantines.open_ones()] == ["GPU-a0"],
+        "the quarantine",
+    )
+    until(
+        lambda: [quarantine.applied_phase for quarantine in control.ledger.quarantines.open_ones()] == ["held"],
         "it to be shown on paper",
     )
     watch.send_signal(signal.SIGTERM)
@@ -131,7 +134,7 @@ def test_every_source_of_the_configuration_is_asked(tmp_path: Path) -> None:
         kernel_logs=(KernelLog(path=tmp_path / "kern.log"),),
     )
     watch = fleets.watch(Settings(home=tmp_path, fleet=fleet), None)
-    assert [one.name for one in watch.sources] == [
+    assert [source.name for source in watch.sources] == [
         "http://e/metrics",
         "http://p",
         "nvml",

@@ -63,13 +63,13 @@ def test_a_unhealthy_device_takes_its_node_away_and_a_test_brings_it_back(
     (held,) = control.ledger.quarantines.open_ones()
     found = core.read_node(held.node)
     assert found.spec.unschedulable
-    assert TAINT in {one.key for one in found.spec.taints}
+    assert TAINT in {taint.key for taint in found.spec.taints}
     assert "Xid 95" in found.metadata.annotations[REASON]
 
     control.ledger.quarantines.passed(held.target, "quick")
     controller.step(watch.look())
     found = core.read_node(held.node)
     assert not found.spec.unschedulable
-    assert TAINT not in {one.key for one in found.spec.taints or []}
+    assert TAINT not in {taint.key for taint in found.spec.taints or []}
     assert watch.look().devices[held.target].health is Health.HEALTHY
     exporter.stop()

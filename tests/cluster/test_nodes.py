@@ -64,7 +64,9 @@ def documented(core: k8s.CoreV1Api, namespace: str, powerless: str) -> Iterator[
 
 def keys(core: k8s.CoreV1Api, name: str) -> set[str]:
     """Keys of a node's taints, but for those that the cluster itself sets."""
-    return {one.key for one in core.read_node(name).spec.taints or [] if not one.key.startswith("node.kubernetes.io/")}
+    return {
+        taint.key for taint in core.read_node(name).spec.taints or [] if not taint.key.startswith("node.kubernetes.io/")
+    }
 
 
 def test_a_node_is_held_and_let_go_and_others_taints_stay(core: k8s.CoreV1Api, nodes: NodeCordons, paper: str) -> None:

@@ -155,7 +155,7 @@ def _scheduled(core: k8s.CoreV1Api, namespace: str, job: Job, name: str, request
 
     def decided() -> tuple[str | None] | None:
         found = core.read_namespaced_pod(name, namespace)
-        refused = any(one.reason == "Unschedulable" for one in found.status.conditions or ())
+        refused = any(condition.reason == "Unschedulable" for condition in found.status.conditions or ())
         return (found.spec.node_name,) if found.spec.node_name or refused else None
 
     return until(decided, "the scheduler")[0]

@@ -142,7 +142,7 @@ def test_the_isolation_levels_up_to_the_pod(stage: Stage, core: k8s.CoreV1Api) -
 
     def applied() -> bool:
         stage.reconciler.run_once()
-        return all(one.applied_at for one in stage.ledger.isolations.levels(bad.revision_id))
+        return all(isolation.applied_at for isolation in stage.ledger.isolations.levels(bad.revision_id))
 
     until(applied, "every level")
     assert stage.weights == {old.revision_id: 100}

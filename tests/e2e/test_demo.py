@@ -32,7 +32,7 @@ def test_every_expectation_held(kept: Kept) -> None:
 def test_the_last_line_is_for_programs(kept: Kept) -> None:
     document = kept.document
     assert document["metric"] == "demo"
-    assert [one["result"] for one in document["releases"]] == ["promoted", "rolled_back", "rolled_back"]
+    assert [release["result"] for release in document["releases"]] == ["promoted", "rolled_back", "rolled_back"]
     assert document["client_connection_errors"] == 0
     assert document["seconds"] > 0
     good, bad, hanging = document["releases"]
@@ -127,7 +127,12 @@ def test_status_tells_what_happened(kept: Kept) -> None:
     document = json.loads(kept.cli("status", "--json").stdout)
     (service,) = document["services"]
     assert service["traffic"] == {service["stable"]: 100}
-    assert [one["phase"] for one in document["rollouts"]] == ["rolled_back", "rolled_back", "promoted", "promoted"]
+    assert [rollout["phase"] for rollout in document["rollouts"]] == [
+        "rolled_back",
+        "rolled_back",
+        "promoted",
+        "promoted",
+    ]
 
 
 def _holds(entry: Path, secret: bytes) -> bool:

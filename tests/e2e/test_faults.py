@@ -16,13 +16,13 @@ def _pods(kept: Kept, dag_id: str, run_id: str, task_id: str) -> list[str]:
 
 
 def _rollouts(kept: Kept, run_id: str) -> list[Rollout]:
-    found = [one for one in kept.control.ledger.rollouts.latest() if one.owner.endswith(f"/{run_id}")]
+    found = [rollout for rollout in kept.control.ledger.rollouts.latest() if rollout.owner.endswith(f"/{run_id}")]
     return sorted(found, key=lambda one: one.id)
 
 
 def _exposed(kept: Kept, run_id: str) -> Rollout:
     def look() -> Rollout | None:
-        active = [one for one in _rollouts(kept, run_id) if one.phase is Phase.ANALYSING]
+        active = [rollout for rollout in _rollouts(kept, run_id) if rollout.phase is Phase.ANALYSING]
         return active[0] if active else None
 
     return until(look, "the rollout to have traffic")

@@ -60,7 +60,7 @@ def test_devices_are_waited_for_tested_watched_and_quarantined(kept: Kept, expor
     (held,) = kept.control.ledger.quarantines.open_ones()
     assert (held.target, held.action, held.applied_phase) == ("GPU-a0", "reset", "held")
     events = kept.airflow.call("GET", "/api/v2/assets/events?source_dag_id=bulkhead_fleet_health")["asset_events"]
-    assert any(one["extra"]["quarantined"] == ["GPU-a0"] for one in events)
+    assert any(event["extra"]["quarantined"] == ["GPU-a0"] for event in events)
 
     def told() -> bool:
         runs = kept.airflow.call("GET", "/api/v2/dags/fleet_fault/dagRuns")["dag_runs"]

@@ -18,7 +18,7 @@ def test_the_command_line_rolls_a_release_back_while_airflow_is_dead(kept: Kept)
     stable = kept.control.ledger.services.get("digits").stable_revision
 
     def exposed() -> bool:
-        return any(one.phase is Phase.ANALYSING for one in kept.control.ledger.rollouts.active())
+        return any(rollout.phase is Phase.ANALYSING for rollout in kept.control.ledger.rollouts.active())
 
     until(exposed, "the rollout to have traffic")
     for component in ("scheduler", "triggerer", "dag-processor", "api-server"):

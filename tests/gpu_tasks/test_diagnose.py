@@ -23,7 +23,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_healthy_machine_passes_with_measurements_of_each_device() -> None:
     found = diagnose("quick", simulated_gpus=2)
     assert found["passed"] and found["wrong"] == {}
-    assert [len(one["checks"]) for one in found["devices"]] == [7, 6]  # the all-reduce is of both
+    assert [len(device["checks"]) for device in found["devices"]] == [7, 6]  # the all-reduce is of both
     assert found["devices"][0]["uuid"] != found["devices"][1]["uuid"]
 
 

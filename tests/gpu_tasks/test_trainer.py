@@ -70,7 +70,7 @@ def _trainer(
 
 
 def _weights(trainer: Trainer) -> torch.Tensor:
-    return torch.cat([one.detach().flatten() for one in trainer.objective.parameters()])
+    return torch.cat([parameter.detach().flatten() for parameter in trainer.objective.parameters()])
 
 
 @pytest.fixture(scope="module")

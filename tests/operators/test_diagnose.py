@@ -31,14 +31,16 @@ def test_what_has_passed_may_leave_its_quarantine(control: Control) -> None:
     hold(control, "GPU-2")
     operator = LocalGpuDiagnosticOperator(task_id="t")
     assert operator._tell(PASSED) == PASSED
-    passed = {one.target: one.passed_at is not None for one in control.ledger.quarantines.open_ones()}
+    passed = {
+        quarantine.target: quarantine.passed_at is not None for quarantine in control.ledger.quarantines.open_ones()
+    }
     assert passed == {"GPU-1": True, "GPU-2": False}
 
 
 def test_a_node_that_was_named_has_passed_with_its_devices(control: Control) -> None:
     hold(control, "n1")
     GpuDiagnosticOperator(task_id="t", image="x", node="n1")._tell(PASSED)
-    assert [one.passed_at is not None for one in control.ledger.quarantines.open_ones()] == [True]
+    assert [quarantine.passed_at is not None for quarantine in control.ledger.quarantines.open_ones()] == [True]
 
 
 def test_what_has_not_passed_fails_the_task_and_stays(control: Control) -> None:
@@ -46,15 +48,20 @@ def test_what_has_not_passed_fails_the_task_and_stays(control: Control) -> None:
     result = {**PASSED, "passed": False, "wrong": {"GPU-1": ["memory: it lies"]}}
     with pytest.raises(AirflowFailException, match="quick diagnostic of n1 has not passed: GPU-1: memory: it lies"):
         LocalGpuDiagnosticOperator(task_id="t")._tell(result)
-    assert [one.passed_at for one in control.ledger.quarantines.open_ones()] == [None]
+    assert [quarantine.passed_at for quarantine in control.ledger.quarantines.open_ones()] == [None]
 
 
 def test_its_pod_goes_to_the_node_in_quarantine_and_knows_its_name() -> None:
     operator = GpuDiagnosticOperator(task_id="t", image="x", node="n1", gpus=8, level="medium")
     pod = operator.build_pod_request_obj(dry_run=True)
     (term,) = pod.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
-    assert [(one.key, one.operator, one.values) for one in term.match_fields] == [("metadata.name", "In", ["n1"])]
-    assert {one.key for one in pod.spec.tolerations} >= {"bulkhead.dev/quarantine", "node.kubernetes.io/unschedulable"}
+    assert [(field.key, field.operator, field.values) for field in term.match_fields] == [
+        ("metadata.name", "In", ["n1"])
+    ]
+    assert {toleration.key for toleration in pod.spec.tolerations} >= {
+        "bulkhead.dev/quarantine",
+        "node.kubernetes.io/unschedulable",
+    }
     fields = {one.name: one.value_from.field_ref.field_path for one in pod.spec.containers[0].env if one.value_from}
     assert fields["BULKHEAD_NODE"] == "spec.nodeName"
     assert operator.cmds[-2:] == ["--level", "medium"]

@@ -223,7 +223,9 @@ NOT_OURS = {"release": {"group_id"}}
 
 def _own(name: str) -> set[str]:
     parameters = inspect.signature(getattr(bulkhead, name)).parameters.values()
-    return {one.name for one in parameters if one.kind is not one.VAR_KEYWORD} - NOT_OURS.get(name, set())
+    return {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD} - NOT_OURS.get(
+        name, set()
+    )
 
 
 def test_the_table_names_every_argument_of_everything_public() -> None:

@@ -42,7 +42,7 @@ def _gpu_pod(**more: Any) -> GpuPodOperator:
 def test_every_try_has_the_same_folder_also_after_a_clear(control: Control, context: Context) -> None:
     operator = LocalPodOperator(task_id="train", command=["true"], checkpoint="/checkpoints/")
     tries = [context("train"), context("train", try_number=2), context("train", try_number=3, max_tries=2)]
-    [folder] = {_folder(operator, one) for one in tries}
+    [folder] = {_folder(operator, attempt) for attempt in tries}
     assert folder.startswith("/checkpoints/release/run/train-")
     assert operator._request("train-1", tries[0]).env[PROGRESS_VARIABLE] == f"{folder}/progress"
 
@@ -61,8 +61,8 @@ def test_other_runs_tasks_and_indices_have_other_folders() -> None:
         TaskIdentity("dag", "run", "task", 1),
         TaskIdentity("dag", "../../run", "task"),
     ]
-    assert len({one.folder for one in others}) == len(others)
-    assert all(".." not in one.folder and len(one.folder.split("/")) == 3 for one in others)
+    assert len({other.folder for other in others}) == len(others)
+    assert all(".." not in other.folder and len(other.folder.split("/")) == 3 for other in others)
 
 
 def test_the_local_runtime_mounts_a_claim_where_none_is_named(control: Control, context: Context) -> None:

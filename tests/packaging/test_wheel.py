@@ -162,4 +162,4 @@ def test_airflow_shows_the_provider_its_configuration_and_the_plugin(airflow: Ca
     listed = airflow("airflow", "config", "list", "--section", "bulkhead", "--include-descriptions")
     assert "[bulkhead]" in listed and "mlflow_tracking_uri" in listed
     plugins = json.loads(airflow("airflow", "plugins", "--output", "json"))
-    assert [one["name"] for one in plugins if "bulkhead" in one["source"]] == ["bulkhead"]
+    assert [plugin["name"] for plugin in plugins if "bulkhead" in plugin["source"]] == ["bulkhead"]

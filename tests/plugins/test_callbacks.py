@@ -39,7 +39,7 @@ def test_it_isolates_once_for_each_time_that_the_task_was_cleared(control: Contr
     rollout = request(control.ledger, "a", owner=OWNER)
     for _ in range(2):
         IsolateNotifier("digits")(_context())
-    assert [one.revision_id for one in control.ledger.isolations.in_force()] == [rollout.revision_id]
+    assert [isolation.revision_id for isolation in control.ledger.isolations.in_force()] == [rollout.revision_id]
     control.ledger.isolations.unisolate(rollout.revision_id, Request("r", "mended", "ada"))
     IsolateNotifier("digits")(_context())
     assert control.ledger.isolations.in_force() == []

@@ -75,7 +75,7 @@ def test_the_registry_is_told_of_what_is_public() -> None:
     for kind, base in {**bases, "notifications": BaseNotifier}.items():
         ours = {name for name, one in public.items() if isinstance(one, type) and issubclass(one, base)}
         if kind == "operators":
-            ours -= {one["module"] for one in told["sensors"]}
+            ours -= {sensor["module"] for sensor in told["sensors"]}
         assert {one["module"] for one in told[kind]} == ours
     assert {one["module"] for one in told["other"]} <= set(public)
     assert told["package-name"] == get_provider_info()["package-name"]

@@ -48,7 +48,7 @@ class KernelLogSource:
         known = [*self._switches, *switch_faults(lines, at, booted)]
         self._switches = [one for one in known if at - one.at < _REMEMBERED_S]
         if self._switches:
-            told = tuple(dict.fromkeys(one.text for one in self._switches))
+            told = tuple(dict.fromkeys(switch.text for switch in self._switches))
             snapshot.nodes = {self._node: NodeState(self._node, faults=told)}
         return snapshot
 

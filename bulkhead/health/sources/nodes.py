@@ -60,7 +60,7 @@ class NodeSource:
         """
         snapshot = Snapshot(self.name, at)
         try:
-            snapshot.nodes = {one.metadata.name: state(one) for one in self._nodes()}
+            snapshot.nodes = {node.metadata.name: state(node) for node in self._nodes()}
             events = self._core.list_event_for_all_namespaces(
                 field_selector="involvedObject.kind=Node,type=Warning", limit=_PAGE, _request_timeout=_TIMEOUT_S
             ).items
@@ -95,8 +95,10 @@ def state(node: Any) -> NodeState:
         node: the ``V1Node``.
     """
     labels, conditions = node.metadata.labels or {}, node.status.conditions or []
-    ready = next((one.status == "True" for one in conditions if one.type == "Ready"), None)
-    faults = [f"{one.type}: {one.message or one.reason}" for one in conditions if _is_fault(one)]
+    ready = next((condition.status == "True" for condition in conditions if condition.type == "Ready"), None)
+    faults = [
+        f"{condition.type}: {condition.message or condition.reason}" for condition in conditions if _is_fault(condition)
+    ]
     for taint in node.spec.taints or []:
         told = f"{taint.key}={taint.value or ''}"
         if (

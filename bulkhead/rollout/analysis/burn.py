@@ -125,7 +125,7 @@ def _since(readings: Sequence[BurnReading], seconds: float) -> tuple[int, int] |
     if not readings:
         return None
     last, begin = readings[-1], readings[-1].at - timedelta(seconds=seconds)
-    first = max((one for one in readings if one.at <= begin), key=lambda one: one.at, default=None)
+    first = max((reading for reading in readings if reading.at <= begin), key=lambda one: one.at, default=None)
     if first is None:
         return None
     requests = last.counters.valid - first.counters.valid

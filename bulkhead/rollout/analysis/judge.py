@@ -83,9 +83,9 @@ def judge(
             StepVerdict.HOLD, "no reading of the candidate, or its counters were reset", Rule.NO_DATA, numbers
         )
     findings = evidence(plan, step, candidate, stable, readings)
-    strengths = {one.rule: _of_what_is_asked(plan, one) for one in findings}
+    strengths = {finding.rule: _of_what_is_asked(plan, finding) for finding in findings}
     numbers["evidence"] = {rule: round(strength, 3) for rule, strength in strengths.items()}
-    beyond = [one for one in findings if strengths[one.rule] >= 1]
+    beyond = [finding for finding in findings if strengths[finding.rule] >= 1]
     if beyond:
         blamed = [one for one in beyond if not one.shared]
         worst = max(blamed or beyond, key=lambda one: strengths[one.rule])
@@ -150,10 +150,10 @@ def _pass_or_hold(
         return Judgement(StepVerdict.HOLD, reason, Rule.MIN_TIME, numbers)
     if candidate.answers is None:
         return Judgement(StepVerdict.HOLD, "what the model answered could not be read", Rule.NO_ANSWERS, numbers)
-    for one in findings:
-        if one.over:
-            reason = f"{one.reason}: over the limit, but not yet beyond chance"
-            return Judgement(StepVerdict.HOLD, reason, one.rule + UNCLEAR, numbers)
+    for finding in findings:
+        if finding.over:
+            reason = f"{finding.reason}: over the limit, but not yet beyond chance"
+            return Judgement(StepVerdict.HOLD, reason, finding.rule + UNCLEAR, numbers)
     if plan.max_active is not None and candidate.active > plan.max_active:
         reason = f"{candidate.active} requests in flight, limit {plan.max_active}"
         return Judgement(StepVerdict.HOLD, reason, Rule.SATURATED, numbers)

@@ -118,7 +118,7 @@ class NodeCordons:
             field_selector=f"spec.nodeName={node}", _request_timeout=_TIMEOUT_S
         ).items
         for pod in pods:
-            owners = {one.kind for one in pod.metadata.owner_references or []}
+            owners = {reference.kind for reference in pod.metadata.owner_references or []}
             over = pod.metadata.deletion_timestamp or pod.status.phase in ("Succeeded", "Failed")
             if not over and not owners & {"DaemonSet", "Node"} and _has_gpu(pod):
                 yield pod
@@ -126,9 +126,9 @@ class NodeCordons:
 
 def _has_gpu(pod: Any) -> bool:
     limits: list[Mapping[str, str]] = [
-        one.resources.limits or {} for one in pod.spec.containers if one.resources is not None
+        container.resources.limits or {} for container in pod.spec.containers if container.resources is not None
     ]
-    return bool(pod.spec.resource_claims) or any(name.startswith(_GPU_RESOURCES) for one in limits for name in one)
+    return bool(pod.spec.resource_claims) or any(name.startswith(_GPU_RESOURCES) for limit in limits for name in limit)
 
 
 def _taints(found: Document, *, add: bool) -> Mapping[str, Any] | None:

@@ -100,7 +100,7 @@ class Objects:
             known = self._call("GET", f"/apis/{kind.api_version}")
         except UnknownKindError:
             return False
-        return any(one["name"] == kind.plural for one in known["resources"])
+        return any(resource["name"] == kind.plural for resource in known["resources"])
 
     def list(self, kind: Kind, labels: Mapping[str, str]) -> list[Document]:
         """The objects that carry some labels."""
@@ -268,7 +268,7 @@ def _named(asked: str, namespace: str) -> Iterator[None]:
         if refused.status == 404 and details.get("name") and details.get("kind") != "namespaces":
             raise _MissingError(asked) from refused
         if refused.status == 409:
-            contested = [one for one in causes if one.get("reason") == "FieldManagerConflict"]
+            contested = [cause for cause in causes if cause.get("reason") == "FieldManagerConflict"]
             raise (EditedError(_contest(contested)) if contested else _RaceError(asked)) from refused
         failure = classify_refusal(refused.status or 0, body, namespace)
         if failure.failure_class is FailureClass.CLUSTER_UNREACHABLE:

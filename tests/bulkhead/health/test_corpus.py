@@ -40,7 +40,7 @@ def test_no_scenario_calls_a_healthy_device_unhealthy_at_any_look(capsys: pytest
         ever: set[str] = set()
         assessment = None
         for assessment in Play(scenario).assessments():
-            ever |= {one.device.uuid for one in assessment.devices.values() if one.health is Health.UNHEALTHY}
+            ever |= {device.device.uuid for device in assessment.devices.values() if device.health is Health.UNHEALTHY}
         recovered = "healthy again" in scenario["name"]
         truly = {f"GPU-{name}" for name, one in expected(scenario).items() if one["health"] == "unhealthy"}
         if recovered:

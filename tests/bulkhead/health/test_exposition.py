@@ -92,7 +92,7 @@ def test_agrees_with_prometheus_client(name: str, told: dict[str, str], value: f
     block = ",".join(f'{key}="{escaped(one)}"' for key, one in told.items())
     line = f"{name}{{{block}}} {value!r}\n"
     families = text_string_to_metric_families(line)
-    theirs = [(one.name, one.labels, one.value) for family in families for one in family.samples]
+    theirs = [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
     assert everything(line) == theirs == [(name, told, value)]
 
 

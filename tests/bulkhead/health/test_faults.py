@@ -11,7 +11,7 @@ def test_what_is_close_together_is_one_fault_and_the_gravest_decides() -> None:
 
 
 def test_what_is_far_apart_are_two_faults() -> None:
-    assert [one.xid.number for one in faults([XidEvent(0.0, 31), XidEvent(31.0, 79)])] == [31, 79]
+    assert [fault.xid.number for fault in faults([XidEvent(0.0, 31), XidEvent(31.0, 79)])] == [31, 79]
 
 
 def test_a_remapping_beside_a_double_bit_error_asks_to_drain_first() -> None:

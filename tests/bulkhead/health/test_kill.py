@@ -60,7 +60,10 @@ def on_probation(folder: Path) -> None:
 
 def stands(folder: Path) -> tuple[list[tuple[str, str | None]], set[str], list[str]]:
     own = quarantines(folder, BEGIN)
-    rows = [(str(one.phase), one.applied_phase and str(one.applied_phase)) for one in own.open_ones()]
+    rows = [
+        (str(quarantine.phase), quarantine.applied_phase and str(quarantine.applied_phase))
+        for quarantine in own.open_ones()
+    ]
     return rows, FolderNodes(folder / "nodes").held(), [one.target for one in own.unapplied()]
 
 
@@ -77,7 +80,7 @@ def test_while_it_begins_a_probation(tmp_path: Path) -> None:
 def test_while_it_releases(tmp_path: Path) -> None:
     for folder in everywhere(tmp_path, on_probation, BEGIN + 200, unhealthy=False):
         assert stands(folder) == ([], set(), [])
-        assert [one.kind for one in _events(folder)].count("quarantine-ended") == 1
+        assert [event.kind for event in _events(folder)].count("quarantine-ended") == 1
 
 
 def _events(folder: Path) -> list[object]:

@@ -80,7 +80,7 @@ class World:
 
     @property
     def phases(self) -> dict[str, QuarantinePhase]:
-        return {one.target: one.phase for one in self.quarantines.open_ones()}
+        return {quarantine.target: quarantine.phase for quarantine in self.quarantines.open_ones()}
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_the_budget_is_kept_and_a_person_called(world: World) -> None:
     assert list(done.refused) == ["c0"]
     assert "the last of pool" in done.refused["c0"]
     world.step()
-    told = [one for one in world.ledger.events.select() if one.kind == "quarantine-refused"]
+    told = [event for event in world.ledger.events.select() if event.kind == "quarantine-refused"]
     assert [one.data["target"] for one in told] == ["c0"], "once, not at every look"
 
 

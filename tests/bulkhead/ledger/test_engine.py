@@ -57,7 +57,7 @@ def test_isolations_survive_the_changes_of_their_columns_and_back(ledger_url: st
     ledger.isolations.isolate(rollout.revision_id, Request("i", "it leaks", "ada"))
     _downgrade(ledger, "0004")
     again = Ledger(ledger_url)
-    assert {(one.level, one.reason) for one in again.isolations.levels(rollout.revision_id)} == {
+    assert {(isolation.level, isolation.reason) for isolation in again.isolations.levels(rollout.revision_id)} == {
         (IsolationLevel.TRAFFIC, "it leaks"),
         (IsolationLevel.MODEL, "it leaks"),
     }

@@ -18,7 +18,7 @@ def test_what_is_isolated_is_refused_with_the_reason_and_the_way_out(ledger: Led
     _isolate(ledger, rollout.revision_id)
     with pytest.raises(ConflictError, match=r"is isolated since .*: it answers NaN; run 'bulkhead unisolate digits-"):
         request(ledger, "a", owner="again")
-    assert [one.revision_id for one in ledger.isolations.in_force()] == [rollout.revision_id]
+    assert [isolation.revision_id for isolation in ledger.isolations.in_force()] == [rollout.revision_id]
 
 
 def test_another_revision_of_the_same_model_is_refused_as_well(ledger: Ledger) -> None:
@@ -70,7 +70,7 @@ def test_a_revision_that_does_not_exist_is_named(ledger: Ledger) -> None:
 def test_by_default_the_model_is_isolated_as_well_and_traffic_always(ledger: Ledger) -> None:
     rollout = promote(ledger, "a")
     _isolate(ledger, rollout.revision_id)
-    assert [one.level for one in ledger.isolations.levels(rollout.revision_id)] == [
+    assert [isolation.level for isolation in ledger.isolations.levels(rollout.revision_id)] == [
         IsolationLevel.TRAFFIC,
         IsolationLevel.MODEL,
     ]
@@ -79,7 +79,7 @@ def test_by_default_the_model_is_isolated_as_well_and_traffic_always(ledger: Led
 def test_a_bad_image_does_not_keep_its_model_from_another_revision(ledger: Ledger) -> None:
     rollout = promote(ledger, "a")
     ledger.isolations.isolate(rollout.revision_id, Request("k", "bad image", "a test"), levels=[IsolationLevel.POD])
-    assert [one.level for one in ledger.isolations.levels(rollout.revision_id)] == [
+    assert [isolation.level for isolation in ledger.isolations.levels(rollout.revision_id)] == [
         IsolationLevel.TRAFFIC,
         IsolationLevel.POD,
     ]
@@ -92,7 +92,7 @@ def test_a_further_level_is_added_and_those_in_force_keep_their_reason(ledger: L
     rollout = promote(ledger, "a")
     _isolate(ledger, rollout.revision_id)
     ledger.isolations.isolate(rollout.revision_id, Request("m", "look at it", "a test"), levels=[IsolationLevel.POD])
-    found = {one.level: one.reason for one in ledger.isolations.levels(rollout.revision_id)}
+    found = {isolation.level: isolation.reason for isolation in ledger.isolations.levels(rollout.revision_id)}
     assert found == {
         IsolationLevel.TRAFFIC: "it answers NaN",
         IsolationLevel.MODEL: "it answers NaN",
@@ -106,12 +106,12 @@ def test_what_the_world_shows_is_written_once_and_with_an_event(ledger: Ledger) 
     for isolation in ledger.isolations.unapplied():
         assert ledger.isolations.mark_applied(isolation) and ledger.isolations.mark_applied(isolation)
     assert ledger.isolations.unapplied() == []
-    assert [one.data["level"] for one in ledger.events.select(kind="isolated")] == ["traffic", "model"]
+    assert [event.data["level"] for event in ledger.events.select(kind="isolated")] == ["traffic", "model"]
     ledger.isolations.unisolate(rollout.revision_id, Request("r", "mended", "a test"))
     for isolation in ledger.isolations.unapplied():
         assert ledger.isolations.mark_applied(isolation)
     assert ledger.isolations.unapplied() == []
-    assert [one.data["level"] for one in ledger.events.select(kind="unisolated")] == ["traffic", "model"]
+    assert [event.data["level"] for event in ledger.events.select(kind="unisolated")] == ["traffic", "model"]
 
 
 def test_who_isolates_while_it_is_ended_is_told_to_look_again(ledger: Ledger) -> None:
@@ -128,7 +128,7 @@ def test_isolated_again_it_is_an_isolation_of_its_own(ledger: Ledger) -> None:
     _isolate(ledger, rollout.revision_id)
     ledger.isolations.unisolate(rollout.revision_id, Request("r", "mended", "a test"))
     ledger.isolations.isolate(rollout.revision_id, Request("k2", "not mended", "a test"))
-    assert [one.reason for one in ledger.isolations.in_force()] == ["not mended"]
+    assert [isolation.reason for isolation in ledger.isolations.in_force()] == ["not mended"]
 
 
 def test_the_budget_bounds_how_many_are_isolated_at_once(ledger: Ledger) -> None:

@@ -58,9 +58,9 @@ def impose(
 def test_one_quarantine_a_target_and_the_first_reason_stays(quarantines: Quarantines, clock: Clock) -> None:
     first = impose(quarantines, clock)
     assert impose(quarantines, clock).id == first.id
-    assert [(one.target, one.phase, one.applied_phase) for one in quarantines.open_ones()] == [
-        ("GPU-1", QuarantinePhase.HELD, None)
-    ]
+    assert [
+        (quarantine.target, quarantine.phase, quarantine.applied_phase) for quarantine in quarantines.open_ones()
+    ] == [("GPU-1", QuarantinePhase.HELD, None)]
 
 
 def test_what_the_world_shows_is_written_down(quarantines: Quarantines, clock: Clock) -> None:
@@ -100,10 +100,10 @@ def test_two_at_once_do_not_overdraw_the_budget(quarantines: Quarantines, clock:
             refused.append(error)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(1, 5)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert (len(quarantines.open_ones()), len(refused)) == (2, 3)
 
 
@@ -158,7 +158,7 @@ def test_everything_is_in_the_log(quarantines: Quarantines, ledger: Ledger, cloc
     row = impose(quarantines, clock)
     quarantines.passed(row.target, "quick")
     quarantines.end(row.target, reason="mended", holder="a person")
-    assert [one.kind for one in ledger.events.select()] == [
+    assert [event.kind for event in ledger.events.select()] == [
         "quarantine-held",
         "quarantine-diagnosed",
         "quarantine-ended",

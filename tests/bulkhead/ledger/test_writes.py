@@ -38,7 +38,7 @@ def ledger(ledger_url: str) -> Iterator[Ledger]:
 def _columns(ledger: Ledger, table: type[Base]) -> list[dict[str, Any]]:
     with ledger._reading() as session:
         rows = session.scalars(select(table).order_by(table.id)).all()  # type: ignore[attr-defined]
-    return [{one.name: getattr(row, one.name) for one in table.__table__.columns} for row in rows]
+    return [{column.name: getattr(row, column.name) for column in table.__table__.columns} for row in rows]
 
 
 def _wish(intent: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_a_wish_for_a_rollout(ledger: Ledger) -> None:
 
 def test_a_wish_without_a_reason_has_none(ledger: Ledger) -> None:
     ledger.rollouts.request(REVISION, PLAN, Request("k", "", "deploy"), owner="run")
-    assert [one["reason"] for one in _columns(ledger, Intent)] == [""]
+    assert [column["reason"] for column in _columns(ledger, Intent)] == [""]
 
 
 def test_the_next_wish_is_of_the_next_generation_and_knows_the_stable_revision(ledger: Ledger) -> None:
@@ -170,7 +170,7 @@ def test_a_wish_to_go_back_takes_the_rollout_that_it_names_and_no_other(ledger: 
     rollouts = [request(ledger, "a", service=service, key=service) for service in ("digits", "letters")]
     by_id = ledger.rollouts.request_rollback(Request("1", "", "a person"), rollout_id=rollouts[1].id)
     assert by_id.rollout is not None and by_id.rollout.id == rollouts[1].id
-    assert [ledger.rollouts.get(one.id).phase for one in rollouts] == [Phase.REQUESTED, Phase.RESTORING]
+    assert [ledger.rollouts.get(rollout.id).phase for rollout in rollouts] == [Phase.REQUESTED, Phase.RESTORING]
     by_service = ledger.rollouts.request_rollback(Request("2", "", "a person"), service="digits")
     assert by_service.rollout is not None and by_service.rollout.id == rollouts[0].id
 

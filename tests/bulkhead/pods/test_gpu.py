@@ -15,13 +15,16 @@ def _place(request: GpuRequest, **spec: Any) -> k8s.V1PodSpec:
 
 def _required(spec: k8s.V1PodSpec) -> list[list[tuple[str, str, list[str]]]]:
     terms = spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
-    return [[(one.key, one.operator, one.values) for one in term.match_expressions] for term in terms]
+    return [
+        [(expression.key, expression.operator, expression.values) for expression in term.match_expressions]
+        for term in terms
+    ]
 
 
 def _fields(term: k8s.V1NodeSelectorTerm) -> list[tuple[str, str]]:
     """What is asked of nodes' names: each requirement has the one value that Kubernetes allows."""
-    assert {one.key for one in term.match_fields} == {"metadata.name"}
-    return [(one.operator, *one.values) for one in term.match_fields]
+    assert {field.key for field in term.match_fields} == {"metadata.name"}
+    return [(field.operator, *field.values) for field in term.match_fields]
 
 
 def test_whole_gpus_beside_what_was_asked_for() -> None:
@@ -83,7 +86,9 @@ def test_a_pod_is_bound_to_one_node() -> None:
 
 def test_spot_and_shared_memory() -> None:
     spec = _place(GpuRequest(tolerate_spot=("cloud.google.com/gke-spot",), shared_memory="16Gi"))
-    assert [(one.key, one.operator) for one in spec.tolerations] == [("cloud.google.com/gke-spot", "Exists")]
+    assert [(toleration.key, toleration.operator) for toleration in spec.tolerations] == [
+        ("cloud.google.com/gke-spot", "Exists")
+    ]
     assert spec.volumes[0].empty_dir.medium == "Memory" and spec.volumes[0].empty_dir.size_limit == "16Gi"
     assert spec.containers[0].volume_mounts[0].mount_path == "/dev/shm"
 

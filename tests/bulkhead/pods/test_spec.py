@@ -42,9 +42,13 @@ def test_the_read_only_root_has_somewhere_to_write() -> None:
 def test_claims_are_mounted_where_the_author_says() -> None:
     pod = build(replace(JOB, claims={"/data": "team", "/models": "models"}))
     claims = {
-        one.name: one.persistent_volume_claim.claim_name for one in pod.spec.volumes if one.persistent_volume_claim
+        volume.name: volume.persistent_volume_claim.claim_name
+        for volume in pod.spec.volumes
+        if volume.persistent_volume_claim
     }
-    mounted = {one.mount_path: claims[one.name] for one in pod.spec.containers[0].volume_mounts if one.name in claims}
+    mounted = {
+        mount.mount_path: claims[mount.name] for mount in pod.spec.containers[0].volume_mounts if mount.name in claims
+    }
     assert mounted == {"/data": "team", "/models": "models"}
 
 

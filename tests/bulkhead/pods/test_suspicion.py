@@ -120,14 +120,14 @@ def test_whatever_is_said_the_budget_holds_and_the_last_nodes_stay(
 ) -> None:
     found = avoid(said, places, share)
     assert not set(found.forbidden) & set(found.discouraged)
-    assert set(found.told) == {*found.forbidden, *found.discouraged} <= {one.node for one in said}
-    usable = Counter((one.product, one.pool) for one in places.values() if one.usable)
+    assert set(found.told) == {*found.forbidden, *found.discouraged} <= {suspicion.node for suspicion in said}
+    usable = Counter((place.product, place.pool) for place in places.values() if place.usable)
     taken = Counter((places[node].product, places[node].pool) for node in found.forbidden)
     for group, count in taken.items():
         assert count <= max(1, int(share * usable[group])) and usable[group] - count >= LEFT
     for node in found.forbidden:
         assert places[node].usable
-        assert places[node].doubted or len({one.owner for one in said if one.node == node}) > 1
+        assert places[node].doubted or len({suspicion.owner for suspicion in said if suspicion.node == node}) > 1
 
 
 @given(_SAID, _PLACES, st.randoms())

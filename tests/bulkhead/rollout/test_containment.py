@@ -206,7 +206,10 @@ def test_an_isolation_that_cannot_be_shown_keeps_no_other_waiting(ledger_url: st
             rollout.revision_id, request, levels=(IsolationLevel.TRAFFIC, IsolationLevel.POD)
         )
     _go_on(stage)
-    applied = {one.level: one.applied_at is not None for one in stage.ledger.isolations.levels(good.revision_id)}
+    applied = {
+        isolation.level: isolation.applied_at is not None
+        for isolation in stage.ledger.isolations.levels(good.revision_id)
+    }
     assert applied == {IsolationLevel.TRAFFIC: True, IsolationLevel.POD: True}
     assert "TypeError" in stage.ledger.events.failing("bad")[f"pod of isolated {bad.revision_id}"]
     assert stage.ledger.events.failing("good") == {}

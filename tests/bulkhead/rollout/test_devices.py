@@ -121,4 +121,4 @@ def test_a_service_may_have_its_devices_isolated_by_policy(stage: Stage) -> None
     stage.clock.pass_by(6)
     watch(stage, GPU=device(node, "unhealthy", f"ml/{rollout.revision_id}"), OTHER=device("elsewhere", "healthy"))
     stage.reconciler.run_once()
-    assert [one.target for one in stage.quarantines.open_ones()] == [node]
+    assert [quarantine.target for quarantine in stage.quarantines.open_ones()] == [node]

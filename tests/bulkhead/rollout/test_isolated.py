@@ -24,7 +24,10 @@ def _isolate(stage: Stage, revision_id: str) -> None:
 
 
 def _shown(stage: Stage, revision_id: str) -> dict[str, bool]:
-    return {str(one.level): one.applied_at is not None for one in stage.ledger.isolations.levels(revision_id)}
+    return {
+        str(isolation.level): isolation.applied_at is not None
+        for isolation in stage.ledger.isolations.levels(revision_id)
+    }
 
 
 def _settle(stage: Stage) -> None:

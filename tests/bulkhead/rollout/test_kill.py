@@ -194,19 +194,21 @@ def _isolated(site: Site, revision_id: str) -> dict[str, Any]:
     """Everything that isolating a revision leaves, each of it once."""
     control, ledger = site.control, site.control.ledger
     levels = ledger.isolations.levels(revision_id)
-    events = [one for one in ledger.events.select(service="digits") if (one.data or {}).get("revision") == revision_id]
+    events = [
+        event for event in ledger.events.select(service="digits") if (event.data or {}).get("revision") == revision_id
+    ]
     since = max((index for index, one in enumerate(events) if one.kind == "unisolated"), default=-1)
     client = mlflow.MlflowClient(control.settings.mlflow_tracking_uri)
     version = ledger.revisions.get(revision_id).model_version
     tags = client.get_model_version(control.settings.home.name, version).tags
     experiment = client.get_experiment_by_name("bulkhead-evidence")
     bundles = client.search_runs([experiment.experiment_id], max_results=1000) if experiment else []
-    names = {f"{revision_id}-{one.id}" for one in levels}
+    names = {f"{revision_id}-{isolation.id}" for isolation in levels}
     return {
-        "levels": {str(one.level): one.applied_at is not None for one in levels},
+        "levels": {str(isolation.level): isolation.applied_at is not None for isolation in levels},
         "forbidden": "bulkhead.isolated" in tags,
         "bundles": sum(run.info.run_name in names for run in bundles),
-        "events": {kind: sum(one.kind == kind for one in events[since + 1 :]) for kind in ("isolate", "isolated")},
+        "events": {kind: sum(event.kind == kind for event in events[since + 1 :]) for kind in ("isolate", "isolated")},
     }
 
 
@@ -256,8 +258,10 @@ def test_killed_on_the_way_back_from_an_isolated_stable_revision_it_arrives(site
     def check(revision: str, when: str) -> None:
         assert site.reconcile() == 0, when
         assert _isolated(site, revision) == ISOLATED, when
-        first = min(one.id for one in site.control.ledger.isolations.levels(revision))
-        returns = [one for one in site.control.ledger.rollouts.latest("digits") if one.key == f"isolated/{first}"]
+        first = min(isolation.id for isolation in site.control.ledger.isolations.levels(revision))
+        returns = [
+            rollout for rollout in site.control.ledger.rollouts.latest("digits") if rollout.key == f"isolated/{first}"
+        ]
         state = site.state(*returns)
         assert (state["phase"], state["stable"], state["weights"]) == (Phase.PROMOTED, "new", {"new": 100}), when
         assert (state["alias"], state["serving"], state["endpoints"]) == ("new", ["new"], ["new"]), when

@@ -25,7 +25,9 @@ def test_what_it_goes_on_waiting_for_is_recorded_ever_more_rarely_with_the_numbe
         stage.reconciler.run_once()
         stage.clock.pass_by(20)
     waited = [
-        one for one in stage.ledger.events.select(rollout.id, "waiting") if one.data["for"] == "hold: min-requests"
+        event
+        for event in stage.ledger.events.select(rollout.id, "waiting")
+        if event.data["for"] == "hold: min-requests"
     ]
     since = [round((one.at - waited[0].at).total_seconds() / 60) for one in waited]
     assert since == [0, 1, 3, 7, 15, 31]

@@ -254,7 +254,7 @@ class Storm(RuleBasedStateMachine):
             going = stage.ledger.rollouts.active_of("digits")
             if going is not None and going.phase is Phase.APPROVING:
                 self.approve()
-            active = [one.run_once() for one in self.reconcilers]
+            active = [reconciler.run_once() for reconciler in self.reconcilers]
             stage.clock.pass_by(61)
             busy = any(active) or self._unsettled()
             quiet = 0 if busy else quiet + 1

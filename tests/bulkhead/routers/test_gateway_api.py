@@ -47,7 +47,7 @@ def test_a_route_hangs_on_its_gateway_and_names_its_backends() -> None:
     assert spec["hostnames"] == ["digits.test"]
     [rule] = spec["rules"]
     assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/v1"}}]
-    assert [(one["name"], one["port"], one["weight"]) for one in rule["backendRefs"]] == [
+    assert [(ref["name"], ref["port"], ref["weight"]) for ref in rule["backendRefs"]] == [
         ("serve-new", 8081, 10),
         ("serve-old", 8080, 90),
     ]

@@ -75,7 +75,7 @@ def test_an_autoscaler_gets_the_number_of_pods() -> None:
 def test_only_our_own_server_is_known_to_say_what_the_model_answered() -> None:
     asked: list[dict[str, Any]] = [{"replicas": 2}, {"command": ["vllm"]}, {"command": ["a"], "statistics_path": "/x"}]
     notes = [_server(**serve)["Deployment"]["metadata"]["annotations"] for serve in asked]
-    assert [one["bulkhead.dev/statistics"] for one in notes] == ["/statistics", "", "/x"]
+    assert [note["bulkhead.dev/statistics"] for note in notes] == ["/statistics", "", "/x"]
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ def test_a_fault_is_told_once_for_as_long_as_it_lasts() -> None:
 def test_what_was_unhealthy_before_and_other_models_are_left_out() -> None:
     assert events(DeviceFaultTrigger(only_new=True), view(a="unhealthy"), view(a="unhealthy")) == []
     assert [
-        one["device"]
-        for one in events(DeviceFaultTrigger(only_new=True), view(a="unhealthy"), view(a="unhealthy", b="unhealthy"))
+        event["device"]
+        for event in events(DeviceFaultTrigger(only_new=True), view(a="unhealthy"), view(a="unhealthy", b="unhealthy"))
     ] == ["b"]
     assert events(DeviceFaultTrigger(model="A100*"), view(a="unhealthy")) == []
 

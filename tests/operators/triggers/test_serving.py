@@ -96,7 +96,7 @@ def test_it_can_isolate_or_only_fail(control: Control, new: Rollout) -> None:
     assert _watch(_trigger(new.revision_id, on_breach="fail"), 1.0)["result"] == "breached"
     assert control.ledger.rollouts.active() == [] and control.ledger.isolations.in_force() == []
     _watch(_trigger(new.revision_id, on_breach="isolate"), 1.0)
-    assert [one.revision_id for one in control.ledger.isolations.in_force()] == [new.revision_id]
+    assert [isolation.revision_id for isolation in control.ledger.isolations.in_force()] == [new.revision_id]
 
 
 def test_where_nothing_is_left_to_return_to_it_says_so(control: Control) -> None:

@@ -173,4 +173,4 @@ def test_nonsense_never_raises_and_first_looks_never_quarantine(scrapes: list[li
         read("\n".join(lines), snapshot, blocks)
         assessment = fleet.take([snapshot], float(index))
         if index == 0:
-            assert all(one.health is not Health.UNHEALTHY for one in assessment.devices.values())
+            assert all(device.health is not Health.UNHEALTHY for device in assessment.devices.values())

@@ -80,9 +80,9 @@ def test_a_reset_says_nothing() -> None:
 
 def test_for_a_rollout_its_length_takes_the_place_of_three_days() -> None:
     windows = scaled(720)
-    assert [round(one.long_s, 6) for one in windows] == [10, 60, 720]
-    assert [one.factor for one in windows] == [14.4, 6, 1]
-    assert all(one.short_s * 12 == one.long_s for one in windows)
+    assert [round(window.long_s, 6) for window in windows] == [10, 60, 720]
+    assert [window.factor for window in windows] == [14.4, 6, 1]
+    assert all(window.short_s * 12 == window.long_s for window in windows)
 
 
 @given(st.lists(st.floats(0.01, 30), max_size=400), st.floats(1, 3600))

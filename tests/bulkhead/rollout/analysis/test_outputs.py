@@ -28,7 +28,7 @@ def _judge(ours: Answers | None, theirs: Answers | None, step: Step | None = Non
 
 
 def _counts(rng: random.Random, n: int, shares: list[float]) -> dict[str, int]:
-    return dict(Counter(str(one) for one in rng.choices(range(len(shares)), shares, k=n)))
+    return dict(Counter(str(choice) for choice in rng.choices(range(len(shares)), shares, k=n)))
 
 
 def test_unusable_answers_fail_though_each_came_with_a_200() -> None:
@@ -76,11 +76,11 @@ def _drift(ours: dict[str, int], theirs: dict[str, int], weight: float = 0.5, **
 
 def test_the_evidence_of_drift_is_the_mean_over_a_fixed_number_of_tests() -> None:
     tests = [label_above(90, 10, 0.2), label_above(10, 90, 0.8), label_above(10, 5, 0.2), label_above(5, 10, 0.8)]
-    mean = (124 + sum(math.exp(one) for one in tests)) / 128
+    mean = (124 + sum(math.exp(test) for test in tests)) / 128
     assert _drift({"a": 9000, "b": 1000}, {"a": 990, "b": 10}, 0.2).strength == 0.0  # a distance of 0.09 is no matter
     assert _drift({"a": 90, "b": 10}, {"a": 10, "b": 5}, 0.2, max_drift=0.0).strength == pytest.approx(math.log(mean))
     tests = [label_above(90, 0, 0.2), label_above(0, 90, 0.8), label_above(0, 15, 0.2), label_above(15, 0, 0.8)]
-    mean = (124 + sum(math.exp(one) for one in tests)) / 128
+    mean = (124 + sum(math.exp(test) for test in tests)) / 128
     assert _drift({"a": 90}, {"b": 15}, 0.2).strength == pytest.approx(math.log(mean))
 
 
@@ -92,7 +92,7 @@ def test_weak_evidence_of_drift_is_a_mean_with_those_that_say_nothing(
 ) -> None:
     tests = [label_above(ours.get(name, 0), theirs.get(name, 0), 0.5) for name in "ab"]
     tests += [label_above(theirs.get(name, 0), ours.get(name, 0), 0.5) for name in "ab"]
-    mean = (124 + sum(math.exp(one) for one in tests)) / 128
+    mean = (124 + sum(math.exp(test) for test in tests)) / 128
     assert _drift(ours, theirs, max_drift=0.0).strength == pytest.approx(math.log(mean), abs=1e-12)
 
 
@@ -101,7 +101,7 @@ def test_no_more_tests_than_were_fixed_beforehand_are_made_of_many_categories() 
     theirs = {f"b{number:03}": 200 - number for number in range(100)}
     tests = [label_above(200 - number, 0, 0.5) for number in range(32) for _ in "ab"]
     tests += [label_above(0, 200 - number, 0.5) for number in range(32) for _ in "ab"]
-    mean = sum(math.exp(one) for one in tests) / 128
+    mean = sum(math.exp(test) for test in tests) / 128
     assert _drift(ours, theirs, max_drift=0.0).strength == pytest.approx(math.log(mean), abs=1e-12)
 
 
