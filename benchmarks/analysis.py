@@ -213,17 +213,17 @@ def summary(found: list[dict[str, tuple[int, int] | None]]) -> dict[str, dict[st
     """By contender: share that it failed, requests and bad requests until then in the median, and the mean of bad
     requests where ours and it both failed the candidate, of each.
     """
-    told = {}
+    contended = {}
     for name in CONTENDERS:
         caught = [seen for one in found if (seen := one[name]) is not None]
         both = [(mine[1], theirs[1]) for one in found if (mine := one["bulkhead"]) and (theirs := one[name])]
-        told[name] = {
+        contended[name] = {
             "failed": round(len(caught) / len(found), 4),
             "requests_p50": float(np.median([seen[0] for seen in caught])) if caught else None,
             "bad_p50": float(np.median([seen[1] for seen in caught])) if caught else None,
             "bad_where_both": np.mean(both, axis=0).round(1).tolist() if both else None,
         }
-    return told
+    return contended
 
 
 def main() -> None:

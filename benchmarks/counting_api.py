@@ -166,8 +166,8 @@ class Api:
         return web.json_response({"kind": "EventList", "apiVersion": "v1", "metadata": metadata, "items": []})
 
     async def _tell(self, request: web.Request) -> web.Response:
-        told = {"counts": self.counts, "ended": self.ended, "connections": len(self._peers)}
-        return web.json_response({**told, "most_at_once": self.most_at_once, "pods": list(self._pods)})
+        counted = {"counts": self.counts, "ended": self.ended, "connections": len(self._peers)}
+        return web.json_response({**counted, "most_at_once": self.most_at_once, "pods": list(self._pods)})
 
 
 def _selected(pod: dict[str, Any], selector: str) -> bool:

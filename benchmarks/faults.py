@@ -48,7 +48,7 @@ class Faults:
         """What has not been done yet."""
         return [what for _, what, _ in self._due]
 
-    def look(self, progress: Path, checkpoints: Path, say: Callable[[str], None]) -> None:
+    def poll(self, progress: Path, checkpoints: Path, say: Callable[[str], None]) -> None:
         """Do what is due, once the ranks work.
 
         Args:

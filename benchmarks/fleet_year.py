@@ -3,7 +3,7 @@
     make -s bench-fleet-year
 
 250 nodes with 8 GPUs. Faults come at published rates, and so do the things that look like faults. Each hour that has
-something to see is played as eight looks, 15 s apart, through the code that judges and quarantines for real (windows,
+something to see is played as eight polls, 15 s apart, through the code that judges and quarantines for real (windows,
 verdicts, ledger, controller), by the clock of the simulation. A device in quarantine is repaired after some hours,
 tested, and comes back. The same year is played with the budget, and without.
 
@@ -46,7 +46,7 @@ USER_BUGS, SLOW, LEMONS = 4.0, 0.01, 0.012
 NODE_OUTAGES, RELEASES = 6.0, 4
 """Exporter outages a node-year; bad exporter releases a year, every second one of which spreads node by node."""
 
-_LOOKS, _INTERVAL_S = 8, 15.0
+_POLLS, _INTERVAL_S = 8, 15.0
 _REPAIR_H = (4, 48)
 _SOUND = {
     Field.TEMPERATURE: 55.0,
@@ -130,7 +130,7 @@ class Year:
 
     @property
     def _now(self) -> float:
-        return BEGIN + self._hour * 3600 + _LOOKS * _INTERVAL_S
+        return BEGIN + self._hour * 3600 + _POLLS * _INTERVAL_S
 
     def play(self) -> Tally:
         """Live through it.
@@ -146,7 +146,7 @@ class Year:
             held = self._quarantines.held()
             involved = {node for node in self._fleets if self._hour >= self._next[node]}
             if involved or held:
-                self._look(involved)
+                self._poll(involved)
             self._count()
         return self.tally
 
@@ -209,7 +209,7 @@ class Year:
         self._lying.add(node)
 
     def _watch(self, node: str) -> None:
-        """Begin to play a node: one look from before anything happens, as its exporter has always shown it."""
+        """Begin to play a node: one poll from before anything happens, as its exporter has always shown it."""
         self._next[node], self._quiet[node] = self._hour, 0
         if node not in self._fleets:
             self._fleets[node] = Fleet(_BY_NODE)
@@ -238,12 +238,12 @@ class Year:
     def _mended(self, gpu: Gpu) -> None:
         gpu.fault, gpu.repaired_at = "", None
 
-    def _look(self, involved: set[str]) -> None:
-        """Eight looks at the nodes that have something to see; the others are as they were."""
+    def _poll(self, involved: set[str]) -> None:
+        """Eight polls at the nodes that have something to see; the others are as they were."""
         for node in involved:
             fleet = self._fleets[node]
             stood = {uuid: one.health for uuid, one in fleet.verdicts.items()}
-            for number in range(1, _LOOKS + 1):
+            for number in range(1, _POLLS + 1):
                 at = BEGIN + self._hour * 3600 + number * _INTERVAL_S
                 fleet.take([self._shown(node, at)], at)
             same = stood == {uuid: one.health for uuid, one in fleet.verdicts.items()}

@@ -42,7 +42,7 @@ PATIENCE_S = 30.0
 """After so long a hang is ended by this benchmark, for those that do not notice."""
 
 BARS = {"goodput": 0.90, "against_plain": 1.3, "loss": 1e-3, "detect_s": 2.0, "stall": 0.02}
-_LOOK_S = 0.05
+_POLL_S = 0.05
 
 # The second has torchrun's ranks not share its store: with torch 2.13 and gloo, ranks that are begun anew after a
 # SIGKILL often never find each other in the shared one.
@@ -57,8 +57,8 @@ def arguments(steps: int, checkpoint_interval: int, hang_s: float) -> list[str]:
         hang_s: so long a phase of a step may last, in seconds.
     """
     fixed = {"size": "1m", "batch": 8, "most-bytes": 4_000_000, "experiment": "goodput"}
-    told = {**fixed, "steps": steps, "checkpoint-interval": checkpoint_interval, "hang-s": hang_s}
-    return [f"--{name}={value}" for name, value in told.items()]
+    options = {**fixed, "steps": steps, "checkpoint-interval": checkpoint_interval, "hang-s": hang_s}
+    return [f"--{name}={value}" for name, value in options.items()]
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ class Retried:
         for checkpoint in self.checkpoints.glob("step-*") if self._zero else ():
             shutil.rmtree(checkpoint)
         (self._folder / "message").unlink(missing_ok=True)
-        told = {PATH_VARIABLE: "message", CHECKPOINTS_VARIABLE: "checkpoints", PROGRESS_VARIABLE: "progress"}
-        environment = {**os.environ, **{name: str(self._folder / file) for name, file in told.items()}}
+        options = {PATH_VARIABLE: "message", CHECKPOINTS_VARIABLE: "checkpoints", PROGRESS_VARIABLE: "progress"}
+        environment = {**os.environ, **{name: str(self._folder / file) for name, file in options.items()}}
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self._command, env={**environment, **_TORCHRUN}, stdout=log, stderr=log)
 
@@ -239,17 +239,17 @@ class Bench:
         begin, useful = time.monotonic(), Useful()
         while (found := job.result()) is None:
             self.stack.processes.check()
-            useful.look(time.monotonic(), read(job.progress).get(0))
+            useful.poll(time.monotonic(), read(job.progress).get(0))
             if faults is not None:
-                faults.look(job.progress, job.checkpoints, self.progress.say)
+                faults.poll(job.progress, job.checkpoints, self.progress.say)
             self.progress.beat(f"{name}, {time.monotonic() - begin:.0f} s so far")
-            time.sleep(_LOOK_S)  # between two looks at other processes
+            time.sleep(_POLL_S)  # between two polls at other processes
         wall_s = time.monotonic() - begin
         if faults is not None and faults.left:
             raise RuntimeError(f"{name} was over before every fault: {faults.left} left")
-        told = {key: found[key] for key in ("step", "loss", "trained_s", "stalled_s", "steps")}
+        options = {key: found[key] for key in ("step", "loss", "trained_s", "stalled_s", "steps")}
         detect_s, hang_s = (faults.detected_s, faults.hang_s) if faults is not None else (None, None)
-        run = Run(wall_s, useful.seconds, **told, tries=job.tries, detect_s=detect_s, hang_s=hang_s)
+        run = Run(wall_s, useful.seconds, **options, tries=job.tries, detect_s=detect_s, hang_s=hang_s)
         self.progress.say(f"{name}: {run}")
         return run
 
@@ -275,9 +275,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.goodput")
     parser.add_argument("--ideal-s", type=float, default=240, help="length of a training without faults, about")
     parser.add_argument("--checkpoint-s", type=float, default=2.5, help="between two checkpoints, about")
-    told = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-goodput-") as folder:
-        bench = Bench(Path(folder), told.ideal_s, told.checkpoint_s)
+        bench = Bench(Path(folder), options.ideal_s, options.checkpoint_s)
         try:
             bench.start()
             runs = {

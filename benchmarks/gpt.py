@@ -164,13 +164,13 @@ def _measured(arguments: argparse.Namespace, cuda: bool) -> dict[str, Any]:
 
 
 def _everything(folder: Path, checkpoint_interval: int) -> list[str]:
-    told = {
+    options = {
         "checkpoints": folder / "checkpoints",
         "progress": folder / "progress",
         "checkpoint-interval": checkpoint_interval,
         "experiment": "gpt",
     }
-    return [f"--{name}={value}" for name, value in told.items()]
+    return [f"--{name}={value}" for name, value in options.items()]
 
 
 def _say(text: str) -> None:

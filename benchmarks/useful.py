@@ -21,7 +21,7 @@ class Useful:
         """Of all steps that were done, each once."""
         return sum(self._took.values())
 
-    def look(self, now: float, beat: Beat | None) -> None:
+    def poll(self, now: float, beat: Beat | None) -> None:
         """Take note of a rank's last sign.
 
         Args:

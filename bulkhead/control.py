@@ -65,7 +65,7 @@ class Control:
 
     def fleet_watch(self) -> FleetWatch:
         """A watch of the fleet, which goes on where the last one ended."""
-        return fleets.watch(self.settings, self.ledger.quarantines, suspected=lambda: self.avoidance().told)
+        return fleets.watch(self.settings, self.ledger.quarantines, suspected=lambda: self.avoidance().reasons)
 
     def avoidance(self) -> Avoidance:
         """Where launches should not go now; see ``fleets.avoidance``."""

@@ -29,8 +29,8 @@ from bulkhead.runtimes.kubernetes.nodes import NodeCordons
 from bulkhead.settings import FleetSettings, Settings
 
 _SUSPECTED_FOR = timedelta(hours=1)
-_FRESH, _LOOKS = timedelta(minutes=10), 3
-"""What a watch has left is believed for so long, or for so many of its looks."""
+_FRESH, _POLLS = timedelta(minutes=10), 3
+"""What a watch has left is believed for so long, or for so many of its polls."""
 
 
 def watch(
@@ -69,7 +69,7 @@ def avoidance(settings: Settings, suspicions: Suspicions, quarantines: Quarantin
     said = suspicions.since(now - _SUSPECTED_FOR)
     if not said:
         return Avoidance()
-    fresh = max(_FRESH, _LOOKS * timedelta(seconds=settings.fleet.poll_s))
+    fresh = max(_FRESH, _POLLS * timedelta(seconds=settings.fleet.poll_s))
     held = {row.node for row in quarantines.held() if row.kind == "node"}
     return avoid(said, places(quarantines.fleet(now - fresh), held), settings.fleet.budget_share)
 

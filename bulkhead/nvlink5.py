@@ -112,8 +112,8 @@ def advice(number: int, event: NvlinkEvent) -> Advice | None:
     Returns:
         None for what the catalogue does not have.
     """
-    told = [one for row in _table().get((number, event.unit), ()) if (one := row.of(event)) is not None]
-    return min(told, key=lambda one: _GRAVEST_FIRST.index(one.immediate), default=None)
+    advised = [one for row in _table().get((number, event.unit), ()) if (one := row.of(event)) is not None]
+    return min(advised, key=lambda one: _GRAVEST_FIRST.index(one.immediate), default=None)
 
 
 @cache

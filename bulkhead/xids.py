@@ -183,16 +183,16 @@ def _of_link(row: Xid, text: str) -> Xid:
     if event is None:
         return row
     severity = "fatal" if event.fatal else "nonfatal"
-    told = ", ".join(filter(None, (row.description, event.unit, severity, f"link {event.link}")))
+    text = ", ".join(filter(None, (row.description, event.unit, severity, f"link {event.link}")))
     if event.injected:
-        return replace(row, description=f"{told}, injected by a test", **_ADVISED[nvlink5.LEAVE])
+        return replace(row, description=f"{text}, injected by a test", **_ADVISED[nvlink5.LEAVE])
     advice = nvlink5.advice(row.number, event)
     if advice is None or (event.fatal and not advice.fatal):  # the driver saw what the catalogue has not
         judged = {"attribution": Attribution.DEVICE} if event.fatal else _ADVISED[nvlink5.LEAVE]
-        return replace(row, description=told, **judged)
+        return replace(row, description=text, **judged)
     if advice.investigatory == nvlink5.PEER:
-        return replace(row, description=f"{told}: look at the peer")
-    return replace(row, description=told, **_ADVISED[advice.immediate])
+        return replace(row, description=f"{text}: look at the peer")
+    return replace(row, description=text, **_ADVISED[advice.immediate])
 
 
 def stated_action(text: str) -> RecommendedAction | None:

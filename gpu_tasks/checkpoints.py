@@ -263,9 +263,9 @@ class _Ranks:
         """The first rank's number."""
         if self.group is None:
             return number
-        told = torch.tensor([number])
-        dist.broadcast(told, 0, group=self.group)
-        return int(told.item())
+        gathered = torch.tensor([number])
+        dist.broadcast(gathered, 0, group=self.group)
+        return int(gathered.item())
 
     @contextmanager
     def together(self, shared: dict[str, str] | None = None) -> Iterator[None]:
@@ -283,15 +283,15 @@ class _Ranks:
             mine = error
         if self.group is None:
             return
-        told: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(told, (mine and repr(mine), shared), group=self.group)
+        gathered: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(gathered, (mine and repr(mine), shared), group=self.group)
         if mine is not None:
             raise mine
-        failed = [f"rank {rank}: {what}" for rank, (what, _) in enumerate(told) if what is not None]
+        failed = [f"rank {rank}: {what}" for rank, (what, _) in enumerate(gathered) if what is not None]
         if failed:
             raise OSError(", ".join(failed))
         if shared is not None:
-            for _, found in told:
+            for _, found in gathered:
                 shared |= found
 
 

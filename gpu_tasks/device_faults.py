@@ -28,7 +28,7 @@ def listen() -> NvmlSource | None:
         source = NvmlSource()
     except ImportError:
         return None
-    if source.look(time.time()).failed:
+    if source.poll(time.time()).failed:
         source.close()
         return None
     return source
@@ -62,9 +62,9 @@ def named(failure: Failure, source: NvmlSource | None, own: str | None) -> Failu
     """
     if failure.failure_class not in _MAY_BE:
         return failure
-    told = _told(source)
-    mine = {own: told[own]} if own is not None and own in told else {}
-    found = mine if mine or (own is not None and not reasons.is_victim(failure)) else told
+    by_device = _told(source)
+    mine = {own: by_device[own]} if own is not None and own in by_device else {}
+    found = mine if mine or (own is not None and not reasons.is_victim(failure)) else by_device
     if found:
         uuid, fault = min(found.items(), key=lambda one: one[1].at)
         numbers = ", ".join(str(number) for number in (fault.xid.number, *fault.others))
@@ -82,7 +82,7 @@ def _told(source: NvmlSource | None) -> Mapping[str, Fault]:
     """The first hardware fault of each GPU since ``listen``."""
     if source is None:
         return {}
-    snapshot = within(_PATIENCE_S, lambda: source.look(time.time()), "what the driver says of the GPUs")
+    snapshot = within(_PATIENCE_S, lambda: source.poll(time.time()), "what the driver says of the GPUs")
     found: dict[str, Fault] = {}
     for uuid, events in (snapshot.xids if snapshot is not None else {}).items():
         own = [fault for fault in faults(events) if fault.xid.attribution in _HARDWARE]

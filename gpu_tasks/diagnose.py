@@ -76,12 +76,12 @@ def diagnose(level: str, experiment: str = "", simulated_gpus: int = 1) -> Mappi
         uuid, name = _identity(device, index)
         checks = _checks(device, size)
         devices.append({"uuid": uuid, "name": name, "checks": {check.name: _short(check.value) for check in checks}})
-        told = [f"{check.name}: {_judged(check, name)}" for check in checks if _judged(check, name)]
-        if told:
-            wrong[uuid] = told
+        problems = [f"{check.name}: {_judged(check, name)}" for check in checks if _judged(check, name)]
+        if problems:
+            wrong[uuid] = problems
     if kind == "cuda":  # simulated GPUs share the same cores: the one is slow because of the other
-        for uuid, told in against_peers(devices).items():
-            wrong.setdefault(uuid, []).extend(told)
+        for uuid, problems in against_peers(devices).items():
+            wrong.setdefault(uuid, []).extend(problems)
     if count > 1:
         together = all_reduce(count, kind, 64 if kind == "cuda" else 4, min(size.seconds, 5.0))
         devices[0]["checks"]["all-reduce"] = _short(together.value)
@@ -107,8 +107,8 @@ def against_peers(devices: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
             middle = statistics.median(peer["checks"][check] for peer in peers)
             for peer in peers:
                 if peer["checks"][check] < (1 - PEER_DROP) * middle:
-                    told = f"{check}: {peer['checks'][check]:g}, the median of {len(peers)} peers is {middle:g}"
-                    found.setdefault(peer["uuid"], []).append(told)
+                    problems = f"{check}: {peer['checks'][check]:g}, the median of {len(peers)} peers is {middle:g}"
+                    found.setdefault(peer["uuid"], []).append(problems)
     return found
 
 

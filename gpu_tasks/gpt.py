@@ -141,8 +141,8 @@ class _Attention(nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
         query, key = _rotated(query, cosine, sine), _rotated(key, cosine, sine)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        told: torch.Tensor = self.out(mixed.transpose(1, 2).reshape(batch, time, width))
-        return told
+        output: torch.Tensor = self.out(mixed.transpose(1, 2).reshape(batch, time, width))
+        return output
 
 
 class _Mlp(nn.Module):
@@ -152,8 +152,8 @@ class _Mlp(nn.Module):
         self.out = nn.Linear(4 * width, width, bias=False)
 
     def forward(self, found: torch.Tensor) -> torch.Tensor:
-        told: torch.Tensor = self.out(functional.gelu(self.into(found)))
-        return told
+        output: torch.Tensor = self.out(functional.gelu(self.into(found)))
+        return output
 
 
 def _start(module: nn.Module) -> None:

@@ -89,7 +89,7 @@ class Guard:
     def __post_init__(self) -> None:
         self._losses: deque[float] = deque(maxlen=self.policy.window)
 
-    def look(self, step: int, loss: float) -> GuardDecision:
+    def check(self, step: int, loss: float) -> GuardDecision:
         """Decide about a step by its loss, before its gradients are applied.
 
         Args:
@@ -109,7 +109,7 @@ class Guard:
         self._losses.append(loss)
         return GuardDecision()
 
-    def look_at_norm(self, step: int, norm: float) -> GuardDecision:
+    def check_norm(self, step: int, norm: float) -> GuardDecision:
         """Decide about a step whose loss was sound by its gradients: before they are applied, or after.
 
         Args:
@@ -136,11 +136,11 @@ class Guard:
         self._losses.clear()
 
     def _found(self, step: int, action: GuardAction, reason: str) -> GuardDecision:
-        told = f"step {step}: {reason}"
+        text = f"step {step}: {reason}"
         if action is GuardAction.GO_ON:
-            return GuardDecision(action, told)
+            return GuardDecision(action, text)
         self.bad.add(step)
         recent = sum(step - self.policy.window < one <= step for one in self.bad)
         if recent > self.policy.most:
-            return GuardDecision(GuardAction.STOP, f"{told}; {recent} bad steps of {self.policy.window} are too many")
-        return GuardDecision(action, told)
+            return GuardDecision(GuardAction.STOP, f"{text}; {recent} bad steps of {self.policy.window} are too many")
+        return GuardDecision(action, text)

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     still, devices = Standstill(), device_faults.listen()
     while os.getppid() == arguments.parent:
         beats = read(arguments.folder)
-        still.look(beats, [rank for rank, beat in beats.items() if _is_here(beat)])
+        still.poll(beats, [rank for rank, beat in beats.items() if _is_here(beat)])
         late = still.late(arguments.limit_s)
         if late:
             _end(arguments.folder, late, arguments.limit_s, devices)
@@ -91,12 +91,12 @@ def named(late: list[Beat], limit_s: float, stuck: list[Beat]) -> tuple[Beat, st
     last = behind(late)
     culprit = next((beat for beat in last if beat in stuck), last[0])
     others = [beat for beat in late if beat != culprit]
-    told = f"{culprit} has made no progress for {limit_s:g} s"
+    text = f"{culprit} has made no progress for {limit_s:g} s"
     if culprit not in stuck and len(last) > 1:
-        told += f"; as far as rank {', '.join(str(beat.rank) for beat in last[1:])}: which of them holds up is a guess"
+        text += f"; as far as rank {', '.join(str(beat.rank) for beat in last[1:])}: which of them holds up is a guess"
     elif others:
-        told += f"; waiting: {', '.join(str(beat) for beat in others)}"
-    return culprit, told
+        text += f"; waiting: {', '.join(str(beat) for beat in others)}"
+    return culprit, text
 
 
 def _end(folder: Path, late: list[Beat], limit_s: float, devices: NvmlSource | None) -> None:

@@ -69,8 +69,8 @@ class Heartbeat:
             step: that is worked on.
             phase: one of ``PHASES``.
         """
-        told = f"{os.getpid()} {step} {phase} {self._clock():.3f} {self._home}"
-        os.pwrite(self._file, told.ljust(_WIDTH - 1).encode() + b"\n", 0)
+        text = f"{os.getpid()} {step} {phase} {self._clock():.3f} {self._home}"
+        os.pwrite(self._file, text.ljust(_WIDTH - 1).encode() + b"\n", 0)
 
     def close(self) -> None:
         """The rank is through; who watches does not wait for it any more."""
@@ -137,7 +137,7 @@ def home() -> str:
 class Standstill:
     """How long each rank's sign has stood still, on the clock of whoever looks, as leases are judged.
 
-    Machines' clocks differ, and are set. So a sign is not compared with the time, but with itself at the look before.
+    Machines' clocks differ, and are set. So a sign is not compared with the time, but with itself at the poll before.
 
     Args:
         clock: seconds that only grow.
@@ -149,7 +149,7 @@ class Standstill:
         self._alive: set[int] = set()
         self._first = True
 
-    def look(self, beats: Mapping[int, Beat], own: Collection[int]) -> None:
+    def poll(self, beats: Mapping[int, Beat], own: Collection[int]) -> None:
         """Look at the signs.
 
         Args:
@@ -159,7 +159,7 @@ class Standstill:
         now = self._clock()
         for rank, beat in beats.items():
             known = self._seen.get(rank)
-            # What was there before the first look may be an earlier try's, in the same folder: it counts once it moves.
+            # What was there before the first poll may be an earlier try's, in the same folder: it counts once it moves.
             if rank in own or not (self._first or (known is not None and known[0] == beat)):
                 self._alive.add(rank)
             if known is None or known[0] != beat:

@@ -53,14 +53,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("-m", "--module", action="store_true", help="the program is a module, as with torchrun")
     parser.add_argument("program", help="of a rank, run as its __main__: a file, or the name of a module")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
-    told = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     # As torchrun has it, before anything reads it: ranks that each use all cores are slower than with a part.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // max(1, told.processes))))
-    run(lambda: launch(told))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // max(1, arguments.processes))))
+    run(lambda: launch(arguments))
 
 
-def launch(told: argparse.Namespace) -> Mapping[str, Any]:
+def launch(arguments: argparse.Namespace) -> Mapping[str, Any]:
     """Run the ranks to their end; exits with 1 if they fail, and leaves why as the outcome.
 
     Args:
@@ -72,17 +72,17 @@ def launch(told: argparse.Namespace) -> Mapping[str, Any]:
     Raises:
         ConfigError: a number is too small, or a module is not there.
     """
-    at_least(told, "", processes=1, restarts=0)
+    at_least(arguments, "", processes=1, restarts=0)
     gc.disable()  # what is imported here stays: to look through it for what does not takes a quarter of the time
-    for module in (*told.preload, *([told.program] if told.module else [])):
+    for module in (*arguments.preload, *([arguments.program] if arguments.module else [])):
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as missing:
             raise ConfigError(f"module = {module!r}: {missing}; name one that this image can import") from missing
     # Nor is it looked through by the ranks, at each full collection, nor copied to them by that (gc.freeze).
     gc.freeze()
-    program = [told.program, *told.arguments]
-    return Launcher(lambda: _become(program, module=told.module), told.processes, told.restarts).run()
+    program = [arguments.program, *arguments.arguments]
+    return Launcher(lambda: _become(program, module=arguments.module), arguments.processes, arguments.restarts).run()
 
 
 class Launcher:
@@ -126,7 +126,7 @@ class Launcher:
         shared = self._environment(attempt)
         pids = {rank: self._fork(rank, shared) for rank in range(self._count)}
         self._running = {rank: os.pidfd_open(pid) for rank, pid in pids.items()}
-        if self._told_to_end:  # between the last look and the fork
+        if self._told_to_end:  # between the last poll and the fork
             self._send(signal.SIGTERM)
         codes: dict[int, int] = {}
         limit: float | None = None

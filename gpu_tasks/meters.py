@@ -32,7 +32,7 @@ def peak(name: str) -> float | None:
 
 
 class Meter:
-    """Measures a training between two looks.
+    """Measures a training between two polls.
 
     Args:
         model: that is trained. If it has a method ``flops_a_sample()`` (floating-point operations to train on one
@@ -62,7 +62,7 @@ class Meter:
         self._since = (self._clock(), step)
 
     def read(self, step: int) -> dict[str, float]:
-        """Measure since the last look, and go on from here.
+        """Measure since the last poll, and go on from here.
 
         Returns:
             ``samples_per_s`` and ``flops_per_s`` of all ranks together; ``mfu``, the share of the devices' peak

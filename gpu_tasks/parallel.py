@@ -56,13 +56,13 @@ class Ranks:
         Returns:
             What waits for them, and not for anything that the device is given to do meanwhile.
         """
-        told = torch.stack([self._here(number) for number in numbers])
+        gathered = torch.stack([self._here(number) for number in numbers])
         if self.count > 1:
-            dist.all_reduce(told)
-            told /= self.count
+            dist.all_reduce(gathered)
+            gathered /= self.count
         if self.device.type != "cuda":
-            return told.tolist
-        here, copied = told.to("cpu", non_blocking=True), torch.cuda.Event()
+            return gathered.tolist
+        here, copied = gathered.to("cpu", non_blocking=True), torch.cuda.Event()
         copied.record()
 
         def wait() -> list[float]:

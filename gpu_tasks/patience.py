@@ -12,7 +12,7 @@ Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.1
+_POLL_S = 0.1
 
 
 def within(limit_s: float, ask: Callable[[], Answer], what: str) -> Answer | None:
@@ -28,13 +28,13 @@ def within(limit_s: float, ask: Callable[[], Answer], what: str) -> Answer | Non
     """
     found: list[Answer] = []
 
-    def look() -> None:
+    def read() -> None:
         try:
             found.append(ask())
         except Exception as error:  # noqa: BLE001 - the job ends by something else, which has to be told
             log.warning("%s is not known: %s: %s", what, type(error).__name__, error)
 
-    asked = threading.Thread(target=look, name="ask", daemon=True)
+    asked = threading.Thread(target=read, name="ask", daemon=True)
     asked.start()
     asked.join(limit_s)
     if asked.is_alive():
@@ -42,11 +42,11 @@ def within(limit_s: float, ask: Callable[[], Answer], what: str) -> Answer | Non
     return found[0] if found else None
 
 
-def settled(look: Callable[[], Mapping[int, Answer]], wanted: int, limit_s: float) -> Mapping[int, Answer]:
+def settled(read: Callable[[], Mapping[int, Answer]], wanted: int, limit_s: float) -> Mapping[int, Answer]:
     """What other processes write, each its own, once nothing is added to it any more.
 
     Args:
-        look: finds what has been written so far, by rank; nothing of a rank that has not begun.
+        read: finds what has been written so far, by rank; nothing of a rank that has not begun.
         wanted: ranks that are expected to write; more may.
         limit_s: so long at most, in seconds.
 
@@ -54,9 +54,9 @@ def settled(look: Callable[[], Mapping[int, Answer]], wanted: int, limit_s: floa
         What was found last; of fewer ranks than wanted, or not to its end, where the time was over.
     """
     limit, before = time.monotonic() + limit_s, None
-    while (found := look()) != before or len(found) < wanted:
+    while (found := read()) != before or len(found) < wanted:
         if time.monotonic() >= limit:
             break
         before = found
-        time.sleep(_LOOK_S)  # between two looks at files of other processes
+        time.sleep(_POLL_S)  # between two polls at files of other processes
     return found

@@ -12,7 +12,7 @@ from typing import Any
 
 from bulkhead.gpu_tasks.entry import run
 from bulkhead.gpu_tasks.errors import ConfigError
-from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, told
+from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, from_environment
 
 _BATCH = 64
 _LEARNING_RATE = 4e-3
@@ -31,8 +31,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--channels", type=int, default=16, help="width of the network")
     parser.add_argument("--fault", default="none", help="none, or flaky: see bulkhead.gpu_tasks.pyfunc_model")
-    parser.add_argument("--checkpoints", default=told(CHECKPOINTS_VARIABLE), help="folder or URL that outlives the job")
-    parser.add_argument("--progress", type=Path, default=told(PROGRESS_VARIABLE), help="for signs of progress")
+    parser.add_argument(
+        "--checkpoints", default=from_environment(CHECKPOINTS_VARIABLE), help="folder or URL that outlives the job"
+    )
+    parser.add_argument(
+        "--progress", type=Path, default=from_environment(PROGRESS_VARIABLE), help="for signs of progress"
+    )
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     run(lambda: train(**vars(arguments)))

@@ -25,7 +25,7 @@ from bulkhead.gpu_tasks.stores.base import Store
 from bulkhead.gpu_tasks.stores.find import store
 from bulkhead.gpu_tasks.tracking import Run, Tracker
 from bulkhead.gpu_tasks.trainer import TrainConfig, Trainer, TrainingSetup
-from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, told
+from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, from_environment
 
 CHECKED = "data-checked"
 """Beside the checkpoints: hash of the text that has passed its checks."""
@@ -72,14 +72,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--text", type=Path, help="folder of Python sources; by default the standard library")
     parser.add_argument("--most-bytes", type=int, help="of the text; all by default")
-    parser.add_argument("--checkpoints", default=told(CHECKPOINTS_VARIABLE), help="folder or URL; all ranks see it")
+    parser.add_argument(
+        "--checkpoints", default=from_environment(CHECKPOINTS_VARIABLE), help="folder or URL; all ranks see it"
+    )
     parser.add_argument("--checkpoint-interval", type=int, default=100, help="steps between two checkpoints")
     parser.add_argument("--weights", type=Path, help="safetensors file for the weights, once they are trained")
     parser.add_argument("--experiment", help="MLflow experiment; nothing is logged without one")
     parser.add_argument(
         "--flush-s", type=float, default=10, help="so long the end waits for MLflow; keep it within the grace period"
     )
-    parser.add_argument("--progress", type=Path, default=told(PROGRESS_VARIABLE), help="for signs of progress")
+    parser.add_argument(
+        "--progress", type=Path, default=from_environment(PROGRESS_VARIABLE), help="for signs of progress"
+    )
     parser.add_argument("--hang-s", type=float, default=600, help="so long a phase of a step may last")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")

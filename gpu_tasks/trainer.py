@@ -269,11 +269,11 @@ class Trainer:
 
     def _decide(self, step: int, before: float, loss: float, norm: float | None) -> GuardDecision:
         """What becomes of this step; or of the one before, whose gradients were applied before their norm was known."""
-        looks = [partial(self.guard.look_at_norm, step - 1, before), partial(self.guard.look, step, loss)]
+        checks = [partial(self.guard.check_norm, step - 1, before), partial(self.guard.check, step, loss)]
         if norm is not None:
-            looks.append(partial(self.guard.look_at_norm, step, norm))
-        for look in looks:
-            decision = look()
+            checks.append(partial(self.guard.check_norm, step, norm))
+        for check in checks:
+            decision = check()
             if decision.reason:
                 log.warning("%s: %s", decision.action, decision.reason)
             if decision.action is not GuardAction.GO_ON:

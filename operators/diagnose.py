@@ -54,9 +54,9 @@ class _Diagnostic:
     def _tell(self, result: dict[str, Any]) -> dict[str, Any]:
         """Tell the ledger of what has passed, and fail the task otherwise."""
         if not result["passed"]:
-            told = "; ".join(f"{device}: {', '.join(wrong)}" for device, wrong in result["wrong"].items())
+            wrong = "; ".join(f"{device}: {', '.join(checks)}" for device, checks in result["wrong"].items())
             raise PlainFailure(
-                f"The {result['level']} diagnostic of {result['node']} has not passed: {told}. What is in quarantine "
+                f"The {result['level']} diagnostic of {result['node']} has not passed: {wrong}. What is in quarantine "
                 f"stays there ('bulkhead fleet' shows it). Next: have the node repaired, and test it again."
             )
         quarantines = BulkheadHook(self.bulkhead_conn_id).control().ledger.quarantines

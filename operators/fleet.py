@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 FLEET = "bulkhead-fleet"
-"""Name of the asset that is updated by each look; its events carry what has changed."""
+"""Name of the asset that is updated by each poll; its events carry what has changed."""
 
 
 class FleetHealthOperator(PlainEnds, BaseOperator):
@@ -34,12 +34,12 @@ class FleetHealthOperator(PlainEnds, BaseOperator):
     """
 
     def __init__(
-        self, *, looks: int = 4, bulkhead_conn_id: str = BulkheadHook.default_conn_name, **kwargs: Any
+        self, *, polls: int = 4, bulkhead_conn_id: str = BulkheadHook.default_conn_name, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        arguments.whole("looks", looks, 1)
+        arguments.whole("looks", polls, 1)
         arguments.text("bulkhead_conn_id", bulkhead_conn_id)
-        self.looks, self.bulkhead_conn_id = looks, bulkhead_conn_id
+        self.polls, self.bulkhead_conn_id = polls, bulkhead_conn_id
         self._stop = threading.Event()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -50,14 +50,14 @@ class FleetHealthOperator(PlainEnds, BaseOperator):
         """
         control = BulkheadHook(self.bulkhead_conn_id).control()
         watch, controller = control.fleet_watch(), control.quarantine_controller()
-        done, assessment = QuarantineChanges(), watch.look()
-        for number in range(self.looks):
+        done, assessment = QuarantineChanges(), watch.poll()
+        for number in range(self.polls):
             if number:
                 self._stop.wait(control.settings.fleet.poll_s)
-                assessment = watch.look()
+                assessment = watch.poll()
             done.add(controller.step(assessment))
         watch.remember()
-        told: dict[str, Any] = {
+        report: dict[str, Any] = {
             "devices": summary(assessment),
             "quarantined": sorted({one.target for one in done.imposed}),
             "moved": {target: str(phase) for target, phase in done.moved.items()},
@@ -67,8 +67,8 @@ class FleetHealthOperator(PlainEnds, BaseOperator):
         for target, why in done.refused.items():
             self.log.error("a person is needed: %s is unhealthy and stays at work: %s", target, why)
         if self.outlets:
-            context["outlet_events"][Asset(FLEET)].extra = told
-        return told
+            context["outlet_events"][Asset(FLEET)].extra = report
+        return report
 
     def on_kill(self) -> None:
         """The task process was told to end."""

@@ -168,16 +168,19 @@ class GpuPodOperator(WaitForDevicesMixin, KubernetesPodOperator):
         pod.metadata.labels[MANAGED] = "true"
         if self.kueue_queue:
             pod.metadata.labels[QUEUE] = self.kueue_queue
-        told = {PATH_VARIABLE: container.termination_message_path or TERMINATION_LOG}
+        variables = {PATH_VARIABLE: container.termination_message_path or TERMINATION_LOG}
         if context:
             task = identity(context)
             pod.metadata.name = task.pod_name(context["ti"].try_number, pod.metadata.name)
             pod.metadata.labels.update(task.labels())
             training.check_kept(self.checkpoint, training.mounts(pod))
-            told |= training.told(self.checkpoint, self.resume_mode, task, pod.metadata.name)
+            variables |= training.environment(self.checkpoint, self.resume_mode, task, pod.metadata.name)
         if changed.resume_from:
-            told[RESUME_VARIABLE] = changed.resume_from
-        container.env = [*(container.env or []), *(k8s.V1EnvVar(name=name, value=told[name]) for name in told)]
+            variables[RESUME_VARIABLE] = changed.resume_from
+        container.env = [
+            *(container.env or []),
+            *(k8s.V1EnvVar(name=name, value=variables[name]) for name in variables),
+        ]
         for kind in ("limits", "requests"):
             sizes = getattr(container.resources, kind, None) or {}
             if "memory" in sizes:

@@ -132,9 +132,9 @@ class LocalDistributedTrainOperator(LocalPodOperator):
             end(self.bulkhead_conn_id, before)
         try:
             for rank, node in enumerate(node_names(name, self.nodes)):
-                told = {**environment, NODE_RANK: str(rank), **request.env}
+                variables = {**environment, NODE_RANK: str(rank), **request.env}
                 labels = {**request.labels, GANG: name, INDEX: str(rank)}
-                runtime.launch(build(replace(request, name=node, env=told, labels=labels)))
+                runtime.launch(build(replace(request, name=node, env=variables, labels=labels)))
         except BulkheadError as wrong:  # all or nothing
             end_nodes(runtime, name, self.nodes, f"another node could not be launched: {wrong}")
             if isinstance(wrong, InvalidInputError):

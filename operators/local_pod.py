@@ -179,9 +179,9 @@ class LocalPodOperator(WaitForDevicesMixin):
     def _request(self, name: str, context: Context) -> PodRequest:
         control = BulkheadHook(self.bulkhead_conn_id).control()
         changed = changes_for(self, context)
-        told = training.told(self.checkpoint, self.resume_mode, identity(context), name)
+        variables = training.environment(self.checkpoint, self.resume_mode, identity(context), name)
         if changed.resume_from:
-            told[RESUME_VARIABLE] = changed.resume_from
+            variables[RESUME_VARIABLE] = changed.resume_from
         claims = self.claims or training.claims(self.checkpoint)
         training.check_kept(self.checkpoint, dict.fromkeys(claims, True))
         secrets = control.backends.local_credentials()
@@ -192,7 +192,7 @@ class LocalPodOperator(WaitForDevicesMixin):
             gpus=self.gpus,
             cpu=self.cpu,
             memory=scale(self.memory, changed.memory_factor),
-            env={**told, "MLFLOW_TRACKING_URI": control.settings.mlflow_tracking_uri, **self.env},
+            env={**variables, "MLFLOW_TRACKING_URI": control.settings.mlflow_tracking_uri, **self.env},
             secret_env={variable: SecretRef(*reference) for variable, reference in secrets.items()},
             labels=identity(context).labels(),
             claims=claims,

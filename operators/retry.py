@@ -153,8 +153,8 @@ def default_to_one_retry(kwargs: dict[str, Any]) -> None:
     Args:
         kwargs: of the operator; ``retries`` and ``retry_delay`` are filled in.
     """
-    told = {*kwargs, *(kwargs.get("default_args") or {})}
-    if "retries" not in told and not conf.getint("core", "default_task_retries"):
+    given = {*kwargs, *(kwargs.get("default_args") or {})}
+    if "retries" not in given and not conf.getint("core", "default_task_retries"):
         kwargs["retries"] = 1
         fill_in(kwargs, "retry_delay", _ONCE_MORE_AFTER)
 

@@ -30,8 +30,8 @@ def check(checkpoint: str | None, resume: str) -> None:
     not.
 
     Args:
-        checkpoint: see ``told``; may hold a template.
-        resume: see ``told``.
+        checkpoint: see ``environment``; may hold a template.
+        resume: see ``environment``.
 
     Raises:
         InvalidInputError: one is wrong.
@@ -43,7 +43,7 @@ def check(checkpoint: str | None, resume: str) -> None:
         _check_place(checkpoint)
 
 
-def told(checkpoint: str | None, resume: str, task: TaskIdentity, pod: str) -> dict[str, str]:
+def environment(checkpoint: str | None, resume: str, task: TaskIdentity, pod: str) -> dict[str, str]:
     """What a training's pod is told by its environment.
 
     Args:
@@ -87,7 +87,7 @@ def claims(checkpoint: str | None) -> dict[str, str]:
     """What the local runtime mounts for checkpoints where the author says nothing.
 
     Args:
-        checkpoint: see ``told``.
+        checkpoint: see ``environment``.
 
     Returns:
         Claims by path.
@@ -99,7 +99,7 @@ def check_kept(checkpoint: str | None, mounts: Mapping[str, bool]) -> None:
     """Refuse a folder for checkpoints that ends with its pod.
 
     Args:
-        checkpoint: see ``told``.
+        checkpoint: see ``environment``.
         mounts: whether what is mounted outlives the pod, by path.
 
     Raises:

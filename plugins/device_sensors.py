@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class DeviceHealthSensor(PlainEnds, BaseSensorOperator):
     """Waits until enough healthy devices of a kind are there. Unknown is not healthy.
 
-    It defers: it holds no worker, and all sensors of a triggerer share one look at the fleet every ``fleet.poll_s``.
+    It defers: it holds no worker, and all sensors of a triggerer share one poll at the fleet every ``fleet.poll_s``.
     ``timeout`` and ``soft_fail`` are those of every sensor.
 
     Args:
@@ -56,7 +56,7 @@ class DeviceHealthSensor(PlainEnds, BaseSensorOperator):
         self.bulkhead_conn_id = bulkhead_conn_id
 
     def execute(self, context: Context) -> None:
-        """Defer to the shared look."""
+        """Defer to the shared poll."""
         self.log.info("waiting for %s", self.requirement)
         trigger = DeviceHealthTrigger(asdict(self.requirement), self.bulkhead_conn_id)
         self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=self.timeout))
@@ -109,7 +109,7 @@ class DeviceFaultSensor(PlainEnds, BaseSensorOperator):
         self.model, self.only_new, self.bulkhead_conn_id = model, only_new, bulkhead_conn_id
 
     def execute(self, context: Context) -> None:
-        """Defer to the shared look."""
+        """Defer to the shared poll."""
         trigger = DeviceFaultTrigger(self.model, self.only_new, self.bulkhead_conn_id)
         self.defer(trigger=trigger, method_name="resume", timeout=timedelta(seconds=self.timeout))
 

@@ -29,12 +29,12 @@ def launch(runtime: LocalRuntime, command: list[str], name: str = "job", **more:
 
 
 def running(runtime: LocalRuntime, name: str = "job") -> PodStatus:
-    def look() -> PodStatus | None:
+    def poll() -> PodStatus | None:
         status = runtime.status(name)
         assert not status.ended, runtime.read_log(name)
         return status if status.phase is PodPhase.RUNNING else None
 
-    return until(look, f"pod {name} to run")
+    return until(poll, f"pod {name} to run")
 
 
 def logged(runtime: LocalRuntime, text: str, name: str = "job") -> None:

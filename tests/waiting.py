@@ -10,7 +10,7 @@ PATIENCE_S = 240
 Found = TypeVar("Found")
 
 
-def until(look: Callable[[], Found | None], what: str) -> Found:
+def until(poll: Callable[[], Found | None], what: str) -> Found:
     """What ``look`` returns once it is not None (and not False).
 
     Args:
@@ -18,11 +18,11 @@ def until(look: Callable[[], Found | None], what: str) -> Found:
         what: is waited for; named when it does not come.
     """
     limit, began = time.monotonic() + PATIENCE_S, time.monotonic()
-    while not (found := look()):
+    while not (found := poll()):
         now = time.monotonic()
         if now > limit:
             raise AssertionError(f"{what}: not after {PATIENCE_S} s")
-        # Whoever is asked (an Airflow) has to get on with its work meanwhile: the longer a look takes, the rarer.
+        # Whoever is asked (an Airflow) has to get on with its work meanwhile: the longer a poll takes, the rarer.
         time.sleep(min(max(0.02, 4 * (now - began)), 1.0))
         began = time.monotonic()
     return found

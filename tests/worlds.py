@@ -94,7 +94,7 @@ class MemoryWorkloads:
     edited: dict[str, str] = field(default_factory=dict)
     cut: set[str] = field(default_factory=set)
     kept: list[str] = field(default_factory=list)
-    told: dict[str, dict[str, str]] = field(default_factory=dict)
+    endpoints: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def drift(self, revision: Revision, generation: int) -> str | None:
         return self.edited.get(revision.id)
@@ -122,7 +122,7 @@ class MemoryWorkloads:
         return Workload(1000 + self.launched.index(revision_id), status) if status else None
 
     def statistics_endpoints(self, revision_id: str) -> dict[str, str]:
-        return self.told.get(revision_id, {})
+        return self.endpoints.get(revision_id, {})
 
     def placement(self, revision_id: str) -> Placement:
         if revision_id not in self.servers:
@@ -146,7 +146,7 @@ class MemoryWorkloads:
         self.comparers.pop(revision_id, None)
 
     def die(self, revision_id: str) -> None:
-        self.servers[revision_id] = PodStatus(PodPhase.FAILED, message="killed")
+        self.servers[revision_id] = PodStatus(PodPhase.FAILED, endpoints="killed")
 
 
 @dataclass

@@ -28,7 +28,7 @@ if not console.is_terminal:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def errors_reported() -> Iterator[None]:
     """A person reads one sentence, not a traceback."""
     try:
         yield

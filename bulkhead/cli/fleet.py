@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bulkhead import fleets, settings
-from bulkhead.cli.console import app, console, print_table, told, when_told_to_end, who
+from bulkhead.cli.console import app, console, errors_reported, print_table, when_told_to_end, who
 from bulkhead.control import Control
 from bulkhead.errors import NotFoundError, UnavailableError
 from bulkhead.health.quarantine import summary
@@ -36,13 +36,13 @@ def fleet(
 
     Exits with 0 where nothing is unhealthy, 1 where something is, 3 where nothing is known of any device.
     """
-    with told():
+    with errors_reported():
         control = Control(settings.load())
         if watch:
             _watch(control)
             return
         own = fleets.watch(control.settings, None, source) if source else control.fleet_watch()
-        assessment = own.look()
+        assessment = own.poll()
         held = [] if source else [_held_row(quarantine) for quarantine in control.ledger.quarantines.open_ones()]
     shown = [
         device for device in assessment.devices.values() if everything or as_json or device.health is not Health.HEALTHY
@@ -71,7 +71,7 @@ def impose(
     reason: Annotated[str, typer.Option(help="kept in the ledger, and on the node")],
 ) -> None:
     """Keep a device or a node away from work. Has no budget: a person decides."""
-    with told():
+    with errors_reported():
         control = Control(settings.load())
         row = control.ledger.quarantines.impose(
             _target(control, target),
@@ -92,10 +92,10 @@ def passed(
     reason: Annotated[str, typer.Option(help="what was done, and what passed")],
 ) -> None:
     """Say that a diagnostic has passed: probation follows, if nothing has come since."""
-    with told():
+    with errors_reported():
         control = Control(settings.load())
         control.ledger.quarantines.passed(target, f"{reason} ({who()})")
-        console.print(f"recorded: {target} has passed; the next look of the fleet's watch begins its probation")
+        console.print(f"recorded: {target} has passed; the next poll of the fleet's watch begins its probation")
 
 
 @quarantine.command("end")
@@ -104,7 +104,7 @@ def end(
     reason: Annotated[str, typer.Option(help="kept in the ledger")],
 ) -> None:
     """Let a device or a node back to work at once."""
-    with told():
+    with errors_reported():
         control = Control(settings.load())
         control.ledger.quarantines.end(target, reason=reason, holder=who())
         console.print(f"recorded: {target} may work again; {_show(control)}")
@@ -126,14 +126,14 @@ def _watch(control: Control) -> None:
     under_watch, controller = control.fleet_watch(), control.quarantine_controller()
     while not stop.is_set():
         try:
-            assessment = under_watch.look()
+            assessment = under_watch.poll()
             done = controller.step(assessment)
             under_watch.remember()
             log.info("%s; %d quarantines began", summary(assessment), len(done.imposed))
         except UnavailableError as error:
             log.warning("cannot look now: %s", error)
-        except Exception:  # a fault that nobody foresaw costs this look, and not the watch
-            log.exception("a look failed; the next one begins anew")
+        except Exception:  # a fault that nobody foresaw costs this poll, and not the watch
+            log.exception("a poll failed; the next one begins anew")
         stop.wait(control.settings.fleet.poll_s)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bulkhead import settings
-from bulkhead.cli.console import app, console, told, who
+from bulkhead.cli.console import app, console, errors_reported, who
 from bulkhead.cli.status import traffic
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError, NotFoundError, UnavailableError
@@ -28,7 +28,7 @@ def rollback(
     wait_s: Annotated[float, typer.Option(help="how long to wait for the end, in seconds")] = 120,
 ) -> None:
     """Roll back what is in progress; where nothing is, return to the revision before the stable one, or to --to."""
-    with told():
+    with errors_reported():
         control = Control(settings.load())
         request = _request(reason)
         if to is None:
@@ -46,7 +46,7 @@ def promote(
     wait_s: Annotated[float, typer.Option(help="how long to wait for the end, in seconds")] = 120,
 ) -> None:
     """Now 'bulkhead rollback SERVICE --to REVISION'."""
-    with told():
+    with errors_reported():
         service = Control(settings.load()).ledger.revisions.get(revision).service
     rollback(service, to=revision, wait_s=wait_s)
 
@@ -57,7 +57,7 @@ def approve(
     reason: Annotated[str, typer.Option(help="kept in the ledger")] = "",
 ) -> None:
     """Let a rollout go on from a step that asks for a person."""
-    with told():
+    with errors_reported():
         control = Control(settings.load())
         control.ledger.services.get(service)
         waiting = control.ledger.rollouts.active_of(service)
@@ -75,7 +75,7 @@ def isolate(
     wait_s: Annotated[float, typer.Option(help="how long to wait for the end of its traffic, in seconds")] = 120,
 ) -> None:
     """Take a revision's traffic away and refuse it; by default its model as well."""
-    with told():
+    with errors_reported():
         control = Control(settings.load())
         request = _request(reason)
         control.commands.isolate(revision, request, levels=level, budgeted=False)
@@ -91,7 +91,7 @@ def unisolate(
     reason: Annotated[str, typer.Option(help="kept in the ledger")],
 ) -> None:
     """End a revision's isolation. Gives no traffic: 'bulkhead rollback --to' does, or the next release of it."""
-    with told():
+    with errors_reported():
         Control(settings.load()).commands.unisolate(revision, _request(reason))
         console.print(f"recorded: revision {revision} may have traffic again")
 
@@ -107,19 +107,19 @@ def release(
 
 def _tell_end(control: Control, rollout: Rollout, wait_s: float) -> None:
     console.print(f"recorded: rollout {rollout.id} of revision {rollout.revision_id}")
-    told = f"rollout {rollout.id} has not ended"
-    _reconcile_until(control, lambda: control.ledger.rollouts.get(rollout.id).phase.ended, wait_s, told)
+    what = f"rollout {rollout.id} has not ended"
+    _reconcile_until(control, lambda: control.ledger.rollouts.get(rollout.id).phase.ended, wait_s, what)
     console.print(end(control.ledger.rollouts.get(rollout.id)))
     console.print(f"traffic of {rollout.service}: {traffic(control, rollout.service)}")
 
 
-def _reconcile_until(control: Control, done: Callable[[], bool], wait_s: float, told: str) -> None:
+def _reconcile_until(control: Control, done: Callable[[], bool], wait_s: float, what: str) -> None:
     stop = threading.Event()
     timer = threading.Timer(wait_s, stop.set)
     timer.start()
     try:
         if not control.reconcile_until(done, stop):
-            raise UnavailableError(f"{told} after {wait_s:g} s; see 'bulkhead status'")
+            raise UnavailableError(f"{what} after {wait_s:g} s; see 'bulkhead status'")
     finally:
         timer.cancel()
 

@@ -15,7 +15,7 @@ from bulkhead import settings
 from bulkhead.alerts.alertmanager import Responder
 from bulkhead.alerts.server import PATH as ALERTS_PATH
 from bulkhead.alerts.server import AlertServer
-from bulkhead.cli.console import app, console, print_table, told, when_told_to_end
+from bulkhead.cli.console import app, console, errors_reported, print_table, when_told_to_end
 from bulkhead.collector import Collector
 from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
@@ -41,7 +41,7 @@ def demo(
     from bulkhead.demo.run import run
     from bulkhead.demo.stack import stop_left_over
 
-    with told():
+    with errors_reported():
         if stop:
             console.print(f"stopped {stop_left_over(folder.absolute())} processes and their pods")
             return
@@ -55,7 +55,7 @@ def reconcile(
     """Make the world match the ledger: once, or for as long as told."""
     stop = threading.Event()
     when_told_to_end(stop.set)
-    with told():
+    with errors_reported():
         control = Control(known := settings.load())
         log_to_console(known.log_format)
         with temporary_files(known.home / "tmp"):
@@ -68,7 +68,7 @@ def reconcile(
 @app.command()
 def collect(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
     """End pods that no task waits for. Works from the ledger, with Airflow stopped; the DAG asks Airflow as well."""
-    with told():
+    with errors_reported():
         control = Control(settings.load())
         collector = Collector(control.ledger.launches, lambda access: client(access, control.settings.kubeconfigs))
         rows = [asdict(one) for one in collector.collect()]
@@ -89,7 +89,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
     """Say what a cluster lacks: connection, version, access, admission, GPUs, API groups. Creates nothing."""
-    with told():
+    with errors_reported():
         access = Access(config_file=str(kubeconfig) if kubeconfig else None, cluster_context=context)
         findings = list(diagnose(client(access, {}), namespace))
     rows = [asdict(finding) for finding in findings]
@@ -107,7 +107,7 @@ def alerts(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
 ) -> None:
     """Hear Alertmanager's alerts, and roll back or isolate what they name; see docs/rollback.md."""
-    with told():
+    with errors_reported():
         known = settings.load()
         log_to_console(known.log_format)
         try:
@@ -123,7 +123,7 @@ def alerts(
 @app.command()
 def router(service: Annotated[str, typer.Argument(help="the service whose traffic to split")]) -> None:
     """Run a service's Envoy in the foreground, for a service manager; it starts with the split it had."""
-    with told():
+    with errors_reported():
         stop = threading.Event()
         when_told_to_end(stop.set)  # from the start: it may be told to before Envoy is ready
         known = settings.load()

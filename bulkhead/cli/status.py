@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from bulkhead import settings
-from bulkhead.cli.console import app, console, told
+from bulkhead.cli.console import app, console, errors_reported
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, InvalidInputError
 from bulkhead.ledger.tables import Isolation, Rollout, Service
@@ -32,7 +32,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
     """Show what serves, what is under way and why, and the latest rollouts."""
-    with told():
+    with errors_reported():
         control = Control(settings.load())
         services = [control.ledger.services.get(service)] if service else control.ledger.services.all()
         rollouts = control.ledger.rollouts.latest(service)

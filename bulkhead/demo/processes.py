@@ -86,7 +86,7 @@ class Processes:
         """Stop everything.
 
         Args:
-            tell: called at every look with what still has to end.
+            tell: called at every poll with what still has to end.
         """
         _end_sessions({process.pid: name for name, process in self._running.items()}, tell)
         for process in self._running.values():
@@ -147,7 +147,7 @@ def _await_end(sessions: Mapping[int, set[int]], tell: Callable[[list[int]], Non
         if time.monotonic() > limit:
             return
         tell(left)
-        time.sleep(0.05)  # between two looks at processes that are not ours to wait for
+        time.sleep(0.05)  # between two polls at processes that are not ours to wait for
 
 
 def _session(leader: int) -> set[int]:

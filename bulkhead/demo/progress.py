@@ -16,9 +16,9 @@ Found = TypeVar("Found")
 
 _BEAT_S = 5.0
 _LATE_S = 1.0
-_LOOK_S = 0.2
+_POLL_S = 0.2
 _REST = 4
-"""Times as long as a look took, nothing is asked: whoever is asked, on the same machine, is to get on with its work."""
+"""Times as long as a poll took, nothing is asked: whoever is asked, on the same machine, is to get on with its work."""
 _LONGEST_REST_S = 1.0
 
 
@@ -26,7 +26,7 @@ class Progress:
     """Prints one line an event, each with the time since the start.
 
     Args:
-        check: called at every look while waiting; raises if something that must run has ended.
+        check: called at every poll while waiting; raises if something that must run has ended.
     """
 
     def __init__(self, console: Console, check: Callable[[], None]) -> None:
@@ -58,7 +58,7 @@ class Progress:
             self.say(f"[dim]… {text}[/dim]")
 
     def wait(
-        self, what: str, look: Callable[[], Found | None], detail: Callable[[], str] = str, limit_s: float = 600
+        self, what: str, poll: Callable[[], Found | None], detail: Callable[[], str] = str, limit_s: float = 600
     ) -> Found:
         """Wait until something is there, and say so every few seconds.
 
@@ -74,18 +74,18 @@ class Progress:
         Raises:
             UnavailableError: it did not come in time.
         """
-        began = looked = time.monotonic()
+        began = polled = time.monotonic()
         with self.heard(what):
-            while (found := look()) is None:
+            while (found := poll()) is None:
                 self._check()
                 now = time.monotonic()
-                took = now - looked
+                took = now - polled
                 if now - began > limit_s:
                     raise UnavailableError(f"{what}: not there after {limit_s:g} s {detail()}")
                 if now - self._beat >= _BEAT_S:
                     self.beat(f"{what}, {now - began:.0f} s so far {detail()}")
-                time.sleep(max(_LOOK_S, min(_REST * took, _LONGEST_REST_S)))  # between two looks at other processes
-                looked = time.monotonic()
+                time.sleep(max(_POLL_S, min(_REST * took, _LONGEST_REST_S)))  # between two polls at other processes
+                polled = time.monotonic()
         return found
 
     @contextmanager
@@ -107,7 +107,7 @@ class Progress:
         over = threading.Event()
 
         def speak() -> None:
-            while not over.wait(_LOOK_S):
+            while not over.wait(_POLL_S):
                 if self._doing and time.monotonic() - self._beat >= _BEAT_S + _LATE_S:
                     what, began = self._doing
                     self.beat(f"{what}, {time.monotonic() - began:.0f} s so far")

@@ -155,7 +155,7 @@ class Stack:
         """Stop everything: components, then pods.
 
         Args:
-            tell: called at every look with what still has to end.
+            tell: called at every poll with what still has to end.
         """
         self.processes.stop(tell)
         _stop_pods(self.control)

@@ -197,7 +197,7 @@ class Story:
         )
 
     def _wait_for(self, rollout: Rollout, done: Callable[[Rollout], object], what: str) -> Rollout:
-        def look() -> Rollout | None:
+        def poll() -> Rollout | None:
             now = self.stack.control.ledger.rollouts.get(rollout.id)
             line = f"rollout {now.id}: {now.phase}, traffic {self._split()}"
             if line != self._said and now.phase in _TOLD:
@@ -205,7 +205,7 @@ class Story:
                 self.progress.say(line)
             return now if done(now) else None
 
-        return self.progress.wait(what, look)
+        return self.progress.wait(what, poll)
 
     def _find(self, owner: str, run_id: str) -> Rollout | None:
         for rollout in self.stack.control.ledger.rollouts.latest(SERVICE):

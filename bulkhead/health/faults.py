@@ -68,7 +68,8 @@ def _fault(group: Sequence[XidEvent]) -> Fault:
     action = xid.action
     if xid.number == 48 and numbers & {63, 64}:
         action = RecommendedAction.DRAIN_AND_RESET
-    stated = [told for one in group if one.xid == STATES_ACTION and (told := stated_action(one.text)) is not None]
+    named = (stated_action(event.text) for event in group if event.xid == STATES_ACTION)
+    stated = [named_action for named_action in named if named_action is not None]
     action = stated[-1] if stated else action
     job = next((one.job for one in group if one.job), "")
     others = tuple(sorted(numbers - {xid.number}))

@@ -34,7 +34,7 @@ class Fleet:
         self._answered: Mapping[str, float] = {}
 
     def take(self, snapshots: Iterable[Snapshot], now: float) -> Assessment:
-        """Take a look's snapshots in, and judge.
+        """Take a poll's snapshots in, and judge.
 
         Args:
             snapshots: of all sources. Where two show one device, the one with more fields counts.
@@ -43,17 +43,17 @@ class Fleet:
         Returns:
             How the fleet stands.
         """
-        looks = list(snapshots)
-        shown = _shown(looks)
-        told = slow((reading for reading, _ in shown.values()), self.policy.peers)
+        polls = list(snapshots)
+        shown = _shown(polls)
+        slower = slow((reading for reading, _ in shown.values()), self.policy.peers)
         for uuid, (reading, source) in shown.items():
             window = self.windows.get(uuid)
             if window is None:
                 window = self.windows[uuid] = EvidenceWindow(reading.device)
-            window.take(reading, source, self.policy, told.get(uuid, ()))
-        self._miss(looks, shown, now)
-        self._report(looks)
-        return self._judge(looks, now)
+            window.take(reading, source, self.policy, slower.get(uuid, ()))
+        self._miss(polls, shown, now)
+        self._report(polls)
+        return self._judge(polls, now)
 
     def answer(self, answered: Mapping[str, float]) -> None:
         """Forget the evidence against devices, or against nodes' devices, up to a time.
@@ -73,9 +73,9 @@ class Fleet:
     def _answered_at(self, device: Device) -> float:
         return max(self._answered.get(device.uuid, 0.0), self._answered.get(device.node, 0.0))
 
-    def _miss(self, looks: Sequence[Snapshot], shown: Mapping[str, object], now: float) -> None:
-        """Note which devices a look should have shown, and forget those that nobody has shown for long."""
-        covers = {look.source: look.covers for look in looks if look.failed is None}
+    def _miss(self, polls: Sequence[Snapshot], shown: Mapping[str, object], now: float) -> None:
+        """Note which devices a poll should have shown, and forget those that nobody has shown for long."""
+        covers = {poll.source: poll.covers for poll in polls if poll.failed is None}
         for uuid, window in list(self.windows.items()):
             if uuid in shown or window.latest is None:
                 continue
@@ -85,45 +85,45 @@ class Fleet:
                 del self.windows[uuid]
                 self.verdicts.pop(uuid, None)
 
-    def _report(self, looks: Iterable[Snapshot]) -> None:
+    def _report(self, polls: Iterable[Snapshot]) -> None:
         """Take in the Xids of kernel logs and the like."""
-        told = [(uuid, event) for look in looks for uuid, events in look.xids.items() for event in events]
+        events_of_xids = [(uuid, event) for poll in polls for uuid, events in poll.xids.items() for event in events]
         places = {}
-        if any(uuid.startswith(BY_PLACE) for uuid, _ in told):
+        if any(uuid.startswith(BY_PLACE) for uuid, _ in events_of_xids):
             places = {place(one.device.node, one.device.pci): uuid for uuid, one in self.windows.items()}
-        for uuid, event in told:
+        for uuid, event in events_of_xids:
             known = places.get(uuid, uuid)
             if known not in self.windows:
                 node, _, pci = known.removeprefix(BY_PLACE).rpartition("/")
                 self.windows[known] = EvidenceWindow(Device(known, node, "", pci))
-            # A cluster keeps an event for an hour: one that a repair has answered is read again at each look.
+            # A cluster keeps an event for an hour: one that a repair has answered is read again at each poll.
             answered = self._answered_at(self.windows[known].device)
             if not answered or event.at > answered:
                 self.windows[known].report(event)
 
-    def _judge(self, looks: Sequence[Snapshot], now: float) -> Assessment:
+    def _judge(self, polls: Sequence[Snapshot], now: float) -> Assessment:
         before = self.verdicts
         verdicts = {uuid: assess(window, self.policy, now, before.get(uuid)) for uuid, window in self.windows.items()}
         self.verdicts = doubt(verdicts, before, self.policy)
         states: dict[str, NodeState] = {}
-        for look in looks:
-            for name, state in look.nodes.items():
+        for poll in polls:
+            for name, state in poll.nodes.items():
                 known = states.get(name)
                 states[name] = state if known is None else known.joined(state)
         return Assessment(
             at=now,
             devices=self.verdicts,
             nodes=assess_nodes(self.verdicts.values(), states, self.policy),
-            problems={look.source: dict(look.problems) for look in looks if look.problems},
-            failed={look.source: look.failed for look in looks if look.failed is not None},
+            problems={poll.source: dict(poll.problems) for poll in polls if poll.problems},
+            failed={poll.source: poll.failed for poll in polls if poll.failed is not None},
         )
 
 
-def _shown(looks: Iterable[Snapshot]) -> dict[str, tuple[Reading, str]]:
+def _shown(polls: Iterable[Snapshot]) -> dict[str, tuple[Reading, str]]:
     shown: dict[str, tuple[Reading, str]] = {}
-    for look in looks:
-        for uuid, reading in look.readings.items():
+    for poll in polls:
+        for uuid, reading in poll.readings.items():
             other = shown.get(uuid)
             if other is None or len(reading.fields) > len(other[0].fields):
-                shown[uuid] = (reading, look.source)
+                shown[uuid] = (reading, poll.source)
     return shown

@@ -80,7 +80,7 @@ class Device:
 
 @dataclass(slots=True)
 class Reading:
-    """What one look showed of one device.
+    """What one poll showed of one device.
 
     Attributes:
         device: whose.
@@ -156,7 +156,7 @@ class NodeState:
 
 @dataclass
 class Snapshot:
-    """What one look at one source showed.
+    """What one poll at one source showed.
 
     Attributes:
         source: by name.

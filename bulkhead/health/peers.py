@@ -25,7 +25,7 @@ def slow(readings: Iterable[Reading], policy: Peers) -> dict[str, list[Condition
     """Devices that are slow against their peers now.
 
     Args:
-        readings: of one look at a fleet.
+        readings: of one poll at a fleet.
 
     Returns:
         Conditions by UUID, of those that are loaded and slow.
@@ -41,8 +41,8 @@ def slow(readings: Iterable[Reading], policy: Peers) -> dict[str, list[Condition
                 groups.setdefault((reading.device.model, field), {})[reading.device.uuid] = value
     found: dict[str, list[Condition]] = {}
     for group in groups.values():
-        for uuid, told in _outliers(group, policy).items():
-            found[uuid] = max(found.get(uuid, []), told, key=len)
+        for uuid, slower in _outliers(group, policy).items():
+            found[uuid] = max(found.get(uuid, []), slower, key=len)
     return found
 
 

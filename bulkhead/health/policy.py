@@ -117,7 +117,7 @@ class Doubt(_Section):
     Attributes:
         stale_s: a device whose last reading is so old, in seconds, is unknown.
         frozen_s: one whose numbers have not moved for so long, in seconds, is unknown.
-        gone_looks: a device that so many looks in a row have not shown, on a node that they did show, is gone.
+        gone_polls: a device that so many polls in a row have not shown, on a node that they did show, is gone.
         mass_share: where so large a share of the devices of a model turns unhealthy for one reason, the source is
             doubted, and they count as suspect.
         mass_least: but only from so many devices on.
@@ -125,7 +125,7 @@ class Doubt(_Section):
 
     stale_s: float = Field(90.0, gt=0)
     frozen_s: float = Field(180.0, gt=0)
-    gone_looks: int = Field(2, ge=1)
+    gone_polls: int = Field(2, ge=1)
     mass_share: float = Field(0.2, gt=0, le=1)
     mass_least: int = Field(8, ge=2)
 

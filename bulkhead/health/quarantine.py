@@ -100,7 +100,7 @@ class QuarantineController:
             of_node = [row for row in unapplied if row.node == node]
             try:
                 self._show_node(node, held.get(node), of_node, fences[node])
-            except FencedError as error:  # somebody knows of a later quarantine: the next look sees it too
+            except FencedError as error:  # somebody knows of a later quarantine: the next poll sees it too
                 log.info("%s", error)
             except BulkheadError as error:
                 log.warning("node %s: %s", node, error)
@@ -138,16 +138,16 @@ class QuarantineController:
         verdict = assessment.devices.get(row.target) or assessment.nodes.get(row.target)
         unhealthy = verdict is not None and verdict.health is Health.UNHEALTHY
         evidence_at = _time(verdict.evidence_at) if verdict is not None and unhealthy else None
-        phase, told = None, ""
+        phase, why = None, ""
         if row.phase is QuarantinePhase.HELD:
             answered = row.passed_at is not None and (evidence_at is None or evidence_at < row.passed_at)
             if answered and _is_seen(verdict):  # what nobody shows has not come back, whatever passed
-                phase, told = QuarantinePhase.PROBATION, "a diagnostic has passed, and nothing has come since"
+                phase, why = QuarantinePhase.PROBATION, "a diagnostic has passed, and nothing has come since"
         elif row.phase is QuarantinePhase.PROBATION and (evidence_at is None or evidence_at <= row.phase_at):
             over = (_time(assessment.at) - row.phase_at).total_seconds() >= row.probation_s
             if over:
-                phase, told = QuarantinePhase.ENDED, f"its probation of {row.probation_s:.0f} s is over"
-        if phase is not None and self._quarantines.move(row, phase, told):
+                phase, why = QuarantinePhase.ENDED, f"its probation of {row.probation_s:.0f} s is over"
+        if phase is not None and self._quarantines.move(row, phase, why):
             done.moved[row.target] = phase
 
     def _show_node(self, node: str, held: Quarantine | None, unapplied: Sequence[Quarantine], generation: int) -> None:

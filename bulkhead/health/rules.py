@@ -68,7 +68,7 @@ def _doubts(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[Devi
     if latest is None:
         yield DeviceFinding(Health.UNKNOWN, Reason.NO_DATA, "no source shows it", at=now)
         return
-    if window.missing >= doubt.gone_looks:
+    if window.missing >= doubt.gone_polls:
         text = f"{window.source} shows node {window.device.node} and has not shown this device {window.missing} times"
         yield DeviceFinding(Health.UNHEALTHY, Reason.GONE, text, RecommendedAction.REBOOT, 0.8, now)
     elif now - latest.at > doubt.stale_s:
@@ -105,7 +105,7 @@ def _by_blame(fault: Fault, recent: Sequence[Fault], policy: Policy) -> DeviceFi
     if fault.action is RecommendedAction.NONE and fault.xid.action is not RecommendedAction.NONE:
         return _xid(Health.SUSPECT, fault, 0.6, " (the driver states that nothing is to be done)")
     if not fault.certain:
-        return _xid(Health.SUSPECT, fault, 0.3, " (found at the first look: of unknown age)")
+        return _xid(Health.SUSPECT, fault, 0.3, " (found at the first poll: of unknown age)")
     if attribution is Attribution.UNKNOWN:
         return _xid(Health.UNHEALTHY, fault, 0.5)
     times = sum(one.xid.number == fault.xid.number for one in recent)

@@ -42,7 +42,7 @@ class FleetWatch:
         self._fleet = load(memory.remembered(), policy) if memory is not None else Fleet(policy)
         self._nodes: Mapping[str, NodeVerdict] = {}
 
-    def look(self) -> Assessment:
+    def poll(self) -> Assessment:
         """Ask all sources, and judge.
 
         Returns:
@@ -54,7 +54,7 @@ class FleetWatch:
         snapshots: list[Snapshot] = []
         if self.sources:
             with ThreadPoolExecutor(min(_AT_ONCE, len(self.sources))) as pool:
-                snapshots = list(pool.map(lambda source: _look(source, at), self.sources))
+                snapshots = list(pool.map(lambda source: _poll(source, at), self.sources))
         assessment = self._fleet.take(snapshots, at)
         self._nodes = assessment.nodes
         return assessment
@@ -70,10 +70,10 @@ class FleetWatch:
             self._memory.remember(dump(self._fleet), places)
 
 
-def _look(source: Source, at: float) -> Snapshot:
+def _poll(source: Source, at: float) -> Snapshot:
     """What a source shows. One that raises for what nobody foresaw has failed, and the others are heard."""
     try:
-        return source.look(at)
+        return source.poll(at)
     except Exception as error:
         log.exception("%s: its answer could not be read", source.name)
         return Snapshot(source.name, at, failed=bounded(f"{source.name}: {type(error).__name__}: {error}"))

@@ -24,7 +24,7 @@ class EvidenceWindow:
         since: when each condition that is so now began, in seconds since 1970.
         growth: (time, amount) of each growth of a counter.
         xids: that it reported.
-        missing: looks in a row that should have shown it and did not.
+        missing: polls in a row that should have shown it and did not.
     """
 
     device: Device
@@ -35,7 +35,7 @@ class EvidenceWindow:
     xids: list[XidEvent] = field(default_factory=list)
     missing: int = 0
 
-    def take(self, reading: Reading, source: str, policy: Policy, told: Iterable[Condition] = ()) -> None:
+    def take(self, reading: Reading, source: str, policy: Policy, against_peers: Iterable[Condition] = ()) -> None:
         """Take a reading in.
 
         Args:
@@ -45,7 +45,7 @@ class EvidenceWindow:
         before, same_source = self.latest, source == self.source
         self.device, self.latest, self.source = reading.device, reading, source
         self.missing = 0
-        now = [*conditions(reading, before, policy), *told]
+        now = [*conditions(reading, before, policy), *against_peers]
         if now or self.since:
             self.since = {one: min(self.since.get(one, reading.at), reading.at) for one in now}
         if before is None:
@@ -93,7 +93,7 @@ class EvidenceWindow:
         return sum(amount for at, amount in self.growth.get(of, ()) if at >= since)
 
     def _first(self, reading: Reading) -> None:
-        """An Xid that is there at the first look is of an unknown age."""
+        """An Xid that is there at the first poll is of an unknown age."""
         seen = {int(reading.fields.get(Field.LAST_XID, 0)), *(reading.xid_counts or {})} - {0}
         for xid in sorted(seen):
             if (reading.xid_counts or {}).get(xid, 1.0) > 0:

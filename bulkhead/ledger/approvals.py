@@ -16,7 +16,7 @@ class Approvals(Transactions):
     """The approvals of one ledger."""
 
     def approve(self, rollout_id: int, request: Request, *, step: int | None = None) -> Rollout:
-        """Agree that a rollout goes on from its step. The reconciler sees it at its next look.
+        """Agree that a rollout goes on from its step. The reconciler sees it at its next poll.
 
         Args:
             step: index of the step that was approved; None: the one at which it waits.

@@ -115,7 +115,7 @@ class Isolations(Transactions):
             isolation: as it was read.
 
         Returns:
-            Whether it still was so; if not, somebody has isolated or released meanwhile: look again.
+            Whether it still was so; if not, somebody has isolated or released meanwhile: poll again.
         """
         with self._writing() as session:
             row = session.scalars(select(Isolation).where(Isolation.id == isolation.id).with_for_update()).one()

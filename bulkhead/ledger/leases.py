@@ -73,7 +73,7 @@ class Leases(Transactions):
         self._held = frozenset(row.name for row in rows if row.held_by == self._holder)
         self.renew()
         foreign = [row for row in rows if row.name not in self._held]
-        self._seen = {row.name: self._look(row) for row in foreign if row.held_by not in (None, self._holder)}
+        self._seen = {row.name: self._poll(row) for row in foreign if row.held_by not in (None, self._holder)}
         free = [row for row in foreign if self._is_free(row)]
         if free:
             self._held |= self._take(free)
@@ -105,7 +105,7 @@ class Leases(Transactions):
             session.execute(update(Service).where(Service.held_by == self._holder).values(held_by=None))
         self._held = frozenset()
 
-    def _look(self, row: Service) -> _Seen:
+    def _poll(self, row: Service) -> _Seen:
         assert row.held_by is not None
         known = self._seen.get(row.name)
         if known is None or known.holder != row.held_by:

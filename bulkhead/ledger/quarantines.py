@@ -178,7 +178,7 @@ class Quarantines(Transactions):
             phase: to go on to.
 
         Returns:
-            Whether it still stood as it was read; if not, look again.
+            Whether it still stood as it was read; if not, poll again.
         """
         with self._writing() as session:
             self._alone(session)

@@ -113,8 +113,8 @@ def get_body(
     finally:
         connection.close()
     if answer.status != 200:
-        told = error_of(body) or body[:_LONGEST_TOLD].decode(errors="replace")
-        raise UnavailableError(f"{_shown(url)} answered {answer.status}: {bounded(told, _LONGEST_TOLD)}")
+        text = error_of(body) or body[:_LONGEST_TOLD].decode(errors="replace")
+        raise UnavailableError(f"{_shown(url)} answered {answer.status}: {bounded(text, _LONGEST_TOLD)}")
     if len(body) > most_bytes:
         raise UnavailableError(f"{_shown(url)} answered with more than {most_bytes} bytes")
     return body

@@ -1,6 +1,6 @@
 """A revision's numbers from a Prometheus server.
 
-Source: Prometheus' HTTP API, "Instant queries". All of a look's queries are evaluated at one time, so that no request
+Source: Prometheus' HTTP API, "Instant queries". All of a poll's queries are evaluated at one time, so that no request
 is counted by one and not yet by another.
 """
 
@@ -62,9 +62,9 @@ class PrometheusMetrics:
         def found(query: str | None) -> Vector:
             return self._ask(filled(query, names), at) if query else []
 
-        answered, told = found(self._queries.requests), self._queries.status_label
-        statuses = _by_status(answered, told) if told is not None else {}
-        requests = _by_series([(_without(labels, told), value) for labels, value in answered])
+        answered, label = found(self._queries.requests), self._queries.status_label
+        statuses = _by_status(answered, label) if label is not None else {}
+        requests = _by_series([(_without(labels, label), value) for labels, value in answered])
         failures = _by_series(found(self._queries.failures))
         buckets: dict[str, dict[float, int]] = {}
         for labels, value in found(self._queries.buckets):
@@ -128,8 +128,8 @@ def ask(
         # Thanos and Mimir tell so where a store did not answer, VictoriaMetrics where a node did not: what is there is
         # less than what there is. ("infos" are remarks about the query.)
         if answer.get("warnings") or answer.get("isPartial"):
-            told = "; ".join(map(str, answer.get("warnings") or ["isPartial"]))
-            raise UnavailableError(f"{url} answers {query!r} in part: {bounded(told, _LONGEST_TOLD)}")
+            warnings = "; ".join(map(str, answer.get("warnings") or ["isPartial"]))
+            raise UnavailableError(f"{url} answers {query!r} in part: {bounded(warnings, _LONGEST_TOLD)}")
         if answer["data"]["resultType"] != "vector":
             raise UnavailableError(f"Prometheus answers {query!r} with no vector; sum over the range in the query")
         if any("histogram" in one for one in answer["data"]["result"]):

@@ -154,9 +154,9 @@ def _suspended(queue: str | None) -> dict[str, Any]:
 def _job_spec(pod: k8s.V1Pod, gang: Gang, master: str, subdomain: str | None) -> dict[str, Any]:
     template = deepcopy(pod)
     container = template.spec.containers[0]
-    told = [k8s.V1EnvVar(name=name, value=value) for name, value in gang.environment(master).items()]
+    job_env = [k8s.V1EnvVar(name=name, value=value) for name, value in gang.environment(master).items()]
     rank = k8s.V1EnvVarSource(field_ref=k8s.V1ObjectFieldSelector(field_path=f"metadata.labels['{INDEX}']"))
-    container.env = [*told, k8s.V1EnvVar(name=NODE_RANK, value_from=rank), *(container.env or [])]
+    container.env = [*job_env, k8s.V1EnvVar(name=NODE_RANK, value_from=rank), *(container.env or [])]
     template.spec.subdomain, template.spec.restart_policy = subdomain, "Never"
     labels = {key: value for key, value in template.metadata.labels.items() if key != QUEUE}  # it is the job's
     template.metadata = k8s.V1ObjectMeta(

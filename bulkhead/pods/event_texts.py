@@ -64,8 +64,8 @@ def never_scales(events: Iterable[Event]) -> bool:
         events: about the pod, in their JSON form.
     """
     latest = [str(event.get("reason")) for event in sorted(events, key=_at)]
-    told = [reason for reason in latest if reason in (_NO_SCALE_UP, "TriggeredScaleUp")]
-    return bool(told) and told[-1] == _NO_SCALE_UP
+    scaling = [reason for reason in latest if reason in (_NO_SCALE_UP, "TriggeredScaleUp")]
+    return bool(scaling) and scaling[-1] == _NO_SCALE_UP
 
 
 def who_ended(failure: Failure, events: Iterable[Event]) -> Failure:

@@ -31,7 +31,7 @@ def classify(pod: Mapping[str, Any], events: Iterable[Mapping[str, Any]] = ()) -
         The failure with its evidence; None for a pod that succeeded (of which the base container has), or that may
         still succeed by itself.
     """
-    status, told = pod.get("status") or {}, event_texts.plain(events)
+    status, plain_events = pod.get("status") or {}, event_texts.plain(events)
     if status.get("phase") == "Succeeded":
         return None
     disrupted = reasons.disruption(status)
@@ -41,11 +41,11 @@ def classify(pod: Mapping[str, Any], events: Iterable[Mapping[str, Any]] = ()) -
             return None  # the task is done, whatever becomes of what ran beside it
         reported = _ended(pod)
         found = _with_progress(named, reported) if named else reported or _unknown(status)
-        return event_texts.who_ended(found, told)
+        return event_texts.who_ended(found, plain_events)
     if (pod.get("metadata") or {}).get("deletionTimestamp"):
         found = disrupted or Failure(failure_class=FailureClass.CANCELLED, message="the pod is being deleted")
-        return event_texts.who_ended(found, told)
-    return _stuck(status) or reasons.scheduling(status, told) or event_texts.before_it_runs(told)
+        return event_texts.who_ended(found, plain_events)
+    return _stuck(status) or reasons.scheduling(status, plain_events) or event_texts.before_it_runs(plain_events)
 
 
 def base_ended(pod: Mapping[str, Any]) -> bool:

@@ -141,8 +141,8 @@ class Outcome(BaseModel):
                 if _size(text) <= MAX_BYTES:
                     return text
             # Whatever else it says, what decides about the next try is left.
-            told = {"checkpoint": None, "evidence": "", "message": _TOO_LONG}
-            return Outcome(failure=self.failure.model_copy(update=told), attempt=self.attempt).model_dump_json(
+            shortened = {"checkpoint": None, "evidence": "", "message": _TOO_LONG}
+            return Outcome(failure=self.failure.model_copy(update=shortened), attempt=self.attempt).model_dump_json(
                 exclude_none=True
             )
         raise ValueError(

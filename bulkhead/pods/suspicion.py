@@ -71,7 +71,7 @@ class Avoidance:
 
     forbidden: tuple[str, ...] = ()
     discouraged: tuple[str, ...] = ()
-    told: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def avoid(said: Iterable[NodeSuspicion], places: Mapping[str, Place], share: float) -> Avoidance:
@@ -100,8 +100,8 @@ def avoid(said: Iterable[NodeSuspicion], places: Mapping[str, Place], share: flo
             forbidden.append(node)
     others = [node for node in sorted(of_node, key=lambda name: _latest(of_node[name])) if node not in forbidden]
     discouraged = others[-_MOST:]
-    told = {node: tuple(one.reason for one in of_node[node]) for node in (*forbidden, *discouraged)}
-    return Avoidance(tuple(sorted(forbidden)), tuple(sorted(discouraged)), told)
+    reasons = {node: tuple(one.reason for one in of_node[node]) for node in (*forbidden, *discouraged)}
+    return Avoidance(tuple(sorted(forbidden)), tuple(sorted(discouraged)), reasons)
 
 
 def _without_programs(said: Iterable[NodeSuspicion]) -> list[NodeSuspicion]:

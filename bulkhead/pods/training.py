@@ -15,7 +15,7 @@ CHECKPOINT = re.compile(r"step-(\d{10})")
 """Name of a checkpoint in that folder."""
 
 
-def told(variable: str) -> str | None:
+def from_environment(variable: str) -> str | None:
     """What the environment names; None where it names nothing.
 
     Args:

@@ -97,7 +97,7 @@ class MlflowRegistry:
         """Make the alias name a version, or remove it, and read it back.
 
         The fence is a tag a service on the registered model, compared and then set: MLflow has no compare-and-swap, so
-        two writers within the same few milliseconds could pass; the loser's next look at the world corrects it.
+        two writers within the same few milliseconds could pass; the loser's next poll at the world corrects it.
 
         Args:
             version: to point at; None removes the alias.

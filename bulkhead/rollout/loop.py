@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bulkhead.errors import UnavailableError
 from bulkhead.rollout.reconciler import Reconciler
-from bulkhead.rollout.wake import looks
+from bulkhead.rollout.wake import wakeups
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def reconcile_until(reconciler: Reconciler, home: Path, done: Callable[[], bool]
         Whether it is so; False where it was stopped before.
     """
     try:
-        for _ in looks(home, stop):
+        for _ in wakeups(home, stop):
             try:
                 _reconcile_once(reconciler)
                 if done():

@@ -220,10 +220,10 @@ def _waiting(data: Mapping[str, Any], rollout: Rollout) -> str | None:
         return None
     why = str(data.get("why") or "")
     if rule.endswith(UNCLEAR):
-        told = why or f"the candidate is over the limit of rule {rule.removesuffix(UNCLEAR)}, which may still be chance"
+        text = why or f"the candidate is over the limit of rule {rule.removesuffix(UNCLEAR)}, which may still be chance"
     else:
-        told = _HOLDS.get(rule, rule) + (f" ({why})" if why else "")
-    return f"{_its_step(data, rollout)} {still}waits: {_stop(told)}"
+        text = _HOLDS.get(rule, rule) + (f" ({why})" if why else "")
+    return f"{_its_step(data, rollout)} {still}waits: {_stop(text)}"
 
 
 def _repair(data: Mapping[str, Any], _: Rollout) -> str:

@@ -1,4 +1,4 @@
-"""Waking the reconciler: who has just written an intent does so, in place of waiting for its next look."""
+"""Waking the reconciler: who has just written an intent does so, in place of waiting for its next poll."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from watchfiles import watch
 from bulkhead.files import make_private
 
 _FILE = "wake"
-_LOOK_MS = 500
+_POLL_MS = 500
 
 
 def wake(home: Path) -> None:
@@ -24,7 +24,7 @@ def wake(home: Path) -> None:
     (folder / _FILE).touch()
 
 
-def looks(home: Path, stop: threading.Event) -> Iterator[None]:
+def wakeups(home: Path, stop: threading.Event) -> Iterator[None]:
     """When the reconciler should look: at once, at every call of ``wake``, and twice a second.
 
     Args:
@@ -35,7 +35,7 @@ def looks(home: Path, stop: threading.Event) -> Iterator[None]:
         None.
     """
     yield
-    for _ in watch(_folder(home), yield_on_timeout=True, rust_timeout=_LOOK_MS, debounce=20, step=10, stop_event=stop):
+    for _ in watch(_folder(home), yield_on_timeout=True, rust_timeout=_POLL_MS, debounce=20, step=10, stop_event=stop):
         yield
 
 

@@ -21,7 +21,7 @@ FOREIGN = "rules of somebody else"
 """Who has the traffic where a route says what nobody here has written."""
 
 _ENDPOINTS = LABEL_PREFIX + "endpoints"
-_LOOK_S = 0.1
+_POLL_S = 0.1
 _SERVER, _COMPARER = "serve-", "compare-"
 
 
@@ -57,7 +57,7 @@ class GatewayRouter:
         while (missing := unconfirmed(written, self._settings)) is not None:
             if time.monotonic() > limit:
                 raise UnavailableError(f"HTTPRoute {service} was written, and is not in force: {missing}")
-            time.sleep(_LOOK_S)  # the controller is another process: its status is polled
+            time.sleep(_POLL_S)  # the controller is another process: its status is polled
             written = self._objects.read(HTTP_ROUTE, service) or written
 
     def editor(self, service: str) -> str:
@@ -145,16 +145,16 @@ def unconfirmed(found: Mapping[str, Any], settings: ClusterService) -> str | Non
     """
     metadata, gateway = found["metadata"], settings.gateway
     own = (gateway.name, gateway.namespace or metadata["namespace"], gateway.section)
-    told = f"no controller has said anything of Gateway {gateway.name}"
+    reason = f"no controller has said anything of Gateway {gateway.name}"
     for parent in (found.get("status") or {}).get("parents", []):
         ref = parent["parentRef"]
         if (ref["name"], ref.get("namespace") or metadata["namespace"], ref.get("sectionName")) != own:
             continue
         conditions = {one["type"]: one for one in parent.get("conditions", [])}
-        told = _lacking(conditions, metadata.get("generation", 0))
-        if not told:
+        reason = _lacking(conditions, metadata.get("generation", 0))
+        if not reason:
             return None
-    return told
+    return reason
 
 
 def _lacking(conditions: Mapping[str, Any], generation: int) -> str:
@@ -172,8 +172,8 @@ def _lacking(conditions: Mapping[str, Any], generation: int) -> str:
 
 
 def _said(condition: Mapping[str, Any]) -> str:
-    told = f"{condition.get('reason', '')}: {condition.get('message', '')}"
-    return f"{condition['type']} is {condition['status']}: {told}"
+    reason = f"{condition.get('reason', '')}: {condition.get('message', '')}"
+    return f"{condition['type']} is {condition['status']}: {reason}"
 
 
 def _backend(name: str, port: int, weight: int | None) -> Document:

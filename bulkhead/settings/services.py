@@ -155,7 +155,7 @@ class ClusterService(ServicePolicy):
             needs none.
         resync_s: how often to look whether somebody else has changed anything, in seconds.
         confirm_s: how long to wait for the Gateway's controller to confirm a change before looking after the other
-            services, in seconds; it is asked again at the next look.
+            services, in seconds; it is asked again at the next poll.
         keep_s: how long pods of the level ``pod`` are kept for inspection, in seconds.
     """
 

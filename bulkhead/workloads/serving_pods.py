@@ -59,7 +59,7 @@ def ready_pods(found: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     Args:
         found: pods of a server; its container is the first.
     """
-    told = []
+    addresses = []
     for pod in found:
         metadata, status = pod["metadata"], pod.get("status") or {}
         conditions = {one["type"]: one["status"] for one in status.get("conditions") or []}
@@ -68,8 +68,8 @@ def ready_pods(found: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
             first = pod["spec"]["containers"][0]["name"]
             counts = {one["name"]: one.get("restartCount", 0) for one in status.get("containerStatuses") or []}
             life = f"{metadata['name']}/{metadata['uid']}/{counts.get(first, 0)}"
-            told.append((life, f"[{address}]" if ":" in address else address))
-    return told
+            addresses.append((life, f"[{address}]" if ":" in address else address))
+    return addresses
 
 
 Events = Callable[[str], Iterable[Mapping[str, Any]]]
@@ -91,13 +91,13 @@ def failing(found: Iterable[Mapping[str, Any]], events: Events) -> PodStatus | N
     first = next((pod for pod in there if _has_not_started(pod)), None)
     waits = None
     for pod in there:
-        told = list(events(pod["metadata"]["name"])) if pod is first else []
+        pod_events = list(events(pod["metadata"]["name"])) if pod is first else []
         shown = _as_ended(pod)
         # A node on its way makes waiting right, where nobody is served yet; the pod does not answer all the same.
-        failure = classify(shown, told) or classify(shown)
+        failure = classify(shown, pod_events) or classify(shown)
         if failure is None:
             continue
-        mends = _has_not_started(pod) and not hopeless(failure, told)
+        mends = _has_not_started(pod) and not hopeless(failure, pod_events)
         message = f"{pod['metadata']['name']}: {failure.message}"
         phase = PodPhase.PENDING if mends else PodPhase.FAILED
         status = PodStatus(phase, reason=failure.kind, message=message, failure=failure)

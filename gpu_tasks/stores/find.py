@@ -7,7 +7,7 @@ from pathlib import Path
 from bulkhead.gpu_tasks.patience import within
 from bulkhead.gpu_tasks.stores.base import Store
 from bulkhead.gpu_tasks.stores.directory import Directory
-from bulkhead.pods.training import CHECKPOINTS_VARIABLE, is_url, told
+from bulkhead.pods.training import CHECKPOINTS_VARIABLE, from_environment, is_url
 
 _PATIENCE_S = 5.0
 """So long the end of a job waits for the answer; what is asked is evidence only."""
@@ -39,7 +39,7 @@ def last_checkpoint(where: str | None = None, limit_s: float = _PATIENCE_S) -> s
     Returns:
         Its path or URL; None where there is none, or none is told. Whether it is whole is seen by whoever reads it.
     """
-    named = where or told(CHECKPOINTS_VARIABLE)
+    named = where or from_environment(CHECKPOINTS_VARIABLE)
     if named is None:
         return None
 

@@ -1,4 +1,4 @@
-"""Watching a fleet's devices: one look serves every sensor of a triggerer."""
+"""Watching a fleet's devices: one poll serves every sensor of a triggerer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bulkhead.control import Control
 from bulkhead.health.requirement import DeviceRequirement, check_model, find
 from bulkhead.health.verdict import Assessment, DeviceVerdict, Health
 from bulkhead.health.watch import FleetWatch
-from bulkhead.operators.triggers.looks import LookingTrigger, looks
+from bulkhead.operators.triggers.polling import PollingTrigger, poll
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +33,8 @@ class FleetView:
     kept: frozenset[str]
 
 
-class _Look:
-    """Looks at the fleet of a control plane, with what it knows from the looks before."""
+class _FleetPoll:
+    """Looks at the fleet of a control plane, with what it knows from the polls before."""
 
     def __init__(self) -> None:
         self._watch: FleetWatch | None = None
@@ -42,13 +42,13 @@ class _Look:
     def __call__(self, control: Control) -> FleetView:
         if self._watch is None:
             self._watch = control.fleet_watch()
-        assessment = self._watch.look()
+        assessment = self._watch.poll()
         held = control.ledger.quarantines.held()
         return FleetView(assessment, frozenset({*(row.target for row in held), *(row.node for row in held)}))
 
 
-class FleetTrigger(LookingTrigger):
-    """Base of triggers that share looks at one fleet.
+class FleetTrigger(PollingTrigger):
+    """Base of triggers that share polls at one fleet.
 
     Args:
         bulkhead_conn_id: whose configuration names the fleet.
@@ -59,7 +59,7 @@ class FleetTrigger(LookingTrigger):
         self.bulkhead_conn_id = bulkhead_conn_id
 
     def shared_stream_key(self) -> Hashable:
-        """One look a connection."""
+        """One poll a connection."""
         return ("bulkhead-fleet", self.bulkhead_conn_id)
 
     @classmethod
@@ -72,7 +72,7 @@ class FleetTrigger(LookingTrigger):
         Yields:
             How it stands.
         """
-        async for view in looks(kwargs["bulkhead_conn_id"], _Look(), lambda control: control.settings.fleet.poll_s):
+        async for view in poll(kwargs["bulkhead_conn_id"], _FleetPoll(), lambda control: control.settings.fleet.poll_s):
             yield view
 
 
@@ -96,13 +96,13 @@ class DeviceHealthTrigger(FleetTrigger):
         return (f"{type(self).__module__}.{type(self).__qualname__}", given)
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[FleetView]) -> AsyncIterator[TriggerEvent]:
-        """Judge every look, and fire once."""
-        requirement, told = DeviceRequirement(**self.requirement), ""
+        """Judge every poll, and fire once."""
+        requirement, reported = DeviceRequirement(**self.requirement), ""
         async for view in shared_stream:
             found = find(requirement, view.assessment, view.kept)
-            if found.text != told:
-                told = found.text
-                await log.ainfo("devices", found=told)
+            if found.text != reported:
+                reported = found.text
+                await log.ainfo("devices", found=reported)
             if found.met:
                 devices = {node: list(uuids) for node, uuids in found.devices.items()}
                 yield TriggerEvent({"devices": devices, "text": found.text})
@@ -113,7 +113,7 @@ class DeviceFaultTrigger(FleetTrigger):
     """Fires each time that a device turns unhealthy: an event for a sensor, or for the AssetWatcher of a DAG.
 
     The event is ``{"device", "node", "model", "reason", "text", "action", "job"}``. Devices that are unhealthy at the
-    first look are told of as well, unless ``only_new``.
+    first poll are told of as well, unless ``only_new``.
 
     Args:
         model: pattern of the product's name, as in a shell.

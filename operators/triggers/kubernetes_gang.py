@@ -74,7 +74,7 @@ class KubernetesGangTrigger(KubernetesPodTrigger):
         pods = members(self._view() or {}, self.name)
         return next((pod for pod in pods if pod["status"].get("phase") == "Pending"), None)
 
-    def _look(self) -> dict[str, Any] | None:
+    def _poll(self) -> dict[str, Any] | None:
         refused, view = self._refused(), self._view()
         if refused is not None:
             return {**refused, "pods": []}
@@ -110,7 +110,7 @@ class GangGoneTrigger(PodGoneTrigger):
     def _concerned(self, changed: Set[str]) -> bool:
         return True
 
-    def _look(self) -> dict[str, Any] | None:
+    def _poll(self) -> dict[str, Any] | None:
         refused, view = self._refused(), self._view()
         if refused is not None or view is None:
             return refused

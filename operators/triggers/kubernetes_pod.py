@@ -27,7 +27,7 @@ from bulkhead.runtimes.kubernetes.watch import Pod, PodWatch, ended
 SELECTOR = f"{MANAGED}=true"
 """Label selector of the pods that are watched."""
 
-_LOOK_S = 5.0
+_POLL_S = 5.0
 UNSEEN_S = 30.0
 _HOPELESS_S = 10.0
 _EVENTS_AFTER_S = 15.0
@@ -88,14 +88,14 @@ class KubernetesPodTrigger(BaseEventTrigger):
             kwargs: of any trigger of the group; they share access and namespace.
 
         Yields:
-            Names of pods that changed; an empty set asks to look again.
+            Names of pods that changed; an empty set asks to poll again.
         """
         key = _key(kwargs)
         watch = _watches[key] = PodWatch(partial(aconnect, Access(**kwargs["access"])), kwargs["namespace"], SELECTOR)
         _refusals.pop(key, None)
         try:
-            async with aclosing(_with_looks(watch.changes())) as looks:
-                async for changed in looks:
+            async with aclosing(_with_polls(watch.changes())) as poll:
+                async for changed in poll:
                     yield changed
         except UnavailableError as error:
             _refusals[key] = str(error)
@@ -107,7 +107,7 @@ class KubernetesPodTrigger(BaseEventTrigger):
         """Fire once.
 
         Args:
-            shared_stream: of names of pods that changed; an empty set asks to look again.
+            shared_stream: of names of pods that changed; an empty set asks to poll again.
         """
         async with PodLogs(self._pod, self._open_log, self.log.info) as logs:
             event = await self._next(shared_stream, logs)
@@ -132,20 +132,20 @@ class KubernetesPodTrigger(BaseEventTrigger):
                     raise
 
     async def _next(self, shared_stream: AsyncIterator[set[str]], logs: PodLogs) -> dict[str, Any] | None:
-        event = self._look()  # it may have ended before this trigger joined the watch
+        event = self._poll()  # it may have ended before this trigger joined the watch
         if event is not None:
             return event
         if self.stream_logs:
-            logs.look()
+            logs.poll()
         async for changed in shared_stream:
             if changed and not self._concerned(changed):
                 continue
-            event = self._look()
+            event = self._poll()
             if event is not None:
                 return event
             await self._read_events()
             if self.stream_logs:
-                logs.look()
+                logs.poll()
         return None
 
     async def _read_events(self) -> None:
@@ -189,7 +189,7 @@ class KubernetesPodTrigger(BaseEventTrigger):
             raise ConnectionError("nobody watches at the moment")
         return await watch.open_log(pod["metadata"]["name"], query)
 
-    def _look(self) -> dict[str, Any] | None:
+    def _poll(self) -> dict[str, Any] | None:
         """What the view says of this pod now; None to wait on."""
         refused, view = self._refused(), self._view()
         if refused is not None or view is None:
@@ -245,8 +245,8 @@ class PodGoneTrigger(KubernetesPodTrigger):
         arguments = {name: getattr(self, name) for name in ("name", "namespace", "access", "patience_s")}
         return (f"{type(self).__module__}.{type(self).__qualname__}", arguments)
 
-    def _look(self) -> dict[str, Any] | None:
-        seen = super()._look()
+    def _poll(self) -> dict[str, Any] | None:
+        seen = super()._poll()
         if seen is not None and seen["why"] != "stuck":
             return seen
         return self._late()
@@ -260,12 +260,12 @@ def _key(kwargs: Mapping[str, Any]) -> Hashable:
     return ("bulkhead-kubernetes-pods", kwargs["namespace"], *sorted(kwargs["access"].items()))
 
 
-async def _with_looks(changes: AsyncIterator[set[str]]) -> AsyncGenerator[set[str], None]:
+async def _with_polls(changes: AsyncIterator[set[str]]) -> AsyncGenerator[set[str], None]:
     """The changes, and an empty set whenever there was none for a while."""
     pending = asyncio.ensure_future(anext(changes))
     try:
         while True:
-            done, _ = await asyncio.wait({pending}, timeout=_LOOK_S)
+            done, _ = await asyncio.wait({pending}, timeout=_POLL_S)
             if not done:
                 yield set()
                 continue

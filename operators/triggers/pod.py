@@ -49,7 +49,7 @@ class LocalPodTrigger(BaseEventTrigger):
         """Fire once the pod has ended.
 
         Args:
-            shared_stream: of changed pod ids; an empty set asks to look again.
+            shared_stream: of changed pod ids; an empty set asks to poll again.
         """
         if await self._ended():  # it may have ended before this trigger joined the watch
             yield self._event()

@@ -49,8 +49,8 @@ class PodLogs:
         await asyncio.gather(*tasks, return_exceptions=True)
         _followed.discard(id(self))
 
-    def look(self) -> None:
-        """The pod has changed: follow what has started, and let what waits for an end look again."""
+    def poll(self) -> None:
+        """The pod has changed: follow what has started, and let what waits for an end poll again."""
         self._changed.set()
         self._changed = asyncio.Event()
         for container in started(self._pod()):
@@ -69,7 +69,7 @@ class PodLogs:
         Returns:
             By container: ``complete``, whether all of its log was read, and ``position``, see ``Position``.
         """
-        self.look()
+        self.poll()
         tasks = [task for _, task in self._followers.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=_DRAIN_S)

@@ -1,4 +1,4 @@
-"""Waiting for rollouts: one look at the ledger a second serves every deferred task of a triggerer."""
+"""Waiting for rollouts: one poll at the ledger a second serves every deferred task of a triggerer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.rollout_log import log_events
-from bulkhead.operators.triggers.looks import LookingTrigger, looks
+from bulkhead.operators.triggers.polling import PollingTrigger, poll
 
-_LOOK_S = 1.0
+_POLL_S = 1.0
 
 
 @dataclass(frozen=True)
-class Look:
+class LedgerView:
     """What the ledger says at one moment.
 
     Attributes:
@@ -38,7 +38,7 @@ class Look:
     ledger: Ledger
 
 
-class LedgerTrigger(LookingTrigger):
+class LedgerTrigger(PollingTrigger):
     """Base of triggers that wait for what the ledger says.
 
     Args:
@@ -53,8 +53,8 @@ class LedgerTrigger(LookingTrigger):
         """What the trigger is made from, as JSON."""
         raise NotImplementedError
 
-    def event(self, look: Look) -> dict[str, Any] | None:
-        """What to fire with, or None to look again."""
+    def event(self, view: LedgerView) -> dict[str, Any] | None:
+        """What to fire with, or None to poll again."""
         raise NotImplementedError
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -62,11 +62,11 @@ class LedgerTrigger(LookingTrigger):
         return (f"{type(self).__module__}.{type(self).__qualname__}", self.arguments())
 
     def shared_stream_key(self) -> Hashable:
-        """One look a ledger."""
+        """One poll a ledger."""
         return ("bulkhead-ledger", self.bulkhead_conn_id)
 
     @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Look]:
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[LedgerView]:
         """Look at the ledger again and again.
 
         Args:
@@ -75,17 +75,17 @@ class LedgerTrigger(LookingTrigger):
         Yields:
             What it says.
         """
-        async for look in looks(kwargs["bulkhead_conn_id"], _look, _LOOK_S):
-            yield look
+        async for view in poll(kwargs["bulkhead_conn_id"], _read_ledger, _POLL_S):
+            yield view
 
-    async def log_events(self, look: Look) -> None:
-        """Log what has happened since the look before; by default nothing."""
+    async def log_events(self, view: LedgerView) -> None:
+        """Log what has happened since the poll before; by default nothing."""
 
-    async def filter_shared_stream(self, shared_stream: AsyncIterator[Look]) -> AsyncIterator[TriggerEvent]:
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[LedgerView]) -> AsyncIterator[TriggerEvent]:
         """Fire once."""
-        async for look in shared_stream:
-            await self.log_events(look)
-            if (event := self.event(look)) is not None:
+        async for view in shared_stream:
+            await self.log_events(view)
+            if (event := self.event(view)) is not None:
                 yield TriggerEvent(event)
                 return
 
@@ -126,20 +126,20 @@ class RolloutTrigger(LedgerTrigger):
             "after_event": self.after_event,
         }
 
-    async def log_events(self, look: Look) -> None:
-        """Log the rollout's events since the look before, in the log of its task."""
-        if look.latest.get(self.rollout_id, self._logged + 1) <= self._logged:
+    async def log_events(self, view: LedgerView) -> None:
+        """Log the rollout's events since the poll before, in the log of its task."""
+        if view.latest.get(self.rollout_id, self._logged + 1) <= self._logged:
             return
         try:
             self._logged = await asyncio.to_thread(
-                log_events, self.log.info, look.ledger, self.rollout_id, self._logged
+                log_events, self.log.info, view.ledger, self.rollout_id, self._logged
             )
-        except UnavailableError as error:  # the next look, or the task itself, logs them
+        except UnavailableError as error:  # the next poll, or the task itself, logs them
             self.log.warning("%s", error)
 
-    def event(self, look: Look) -> dict[str, Any] | None:
+    def event(self, view: LedgerView) -> dict[str, Any] | None:
         """Once it is no longer in progress, or waits: the rollout's id, and that of its last event in the log."""
-        rollout = look.rollouts.get(self.rollout_id)
+        rollout = view.rollouts.get(self.rollout_id)
         known = rollout is None or asks_again(rollout, self.approval_after)
         return {"rollout_id": self.rollout_id, "after_event": self._logged} if known else None
 
@@ -171,12 +171,12 @@ class NoTrafficTrigger(LedgerTrigger):
         """What the trigger is made from, as JSON."""
         return {"revision": self.revision, "bulkhead_conn_id": self.bulkhead_conn_id}
 
-    def event(self, look: Look) -> dict[str, Any] | None:
+    def event(self, view: LedgerView) -> dict[str, Any] | None:
         """The revision's id, once it has none."""
-        return None if self.revision in look.serving else {"revision": self.revision}
+        return None if self.revision in view.serving else {"revision": self.revision}
 
 
-def _look(control: Control) -> Look:
+def _read_ledger(control: Control) -> LedgerView:
     ledger = control.ledger
     rollouts = {rollout.id: rollout for rollout in ledger.rollouts.active()}
-    return Look(rollouts, ledger.revisions.serving(), ledger.events.latest_ids(rollouts), ledger)
+    return LedgerView(rollouts, ledger.revisions.serving(), ledger.events.latest_ids(rollouts), ledger)

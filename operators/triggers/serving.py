@@ -17,12 +17,12 @@ from bulkhead.errors import BulkheadError
 from bulkhead.ledger.requests import Request
 from bulkhead.metrics.counters import Counters
 from bulkhead.operators.hooks import BulkheadHook
-from bulkhead.operators.triggers.looks import LookingTrigger, looks
+from bulkhead.operators.triggers.polling import PollingTrigger, poll
 from bulkhead.rollout.analysis.burn import Burn, BurnReading, burning, keep, scaled
 
 log = structlog.get_logger(__name__)
 
-_LOOK_S = 1.0
+_POLL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Served:
     serving: frozenset[str]
 
 
-class ServingTrigger(LookingTrigger):
+class ServingTrigger(PollingTrigger):
     """Fires when a revision breaks its objective, has no traffic any more, or has kept the objective long enough.
 
     Where it breaks it, the intent is recorded here, in the triggerer, before anything else: no worker is needed.
@@ -107,7 +107,7 @@ class ServingTrigger(LookingTrigger):
         Yields:
             What the service serves.
         """
-        async for served in looks(kwargs["bulkhead_conn_id"], partial(_read, service=kwargs["service"]), _LOOK_S):
+        async for served in poll(kwargs["bulkhead_conn_id"], partial(_read, service=kwargs["service"]), _POLL_S):
             yield served
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Served]) -> AsyncIterator[TriggerEvent]:
@@ -138,7 +138,7 @@ class ServingTrigger(LookingTrigger):
 
     async def _contain(self, burn: Burn) -> str:
         """Record what the guard asks for; returns the reason, with what stands in the way of it."""
-        reason = f"guard: {burn.told(self.objective)}"
+        reason = f"guard: {burn.described(self.objective)}"
         if self.on_breach == "fail":
             return reason
         control = await BulkheadHook(self.bulkhead_conn_id).acontrol()

@@ -24,10 +24,10 @@ def test_it_is_the_same_stream_for_the_same_seed() -> None:
 
 def test_an_outright_failure_is_caught_by_all_and_by_ours_first() -> None:
     found = [one(("errors +50 points", 100.0, seed)) for seed in range(5)]
-    told = summary(found)
-    assert all(told[name]["failed"] == 1 for name in CONTENDERS)
+    message = summary(found)
+    assert all(message[name]["failed"] == 1 for name in CONTENDERS)
     assert all(
-        told["bulkhead"]["requests_p50"] < told[name]["requests_p50"] for name in CONTENDERS if name != "bulkhead"
+        message["bulkhead"]["requests_p50"] < message[name]["requests_p50"] for name in CONTENDERS if name != "bulkhead"
     )
 
 

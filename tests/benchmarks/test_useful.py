@@ -6,16 +6,16 @@ from benchmarks.useful import Useful
 from bulkhead.gpu_tasks.heartbeat import Beat
 
 
-def seen(*looks: tuple[float, int, int, str]) -> float:
+def seen(*polls: tuple[float, int, int, str]) -> float:
     useful = Useful()
-    for now, pid, step, phase in looks:
-        useful.look(now, Beat(0, pid, step, phase, 0.0))
+    for now, pid, step, phase in polls:
+        useful.poll(now, Beat(0, pid, step, phase, 0.0))
     return useful.seconds
 
 
 def test_what_comes_before_the_first_step_and_after_the_last_is_of_no_use() -> None:
-    looks = (1, 7, 0, "start"), (10, 7, 1, "data"), (11, 7, 1, "forward"), (12, 7, 2, "data"), (15, 7, 0, "end")
-    assert seen(*looks, (20, 7, 0, "end")) == 5
+    polls = (1, 7, 0, "start"), (10, 7, 1, "data"), (11, 7, 1, "forward"), (12, 7, 2, "data"), (15, 7, 0, "end")
+    assert seen(*polls, (20, 7, 0, "end")) == 5
 
 
 def test_of_a_step_that_is_done_again_the_last_time_counts() -> None:
@@ -34,8 +34,8 @@ def test_who_looks_seldom_misses_no_step() -> None:
 
 def test_a_rank_without_a_sign_is_of_no_use() -> None:
     useful = Useful()
-    useful.look(0, None)
-    useful.look(1, Beat(0, 7, 1, "data", 0.0))
-    useful.look(5, None)
-    useful.look(9, Beat(0, 7, 2, "data", 0.0))
+    useful.poll(0, None)
+    useful.poll(1, Beat(0, 7, 1, "data", 0.0))
+    useful.poll(5, None)
+    useful.poll(9, Beat(0, 7, 2, "data", 0.0))
     assert useful.seconds == 0

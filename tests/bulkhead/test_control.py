@@ -65,11 +65,11 @@ def test_rolling_back_with_nowhere_to_go_says_so(control: Control) -> None:
 def test_a_ledger_that_is_away_for_a_while_does_not_end_the_watch(
     control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked: list[str] = []
+    polled: list[str] = []
 
     def run_once() -> bool:
-        looked.append("look")
-        if len(looked) == 1:
+        polled.append("look")
+        if len(polled) == 1:
             raise UnavailableError("the ledger does not answer")
         return False
 
@@ -77,7 +77,7 @@ def test_a_ledger_that_is_away_for_a_while_does_not_end_the_watch(
     stop = threading.Event()
     thread = threading.Thread(target=control.reconcile_until, args=(stop.is_set, stop))
     thread.start()
-    until(lambda: len(looked) >= 2, "a look after the failed one")
+    until(lambda: len(polled) >= 2, "a poll after the failed one")
     stop.set()
     wake(control.settings.home)
     thread.join(240)

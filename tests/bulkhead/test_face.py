@@ -30,8 +30,10 @@ def test_a_name_is_the_object_of_its_module() -> None:
 
 def test_type_checkers_are_told_the_same() -> None:
     stub = ast.parse((ROOT / "bulkhead" / "__init__.pyi").read_text())
-    told = {f"{node.module}.{one.name}" for node in stub.body if isinstance(node, ast.ImportFrom) for one in node.names}
-    assert told == {f"{module}.{name}" for name, module in bulkhead._WHERE.items()}
+    message = {
+        f"{node.module}.{one.name}" for node in stub.body if isinstance(node, ast.ImportFrom) for one in node.names
+    }
+    assert message == {f"{module}.{name}" for name, module in bulkhead._WHERE.items()}
 
 
 def test_an_unknown_name_is_refused_with_those_that_there_are() -> None:

@@ -88,7 +88,7 @@ def test_no_source_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_watch_quarantines_what_turns_unhealthy_and_shows_it(control: Control, exporter: Backend) -> None:
     command = [str(Path(sys.executable).with_name("bulkhead")), "fleet", "--watch"]
     watch = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    until(lambda: "a" in control.ledger.quarantines.remembered(), "the first look")
+    until(lambda: "a" in control.ledger.quarantines.remembered(), "the first poll")
     exporter.name = text(a0=95, a1=0, b0=0, b1=0)
     until(
         lambda: [quarantine.target for quarantine in control.ledger.quarantines.open_ones()] == ["GPU-a0"],
@@ -110,7 +110,7 @@ def test_the_watch_quarantines_what_turns_unhealthy_and_shows_it(control: Contro
 def test_a_person_imposes_passes_and_releases(control: Control) -> None:
     fleets.watch(control.settings, control.ledger.quarantines).remember()
     watch = fleets.watch(control.settings, control.ledger.quarantines)
-    watch.look()
+    watch.poll()
     watch.remember()
     asked = runner.invoke(app, ["quarantine", "impose", "a", "--reason", "it smells"])
     assert "a is in quarantine; on paper" in asked.output
@@ -155,7 +155,7 @@ def test_what_tasks_say_is_weighed_by_what_the_watch_has_left(control: Control, 
     control.ledger.suspicions.add(node="a", owner="one", key="1", **said)
     assert control.avoidance().discouraged == ("a",)  # of nodes that no watch has seen
     watch = control.fleet_watch()
-    node = watch.look().nodes["a"]
+    node = watch.poll().nodes["a"]
     assert (node.health, node.text) == (Health.SUSPECT, "a task's pod failed there: ECC error")
     watch.remember()
     assert control.avoidance().discouraged == ("a",)  # by one DAG alone; its own word confirms nothing
@@ -163,7 +163,7 @@ def test_what_tasks_say_is_weighed_by_what_the_watch_has_left(control: Control, 
     assert control.avoidance().forbidden == ("a",)
     control.ledger.suspicions.add(node="b", owner="one", key="3", **said)
     exporter.name = text(a0=0, b0=79, c0=0, d0=0)
-    watch.look()
+    watch.poll()
     watch.remember()
     found = control.avoidance()
     assert (found.forbidden, found.discouraged) == (("b",), ("a",))  # readings first, and the budget is one of four

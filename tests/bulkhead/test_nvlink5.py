@@ -92,9 +92,9 @@ def test_what_the_table_has_not_is_nothing(number: int, unit: str, status: int |
         (0x03F001C6, None),
     ],
 )
-def test_a_link_that_is_down_says_why_in_six_bits(info: int, told: Advice | None) -> None:
+def test_a_link_that_is_down_says_why_in_six_bits(info: int, message: Advice | None) -> None:
     for unit in ("NETIR_LINK_EVT", "NETIR_LINK_DOWN"):  # before R575, and since
-        assert advice(149, _event(unit, info, 0)) == told
+        assert advice(149, _event(unit, info, 0)) == message
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,6 @@ def test_a_link_that_is_down_says_why_in_six_bits(info: int, told: Advice | None
     ],
 )
 def test_a_fault_that_is_promoted_asks_for_a_reset_in_either_form(info: int | None, promoted: bool) -> None:
-    told = advice(145, _event("RLW_RXPIPE", info, 0x4))
-    assert told == Advice(RESET if promoted else LEAVE, "CONTACT_SUPPORT", promoted)
+    message = advice(145, _event("RLW_RXPIPE", info, 0x4))
+    assert message == Advice(RESET if promoted else LEAVE, "CONTACT_SUPPORT", promoted)
     assert advice(145, _event("RLW_RXPIPE", info, 0x8)) == Advice(LEAVE, "CONTACT_SUPPORT", False)

@@ -103,8 +103,8 @@ def test_a_service_that_names_a_gateway_is_in_a_cluster(config: Path) -> None:
         (("gateway:", "http: {}\n    gateway:"), "give prometheus or http"),
     ],
 )
-def test_a_wrong_field_of_a_service_is_named(config: Path, change: tuple[str, str], told: str) -> None:
+def test_a_wrong_field_of_a_service_is_named(config: Path, change: tuple[str, str], message: str) -> None:
     config.write_text(CLUSTER.replace(*change))
     with pytest.raises(InvalidInputError) as caught:
         settings.load()
-    assert told in str(caught.value)
+    assert message in str(caught.value)

@@ -125,11 +125,11 @@ EVENT = "NETIR_LINK_EVT  {}   XC0 i0 Link 09 (0x{} 0x00000000 0x00000000 0x00000
     ],
 )
 def test_a_line_says_more_than_its_number(
-    number: int, text: str, attribution: Attribution, action: RecommendedAction, told: str
+    number: int, text: str, attribution: Attribution, action: RecommendedAction, message: str
 ) -> None:
     found = known(number, text)
     assert (found.attribution, found.action) == (attribution, action)
-    assert told in found.description
+    assert message in found.description
 
 
 def test_every_xid_of_a_text_is_read() -> None:

@@ -10,20 +10,20 @@ from tests.fixtures.cluster import default_account
 pytestmark = pytest.mark.timeout(180)
 
 
-def _look(api: k8s.ApiClient, namespace: str) -> dict[str, DoctorFinding]:
+def _poll(api: k8s.ApiClient, namespace: str) -> dict[str, DoctorFinding]:
     return {one.check: one for one in diagnose(api, namespace)}
 
 
 def test_an_administrator_has_what_it_takes(api: k8s.ApiClient, core: k8s.CoreV1Api, namespace: str) -> None:
     default_account(core, namespace)
-    found = _look(api, namespace)
+    found = _poll(api, namespace)
     for check in ("version", "namespace", "access to pods", "access to jobs", "admission"):
         assert found[check].verdict is CheckResult.OK, found[check]
     assert core.list_namespaced_pod(namespace).items == [], "nothing was created"
 
 
 def test_an_account_without_rights_is_told_what_it_lacks(namespace: str, powerless: str) -> None:
-    found = _look(config.new_client_from_config(powerless), namespace)
+    found = _poll(config.new_client_from_config(powerless), namespace)
     assert found["access to pods"].verdict is CheckResult.MISSING
     assert "create, get, list, watch, delete" in found["access to pods"].detail
     assert found["admission"].verdict is CheckResult.MISSING and "grant it by" in found["admission"].detail

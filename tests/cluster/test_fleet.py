@@ -53,11 +53,11 @@ def test_a_unhealthy_device_takes_its_node_away_and_a_test_brings_it_back(
         fleets.watch(settings, control.ledger.quarantines),
         fleets.controller(settings, control.ledger.quarantines),
     )
-    controller.step(watch.look())
+    controller.step(watch.poll())
     assert not core.read_node(nodes[0]).spec.unschedulable
 
     exporter.name = exposition(nodes, g0=95, g1=95)
-    done = controller.step(watch.look())
+    done = controller.step(watch.poll())
     assert len(done.imposed) == 1, "the first; the budget of three devices is one"
     assert len(done.refused) == 1
     (held,) = control.ledger.quarantines.open_ones()
@@ -67,9 +67,9 @@ def test_a_unhealthy_device_takes_its_node_away_and_a_test_brings_it_back(
     assert "Xid 95" in found.metadata.annotations[REASON]
 
     control.ledger.quarantines.passed(held.target, "quick")
-    controller.step(watch.look())
+    controller.step(watch.poll())
     found = core.read_node(held.node)
     assert not found.spec.unschedulable
     assert TAINT not in {taint.key for taint in found.spec.taints or []}
-    assert watch.look().devices[held.target].health is Health.HEALTHY
+    assert watch.poll().devices[held.target].health is Health.HEALTHY
     exporter.stop()

@@ -145,7 +145,7 @@ def test_what_the_documentation_grants_is_enough(
     core: k8s.CoreV1Api, documented: k8s.ApiClient, paper: str, namespace: str
 ) -> None:
     nodes = NodeCordons(documented)
-    assert paper in NodeSource(documented).look(time.time()).nodes
+    assert paper in NodeSource(documented).poll(time.time()).nodes
     assert nodes.cordon(paper, 1, "GPU-1: Xid 79", "a test")
     assert nodes.is_cordoned(paper)
     for name, force in (("evicted", False), ("killed", True)):
@@ -192,7 +192,7 @@ def test_nodes_are_read_with_their_pool_and_xids_in_events(
         last_timestamp=datetime.now(UTC),
     )
     core.create_namespaced_event("default", event)
-    snapshot = NodeSource(api).look(time.time())
+    snapshot = NodeSource(api).poll(time.time())
     found = snapshot.nodes[paper]
     assert (found.pool, found.cordoned, found.faults) == ("a3", True, ("GpuXidError: 79 seen",))
     assert [one.xid for one in snapshot.xids[place(paper, "0000:3b:00")]] == [79]

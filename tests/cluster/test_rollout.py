@@ -122,8 +122,8 @@ def test_a_bad_one_goes_and_what_somebody_changed_meanwhile_is_told_and_mended(s
         return _replicas(stage, old.revision_id) == 1
 
     until(mended, "the stable server's pods")
-    told = [event.data["why"] for event in stage.ledger.events.select(kind="drift", service="digits")]
-    assert any("spec.replicas was set by" in one and "kubectl-scale" in one for one in told)
+    message = [event.data["why"] for event in stage.ledger.events.select(kind="drift", service="digits")]
+    assert any("spec.replicas was set by" in one and "kubectl-scale" in one for one in message)
     assert _deployments(stage) == {name(old.revision_id)}
 
 

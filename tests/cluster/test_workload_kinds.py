@@ -63,8 +63,8 @@ def test_what_others_change_is_named(
     workloads.launch(server, 1)
     scaled: dict[str, Any] = {"replicas": 3} if kind == LEADER_WORKER_SET else {"predictor": {"maxReplicas": 3}}
     objects.patch(kind, server.id, {"spec": scaled})
-    told = workloads.drift(server, 1)
-    assert told is not None and ("spec.replicas" in told or "spec.predictor.maxReplicas" in told)
+    message = workloads.drift(server, 1)
+    assert message is not None and ("spec.replicas" in message or "spec.predictor.maxReplicas" in message)
     workloads.launch(server, 1)
     assert workloads.drift(server, 1) is None
 

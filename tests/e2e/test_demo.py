@@ -96,14 +96,14 @@ def test_a_param_out_of_range_is_refused_by_name_and_starts_nothing(kept: Kept) 
 def test_the_deploy_tasks_log_reads_as_prose_in_the_order_in_which_it_happened(kept: Kept) -> None:
     path = "/api/v2/dags/digits_release/dagRuns/bad-release/taskInstances/deploy/logs/1?full_content=true"
     lines = [line for line in kept.airflow.call("GET", path)["content"] if "timestamp" in line]
-    told = [
+    message = [
         one for one in lines if re.match(r"Release of|Its |Step \d|Rolling back|All of the|Rolled back", one["event"])
     ]
-    heads = [re.sub(r"^At \S+ UTC: ", "", one["event"]).split(" ")[0] for one in told]
+    heads = [re.sub(r"^At \S+ UTC: ", "", one["event"]).split(" ")[0] for one in message]
     assert [heads[0], heads[-1]] == ["Release", "Rolled"] and {"Its", "Step", "Rolling", "All"} <= set(heads)
-    assert not [one for one in told if "{" in one["event"] or "\n" in one["event"]]
-    assert len({one["timestamp"] for one in told}) > 3  # not all at its end
-    error = told[-1]
+    assert not [one for one in message if "{" in one["event"] or "\n" in one["event"]]
+    assert len({one["timestamp"] for one in message}) > 3  # not all at its end
+    error = message[-1]
     assert error["level"] == "error" and not {"error_detail", "exception"} & set(error)
     assert re.search(r"requests failed, mostly 500 .* is back on revision .* Next: ", error["event"])
     assert not [one for one in lines if one.get("error_detail")]

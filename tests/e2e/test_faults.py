@@ -21,19 +21,19 @@ def _rollouts(kept: Kept, run_id: str) -> list[Rollout]:
 
 
 def _exposed(kept: Kept, run_id: str) -> Rollout:
-    def look() -> Rollout | None:
+    def poll() -> Rollout | None:
         active = [rollout for rollout in _rollouts(kept, run_id) if rollout.phase is Phase.ANALYSING]
         return active[0] if active else None
 
-    return until(look, "the rollout to have traffic")
+    return until(poll, "the rollout to have traffic")
 
 
 def _back(kept: Kept, rollout: Rollout) -> Rollout:
-    def look() -> Rollout | None:
+    def poll() -> Rollout | None:
         now = kept.control.ledger.rollouts.get(rollout.id)
         return now if now.phase is Phase.ROLLED_BACK else None
 
-    done = until(look, "the rollout to be rolled back")
+    done = until(poll, "the rollout to be rolled back")
     stable = kept.control.ledger.services.get("digits").stable_revision
     assert kept.control.backends("digits").router.read("digits")[1].weights[stable] >= 90
     return done

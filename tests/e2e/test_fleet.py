@@ -62,11 +62,11 @@ def test_devices_are_waited_for_tested_watched_and_quarantined(kept: Kept, expor
     events = kept.airflow.call("GET", "/api/v2/assets/events?source_dag_id=bulkhead_fleet_health")["asset_events"]
     assert any(event["extra"]["quarantined"] == ["GPU-a0"] for event in events)
 
-    def told() -> bool:
+    def message() -> bool:
         runs = kept.airflow.call("GET", "/api/v2/dags/fleet_fault/dagRuns")["dag_runs"]
         return any(one["state"] == "success" for one in runs)
 
-    until(told, "the run that the fault starts")
+    until(message, "the run that the fault starts")
     (run, *_) = kept.airflow.call("GET", "/api/v2/dags/fleet_fault/dagRuns")["dag_runs"]
     path = f"/api/v2/dags/fleet_fault/dagRuns/{run['dag_run_id']}/taskInstances/tell/xcomEntries/return_value"
     found = kept.airflow.call("GET", path)["value"]

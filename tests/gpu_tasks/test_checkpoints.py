@@ -147,13 +147,13 @@ def _rename(folder: Path) -> None:
         (_rename, "it is of step 1"),
     ],
 )
-def test_one_that_is_not_whole_is_passed_over_and_named(tmp_path: Path, harm: Any, told: str) -> None:
+def test_one_that_is_not_whole_is_passed_over_and_named(tmp_path: Path, harm: Any, message: str) -> None:
     checkpoints = _saved(tmp_path, 1, 2)
     harm(tmp_path / "step-0000000002")
     manifest = checkpoints.newest()
     assert manifest is not None and manifest.step == 1
     [refused] = checkpoints.refused
-    assert refused.startswith("step-0000000002: ") and told in refused
+    assert refused.startswith("step-0000000002: ") and message in refused
 
 
 def test_where_all_are_refused_the_training_begins_anew(tmp_path: Path) -> None:
@@ -255,15 +255,15 @@ def _run(where: str, what: str, ranks: int, rows: int = 7) -> dict[str, Any]:
     command = [sys.executable, *launcher, PROGRAM, where, what, str(rows)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    message: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return message
 
 
 @pytest.mark.parametrize(("write", "read", "protocol"), [(2, 1, ""), (1, 2, ""), (2, 3, "file://")])
 def test_another_number_of_ranks_reads_it(tmp_path: Path, write: int, read: int, protocol: str) -> None:
     where = f"{protocol}{tmp_path}"
-    told = _run(where, "save", write)
-    assert (told["saved"], told["failed"]) == (1, 0)
+    message = _run(where, "save", write)
+    assert (message["saved"], message["failed"]) == (1, 0)
     assert len(store(where).verify("step-0000000004").files) == write
     assert _run(where, "load", read) == {"step": 4, "state": {"lr": 0.5}, "right": True}
 

@@ -24,7 +24,7 @@ def library() -> Library:
 def source(library: Library) -> NvmlSource:
     """That has begun to listen."""
     source = NvmlSource(library, "here")
-    source.look(0.0)
+    source.poll(0.0)
     return source
 
 
@@ -62,7 +62,7 @@ def test_another_ranks_gpu_is_blamed_only_by_who_has_lost_that_rank(library: Lib
 
 def test_xids_from_before_the_job_are_not_its_own(library: Library) -> None:
     source = NvmlSource(library, "here")
-    source.look(0.0)  # NVML tells of nothing that was before
+    source.poll(0.0)  # NVML tells of nothing that was before
     assert named(PLAIN, source, "GPU-1") == PLAIN
 
 

@@ -52,8 +52,8 @@ def test_what_is_wrong_is_told_by_device(monkeypatch: pytest.MonkeyPatch) -> Non
         (Check("device-to-host", 3.0, "GB/s"), "3.0 GB/s, below 50% of the 64 that H100 promises"),
     ],
 )
-def test_measurements_are_compared_with_the_data_sheet(check: Check, told: str) -> None:
-    assert _judged(check, "NVIDIA H100 80GB HBM3") == told
+def test_measurements_are_compared_with_the_data_sheet(check: Check, message: str) -> None:
+    assert _judged(check, "NVIDIA H100 80GB HBM3") == message
     assert _judged(check, "simulated GPU") == ""
 
 

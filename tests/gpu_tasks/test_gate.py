@@ -108,8 +108,8 @@ def _parsed(monkeypatch: pytest.MonkeyPatch, *more: str) -> dict[str, Any]:
 def test_the_command_line_is_what_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
     required = {"model_uri": "models:/m-1", "run_id": "r", "data_hash": "h", "model_name": "digits"}
     assert _parsed(monkeypatch) == {**required, "min_accuracy": 0.97, "margin": 0.02}
-    told = _parsed(monkeypatch, "--min-accuracy", "1", "--margin", "0")
-    assert (told["min_accuracy"], told["margin"]) == (1.0, 0.0)
+    message = _parsed(monkeypatch, "--min-accuracy", "1", "--margin", "0")
+    assert (message["min_accuracy"], message["margin"]) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("missing", range(0, len(REQUIRED), 2))
@@ -124,13 +124,13 @@ def test_the_options_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         module.main(["--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for told in (
+    for message in (
         "--run-id RUN_ID MLflow run of the training --data-hash",
         "--data-hash DATA_HASH hash of the data that it was trained on --model-name",
         "--model-name MODEL_NAME registered model, whose champion is the rival --min-accuracy",
         "--margin MARGIN how much worse than the champion is still fine",
     ):
-        assert told in said
+        assert message in said
 
 
 @pytest.mark.parametrize("option", ["--min-accuracy", "--margin"])
@@ -162,8 +162,8 @@ def test_a_model_is_asked_for_by_what_its_uri_is(client: Client, uri: str, asked
     assert client.asked == asked
     for which in asked:
         client.model_tags[which] = {"bulkhead.isolated": "it leaks"}
-        told = f"^model {uri} is isolated: it leaks; run 'bulkhead unisolate' once that is mended$"
-        with pytest.raises(GateError, match=told):
+        message = f"^model {uri} is isolated: it leaks; run 'bulkhead unisolate' once that is mended$"
+        with pytest.raises(GateError, match=message):
             module.refuse_isolated(client, uri)
 
 
@@ -210,11 +210,11 @@ def test_a_model_is_held_against_the_champion(client: Client, monkeypatch: pytes
         "gate_difference": difference,
         "gate_difference_low": low,
     }
-    told = (
+    message = (
         r"^accuracy 0\.9800 against 0\.9900 of champion version 7: the difference may be as low as -0\.0265, "
         r"the margin is -0\.02$"
     )
-    with pytest.raises(GateError, match=told) as refused:
+    with pytest.raises(GateError, match=message) as refused:
         _evaluate(margin=0.02)
     assert client.tags == {"bulkhead.gate": "refused", "bulkhead.gate.reason": str(refused.value)}
 
@@ -235,10 +235,10 @@ def test_a_difference_that_is_not_a_number_is_refused(client: Client, monkeypatc
     ],
 )
 def test_it_says_why_it_refuses(
-    client: Client, monkeypatch: pytest.MonkeyPatch, right: int, more: dict[str, Any], told: str
+    client: Client, monkeypatch: pytest.MonkeyPatch, right: int, more: dict[str, Any], message: str
 ) -> None:
     _answers(monkeypatch, {"models:/m-1": _right(right)})
-    with pytest.raises(GateError, match=told) as refused:
+    with pytest.raises(GateError, match=message) as refused:
         _evaluate(**more)
     assert client.tags == {"bulkhead.gate": "refused", "bulkhead.gate.reason": str(refused.value)}
     assert client.metrics == {}

@@ -61,8 +61,8 @@ def test_it_starts_knowing_nothing_and_learns_what_it_sees() -> None:
     ("wrong", "told"),
     [({"layers": 0}, r"gpt\.layers = 0"), ({"heads": 3}, r"gpt\.width = 16"), ({"heads": 16}, "even")],
 )
-def test_a_shape_that_cannot_be_is_named(wrong: dict[str, int], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_shape_that_cannot_be_is_named(wrong: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         GptConfig(**{"layers": 2, "heads": 2, "width": 16, "block": 12, **wrong})
 
 

@@ -45,7 +45,7 @@ class Watch:
 
     def late(self, after_s: float, own: Collection[int] = ()) -> list[int]:
         self.now += after_s
-        self.still.look(read(self.folder), own)
+        self.still.poll(read(self.folder), own)
         return [beat.rank for beat in self.still.late(30)]
 
 

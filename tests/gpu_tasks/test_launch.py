@@ -141,8 +141,10 @@ def test_a_rank_that_does_not_end_with_the_others_is_killed(tmp_path: Path) -> N
         ((), "tests.programs.nothing", "module = 'tests.programs.nothing': No module named"),
     ],
 )
-def test_what_cannot_be_run_is_refused_by_name(tmp_path: Path, more: tuple[str, ...], program: str, told: str) -> None:
+def test_what_cannot_be_run_is_refused_by_name(
+    tmp_path: Path, more: tuple[str, ...], program: str, message: str
+) -> None:
     with launched(tmp_path, {}, *more, program=program) as job:
         failure = job.failure()
-        assert failure.failure_class is FailureClass.CONFIG and told in failure.message
+        assert failure.failure_class is FailureClass.CONFIG and message in failure.message
         assert job.attempts() == set()

@@ -28,8 +28,8 @@ def test_an_error_is_no_answer_and_is_logged(caplog: pytest.LogCaptureFixture) -
 
 
 def test_what_others_write_is_waited_for_until_nothing_is_added() -> None:
-    looks = iter([{}, {0: "a"}, {0: "ab", 1: "x"}, {0: "abc", 1: "x"}, {0: "abc", 1: "x"}, {0: "too late"}])
-    assert settled(lambda: next(looks), 2, 60) == {0: "abc", 1: "x"}
+    polls = iter([{}, {0: "a"}, {0: "ab", 1: "x"}, {0: "abc", 1: "x"}, {0: "abc", 1: "x"}, {0: "too late"}])
+    assert settled(lambda: next(polls), 2, 60) == {0: "abc", 1: "x"}
 
 
 @pytest.mark.parametrize("found", [{}, {0: "a"}])

@@ -36,6 +36,6 @@ def test_it_rises_then_falls_and_stays_within_bounds(steps: int, floor: float, d
         ({"floor": 1.5}, "floor = 1.5"),
     ],
 )
-def test_one_that_cannot_be_is_named(wrong: dict, told: str) -> None:  # type: ignore[type-arg]
-    with pytest.raises(ConfigError, match=told):
+def test_one_that_cannot_be_is_named(wrong: dict, message: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(ConfigError, match=message):
         Schedule(**{"peak": 1.0, "steps": 10, **wrong})

@@ -1,4 +1,4 @@
-"""The text to train on: the same on every look, with validation of other files."""
+"""The text to train on: the same on every poll, with validation of other files."""
 
 from pathlib import Path
 

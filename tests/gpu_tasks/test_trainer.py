@@ -38,8 +38,8 @@ class Line(nn.Module):
         self.inner, self.drop, self.out = nn.Linear(2, 16), nn.Dropout(0.2), nn.Linear(16, 1)
 
     def loss(self, batch: torch.Tensor) -> torch.Tensor:
-        told = self.out(self.drop(torch.tanh(self.inner(batch[:, :2]))))
-        return ((told[:, 0] - batch[:, 2]) ** 2).mean()
+        message = self.out(self.drop(torch.tanh(self.inner(batch[:, :2]))))
+        return ((message[:, 0] - batch[:, 2]) ** 2).mean()
 
 
 class Points:
@@ -82,15 +82,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.Tensor, Resul
 
 
 def test_it_learns_and_tells(tmp_path: Path) -> None:
-    told: list[tuple[int, float]] = []
+    message: list[tuple[int, float]] = []
     config = replace(CONFIG, schedule=Schedule(0.05, steps=120, warmup=2))
     trainer = _trainer(
-        tmp_path, config=config, report_metrics=lambda step, metrics: told.append((step, metrics["loss"]))
+        tmp_path, config=config, report_metrics=lambda step, metrics: message.append((step, metrics["loss"]))
     )
     result = trainer.run()
     assert (result.step, result.steps, result.skipped, result.resumed_from) == (120, 120, 0, None)
-    assert [step for step, _ in told] == list(range(1, 121))
-    assert sum(loss for _, loss in told[-10:]) < sum(loss for _, loss in told[:10]) / 3
+    assert [step for step, _ in message] == list(range(1, 121))
+    assert sum(loss for _, loss in message[-10:]) < sum(loss for _, loss in message[:10]) / 3
     assert result.checkpoints == (24, 0)
 
 
@@ -311,9 +311,9 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
     ("change", "told"),
     [({"model": "another"}, "'model': 'another'"), ({"config": replace(CONFIG, batch=4)}, "'batch': 4")],
 )
-def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     _trainer(tmp_path).run()
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         _trainer(tmp_path, **change).run()
 
 
@@ -344,13 +344,13 @@ def test_what_does_not_compile_runs_as_it_is(
 def test_its_progress_can_be_seen(tmp_path: Path) -> None:
     seen: list[tuple[int, str]] = []
 
-    def look(batch: torch.Tensor) -> torch.Tensor:
+    def check(batch: torch.Tensor) -> torch.Tensor:
         beat = read(tmp_path / "progress")[0]
         seen.append((beat.step, beat.phase))
         return batch
 
     data = Points()
-    data.at = {3: look}
+    data.at = {3: check}
     _trainer(tmp_path / "checkpoints", data, progress=tmp_path / "progress").run()
     assert seen == [(3, "data")]
     assert read(tmp_path / "progress")[0].phase == "end"
@@ -366,6 +366,8 @@ def test_its_progress_can_be_seen(tmp_path: Path) -> None:
         ({"parallel": "zero"}, "parallel = 'zero'"),
     ],
 )
-def test_what_cannot_be_is_named_before_anything_is_trained(tmp_path: Path, wrong: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_what_cannot_be_is_named_before_anything_is_trained(
+    tmp_path: Path, wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
         _trainer(tmp_path, config=replace(CONFIG, **wrong))

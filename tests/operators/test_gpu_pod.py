@@ -129,8 +129,8 @@ async def test_what_was_followed_to_its_end_is_not_read_again(
     trigger = await launch(job, task)
     assert trigger.stream_logs
     position = {"second": 1_790_000_000, "seen": 1, "before": 0}
-    told = {**event(trigger, ended(0)), "logs": {"base": {"complete": True, "position": position}}}
-    await resume(job, task, told)
+    message = {**event(trigger, ended(0)), "logs": {"base": {"complete": True, "position": position}}}
+    await resume(job, task, message)
     assert [request.method.value for request in cluster] == ["POST", "DELETE"]
 
 
@@ -140,10 +140,10 @@ async def test_what_was_followed_half_way_is_read_from_there(
     job, task = operator(get_logs=True), context("train")
     trigger = await launch(job, task)
     position = {"second": 1_790_000_000, "seen": 1, "before": 0}
-    told = {**event(trigger, ended(0)), "logs": {"base": {"complete": False, "position": position}}}
+    message = {**event(trigger, ended(0)), "logs": {"base": {"complete": False, "position": position}}}
     log = b"2026-09-21T14:13:20.1Z epoch 1\n2026-09-21T14:13:20.2Z epoch 2\n"
     cluster[f"get /api/v1/namespaces/default/pods/{trigger.name}/log"] << log
-    await resume(job, task, told)
+    await resume(job, task, message)
     out = capsys.readouterr().out
     assert "epoch 2" in out and "epoch 1" not in out
 

@@ -248,13 +248,13 @@ def test_what_is_well_is_taken(name: str) -> None:
     [(name, argument, value) for name, (_, wrong) in WRONG.items() for argument in wrong for value in wrong[argument]],
 )
 def test_a_wrong_value_is_refused_by_name(name: str, argument: str, value: Any) -> None:
-    with pytest.raises(InvalidInputError) as told:
+    with pytest.raises(InvalidInputError) as message:
         _call(name, {**WRONG[name][0], argument: value})
     nothing_names_the_model = (name, argument, value) == ("DeployOperator", "evaluate_task_id", None)
     either = {"deploy_task_id": "revision"} if value == "deploy" else {}
     wanted = "model_uri" if nothing_names_the_model else either.get(argument, argument)
-    assert wanted in told.value.field
-    assert told.value.remedy and "Error" not in told.value.remedy
+    assert wanted in message.value.field
+    assert message.value.remedy and "Error" not in message.value.remedy
 
 
 @pytest.mark.parametrize(

@@ -95,9 +95,11 @@ def test_a_number_out_of_range_is_refused_by_name(arguments: dict[str, Any]) -> 
         ({"default_args": {"retries": 2}}, {"default_args": {"retries": 2}}),
     ],
 )
-def test_one_more_try_is_only_for_those_who_say_nothing_about_it(told: dict[str, Any], filled: dict[str, Any]) -> None:
-    default_to_one_retry(told)
-    assert told == filled
+def test_one_more_try_is_only_for_those_who_say_nothing_about_it(
+    message: dict[str, Any], filled: dict[str, Any]
+) -> None:
+    default_to_one_retry(message)
+    assert message == filled
 
 
 @pytest.mark.parametrize(
@@ -109,9 +111,9 @@ def test_one_more_try_is_only_for_those_who_say_nothing_about_it(told: dict[str,
         ({"retry_policy": None}, None),
     ],
 )
-def test_a_try_that_airflow_lost_is_made_again_soon(told: dict[str, Any], delay: timedelta | None) -> None:
-    default_policy(told)
-    assert told.get("retry_delay") == delay
+def test_a_try_that_airflow_lost_is_made_again_soon(message: dict[str, Any], delay: timedelta | None) -> None:
+    default_policy(message)
+    assert message.get("retry_delay") == delay
 
 
 def test_one_more_try_yields_to_airflows_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,21 +121,23 @@ def test_behind_a_url_nothing_is_mounted_and_progress_stays_in_the_pod(control: 
     ],
 )
 def test_a_url_that_would_not_stay_or_tells_a_password_fails_at_once(
-    control: Control, context: Context, url: str, told: str
+    control: Control, context: Context, url: str, message: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=re.escape(told)):
+    with pytest.raises(InvalidInputError, match=re.escape(message)):
         LocalPodOperator(task_id="train", command=["true"], checkpoint=url)
     asked = LocalPodOperator(task_id="train", command=["true"], checkpoint="{{ params.place }}")
     asked.checkpoint = url  # as its template is rendered
     with pytest.raises(AirflowFailException) as refused:
         asked.execute(context("train"))
-    assert told in str(refused.value) and "secret@" not in str(refused.value)
+    assert message in str(refused.value) and "secret@" not in str(refused.value)
     assert list(control.runtime.list({})) == []
 
 
 def test_a_containers_name_before_the_host_is_no_password() -> None:
-    told = training.told("abfs://data@account.dfs.core.windows.net/c", "auto", TaskIdentity("d", "r", "t"), "pod")
-    assert told[CHECKPOINTS_VARIABLE].startswith("abfs://data@account.dfs.core.windows.net/c/d/r/t-")
+    message = training.environment(
+        "abfs://data@account.dfs.core.windows.net/c", "auto", TaskIdentity("d", "r", "t"), "pod"
+    )
+    assert message[CHECKPOINTS_VARIABLE].startswith("abfs://data@account.dfs.core.windows.net/c/d/r/t-")
 
 
 async def test_a_gpu_pod_needs_no_volume_for_checkpoints_behind_a_url(
@@ -143,10 +145,10 @@ async def test_a_gpu_pod_needs_no_volume_for_checkpoints_behind_a_url(
 ) -> None:
     await launch(operator(checkpoint="s3://team/checkpoints"), context("train"))
     [pod] = pods_of(cluster).values()
-    told = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
-    assert told[CHECKPOINTS_VARIABLE].startswith("s3://team/checkpoints/release/run/train-")
+    message = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
+    assert message[CHECKPOINTS_VARIABLE].startswith("s3://team/checkpoints/release/run/train-")
     mounted = [mount["mountPath"] for mount in pod["spec"]["containers"][0]["volumeMounts"]]
-    assert any(told[PROGRESS_VARIABLE].startswith(f"{path}/") for path in mounted)
+    assert any(message[PROGRESS_VARIABLE].startswith(f"{path}/") for path in mounted)
 
 
 async def test_a_gpu_pod_is_told_too(
@@ -155,8 +157,8 @@ async def test_a_gpu_pod_is_told_too(
     job = operator(checkpoint="/data", volumes=[VOLUME], volume_mounts=[MOUNT])
     await launch(job, context("train"))
     [pod] = pods_of(cluster).values()
-    told = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
-    assert told[CHECKPOINTS_VARIABLE].startswith("/data/release/run/train-")
+    message = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
+    assert message[CHECKPOINTS_VARIABLE].startswith("/data/release/run/train-")
     assert {"checkpoint", "arguments"} <= set(job.template_fields)
 
 

@@ -59,14 +59,14 @@ def test_when_they_are_there_it_launches(control: Control, context: Context) -> 
     ],
 )
 def test_what_did_not_come_in_time_ends_in_a_sentence_and_may_be_tried_again(
-    healthy: DeviceRequirement | None, told: str, context: Context
+    healthy: DeviceRequirement | None, message: str, context: Context
 ) -> None:
     limit = timedelta(minutes=20)
     operator = GpuPodOperator(task_id="train", image="x", require_devices=healthy, devices_timeout=limit)
     with pytest.raises(TaskDeferralTimeout) as ended:
         operator.resume_execution("__fail__", {"error": "Trigger timeout"}, context("train"))
     assert isinstance(ended.value, LoggedInOneLine)
-    assert str(ended.value).startswith(told)
+    assert str(ended.value).startswith(message)
 
 
 def test_a_trigger_that_failed_keeps_its_traceback(context: Context) -> None:

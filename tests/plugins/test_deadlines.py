@@ -49,14 +49,14 @@ def test_it_takes_back_what_the_late_run_has_in_progress_and_returns_none(contro
     ],
 )
 def test_a_time_that_cannot_be_read_takes_the_release_back_all_the_same(
-    control: Control, at: str | None, told: str
+    control: Control, at: str | None, message: str
 ) -> None:
     late = request(control.ledger, "a", owner=OWNER)
     context = _context()
     context["deadline"]["deadline_time"] = at
     _fire(rollback_on_deadline(reason="too slow"), context)
     now = control.ledger.rollouts.get(late.id)
-    assert (now.phase, now.reason) == (Phase.RESTORING, f"too slow of {told}")
+    assert (now.phase, now.reason) == (Phase.RESTORING, f"too slow of {message}")
 
 
 def test_run_again_from_the_start_it_does_nothing_more(control: Control) -> None:

@@ -59,7 +59,7 @@ def _defined(folder: str, base: type) -> set[str]:
 def test_airflow_is_told_of_every_module() -> None:
     info = get_provider_info()
     listed = {kind: set(info[kind][0]["python-modules"]) for kind in ("operators", "sensors", "hooks", "triggers")}
-    bases = {f"bulkhead.operators.{name}" for name in ("ends", "wait_for_devices", "rollouts", "triggers.looks")}
+    bases = {f"bulkhead.operators.{name}" for name in ("ends", "wait_for_devices", "rollouts", "triggers.polling")}
     assert listed["operators"] == _defined("operators", BaseOperator) - bases
     assert listed["sensors"] == _defined("plugins", BaseSensorOperator)
     assert listed["hooks"] == _defined("operators", BaseHook)
@@ -69,21 +69,21 @@ def test_airflow_is_told_of_every_module() -> None:
 
 
 def test_the_registry_is_told_of_what_is_public() -> None:
-    told = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text())
+    message = yaml.safe_load((ROOT / ".airflow-registry.yaml").read_text())
     bases = {"operators": BaseOperator, "sensors": BaseSensorOperator, "hooks": BaseHook, "triggers": BaseTrigger}
     public = {f"bulkhead.{name}": getattr(bulkhead, name) for name in bulkhead.__all__}
     for kind, base in {**bases, "notifications": BaseNotifier}.items():
         ours = {name for name, one in public.items() if isinstance(one, type) and issubclass(one, base)}
         if kind == "operators":
-            ours -= {sensor["module"] for sensor in told["sensors"]}
-        assert {one["module"] for one in told[kind]} == ours
-    assert {one["module"] for one in told["other"]} <= set(public)
-    assert told["package-name"] == get_provider_info()["package-name"]
+            ours -= {sensor["module"] for sensor in message["sensors"]}
+        assert {one["module"] for one in message[kind]} == ours
+    assert {one["module"] for one in message["other"]} <= set(public)
+    assert message["package-name"] == get_provider_info()["package-name"]
 
 
 def test_airflow_is_told_of_the_dag_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
-    (told,) = get_provider_info()["bundles"]
-    (module,) = told["python-modules"]
+    (message,) = get_provider_info()["bundles"]
+    (module,) = message["python-modules"]
     entry = {"name": "bulkhead", "classpath": f"{module}.ControlPlaneDagBundle", "kwargs": {}}
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([entry]))
     bundle = DagBundlesManager().get_bundle("bulkhead")

@@ -36,7 +36,7 @@ def main() -> None:
             checkpoints.save(step, tensors(rows, fill=True), {"step": step})
     if what == "save":
         checkpoints.save(4, tensors(rows, fill=True), {"lr": 0.5}, wait=True)
-        told = vars(checkpoints.counts)
+        message = vars(checkpoints.counts)
     else:
         manifest = checkpoints.newest()
         found = tensors(rows, fill=False)
@@ -53,10 +53,10 @@ def main() -> None:
                 (found["optim"]["step"], torch.tensor(9.0)),
             ]
         )
-        told = {"step": manifest.step, "state": dict(manifest.state), "right": right}
+        message = {"step": manifest.step, "state": dict(manifest.state), "right": right}
     checkpoints.close()
     if int(os.environ.get("RANK", 0)) == 0:
-        print(json.dumps(told), flush=True)
+        print(json.dumps(message), flush=True)
     if dist.is_initialized():
         dist.destroy_process_group()
 

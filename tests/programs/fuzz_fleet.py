@@ -3,7 +3,7 @@
     .venv/bin/pip install atheris
     .venv/bin/python -m tests.programs.fuzz_fleet -max_total_time=300 -max_len=4096
 
-Each input is two scrapes and two pieces of a kernel log. No crash is allowed, and a first look without a kernel's Xid
+Each input is two scrapes and two pieces of a kernel log. No crash is allowed, and a first poll without a kernel's Xid
 may call a device unhealthy only by what the device itself states (a row that could not be remapped).
 """
 
@@ -35,13 +35,13 @@ def one(data: bytes) -> None:
     half = len(text) // 2
     fleet, blocks = Fleet(POLICY), Blocks(series)
     for at, part in ((0.0, text[:half]), (15.0, text[half:])):
-        look = Snapshot("dcgm", at)
-        read(part, look, blocks)
-        look.covers = look.shown_nodes
+        poll = Snapshot("dcgm", at)
+        read(part, poll, blocks)
+        poll.covers = poll.shown_nodes
         for pci, event in xids(part.splitlines(), at, 0.0):
-            look.xids.setdefault(place("n", pci), []).append(event)
-        found = fleet.take([look], at)
-        if at == 0.0 and not look.xids:
+            poll.xids.setdefault(place("n", pci), []).append(event)
+        found = fleet.take([poll], at)
+        if at == 0.0 and not poll.xids:
             unhealthy = [verdict for verdict in found.devices.values() if verdict.health is Health.UNHEALTHY]
             assert all(verdict.reason is Reason.ROW_REMAP for verdict in unhealthy), unhealthy
 

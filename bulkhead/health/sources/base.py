@@ -16,7 +16,7 @@ class Source(Protocol):
 
     name: str
 
-    def look(self, at: float) -> Snapshot:
+    def poll(self, at: float) -> Snapshot:
         """What it shows now. Never raises for what the other side does: that is in the snapshot.
 
         Args:

@@ -203,7 +203,7 @@ class DcgmSource:
         self._token, self._timeout_s = token, timeout_s
         self._blocks = Blocks(series)
 
-    def look(self, at: float) -> Snapshot:
+    def poll(self, at: float) -> Snapshot:
         """See ``Source.look``. It speaks for the nodes of which it shows a device.
 
         Args:

@@ -15,11 +15,11 @@ _REMEMBERED_S = 3600.0
 
 
 class KernelLogSource:
-    """One node's kernel log. Each line is told of once; the first look begins at the file's end.
+    """One node's kernel log. Each line is told of once; the first poll begins at the file's end.
 
     Args:
         path: of the file, for instance ``/var/log/kern.log``.
-        from_start: whether the first look reads what is there already.
+        from_start: whether the first poll reads what is there already.
     """
 
     def __init__(self, path: Path, node: str, *, from_start: bool = False) -> None:
@@ -30,7 +30,7 @@ class KernelLogSource:
         self._from_start = from_start
         self._switches: list[SwitchFault] = []
 
-    def look(self, at: float) -> Snapshot:
+    def poll(self, at: float) -> Snapshot:
         """See ``Source.look``. A file that was replaced or cut is read from its beginning.
 
         Args:
@@ -48,8 +48,8 @@ class KernelLogSource:
         known = [*self._switches, *switch_faults(lines, at, booted)]
         self._switches = [one for one in known if at - one.at < _REMEMBERED_S]
         if self._switches:
-            told = tuple(dict.fromkeys(switch.text for switch in self._switches))
-            snapshot.nodes = {self._node: NodeState(self._node, faults=told)}
+            texts = tuple(dict.fromkeys(switch.text for switch in self._switches))
+            snapshot.nodes = {self._node: NodeState(self._node, faults=texts)}
         return snapshot
 
     def _new(self) -> str:
@@ -71,5 +71,5 @@ class KernelLogSource:
 def _booted() -> float | None:
     try:
         return time.time() - float(_UPTIME.read_text(encoding="ascii").split()[0])
-    except OSError:  # not Linux: lines that count from the boot have the time of the look
+    except OSError:  # not Linux: lines that count from the boot have the time of the poll
         return None

@@ -52,7 +52,7 @@ class NodeSource:
         self.name = name
         self._core = k8s.CoreV1Api(api)
 
-    def look(self, at: float) -> Snapshot:
+    def poll(self, at: float) -> Snapshot:
         """See ``Source.look``.
 
         Args:
@@ -100,14 +100,14 @@ def state(node: Any) -> NodeState:
         f"{condition.type}: {condition.message or condition.reason}" for condition in conditions if _is_fault(condition)
     ]
     for taint in node.spec.taints or []:
-        told = f"{taint.key}={taint.value or ''}"
+        taint_text = f"{taint.key}={taint.value or ''}"
         if (
             _OF_DEVICES.search(taint.key)
-            and _OF_TROUBLE.search(told)
+            and _OF_TROUBLE.search(taint_text)
             and taint.key != GPU_RESOURCE
             and not taint.key.startswith(LABEL_PREFIX)
         ):
-            faults.append(f"taint {told}")
+            faults.append(f"taint {taint_text}")
     return NodeState(
         name=node.metadata.name,
         ready=ready,

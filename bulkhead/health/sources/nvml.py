@@ -32,7 +32,7 @@ class NvmlSource:
         self._events: Any = None
         self._known: dict[int, Device] = {}
 
-    def look(self, at: float) -> Snapshot:
+    def poll(self, at: float) -> Snapshot:
         """See ``Source.look``.
 
         Args:
@@ -97,7 +97,7 @@ class NvmlSource:
         yield Field.ROW_REMAP_FAILURE, float(failed)
 
     def _xids(self, snapshot: Snapshot) -> None:
-        """Critical Xids since the look before; the first look only begins to listen."""
+        """Critical Xids since the poll before; the first poll only begins to listen."""
         nvml = self._nvml
         try:
             if self._events is None:

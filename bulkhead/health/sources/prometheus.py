@@ -34,7 +34,7 @@ class DevicePrometheusSource:
         names = "|".join([*METRICS, *sorted(LINK_ERRORS), *XID_COUNTS])
         self._metrics = f'{{__name__=~"{names}"{"," + selector if selector else ""}}}'
 
-    def look(self, at: float) -> Snapshot:
+    def poll(self, at: float) -> Snapshot:
         """See ``Source.look``.
 
         Args:

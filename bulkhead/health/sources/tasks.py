@@ -28,7 +28,7 @@ class TaskSource:
     def __init__(self, suspected: Suspected) -> None:
         self._suspected = suspected
 
-    def look(self, at: float) -> Snapshot:
+    def poll(self, at: float) -> Snapshot:
         """See ``Source.look``.
 
         Args:

@@ -78,7 +78,7 @@ class Burn:
     failures: int
     requests: int
 
-    def told(self, objective: float) -> str:
+    def described(self, objective: float) -> str:
         """For people.
 
         Args:
@@ -149,7 +149,7 @@ def burn(objective: float, readings: Sequence[BurnReading], length_s: float) -> 
         return Finding(Rule.BURN, 0.0, "the error budget does not burn too fast in any window")
     limit = min(0.5, found.window.factor * (1 - objective))
     strength = share_above(found.failures, found.requests, limit) - math.log(len(WORKBOOK) * KEPT)
-    return Finding(Rule.BURN, strength, found.told(objective))
+    return Finding(Rule.BURN, strength, found.described(objective))
 
 
 def keep(readings: list[BurnReading], now: BurnReading, length_s: float) -> list[BurnReading]:

@@ -76,8 +76,8 @@ def judge(
     numbers: dict[str, Any] = {"candidate": shown(candidate), "stable": shown(stable), "window_s": round(elapsed_s, 2)}
     if not plan.judged:
         return Judgement(StepVerdict.PASS, "the plan asks for no judgement", Rule.NOT_JUDGED, numbers)
-    if (told := broken(plan.truth, truth)) is not None:
-        return Judgement(StepVerdict.FAIL, told, Rule.GROUND_TRUTH, {**numbers, "truth": asdict(truth)})
+    if (broken_limit := broken(plan.truth, truth)) is not None:
+        return Judgement(StepVerdict.FAIL, broken_limit, Rule.GROUND_TRUTH, {**numbers, "truth": asdict(truth)})
     if candidate is None:
         return Judgement(
             StepVerdict.HOLD, "no reading of the candidate, or its counters were reset", Rule.NO_DATA, numbers

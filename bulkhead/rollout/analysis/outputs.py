@@ -27,13 +27,13 @@ def invalid(plan: Plan, candidate: Answers, stable: Answers | None) -> Finding:
         stable: the same time's, or None. Where its answers are unusable too, the requests are to blame.
     """
 
-    def look(seen: Answers) -> tuple[float, str]:
-        told = f"{rate(seen.invalid, seen.seen)} answers were not usable (NaN, infinite, empty, not JSON)"
+    def measure(seen: Answers) -> tuple[float, str]:
+        text = f"{rate(seen.invalid, seen.seen)} answers were not usable (NaN, infinite, empty, not JSON)"
         strength = share_above(seen.invalid, seen.seen, plan.max_invalid_rate)
-        return strength, f"{told}, limit {plan.max_invalid_rate:.1%}"
+        return strength, f"{text}, limit {plan.max_invalid_rate:.1%}"
 
-    strength, reason = look(candidate)
-    theirs, what = look(stable) if stable else (0.0, "")
+    strength, reason = measure(candidate)
+    theirs, what = measure(stable) if stable else (0.0, "")
     over = share(candidate.invalid, candidate.seen) > plan.max_invalid_rate
     return Finding(Rule.INVALID, strength, reason, what if theirs >= math.log(20) else "", over)
 
@@ -58,9 +58,9 @@ def drift(plan: Plan, weight: float, candidate: Answers, stable: Answers) -> Fin
         logs.append(label_above(theirs.get(name, 0), ours.get(name, 0), 1 - weight))
     highest = max(logs)
     strength = highest + math.log(sum(math.exp(one - highest) for one in logs) / len(logs))
-    told = f"its predictions differ from stable's: total variation {distance:.3f} (noise {noise:.3f})"
+    text = f"its predictions differ from stable's: total variation {distance:.3f} (noise {noise:.3f})"
     psi = stability_index(candidate, stable)
-    reason = f"{told}, PSI {psi:.3f}, limit {plan.max_drift:g}"
+    reason = f"{text}, PSI {psi:.3f}, limit {plan.max_drift:g}"
     return Finding(Rule.DRIFT, strength if over else 0.0, reason, over=over)
 
 

@@ -44,13 +44,13 @@ def errors(plan: Plan, candidate: Arm, stable: Arm | None) -> Finding:
         stable: the same time's, or None.
     """
 
-    def look(seen: Arm) -> tuple[float, str]:
+    def measure(seen: Arm) -> tuple[float, str]:
         failed = f"{rate(seen.failures, seen.valid)} requests failed{_mostly(plan, seen)}"
         reason = f"{failed}, limit {plan.max_error_rate:.1%}{beside(seen)}"
         return share_above(seen.failures, seen.valid, plan.max_error_rate), reason
 
     over = share(candidate.failures, candidate.valid) > plan.max_error_rate
-    return _own(Rule.ERRORS, look(candidate), look(stable) if stable else None, over)
+    return _own(Rule.ERRORS, measure(candidate), measure(stable) if stable else None, over)
 
 
 def latency(plan: Plan, candidate: Arm, stable: Arm | None) -> Finding:
@@ -60,12 +60,12 @@ def latency(plan: Plan, candidate: Arm, stable: Arm | None) -> Finding:
         stable: the same time's, or None.
     """
 
-    def look(seen: Arm) -> tuple[float, str]:
+    def measure(seen: Arm) -> tuple[float, str]:
         slow = f"{rate(seen.slow, seen.timed)} requests took over {plan.latency_ms:g} ms"
         return share_above(seen.slow, seen.timed, plan.max_slow_rate), f"{slow}, limit {plan.max_slow_rate:.0%}"
 
     over = share(candidate.slow, candidate.timed) > plan.max_slow_rate
-    return _own(Rule.LATENCY, look(candidate), look(stable) if stable else None, over)
+    return _own(Rule.LATENCY, measure(candidate), measure(stable) if stable else None, over)
 
 
 def more_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
@@ -76,8 +76,8 @@ def more_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Findi
     """
     ours, theirs = (candidate.failures, candidate.valid), (stable.failures, stable.valid)
     strength = _above_stable(plan, weight, ours, theirs)
-    told = f"{rate(*ours)} requests failed{_mostly(plan, candidate)}"
-    return Finding(Rule.MORE_ERRORS, strength, f"{told}, of stable's {rate(*theirs)}{beside(candidate)}")
+    text = f"{rate(*ours)} requests failed{_mostly(plan, candidate)}"
+    return Finding(Rule.MORE_ERRORS, strength, f"{text}, of stable's {rate(*theirs)}{beside(candidate)}")
 
 
 def more_client_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
@@ -89,8 +89,8 @@ def more_client_errors(plan: Plan, weight: float, candidate: Arm, stable: Arm) -
     """
     ours, theirs = (candidate.client_errors, candidate.requests), (stable.client_errors, stable.requests)
     clients = {status: count for status, count in candidate.statuses.items() if status[:1] == "4"}
-    told = f"{rate(*ours)} requests were refused as the client's mistake"
-    reason = f"{told}{_commonest(clients, candidate)}, of stable's {rate(*theirs)}"
+    text = f"{rate(*ours)} requests were refused as the client's mistake"
+    reason = f"{text}{_commonest(clients, candidate)}, of stable's {rate(*theirs)}"
     return Finding(Rule.CLIENT_ERRORS, _above_stable(plan, weight, ours, theirs), reason)
 
 
@@ -150,8 +150,8 @@ def slower(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
     # A bound where the difference does not matter counts as no evidence at all, so that the mean stays an e-value.
     strength = highest + math.log(sum(math.exp(one - highest) for one in logs.values()) / len(edges))
     ours, theirs = candidate.above[edge], stable.above[edge]
-    told = f"{rate(ours, candidate.timed)} requests took over {edge:g} ms"
-    return Finding(Rule.SLOWER, strength, f"{told}, of stable's {rate(theirs, stable.timed)}")
+    text = f"{rate(ours, candidate.timed)} requests took over {edge:g} ms"
+    return Finding(Rule.SLOWER, strength, f"{text}, of stable's {rate(theirs, stable.timed)}")
 
 
 def _own(rule: Rule, ours: tuple[float, str], theirs: tuple[float, str] | None, over: bool) -> Finding:

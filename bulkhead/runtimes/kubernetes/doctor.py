@@ -105,9 +105,9 @@ def diagnose(api: k8s.ApiClient, namespace: str, image: str = "busybox") -> Iter
         ("GPUs", lambda: [_gpus(api)]),
         ("API groups", lambda: _groups(api)),
     )
-    for name, look in checks:
+    for name, poll in checks:
         try:
-            yield from look()
+            yield from poll()
         except ApiException as refused:
             yield DoctorFinding(name, CheckResult.UNKNOWN, f"the API server says {refused.status}: {_words(refused)}")
         except urllib3.exceptions.HTTPError as away:

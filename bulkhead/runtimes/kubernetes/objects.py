@@ -150,7 +150,7 @@ class Objects:
         except EditedError as edited:
             return str(edited)
         except _RaceError:
-            return None  # it is being written just now: the next look sees what came of it
+            return None  # it is being written just now: the next poll sees what came of it
         changed = sorted([*_changed(found.get("spec"), dry.get("spec"), "spec"), *_notes_changed(found, dry)])
         return f"{kind.kind} {name} was changed at {', '.join(changed)}" if changed else None
 
@@ -274,8 +274,8 @@ def _named(asked: str, namespace: str) -> Iterator[None]:
         if failure.failure_class is FailureClass.CLUSTER_UNREACHABLE:
             raise UnavailableError(f"{asked}: {failure.message}") from refused
         if refused.status == 404:
-            told = f"{asked}: the cluster does not serve this kind; install what defines it"
-            raise UnknownKindError(told) from refused
+            why = f"{asked}: the cluster does not serve this kind; install what defines it"
+            raise UnknownKindError(why) from refused
         raise RefusedError(f"{asked}: {failure.message}") from refused
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise UnavailableError(f"{asked}: no answer: {type(error).__name__}: {error}") from error
@@ -291,11 +291,11 @@ def _status(body: str) -> Document:
 
 def _contest(causes: list[Document]) -> str:
     """``spec.replicas was set by "kubectl-scale"``, and so on."""
-    told = []
+    owners = []
     for cause in causes:
         holder = str(cause.get("message", "")).removeprefix("conflict with ")
-        told.append(f"{str(cause.get('field', '')).lstrip('.')} was set by {holder}")
-    return ", ".join(told)
+        owners.append(f"{str(cause.get('field', '')).lstrip('.')} was set by {holder}")
+    return ", ".join(owners)
 
 
 def fence_of(found: Mapping[str, Any]) -> tuple[int, int]:
@@ -307,8 +307,8 @@ def fence_of(found: Mapping[str, Any]) -> tuple[int, int]:
 def _check_fence(kind: Kind, found: Mapping[str, Any], fence: tuple[int, int]) -> None:
     held = fence_of(found)
     if held > fence:
-        told = f"was written by generation {held[0]} step {held[1]}, later than {fence[0]} step {fence[1]}"
-        raise FencedError(f"{kind.kind} {found['metadata']['name']} {told}")
+        why = f"was written by generation {held[0]} step {held[1]}, later than {fence[0]} step {fence[1]}"
+        raise FencedError(f"{kind.kind} {found['metadata']['name']} {why}")
 
 
 def _stamped(kind: Kind, wanted: Mapping[str, Any], fence: tuple[int, int], found: Document | None) -> Document:

@@ -87,7 +87,7 @@ class LocalRuntime:
         if known.ended or files.supervised():
             return known
         status = self._read_status(files)
-        again = parse(status)  # it may have ended between the two looks
+        again = parse(status)  # it may have ended between the two polls
         if again.ended or (not files.lock.exists() and time.time() - files.spec.stat().st_mtime < _START_GRACE_S):
             return again
         lost = {

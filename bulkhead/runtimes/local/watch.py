@@ -20,7 +20,7 @@ async def changes(root: str | Path) -> AsyncIterator[set[str]]:
     died without a last word is noticed too.
 
     Yields:
-        Pod ids (``<namespace>.<name>``); an empty set means "look again".
+        Pod ids (``<namespace>.<name>``); an empty set means "poll again".
     """
     layout = Layout(Path(root).absolute())
     layout.make()

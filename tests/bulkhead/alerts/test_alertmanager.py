@@ -69,8 +69,8 @@ def test_one_that_was_only_returned_to_is_as_old_as_its_release(control: Control
     assert back is not None
     advance(control.ledger, back, Phase.PROMOTED)
     later = Responder(control, lambda: datetime.now(UTC) + timedelta(hours=2))
-    told = later.respond(alert(service="digits", started="2026-11-25T12:00:00Z"))
-    assert told.startswith(f"ignored: revision {old.revision_id} was released") and new.revision_id not in told
+    message = later.respond(alert(service="digits", started="2026-11-25T12:00:00Z"))
+    assert message.startswith(f"ignored: revision {old.revision_id} was released") and new.revision_id not in message
 
 
 def test_an_alert_may_isolate(control: Control, responder: Responder) -> None:
@@ -92,11 +92,11 @@ def test_an_alert_may_isolate(control: Control, responder: Responder) -> None:
     ],
 )
 def test_what_is_not_meant_or_wrong_changes_nothing_and_is_told(
-    control: Control, responder: Responder, labels: dict[str, str], told: str
+    control: Control, responder: Responder, labels: dict[str, str], message: str
 ) -> None:
     rollout = request(control.ledger, "new")
     status = labels.pop("status", "firing")
-    assert responder.respond(alert(status=status, **labels)).startswith(told)
+    assert responder.respond(alert(status=status, **labels)).startswith(message)
     assert control.ledger.rollouts.get(rollout.id).phase is Phase.REQUESTED
 
 

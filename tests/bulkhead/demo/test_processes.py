@@ -35,10 +35,10 @@ def test_stopping_ends_what_ignores_sigterm_and_what_it_started(
     monkeypatch.setattr("bulkhead.demo.processes._STOP_S", 0.5)
     processes.start("stubborn", [sys.executable, "-c", STUBBORN], {})
     child = int(until(lambda: processes.log("stubborn").read_text().strip(), "the child"))
-    told: list[str] = []
-    processes.stop(told.append)
+    message: list[str] = []
+    processes.stop(message.append)
     assert not _alive(child)
-    assert set(told) == {"stubborn"}
+    assert set(message) == {"stubborn"}
 
 
 def test_one_that_ends_badly_is_named_with_its_last_words(processes: Processes) -> None:

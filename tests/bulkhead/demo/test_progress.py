@@ -13,7 +13,7 @@ from tests.waiting import until
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     monkeypatch.setattr(module, "_BEAT_S", 0.05)
-    monkeypatch.setattr(module, "_LOOK_S", 0.01)
+    monkeypatch.setattr(module, "_POLL_S", 0.01)
     monkeypatch.setattr(module, "_LATE_S", 0.01)
     return io.StringIO()
 
@@ -25,31 +25,31 @@ def _progress(said: io.StringIO) -> Progress:
 def test_it_says_what_it_waits_for_again_and_again(said: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LATE_S", 600)  # only who waits speaks, however slow the machine is
 
-    def look() -> str | None:
+    def poll() -> str | None:
         lines = [line for line in said.getvalue().splitlines() if "… the server" in line]
         assert all("s so far (halfway)" in line for line in lines)
         return "found" if len(lines) >= 2 else None
 
-    assert _progress(said).wait("the server", look, lambda: "(halfway)") == "found"
+    assert _progress(said).wait("the server", poll, lambda: "(halfway)") == "found"
 
 
 def test_it_is_heard_while_a_look_takes_long(said: io.StringIO) -> None:
-    def look() -> bool:
+    def poll() -> bool:
         until(lambda: "… the server" in said.getvalue(), "a word")
         return True
 
-    assert _progress(said).wait("the server", look)
+    assert _progress(said).wait("the server", poll)
 
 
 def test_it_is_heard_between_two_waits_and_tells_the_innermost(said: io.StringIO) -> None:
-    def look() -> bool:
+    def poll() -> bool:
         until(lambda: "… the server" in said.getvalue(), "a word about what is waited for")
         return True
 
     progress = _progress(said)
     with progress.heard("the demo"):
         until(lambda: "… the demo" in said.getvalue(), "a word before there is anything to wait for")
-        progress.wait("the server", look)
+        progress.wait("the server", poll)
         before = said.getvalue().count("… the demo")
         until(lambda: said.getvalue().count("… the demo") > before, "a word after it")
     assert not any(thread.name == "progress" for thread in threading.enumerate())

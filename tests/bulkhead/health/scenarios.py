@@ -67,47 +67,47 @@ class Play:
         }
         self.fleet = Fleet(policy or Policy())
         self._blocks = Blocks(series)
-        self._look = 0
+        self._poll = 0
 
     def assessments(self) -> Iterator[Assessment]:
-        """How the fleet stands after each look."""
-        for look in self._scenario["looks"]:
-            for _ in range(look.get("times", 1)):
-                yield self._take(look)
+        """How the fleet stands after each poll."""
+        for poll in self._scenario["looks"]:
+            for _ in range(poll.get("times", 1)):
+                yield self._take(poll)
 
     def end(self) -> Assessment:
         """How it stands after the last."""
         return list(self.assessments())[-1]
 
-    def _take(self, look: Mapping[str, Any]) -> Assessment:
-        self._look += 1
-        now = 1_000_000.0 + self._look * INTERVAL_S
-        for name, changes in look.get("set", {}).items():
+    def _take(self, poll: Mapping[str, Any]) -> Assessment:
+        self._poll += 1
+        now = 1_000_000.0 + self._poll * INTERVAL_S
+        for name, changes in poll.get("set", {}).items():
             for one in NAMES if name == "all" else (name,):
                 self._metrics[one].update(changes)
-        frozen = look.get("freeze", ())
+        frozen = poll.get("freeze", ())
         for name, metrics in self._metrics.items():
             if name[0] not in frozen:
                 metrics["DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"] += 9_000_000
-        snapshots = [self._scrape(look, now)]
-        for node, lines in look.get("kernel", {}).items():
+        snapshots = [self._scrape(poll, now)]
+        for node, lines in poll.get("kernel", {}).items():
             log = Snapshot(f"kernel/{node}", now)
             for pci, event in xids(lines, now):
                 log.xids.setdefault(place(node, pci), []).append(event)
             snapshots.append(log)
         return self.fleet.take(snapshots, now)
 
-    def _scrape(self, look: Mapping[str, Any], now: float) -> Snapshot:
+    def _scrape(self, poll: Mapping[str, Any], now: float) -> Snapshot:
         snapshot = Snapshot("dcgm", now)
-        if look.get("fail"):
+        if poll.get("fail"):
             snapshot.failed = "it does not answer"
             return snapshot
-        read("\n".join(self._lines(look)) + "\n", snapshot, self._blocks)
+        read("\n".join(self._lines(poll)) + "\n", snapshot, self._blocks)
         snapshot.covers = snapshot.shown_nodes
         return snapshot
 
-    def _lines(self, look: Mapping[str, Any]) -> Iterator[str]:
-        drop, only, mig = look.get("drop", ()), look.get("only", {}), look.get("mig", {})
+    def _lines(self, poll: Mapping[str, Any]) -> Iterator[str]:
+        drop, only, mig = poll.get("drop", ()), poll.get("only", {}), poll.get("mig", {})
         shown = [name for name in NAMES if name not in drop and name[0] not in drop]
         for metric in _HEALTHY:
             yield f"# TYPE {metric} gauge"
@@ -117,7 +117,7 @@ class Play:
                     continue
                 for instance in mig.get(name, [None]):
                     yield f"{metric}{{{self._labels(name, instance)}}} {value}"
-        yield look.get("text", "")
+        yield poll.get("text", "")
 
     def _labels(self, name: str, instance: int | None) -> str:
         index = int(name[1])

@@ -144,8 +144,8 @@ def test_another_source_counts_from_another_beginning() -> None:
 
 def test_a_device_that_only_a_log_knows_is_judged_by_it() -> None:
     fleet = Fleet(POLICY)
-    look = Snapshot("kernel", 0.0, xids={"pci/node/0000:09:00": [XidEvent(0.0, 79)]})
-    found = fleet.take([look], 0.0).devices["pci/node/0000:09:00"]
+    poll = Snapshot("kernel", 0.0, xids={"pci/node/0000:09:00": [XidEvent(0.0, 79)]})
+    found = fleet.take([poll], 0.0).devices["pci/node/0000:09:00"]
     assert (found.health, found.action, found.device.node) == (Health.UNHEALTHY, RecommendedAction.REBOOT, "node")
 
 

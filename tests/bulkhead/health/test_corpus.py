@@ -13,8 +13,8 @@ SCENARIOS = scenarios()
 
 
 def expected(scenario: dict[str, Any]) -> dict[str, dict[str, str]]:
-    told = scenario["expect"]
-    return {name: {"health": "healthy", **told.get("all", {}), **told.get(name, {})} for name in NAMES}
+    message = scenario["expect"]
+    return {name: {"health": "healthy", **message.get("all", {}), **message.get(name, {})} for name in NAMES}
 
 
 def shown(assessment: Assessment, name: str, fields: dict[str, str]) -> dict[str, str]:

@@ -85,15 +85,15 @@ VALUE = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
 
 
 @given(NAME, st.dictionaries(NAME, VALUE, min_size=1, max_size=4), st.floats(allow_nan=False))
-def test_agrees_with_prometheus_client(name: str, told: dict[str, str], value: float) -> None:
+def test_agrees_with_prometheus_client(name: str, message: dict[str, str], value: float) -> None:
     def escaped(text: str) -> str:
         return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
-    block = ",".join(f'{key}="{escaped(one)}"' for key, one in told.items())
+    block = ",".join(f'{key}="{escaped(one)}"' for key, one in message.items())
     line = f"{name}{{{block}}} {value!r}\n"
     families = text_string_to_metric_families(line)
     theirs = [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]
-    assert everything(line) == theirs == [(name, told, value)]
+    assert everything(line) == theirs == [(name, message, value)]
 
 
 @settings(max_examples=300)

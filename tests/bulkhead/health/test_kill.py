@@ -1,4 +1,4 @@
-"""A fleet's watch that is killed just before every single effect: ledger and nodes say the same after the next look."""
+"""A fleet's watch that is killed just before every single effect: ledger and nodes say the same after the next poll."""
 
 from __future__ import annotations
 

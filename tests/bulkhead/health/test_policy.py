@@ -31,8 +31,8 @@ def test_what_the_file_leaves_out_has_its_default(tmp_path: Path) -> None:
         ("{", "not readable as YAML"),
     ],
 )
-def test_a_wrong_field_is_named_with_its_file(tmp_path: Path, text: str, told: str) -> None:
-    with pytest.raises(InvalidInputError, match=told) as raised:
+def test_a_wrong_field_is_named_with_its_file(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message) as raised:
         load_policy(written(tmp_path, text))
     assert "policy.yaml" in str(raised.value)
 

@@ -117,8 +117,8 @@ def test_the_budget_is_kept_and_a_person_called(world: World) -> None:
     assert list(done.refused) == ["c0"]
     assert "the last of pool" in done.refused["c0"]
     world.step()
-    told = [event for event in world.ledger.events.select() if event.kind == "quarantine-refused"]
-    assert [one.data["target"] for one in told] == ["c0"], "once, not at every look"
+    message = [event for event in world.ledger.events.select() if event.kind == "quarantine-refused"]
+    assert [one.data["target"] for one in message] == ["c0"], "once, not at every poll"
 
 
 def test_a_diagnostic_begins_probation_and_its_end_the_release(world: World) -> None:

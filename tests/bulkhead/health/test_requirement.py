@@ -9,10 +9,10 @@ from bulkhead.health.verdict import Assessment, DeviceVerdict, Health, NodeVerdi
 from bulkhead.xids import RecommendedAction
 
 
-def fleet(*told: str, cordoned: str = "", unhealthy: str = "") -> Assessment:
+def fleet(*message: str, cordoned: str = "", unhealthy: str = "") -> Assessment:
     """Devices as ``a0:healthy``, or ``a0:healthy:job``; the first letter is the node."""
     devices, nodes = {}, {}
-    for one in told:
+    for one in message:
         name, health, *job = one.split(":")
         device = Device(name, name[0], "NVIDIA H100 80GB HBM3" if name[0] != "t" else "Tesla T4")
         devices[name] = DeviceVerdict(
@@ -44,8 +44,8 @@ def test_it_is_met_by_count_nodes_model_and_freedom(requirement: DeviceRequireme
 
 
 def test_what_does_not_count_is_told() -> None:
-    told = ("a0:healthy", "b0:unhealthy", "b1:unknown", "c0:healthy", "d0:healthy", "e0:healthy")
-    assessment = fleet(*told, cordoned="d", unhealthy="e")
+    message = ("a0:healthy", "b0:unhealthy", "b1:unknown", "c0:healthy", "d0:healthy", "e0:healthy")
+    assessment = fleet(*message, cordoned="d", unhealthy="e")
     found = find(DeviceRequirement(9), assessment, {"c0"})
     assert found.devices == {"a": ("a0",)}
     assert found.text == (

@@ -50,25 +50,25 @@ def test_a_reading_grows_old(age_s: float, stale: bool) -> None:
 
 @pytest.mark.parametrize(("seconds", "frozen"), [(179, False), (180, True)])
 def test_numbers_that_do_not_move_are_not_believed(seconds: float, frozen: bool) -> None:
-    told = DeviceFinding(
+    message = DeviceFinding(
         Health.UNKNOWN, Reason.FROZEN, "its numbers have not moved for 180 s", RecommendedAction.NONE, 1.0, NOW - 5
     )
     window = window_of(NOW - 5, since={Condition.FROZEN: NOW - 5 - seconds})
-    assert found(window) == ([told] if frozen else [])
+    assert found(window) == ([message] if frozen else [])
 
 
 @pytest.mark.parametrize("sign", [Field.TEMPERATURE, Field.POWER, Field.SM_CLOCK, Field.UTILISATION])
 def test_a_device_without_any_sign_of_life_is_unknown(sign: Field) -> None:
     silent = {field: value for field, value in WELL.items() if field is not Field.TEMPERATURE}
-    told = "dcgm shows neither temperature, power, clock nor utilisation"
-    assert found(window_of(NOW - 1, silent)) == [DeviceFinding(Health.UNKNOWN, Reason.NO_DATA, told, at=NOW - 1)]
+    message = "dcgm shows neither temperature, power, clock nor utilisation"
+    assert found(window_of(NOW - 1, silent)) == [DeviceFinding(Health.UNKNOWN, Reason.NO_DATA, message, at=NOW - 1)]
     assert found(window_of(NOW - 1, {**silent, sign: 1})) == []
 
 
 def test_a_source_that_tells_of_no_fault_at_all_says_nothing() -> None:
-    told = "dcgm shows nothing of Xids, ECC, row remapping, throttling"
+    message = "dcgm shows nothing of Xids, ECC, row remapping, throttling"
     window = window_of(NOW - 1, {Field.TEMPERATURE: 50})
-    assert found(window) == [DeviceFinding(Health.UNKNOWN, Reason.NO_DATA, told, at=NOW - 1)]
+    assert found(window) == [DeviceFinding(Health.UNKNOWN, Reason.NO_DATA, message, at=NOW - 1)]
     assert found(window_of(NOW, {Field.TEMPERATURE: 50, Field.THROTTLE_REASONS: 0})) == []
 
 
@@ -103,7 +103,7 @@ AT = NOW - 100
         ([XidEvent(AT, 79, "ml/train")], [_told(Health.UNHEALTHY, 79, known(79).action, 0.95, ", under ml/train")]),
         (
             [XidEvent(AT, 79, certain=False)],
-            [_told(Health.SUSPECT, 79, known(79).action, 0.3, " (found at the first look: of unknown age)")],
+            [_told(Health.SUSPECT, 79, known(79).action, 0.3, " (found at the first poll: of unknown age)")],
         ),
         ([XidEvent(AT, 9999)], [_told(Health.UNHEALTHY, 9999, RecommendedAction.CONTACT_SUPPORT, 0.5)]),
         ([XidEvent(AT, 13, "ml/train")], []),
@@ -186,14 +186,14 @@ def _applications(*events: XidEvent) -> list[DeviceFinding]:
 def test_an_applications_xid_speaks_against_the_device_under_one_job_after_the_other() -> None:
     jobs = [XidEvent(NOW - 1000 * n, 31, f"ml/job-{n}") for n in range(1, 4)]
     assert _applications(jobs[0], XidEvent(NOW - 5000, 31, "ml/job-1")) == []
-    told = f"Xid 31 ({known(31).description}) under 2 different jobs: ml/job-1, ml/job-2"
+    message = f"Xid 31 ({known(31).description}) under 2 different jobs: ml/job-1, ml/job-2"
     assert _applications(*jobs[:2]) == [
-        DeviceFinding(Health.SUSPECT, Reason.APPLICATION, told, RecommendedAction.CONTACT_SUPPORT, 0.6, NOW - 1000)
+        DeviceFinding(Health.SUSPECT, Reason.APPLICATION, message, RecommendedAction.CONTACT_SUPPORT, 0.6, NOW - 1000)
     ]
-    told = f"Xid 31 ({known(31).description}) under 3 different jobs: ml/job-1, ml/job-2, ml/job-3"
+    message = f"Xid 31 ({known(31).description}) under 3 different jobs: ml/job-1, ml/job-2, ml/job-3"
     one = XidEvent(NOW - 9000, 13, "ml/job-9")  # another Xid, under one job, speaks neither for nor against it
     assert _applications(one, *jobs) == [
-        DeviceFinding(Health.UNHEALTHY, Reason.APPLICATION, told, RecommendedAction.CONTACT_SUPPORT, 0.6, NOW - 1000)
+        DeviceFinding(Health.UNHEALTHY, Reason.APPLICATION, message, RecommendedAction.CONTACT_SUPPORT, 0.6, NOW - 1000)
     ]
 
 

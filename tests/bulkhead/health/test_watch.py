@@ -20,7 +20,7 @@ class Played:
     def __init__(self, name: str) -> None:
         self.name, self.errors = name, 0.0
 
-    def look(self, at: float) -> Snapshot:
+    def poll(self, at: float) -> Snapshot:
         device = Device(f"GPU-{self.name}", "n1", "H100")
         fields = {Field.TEMPERATURE: 50.0, Field.ECC_UNCORRECTED: self.errors}
         return Snapshot(self.name, at, {device.uuid: Reading(device, at, fields)}, covers=frozenset({"n1"}))
@@ -28,7 +28,7 @@ class Played:
 
 def test_asks_every_source() -> None:
     watch = FleetWatch([Played(str(number)) for number in range(50)], Policy())
-    assert len(watch.look().devices) == 50
+    assert len(watch.poll().devices) == 50
 
 
 def test_evidence_that_was_answered_speaks_no_more(tmp_path: Path) -> None:
@@ -38,9 +38,9 @@ def test_evidence_that_was_answered_speaks_no_more(tmp_path: Path) -> None:
     source = Played("1")
     watch = FleetWatch([source], Policy(), memory, lambda: now[0])
     controller = QuarantineController(memory, FleetSettings(budget_share=1.0), None, "a test")
-    watch.look()
+    watch.poll()
     source.errors, now[0] = 1.0, now[0] + 15
-    assessment = watch.look()
+    assessment = watch.poll()
     assert assessment.devices["GPU-1"].health is Health.UNHEALTHY
     imposed = memory.impose(
         Target("GPU-1", "device", "n1"),
@@ -54,11 +54,11 @@ def test_evidence_that_was_answered_speaks_no_more(tmp_path: Path) -> None:
     )
     now[0] += 15
     memory.passed(imposed.target, "quick")
-    controller.step(watch.look())
+    controller.step(watch.poll())
     now[0] += 15
-    assert watch.look().devices["GPU-1"].health is Health.HEALTHY
+    assert watch.poll().devices["GPU-1"].health is Health.HEALTHY
     source.errors, now[0] = 2.0, now[0] + 15
-    assert watch.look().devices["GPU-1"].health is Health.UNHEALTHY
+    assert watch.poll().devices["GPU-1"].health is Health.UNHEALTHY
 
 
 def test_an_event_that_is_kept_for_an_hour_and_was_answered_is_read_again_in_vain() -> None:
@@ -66,7 +66,7 @@ def test_an_event_that_is_kept_for_an_hour_and_was_answered_is_read_again_in_vai
 
     def health(at: float) -> Health:
         cluster = Snapshot("kubernetes", at, xids={"GPU-1": [event]})
-        return fleet.take([Played("1").look(at), cluster], at).devices["GPU-1"].health
+        return fleet.take([Played("1").poll(at), cluster], at).devices["GPU-1"].health
 
     health(90.0)
     assert health(115.0) is Health.UNHEALTHY
@@ -80,11 +80,11 @@ def test_the_next_watch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None
     memory = Quarantines(Ledger(f"sqlite:///{tmp_path}/ledger.db").engine)
     source = Played("1")
     first = FleetWatch([source], Policy(), memory, lambda: 1000.0)
-    assert first.look().devices["GPU-1"].health is Health.HEALTHY
+    assert first.poll().devices["GPU-1"].health is Health.HEALTHY
     first.remember()
     source.errors = 1.0
     second = FleetWatch([source], Policy(), memory, lambda: 1015.0)
-    assert second.look().devices["GPU-1"].health is Health.UNHEALTHY
+    assert second.poll().devices["GPU-1"].health is Health.UNHEALTHY
 
 
 class Raising:
@@ -92,11 +92,11 @@ class Raising:
 
     name = "raising"
 
-    def look(self, at: float) -> Snapshot:
+    def poll(self, at: float) -> Snapshot:
         raise RecursionError("a fault that nobody foresaw \x00")
 
 
 def test_a_source_that_raises_has_failed_and_the_others_are_heard() -> None:
-    assessment = FleetWatch([Raising(), Played("1")], Policy()).look()
+    assessment = FleetWatch([Raising(), Played("1")], Policy()).poll()
     assert list(assessment.devices) == ["GPU-1"]
     assert assessment.failed == {"raising": "raising: RecursionError: a fault that nobody foresaw \ufffd"}

@@ -28,7 +28,7 @@ REVISION = {
 
 @pytest.fixture
 def ledger(ledger_url: str) -> Iterator[Ledger]:
-    """One whose clock goes on by a second at each look."""
+    """One whose clock goes on by a second at each poll."""
     times = (NOW + timedelta(seconds=number) for number in range(10_000))
     made = Ledger(ledger_url, lambda: next(times))
     yield made

@@ -36,8 +36,10 @@ def test_what_is_the_servers_failure(status: str, failing: bool) -> None:
 
 def test_a_plan_may_call_more_a_failure() -> None:
     seen = Counters(10, statuses={"200": 4, "400": 3, "422": 2, "503": 1})
-    told = [(one.failures, one.client_errors) for one in (with_failures(seen), with_failures(seen, (*FAILING, "422")))]
-    assert told == [(1, 5), (3, 3)]
+    message = [
+        (one.failures, one.client_errors) for one in (with_failures(seen), with_failures(seen, (*FAILING, "422")))
+    ]
+    assert message == [(1, 5), (3, 3)]
     every = with_failures(Counters(parts={"a": seen}), (*FAILING, "4xx"))
     assert (every.parts["a"].failures, every.parts["a"].client_errors) == (6, 0)
 

@@ -38,8 +38,8 @@ def test_counters_are_read_by_name(backend: list[Backend]) -> None:
         ("oops", 500, "answered 500: oops"),
     ],
 )
-def test_anything_else_is_said_without_the_query(backend: list[Backend], body: str, status: int, told: str) -> None:
-    with pytest.raises(UnavailableError, match=told) as caught:
+def test_anything_else_is_said_without_the_query(backend: list[Backend], body: str, status: int, message: str) -> None:
+    with pytest.raises(UnavailableError, match=message) as caught:
         read_counters(_url(backend, body, status), "model")
     assert "secret" not in str(caught.value)
 

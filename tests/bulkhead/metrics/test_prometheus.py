@@ -133,9 +133,9 @@ def test_every_default_reads_its_exporter(prometheus: str, expose: Expose, name:
         ("up[1m]", "no vector"),
     ],
 )
-def test_an_answer_that_is_no_number_says_nothing(prometheus: str, query: str, told: str) -> None:
+def test_an_answer_that_is_no_number_says_nothing(prometheus: str, query: str, message: str) -> None:
     metrics = _metrics(prometheus, PrometheusQueries(requests=query, failures="vector(0)"))
-    with pytest.raises(UnavailableError, match=told):
+    with pytest.raises(UnavailableError, match=message):
         metrics.counters("digits", ["digits-1"])
 
 
@@ -210,9 +210,9 @@ OWN = PrometheusQueries(requests="r", failures="f")
         ((200, []), "in another form than Prometheus"),
     ],
 )
-def test_what_is_no_whole_answer_is_none_and_the_server_says_why(played: str, answer: Any, told: str) -> None:
+def test_what_is_no_whole_answer_is_none_and_the_server_says_why(played: str, answer: Any, message: str) -> None:
     Played.answer = answer
-    with pytest.raises(UnavailableError, match=re.escape(told)):
+    with pytest.raises(UnavailableError, match=re.escape(message)):
         _metrics(played, OWN).counters("digits", ["digits-1"])
 
 
@@ -223,8 +223,8 @@ def test_remarks_about_a_query_do_not_matter(played: str) -> None:
 
 def test_a_label_that_is_no_status_is_named(played: str) -> None:
     Played.answer = (200, _vector({**ONE, "metric": {"code": "OK"}}))
-    told = "prometheus.queries.requests gives no HTTP status in the label 'code': {'code': 'OK'}"
-    with pytest.raises(UnavailableError, match=re.escape(told)):
+    message = "prometheus.queries.requests gives no HTTP status in the label 'code': {'code': 'OK'}"
+    with pytest.raises(UnavailableError, match=re.escape(message)):
         _metrics(played, PrometheusQueries(requests="x", status_label="code")).counters("digits", ["digits-1"])
 
 

@@ -176,9 +176,9 @@ def _beside(first: list[Pod], then: list[Pod], phase: str = "Failed", **spec: ob
         ),
     ],
 )
-def test_what_ran_beside_the_base_container_is_not_the_cause(pod: Pod, named: str, told: str) -> None:
+def test_what_ran_beside_the_base_container_is_not_the_cause(pod: Pod, named: str, message: str) -> None:
     failure = classify(pod)
-    assert failure is not None and failure.failure_class == named and told in failure.message
+    assert failure is not None and failure.failure_class == named and message in failure.message
 
 
 @pytest.mark.parametrize("phase", ["Running", "Failed"])

@@ -277,7 +277,7 @@ def test_what_is_resumed_from_is_nothing_without_a_checkpoint() -> None:
     ],
 )
 def test_a_pod_that_cannot_start_waits_where_it_may_yet(
-    named: FailureClass, kind: str, told: list[str], expected: bool
+    named: FailureClass, kind: str, message: list[str], expected: bool
 ) -> None:
     failure = Failure(failure_class=named, kind=kind)
-    assert hopeless(failure, [{"reason": reason} for reason in told]) is expected
+    assert hopeless(failure, [{"reason": reason} for reason in message]) is expected

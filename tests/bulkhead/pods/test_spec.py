@@ -54,8 +54,8 @@ def test_claims_are_mounted_where_the_author_says() -> None:
 
 def test_the_container_is_told_where_its_termination_message_goes() -> None:
     container = build(JOB).spec.containers[0]
-    told = {variable.name: variable.value for variable in container.env}
-    assert told["BULKHEAD_TERMINATION_LOG"] == container.termination_message_path
+    message = {variable.name: variable.value for variable in container.env}
+    assert message["BULKHEAD_TERMINATION_LOG"] == container.termination_message_path
 
 
 def test_secrets_are_references_only() -> None:

@@ -30,13 +30,13 @@ ONE, TWO, THREE = list(NODES)[:3]
 def test_one_dags_word_is_a_preference() -> None:
     found = avoid([_said(ONE), _said(ONE, second=1)], NODES, SHARE)
     assert (found.forbidden, found.discouraged) == ((), (ONE,))
-    assert found.told == {ONE: ("a: device_fault/ecc",) * 2}
+    assert found.reasons == {ONE: ("a: device_fault/ecc",) * 2}
 
 
 def test_a_second_dag_confirms_it_whatever_it_calls_it() -> None:
     found = avoid([_said(ONE), _said(ONE, "b", "device_fault/xid-79")], NODES, SHARE)
     assert (found.forbidden, found.discouraged) == ((ONE,), ())
-    assert found.told == {ONE: ("a: device_fault/ecc", "b: device_fault/xid-79")}
+    assert found.reasons == {ONE: ("a: device_fault/ecc", "b: device_fault/xid-79")}
 
 
 def test_the_devices_own_readings_confirm_it() -> None:
@@ -51,7 +51,7 @@ def test_what_readings_alone_doubt_is_the_quarantines_affair() -> None:
 def test_the_same_failure_of_one_dag_on_several_nodes_is_its_programs() -> None:
     said = [_said(node, "buggy", second=number) for number, node in enumerate(NODES)]
     found = avoid(said, NODES, SHARE)
-    assert (found.forbidden, found.discouraged, found.told) == ((), (), {})
+    assert (found.forbidden, found.discouraged, found.reasons) == ((), (), {})
     assert avoid(said[:2], NODES, SHARE).discouraged == tuple(NODES)[:2]
 
 
@@ -120,7 +120,7 @@ def test_whatever_is_said_the_budget_holds_and_the_last_nodes_stay(
 ) -> None:
     found = avoid(said, places, share)
     assert not set(found.forbidden) & set(found.discouraged)
-    assert set(found.told) == {*found.forbidden, *found.discouraged} <= {suspicion.node for suspicion in said}
+    assert set(found.reasons) == {*found.forbidden, *found.discouraged} <= {suspicion.node for suspicion in said}
     usable = Counter((place.product, place.pool) for place in places.values() if place.usable)
     taken = Counter((places[node].product, places[node].pool) for node in found.forbidden)
     for group, count in taken.items():

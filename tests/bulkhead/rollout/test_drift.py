@@ -33,8 +33,8 @@ def test_traffic_that_somebody_changed_is_written_again_and_told(stage: Stage) -
     _edit(stage, {})
     stage.reconciler.run_once()
     assert stage.weights == {old: 100}
-    [told] = _drifts(stage)
-    assert told == f"traffic is nobody serves instead of 100 % to {old}, changed by the test"
+    [message] = _drifts(stage)
+    assert message == f"traffic is nobody serves instead of 100 % to {old}, changed by the test"
 
 
 def test_during_a_rollout_as_well_and_the_rollout_goes_on(stage: Stage) -> None:

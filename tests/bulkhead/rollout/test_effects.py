@@ -42,7 +42,7 @@ def test_every_pod_of_a_revision_is_asked_what_it_has_answered(stage: Stage, eff
     rollout = request(stage.ledger, "a")
     pods = [Backend(json.dumps({"model": {"answers": {"seen": seen}}})) for seen in (3, 4)]
     try:
-        stage.workloads.told[rollout.revision_id] = {
+        stage.workloads.endpoints[rollout.revision_id] = {
             f"pod-{index}": f"http://127.0.0.1:{pod.port}/statistics" for index, pod in enumerate(pods)
         }
         known = effects.counters(_at(stage, rollout), judged=True)[rollout.revision_id]

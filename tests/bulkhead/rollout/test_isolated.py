@@ -72,7 +72,7 @@ def test_where_nothing_is_left_the_stable_one_goes_on_serving_and_it_is_said(
     _settle(stage)
     assert stage.weights == {only: 100}
     stage.reconciler.run_once()
-    assert caplog.text.count("its stable revision is isolated and goes on serving") == 1, "once, not at every look"
+    assert caplog.text.count("its stable revision is isolated and goes on serving") == 1, "once, not at every poll"
 
 
 def test_an_earlier_revision_is_given_the_traffic_again(stage: Stage) -> None:

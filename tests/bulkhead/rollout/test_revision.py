@@ -49,6 +49,6 @@ def test_what_is_empty_is_refused(name: str) -> None:
         ({"model_name": "m" * 257}, r"revision\.model_name = .*: MLflow's registry takes at most 256 characters"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_before_anything_is_asked_for(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(InvalidInputError, match=told):
+def test_what_cannot_be_kept_is_refused_before_anything_is_asked_for(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
         replace(SPEC, **changes)

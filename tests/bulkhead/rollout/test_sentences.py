@@ -198,13 +198,13 @@ def test_where_nothing_served_before_nothing_serves_after_a_rollback() -> None:
 
 @pytest.mark.parametrize("text", NASTY)
 def test_whatever_was_said_is_one_line(text: str) -> None:
-    told = [
+    message = [
         _said("waiting", {"for": text}),
         _said("rollback", {"reason": text, "by": text}),
         _said("approved", {"by": text, "reason": text}),
         end(_rollout(phase=Phase.ROLLED_BACK, reason=text)),
     ]
-    assert all(one is not None and len(one.splitlines()) <= 1 for one in told)
+    assert all(one is not None and len(one.splitlines()) <= 1 for one in message)
 
 
 @given(

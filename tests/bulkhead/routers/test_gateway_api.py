@@ -109,21 +109,21 @@ def test_a_route_that_its_controller_took_up_is_confirmed() -> None:
         ({"type": "Programmed"}, "Accepted is not said yet"),
     ],
 )
-def test_one_that_it_did_not_is_not_and_says_why(change: dict[str, Any], told: str) -> None:
+def test_one_that_it_did_not_is_not_and_says_why(change: dict[str, Any], message: str) -> None:
     missing = unconfirmed(_confirmed(**change), SETTINGS)
-    assert missing is not None and missing.startswith(told)
+    assert missing is not None and missing.startswith(message)
 
 
 @pytest.mark.parametrize(
     ("status", "told"),
     [("True", "PartiallyInvalid is True: UnsupportedValue: Dropped Rule 0: header match"), ("False", None)],
 )
-def test_one_of_which_a_part_was_dropped_is_not(status: str, told: str | None) -> None:
+def test_one_of_which_a_part_was_dropped_is_not(status: str, message: str | None) -> None:
     found = _confirmed()
     conditions = found["status"]["parents"][1]["conditions"]
     dropped = {"type": "PartiallyInvalid", "status": status, "observedGeneration": 4, "reason": "UnsupportedValue"}
     conditions.append({**dropped, "message": "Dropped Rule 0: header match"})
-    assert unconfirmed(found, SETTINGS) == told
+    assert unconfirmed(found, SETTINGS) == message
 
 
 def test_a_controller_that_does_not_say_which_generation_it_means_confirms_nothing() -> None:

@@ -39,11 +39,11 @@ def workloads(runtime: LocalRuntime) -> LocalWorkloads:
 
 
 def _ready(workloads: LocalWorkloads, revision: Revision) -> int:
-    def look() -> int | None:
+    def poll() -> int | None:
         workload = workloads.find(revision.id)
         return workload.port if workload and workload.status.ready else None
 
-    return until(look, "the server")
+    return until(poll, "the server")
 
 
 def test_a_revision_is_served_on_a_port_of_its_own(workloads: LocalWorkloads, served: Revision) -> None:

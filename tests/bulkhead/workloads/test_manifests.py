@@ -89,8 +89,8 @@ def test_only_our_own_server_is_known_to_say_what_the_model_answered() -> None:
         ({"pod": {"securityContext": {"runAsUser": 0}}}, r"run_as_root=True"),
     ],
 )
-def test_what_cannot_be_is_named(serve: dict[str, Any], told: str) -> None:
-    with pytest.raises(InvalidInputError, match=told):
+def test_what_cannot_be_is_named(serve: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
         _server(**serve)
 
 

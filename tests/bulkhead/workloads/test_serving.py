@@ -42,6 +42,6 @@ def test_its_secrets_come_beside_those_of_every_server() -> None:
         ({"kserve": {"minReplicas": 0}}, r"serve\.replicas gives both"),
     ],
 )
-def test_what_is_wrong_is_named_before_anything_is_asked_for(serve: dict, told: str) -> None:  # type: ignore[type-arg]
-    with pytest.raises(InvalidInputError, match=told):
+def test_what_is_wrong_is_named_before_anything_is_asked_for(serve: dict, message: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(InvalidInputError, match=message):
         RevisionSpec("digits", "digits", "models:/m", "image", serve)

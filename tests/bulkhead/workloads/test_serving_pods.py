@@ -68,7 +68,7 @@ def test_a_selector_that_no_autoscaler_can_meet_has_failed() -> None:
     pod["status"]["conditions"][0]["message"] = "0/3 nodes: 3 node(s) didn't match Pod's node affinity/selector."
     never = [{"reason": "NotTriggerScaleUp", "message": "pod didn't trigger scale-up"}]
     for events, ended in (([], False), (never, True)):
-        status = failing([pod], lambda _, told=events: told)
+        status = failing([pod], lambda _, message=events: message)
         assert status is not None and status.ended is ended
 
 

@@ -129,12 +129,12 @@ def test_an_autoscaler_of_kserve_gets_its_own_bounds() -> None:
 
 
 def test_a_server_of_somebody_elses_is_not_asked_what_its_model_answers() -> None:
-    def told(kind: str, **serve: Any) -> str:
+    def message(kind: str, **serve: Any) -> str:
         return str(_made(**serve)[kind]["metadata"]["annotations"]["bulkhead.dev/statistics"])
 
-    assert told("InferenceService", kserve={}) == "/statistics"
-    assert told("InferenceService", kserve={"model": {"modelFormat": {"name": "mlflow"}}}) == ""
-    assert told("LeaderWorkerSet", **GROUP) == ""
+    assert message("InferenceService", kserve={}) == "/statistics"
+    assert message("InferenceService", kserve={"model": {"modelFormat": {"name": "mlflow"}}}) == ""
+    assert message("LeaderWorkerSet", **GROUP) == ""
 
 
 @pytest.mark.parametrize("kind", [LEADER_WORKER_SET, INFERENCE_SERVICE])

@@ -39,10 +39,10 @@ def test_what_was_written_is_read() -> None:
         ({"more": 1}, "not readable: TypeError"),
     ],
 )
-def test_what_is_not_of_the_known_form_is_refused(changes: dict[str, Any], told: str) -> None:
+def test_what_is_not_of_the_known_form_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(StoreRefusedError) as refused:
         _parsed(**changes)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 VALUES = st.recursive(

@@ -54,6 +54,6 @@ def test_a_store_that_cannot_be_read_is_logged(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize(("url", "told"), [("gopher://x", "Protocol not known"), ("s3://x", "s3fs")])
-def test_what_cannot_be_reached_is_refused_with_the_remedy(url: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=f"checkpoints = '{url}': .*{told}.*; install its library"):
+def test_what_cannot_be_reached_is_refused_with_the_remedy(url: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"checkpoints = '{url}': .*{message}.*; install its library"):
         store(url)

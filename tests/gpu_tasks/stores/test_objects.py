@@ -91,14 +91,14 @@ def _lose(files: Any, path: str) -> None:
 @pytest.mark.parametrize(
     ("harm", "told"), [(_flip, "was changed"), (_shorten, "was changed"), (_lose, "a file of it is not there")]
 )
-def test_one_that_is_not_whole_is_passed_over_and_named(files: Any, tmp_path: Path, harm: Any, told: str) -> None:
+def test_one_that_is_not_whole_is_passed_over_and_named(files: Any, tmp_path: Path, harm: Any, message: str) -> None:
     checkpoints = _saved(1, 2)
     [shard] = [path for path in _paths(files, 2) if not path.endswith(MANIFEST)]
     harm(files, shard)
     manifest = checkpoints.newest()
     assert manifest is not None and manifest.step == 1
     [refused] = checkpoints.refused
-    assert refused.startswith(f"{name_of(2)}: ") and told in refused
+    assert refused.startswith(f"{name_of(2)}: ") and message in refused
     assert not list(tmp_path.rglob(f"read-{name_of(2)}*"))
 
 

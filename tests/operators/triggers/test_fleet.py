@@ -23,12 +23,12 @@ LINE = (
 )
 
 
-def view(kept: tuple[str, ...] = (), **told: str) -> FleetView:
+def view(kept: tuple[str, ...] = (), **message: str) -> FleetView:
     devices = {
         name: DeviceVerdict(
             Device(name, "n1", "H100"), Health(health), Reason.XID, "Xid 79", RecommendedAction.RESET, 1.0, 0.0, 0.0
         )
-        for name, health in told.items()
+        for name, health in message.items()
     }
     return FleetView(Assessment(0.0, devices), frozenset(kept))
 

@@ -23,7 +23,7 @@ NO_GPU = {
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LOOK_S", 0.05)
+    monkeypatch.setattr(module, "_POLL_S", 0.05)
     monkeypatch.setattr(module, "UNSEEN_S", 0.3)
     monkeypatch.setattr(module, "_HOPELESS_S", 0.2)
     monkeypatch.setattr(module, "_EVENTS_AFTER_S", 0.1)

@@ -17,7 +17,7 @@ from tests.waiting import PATIENCE_S
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LOOK_S", 0.02)
+    monkeypatch.setattr(module, "_POLL_S", 0.02)
 
 
 def _trigger(rollout_id: int) -> RolloutTrigger:
@@ -51,20 +51,20 @@ def test_it_fires_for_an_approval_that_is_asked_for_after_a_step(
     rollout = request(control.ledger, "a")
     control.ledger.rollouts.transition(rollout, Phase.APPROVING, "approving", {})
     trigger = RolloutTrigger(rollout.id, BulkheadHook.default_conn_name, after)
-    look = module._look(control)
-    assert trigger.event(look) == ({"rollout_id": rollout.id, "after_event": 0} if fires else None)
+    view = module._read_ledger(control)
+    assert trigger.event(view) == ({"rollout_id": rollout.id, "after_event": 0} if fires else None)
 
 
 def test_a_revision_has_left_once_nothing_gives_it_traffic(control: Control) -> None:
     old, new = promote(control.ledger, "old"), request(control.ledger, "new")
     trigger = NoTrafficTrigger(new.revision_id, BulkheadHook.default_conn_name)
-    assert trigger.event(module._look(control)) is None
+    assert trigger.event(module._read_ledger(control)) is None
     turned = control.ledger.rollouts.abort(new, "bad", {})
-    assert trigger.event(module._look(control)) is None
+    assert trigger.event(module._read_ledger(control)) is None
     contained = control.ledger.rollouts.transition(turned, Phase.UNALIASING, "x", {}, contained_at=turned.phase_at)
-    assert trigger.event(module._look(control)) == {"revision": new.revision_id}
+    assert trigger.event(module._read_ledger(control)) == {"revision": new.revision_id}
     advance(control.ledger, contained, Phase.ROLLED_BACK)
-    assert NoTrafficTrigger(old.revision_id, BulkheadHook.default_conn_name).event(module._look(control)) is None
+    assert NoTrafficTrigger(old.revision_id, BulkheadHook.default_conn_name).event(module._read_ledger(control)) is None
     assert asyncio.run(asyncio.wait_for(_first(trigger), PATIENCE_S)) == {"revision": new.revision_id}
 
 
@@ -116,15 +116,15 @@ def test_a_ledger_that_is_away_while_it_is_read_loses_no_line(
     control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rollout = advance(control.ledger, request(control.ledger, "a"), Phase.PROMOTED)
-    look = module._look(control)
+    view = module._read_ledger(control)
 
     def away(*_: Any, **__: Any) -> Any:
         raise UnavailableError("the ledger is away")
 
     trigger = _trigger(rollout.id)
     monkeypatch.setattr(Events, "select", away)
-    asyncio.run(trigger.log_events(look))
-    assert trigger.event(look) == {"rollout_id": rollout.id, "after_event": 0}  # so that the task itself logs them
+    asyncio.run(trigger.log_events(view))
+    assert trigger.event(view) == {"rollout_id": rollout.id, "after_event": 0}  # so that the task itself logs them
 
 
 def test_when_its_task_is_marked_the_rollout_is_taken_back(control: Control) -> None:

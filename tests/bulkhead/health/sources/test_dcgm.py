@@ -73,11 +73,11 @@ def test_a_total_that_grows_is_an_xid_of_now() -> None:
         snapshot = Snapshot("dcgm", 1.8e9 + 15 * step)
         read(f'{heat}\nDCGM_EXP_XID_ERRORS_TOTAL{{{ONE},xid="48"}} {times}', snapshot, Blocks(series))
         snapshot.covers = snapshot.shown_nodes
-        told = fleet.take([snapshot], snapshot.at).devices["GPU-1"]
-        assert told.health is (
+        message = fleet.take([snapshot], snapshot.at).devices["GPU-1"]
+        assert message.health is (
             Health.UNHEALTHY if times > 1 else Health.SUSPECT
-        )  # one of unknown age at the first look
-    assert told.text.startswith("Xid 48")
+        )  # one of unknown age at the first poll
+    assert message.text.startswith("Xid 48")
 
 
 def test_slices_are_under_their_gpu() -> None:
@@ -134,7 +134,7 @@ def url() -> Iterator[str]:
 
 
 def test_asks_an_exporter_and_reads_what_is_compressed(url: str) -> None:
-    snapshot = DcgmSource(url).look(5.0)
+    snapshot = DcgmSource(url).poll(5.0)
     assert (snapshot.failed, snapshot.at, set(snapshot.readings)) == (None, 5.0, {"GPU-1"})
     assert snapshot.covers == {"n1"}
 
@@ -144,17 +144,17 @@ def test_asks_an_exporter_and_reads_what_is_compressed(url: str) -> None:
     [(b"", 200, "tells of no device"), (b"x", 500, "answered 500"), (b"\x1f\x8bnonsense", 200, "")],
 )
 def test_an_exporter_that_says_nothing_has_failed(
-    url: str, monkeypatch: pytest.MonkeyPatch, body: bytes, status: int, told: str
+    url: str, monkeypatch: pytest.MonkeyPatch, body: bytes, status: int, message: str
 ) -> None:
     monkeypatch.setattr(Exporter, "body", body)
     monkeypatch.setattr(Exporter, "status", status)
-    snapshot = DcgmSource(url).look(0.0)
+    snapshot = DcgmSource(url).poll(0.0)
     assert snapshot.failed is not None
-    assert told in snapshot.failed
+    assert message in snapshot.failed
 
 
 def test_nobody_there_has_failed() -> None:
-    assert "does not answer" in (DcgmSource("http://127.0.0.1:9/metrics", timeout_s=0.2).look(0.0).failed or "")
+    assert "does not answer" in (DcgmSource("http://127.0.0.1:9/metrics", timeout_s=0.2).poll(0.0).failed or "")
 
 
 LINE = st.tuples(

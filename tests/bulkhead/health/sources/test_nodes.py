@@ -58,4 +58,4 @@ def test_a_taint_that_keeps_nodes_for_who_wants_a_gpu_is_no_fault(key: str) -> N
 def test_a_cluster_that_is_away_has_failed() -> None:
     configuration = k8s.Configuration(host="http://127.0.0.1:9")
     configuration.retries = False
-    assert "Connection refused" in (NodeSource(k8s.ApiClient(configuration)).look(0.0).failed or "")
+    assert "Connection refused" in (NodeSource(k8s.ApiClient(configuration)).poll(0.0).failed or "")

@@ -23,7 +23,7 @@ def source(library: Library) -> NvmlSource:
 
 
 def test_reads_every_field_of_every_gpu(source: NvmlSource) -> None:
-    snapshot = source.look(5.0)
+    snapshot = source.poll(5.0)
     assert (snapshot.failed, snapshot.problems, snapshot.covers) == (None, {}, {"here"})
     reading = snapshot.readings["GPU-1"]
     assert (reading.device.model, reading.device.pci, reading.at) == ("NVIDIA H100", "0000:3b:00", 5.0)
@@ -34,17 +34,17 @@ def test_reads_every_field_of_every_gpu(source: NvmlSource) -> None:
 
 
 def test_xids_are_told_as_they_happen(source: NvmlSource, library: Library) -> None:
-    assert source.look(0.0).xids == {}
+    assert source.poll(0.0).xids == {}
     assert library.listening == 2
     library.events.append(SimpleNamespace(device=1, eventData=48))
-    assert [one.xid for one in source.look(1.0).xids["GPU-1"]] == [48]
-    assert source.look(2.0).xids == {}
+    assert [one.xid for one in source.poll(1.0).xids["GPU-1"]] == [48]
+    assert source.poll(2.0).xids == {}
 
 
 def test_a_gpu_that_is_lost_has_fallen_off(source: NvmlSource, library: Library) -> None:
-    source.look(0.0)
+    source.poll(0.0)
     library.lost.add(1)
-    snapshot = source.look(1.0)
+    snapshot = source.poll(1.0)
     assert [one.xid for one in snapshot.xids["GPU-1"]] == [79]
     assert "GPU-1" not in snapshot.readings
 
@@ -54,17 +54,17 @@ def test_what_a_gpu_does_not_support_is_unknown_of_it(source: NvmlSource, librar
         "nvmlDeviceGetTotalEccErrors": pynvml.NVML_ERROR_NOT_SUPPORTED,
         "nvmlDeviceGetRemappedRows": pynvml.NVML_ERROR_NOT_SUPPORTED,
     }
-    snapshot = source.look(0.0)
+    snapshot = source.poll(0.0)
     assert Field.ECC_UNCORRECTED not in snapshot.readings["GPU-0"].fields
     assert snapshot.problems == {}
 
 
 def test_any_other_trouble_is_told(source: NvmlSource, library: Library) -> None:
     library.broken = {"nvmlDeviceGetTemperature": pynvml.NVML_ERROR_UNKNOWN}
-    assert source.look(0.0).problems == {"temperature_c: Unknown Error": 2}
+    assert source.poll(0.0).problems == {"temperature_c: Unknown Error": 2}
 
 
 def test_a_machine_without_a_driver_has_failed() -> None:
-    snapshot = NvmlSource().look(0.0)
+    snapshot = NvmlSource().poll(0.0)
     assert snapshot.readings or "NVML" in (snapshot.failed or "")
     assert snapshot.failed is None or snapshot.covers == frozenset()

@@ -21,7 +21,7 @@ DCGM_EXP_XID_ERRORS_COUNT{{{ONE},xid="31",window_size_in_ms="300000"}} 2
 def test_reads_what_prometheus_has_scraped_with_the_time_of_the_scrape(prometheus: str, expose: Expose) -> None:
     expose(TEXT)
     now = time.time()
-    snapshot = DevicePrometheusSource(prometheus).look(now)
+    snapshot = DevicePrometheusSource(prometheus).poll(now)
     assert snapshot.failed is None
     reading = snapshot.readings["GPU-p1"]
     assert (reading.device.node, reading.device.model, reading.fields) == ("n1", "H100", {Field.TEMPERATURE: 51.0})
@@ -32,20 +32,20 @@ def test_reads_what_prometheus_has_scraped_with_the_time_of_the_scrape(prometheu
 
 def test_asks_only_for_what_is_selected(prometheus: str, expose: Expose) -> None:
     expose(TEXT)
-    assert DevicePrometheusSource(prometheus, selector='cluster="b"').look(time.time()).readings.keys() == {"GPU-p2"}
+    assert DevicePrometheusSource(prometheus, selector='cluster="b"').poll(time.time()).readings.keys() == {"GPU-p2"}
 
 
 def test_what_is_not_scraped_any_more_is_as_old_as_its_last_scrape(prometheus: str, expose: Expose) -> None:
     expose(TEXT)
     later = time.time() + 120
-    snapshot = DevicePrometheusSource(prometheus).look(later)
+    snapshot = DevicePrometheusSource(prometheus).poll(later)
     assert later - snapshot.readings["GPU-p1"].at > 100
 
 
 def test_a_server_without_devices_has_failed(prometheus: str) -> None:
-    snapshot = DevicePrometheusSource(prometheus, selector='cluster="none"').look(time.time())
+    snapshot = DevicePrometheusSource(prometheus, selector='cluster="none"').poll(time.time())
     assert "has no metrics of any device" in (snapshot.failed or "")
 
 
 def test_a_server_that_is_not_there_has_failed() -> None:
-    assert "does not answer" in (DevicePrometheusSource("http://127.0.0.1:9").look(0.0).failed or "")
+    assert "does not answer" in (DevicePrometheusSource("http://127.0.0.1:9").poll(0.0).failed or "")

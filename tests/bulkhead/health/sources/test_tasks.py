@@ -14,8 +14,8 @@ def test_what_a_task_suspects_makes_its_node_suspect_and_no_device_unhealthy() -
     device = Device("GPU-1", "n1", "H100")
     readings = {device.uuid: Reading(device, 0.0, {Field.TEMPERATURE: 50.0, Field.LAST_XID: 0.0})}
     cluster = Snapshot("kubernetes", 0.0, nodes={"n1": NodeState("n1", ready=True, pool="a")})
-    look = TaskSource(lambda: {"n1": ("device_fault/ecc: it burns",)}).look(0.0)
-    found = Fleet(Policy()).take([Snapshot("dcgm", 0.0, readings), cluster, look], 0.0)
+    poll = TaskSource(lambda: {"n1": ("device_fault/ecc: it burns",)}).poll(0.0)
+    found = Fleet(Policy()).take([Snapshot("dcgm", 0.0, readings), cluster, poll], 0.0)
     node = found.nodes["n1"]
     assert (node.health, node.pool) == (Health.SUSPECT, "a")
     assert "a task's pod failed there: device_fault/ecc: it burns" in node.text
@@ -26,7 +26,7 @@ def test_a_ledger_that_is_away_has_failed() -> None:
     def away() -> dict[str, list[str]]:
         raise UnavailableError("the ledger does not answer")
 
-    assert TaskSource(away).look(0.0).failed == "the ledger does not answer"
+    assert TaskSource(away).poll(0.0).failed == "the ledger does not answer"
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -26,7 +26,7 @@ def test_an_outage_burns_the_hours_budget() -> None:
     found = burning(_readings([0.0] * 11 + [1.0], 300), 0.999, WORKBOOK, 10)
     assert found is not None and found.window.factor == 14.4
     assert (found.failures, found.requests) == (1000, 12_000)
-    assert "99.900% burns 83.3 times too fast over 3600 s and 1000.0 times over 300 s" in found.told(0.999)
+    assert "99.900% burns 83.3 times too fast over 3600 s and 1000.0 times over 300 s" in found.described(0.999)
 
 
 def test_an_incident_that_is_over_burns_no_more() -> None:

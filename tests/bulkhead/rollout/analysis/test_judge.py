@@ -126,8 +126,8 @@ def test_the_reason_names_the_commonest_status_and_what_was_said() -> None:
     statuses = {"200": 6, "500": 4, "503": 2, "400": 9}
     answers = Answers(errors={"500 ValueError: \x00 y": 1, "500 KeyError: 'age'": 3, "400 no": 9, "503 z": 2})
     found = judge(PLAN, Step(weight=100), Arm(21, 6, 21, 0, {}, answers, 0, 9, statuses), WELL, 3.2)
-    told = "6 of 12 (50.0%) requests failed, mostly 500 (KeyError: 'age'), limit 1.0%; beside them 9 client errors"
-    assert found.reason == told
+    message = "6 of 12 (50.0%) requests failed, mostly 500 (KeyError: 'age'), limit 1.0%; beside them 9 client errors"
+    assert found.reason == message
     silent = judge(PLAN, Step(weight=100), Arm(12, 5, 12, 0, statuses={"none": 5}), WELL, 3.2)
     assert silent.reason == "5 of 12 (41.7%) requests failed, mostly without an answer, limit 1.0%"
 
@@ -258,9 +258,9 @@ def test_what_is_asked_of_a_rule_grows_with_the_steps_and_with_its_share(steps: 
     found = judge(plan, Step(weight=50), seen, WELL, 10)
     strengths = {one.rule: one.strength for one in evidence(plan, Step(weight=50), seen, WELL)}
     assert strengths["errors"] > 1
-    for rule, told in found.numbers["evidence"].items():
+    for rule, message in found.numbers["evidence"].items():
         asked = math.log(len(steps) / (plan.alpha * SHARES[rule]))
-        assert told == round(max(0.0, strengths[rule]) / asked, 3)
+        assert message == round(max(0.0, strengths[rule]) / asked, 3)
 
 
 def _fewest_failures(**changes: object) -> int:
@@ -311,11 +311,11 @@ def test_a_rule_has_its_share_of_alpha_and_not_all_of_it() -> None:
         ),
     ],
 )
-def test_the_reason_says_what_is_lacking(candidate: Arm | None, elapsed_s: float, rule: str, told: str) -> None:
+def test_the_reason_says_what_is_lacking(candidate: Arm | None, elapsed_s: float, rule: str, message: str) -> None:
     plan = PLAN.model_copy(update={"max_active": 3})
     stable = Arm(200, 60, 200, 0) if candidate and candidate.failures == 50 else WELL
     found = judge(plan, Step(weight=50), candidate, stable, elapsed_s)
-    assert (found.rule, found.reason, found.numbers["window_s"]) == (rule, told, elapsed_s)
+    assert (found.rule, found.reason, found.numbers["window_s"]) == (rule, message, elapsed_s)
     assert found.verdict is (StepVerdict.PASS if rule == "within-limits" else StepVerdict.HOLD)
 
 

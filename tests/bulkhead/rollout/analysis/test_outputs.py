@@ -53,10 +53,10 @@ def test_a_share_of_unusable_answers_that_is_the_limit_is_not_over_it(unusable: 
 def test_stable_is_asked_more_leniently(unusable: int, shared: bool) -> None:
     """3 of 29 is evidence of exp(3.02), just above one in twenty."""
     plan = PLAN.model_copy(update={"max_invalid_rate": 0.01})
-    told = (
+    message = (
         f"{unusable} of 29 ({unusable / 29:.1%}) answers were not usable (NaN, infinite, empty, not JSON), limit 1.0%"
     )
-    assert invalid(plan, Answers(29, 20), Answers(29, unusable)).shared == (told if shared else "")
+    assert invalid(plan, Answers(29, 20), Answers(29, unusable)).shared == (message if shared else "")
 
 
 def test_a_model_that_predicts_one_class_is_found() -> None:

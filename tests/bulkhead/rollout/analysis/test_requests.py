@@ -46,8 +46,8 @@ def test_stable_is_asked_more_leniently(theirs: int, shared: bool) -> None:
     """At one in twenty: what is not enough against the candidate is enough to excuse it."""
     assert (share_above(theirs, 20, 0.01) >= math.log(20)) is shared
     found = errors(PLAN, _requests(20, 9), _requests(20, theirs))
-    told = f"{theirs} of 20 ({theirs * 5}.0%) requests failed, limit 1.0%"
-    assert found.shared == (told if shared else "")
+    message = f"{theirs} of 20 ({theirs * 5}.0%) requests failed, limit 1.0%"
+    assert found.shared == (message if shared else "")
     assert errors(PLAN, _requests(20, 9), _requests(29, 3)).shared  # exp(3.02) to one
     slow = latency(PLAN, Arm(20, 0, 20, 20), Arm(20, 0, 20, 20))
     assert slow.shared == "20 of 20 (100.0%) requests took over 250 ms, limit 5%"

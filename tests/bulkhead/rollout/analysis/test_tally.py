@@ -66,18 +66,18 @@ def test_it_survives_the_ledger() -> None:
     assert load(dump(seen)) == seen
 
 
-_LOOKS = st.lists(st.dictionaries(st.sampled_from("abc"), st.tuples(st.integers(0, 9), st.integers(0, 9))), max_size=6)
+_POLLS = st.lists(st.dictionaries(st.sampled_from("abc"), st.tuples(st.integers(0, 9), st.integers(0, 9))), max_size=6)
 
 
-@given(looks=_LOOKS, gone=st.lists(st.sets(st.sampled_from("abc")), min_size=6, max_size=6))
+@given(polls=_POLLS, gone=st.lists(st.sets(st.sampled_from("abc")), min_size=6, max_size=6))
 def test_where_each_life_is_seen_at_its_end_every_request_counts_once(
-    looks: list[dict[str, tuple[int, int]]], gone: list[set[str]]
+    polls: list[dict[str, tuple[int, int]]], gone: list[set[str]]
 ) -> None:
-    """Pods answer, and end or begin anew after a look: whatever they did before it is in the window."""
+    """Pods answer, and end or begin anew after a poll: whatever they did before it is in the window."""
     counts, lives = {"a-0": (100, 10)}, dict.fromkeys("abc", 0)
     readings, good, bad = [_seen(**counts)], 0, 0
-    for look, ended in zip(looks, gone, strict=False):
-        for pod, (well, failed) in look.items():
+    for poll, ended in zip(polls, gone, strict=False):
+        for pod, (well, failed) in poll.items():
             name = f"{pod}-{lives[pod]}"
             requests, failures = counts.get(name, (0, 0))
             counts[name] = (requests + well + failed, failures + failed)

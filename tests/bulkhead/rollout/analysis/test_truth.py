@@ -33,10 +33,10 @@ def _limits(**limits: Any) -> Any:
     ],
 )
 def test_a_limit_is_held_against_what_is_known(
-    limits: dict[str, float], candidate: float | None, stable: float | None, told: str | None
+    limits: dict[str, float], candidate: float | None, stable: float | None, message: str | None
 ) -> None:
     truth = Truth(*({} if value is None else {"auc": value} for value in (candidate, stable)))
-    assert broken(_limits(**limits), truth) == told
+    assert broken(_limits(**limits), truth) == message
 
 
 def test_a_metric_that_is_not_known_yet_hides_no_other() -> None:

@@ -104,9 +104,9 @@ def test_a_mirror_that_is_gone_costs_clients_nothing(envoy: RunningEnvoy, backen
     ],
 )
 def test_a_pin_or_mirror_that_cannot_be_is_refused(
-    envoy: RunningEnvoy, backends: list[Backend], change: dict[str, Any], told: str
+    envoy: RunningEnvoy, backends: list[Backend], change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=told):
+    with pytest.raises(InvalidInputError, match=message):
         envoy.router.apply("digits", replace(_split(backends, 0), **change), Fence(1, 1))
 
 

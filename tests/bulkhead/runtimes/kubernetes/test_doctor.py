@@ -54,12 +54,12 @@ def healthy(cluster: kmock.RawHandler) -> kmock.RawHandler:
     return cluster
 
 
-async def _look(api: k8s.ApiClient) -> dict[str, DoctorFinding]:
+async def _poll(api: k8s.ApiClient) -> dict[str, DoctorFinding]:
     return {one.check: one for one in await asyncio.to_thread(lambda: list(diagnose(api, "ml")))}
 
 
 async def test_a_healthy_cluster(healthy: kmock.RawHandler, api: k8s.ApiClient) -> None:
-    found = await _look(api)
+    found = await _poll(api)
     assert found["version"].detail.startswith("v1.36.2 at http")
     assert found["namespace"].detail == "ml: enforces the restricted Pod Security level"
     assert found["GPUs"].detail == "16 x nvidia.com/gpu NVIDIA-H100-80GB-HBM3"
@@ -69,7 +69,7 @@ async def test_a_healthy_cluster(healthy: kmock.RawHandler, api: k8s.ApiClient) 
 
 
 async def test_the_pod_of_the_dry_run_is_dry_and_hardened(healthy: kmock.RawHandler, api: k8s.ApiClient) -> None:
-    await _look(api)
+    await _poll(api)
     (sent,) = [request for request in healthy if request.url.path == f"{URL}/pods"]
     assert sent.url.query["dryRun"] == "All"
     assert sent.data["spec"]["securityContext"]["runAsNonRoot"] is True
@@ -108,7 +108,7 @@ async def test_what_is_wrong_is_said(
 ) -> None:
     cluster[path] << status << body  # the first rule that fits counts
     request.getfixturevalue("healthy")
-    found = (await _look(api))[check]
+    found = (await _poll(api))[check]
     assert found.verdict is verdict and words in found.detail
 
 
@@ -118,14 +118,14 @@ async def test_a_verb_that_is_missing_is_named(
     reviews = "post /apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     cluster[reviews][:1] << {"spec": {}, "status": {"allowed": False}}
     request.getfixturevalue("healthy")
-    found = await _look(api)
+    found = await _poll(api)
     assert found["access to pods"].verdict is CheckResult.MISSING
     assert "the verbs create; apply the Role" in found["access to pods"].detail
 
 
 async def test_a_cluster_that_does_not_answer_is_one_line(api: k8s.ApiClient) -> None:
     api.configuration.host = "http://127.0.0.1:1"
-    found = await _look(api)
+    found = await _poll(api)
     assert list(found) == ["connection"] and "does not answer" in found["connection"].detail
 
 

@@ -18,15 +18,15 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-async def looks(
+async def poll(
     bulkhead_conn_id: str, read: Callable[[Control], T], period_s: float | Callable[[Control], float]
 ) -> AsyncIterator[T]:
-    """Read something of the control plane again and again; where it does not answer, the next look may find it.
+    """Read something of the control plane again and again; where it does not answer, the next poll may find it.
 
     Args:
         bulkhead_conn_id: where the control plane is.
         read: blocks; runs in a thread.
-        period_s: seconds between two looks, or who knows them.
+        period_s: seconds between two polls, or who knows them.
 
     Yields:
         What was read.
@@ -37,16 +37,16 @@ async def looks(
         try:
             found = await asyncio.to_thread(read, control)
         except UnavailableError as error:
-            await log.awarning("no answer, looking again", error=str(error))
+            await log.awarning("no answer, polling again", error=str(error))
         else:
             yield found
-        await asyncio.sleep(seconds)  # the period of the one shared look
+        await asyncio.sleep(seconds)  # the period of the one shared poll
 
 
-class LookingTrigger(BaseEventTrigger):
-    """Base of triggers that share looks; a subclass says which ones, and when to fire."""
+class PollingTrigger(BaseEventTrigger):
+    """Base of triggers that share polls; a subclass says which ones, and when to fire."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """As ``filter_shared_stream``, with looks of its own."""
+        """As ``filter_shared_stream``, with polls of its own."""
         async for event in self.filter_shared_stream(self.open_shared_stream(self.serialize()[1])):
             yield event
