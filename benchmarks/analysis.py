@@ -28,7 +28,7 @@ from bulkhead.rollout.plan import Plan
 
 SECONDS, WEIGHT, BASE_ERRORS = 300, 0.1, 0.001
 EDGES = (25.0, 50.0, 100.0, 250.0, 500.0, 1000.0)
-"""Bounds of the latency histogram in ms. A sound request takes 40 ms in the median, 1 in 100 over 150 (lognormal)."""
+"""Bounds of the latency histogram in ms. A healthy request takes 40 ms in the median, 1 in 100 over 150 (lognormal)."""
 
 PLAN = Plan(steps=(10, 100), alpha=0.01, step_s=SECONDS, min_requests=20, inconclusive_timeout_s=10 * SECONDS)
 _MEDIAN_MS, _P99 = 40.0, 150.0

@@ -66,7 +66,7 @@ class Faults:
             do(progress, checkpoints)
 
     def _watch(self, now: float, progress: Path) -> None:
-        """When something is done about a rank that is lost: the one beside it is ended, or both are begun anew."""
+        """When something is done about a rank that is lost: the one beside it is ended, or both are restarted."""
         if self._watched is None:
             return
         what, since, lost, beside = self._watched

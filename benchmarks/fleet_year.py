@@ -195,7 +195,7 @@ class Year:
     def _release(self, happen: dict[int, list[Callable[[], None]]], names: list[str], hour: int, gradual: bool) -> None:
         """An exporter release that says of every row that it cannot be remapped.
 
-        It reaches all nodes at once, or two an hour until somebody stops it after a day; then it is taken back.
+        It reaches all nodes at once, or two an hour until somebody stops it after a day; then it is rolled back.
         """
         for index, name in enumerate(names):
             begin = hour + (index // 2 if gradual else 0)

@@ -44,7 +44,7 @@ PATIENCE_S = 30.0
 BARS = {"goodput": 0.90, "against_plain": 1.3, "loss": 1e-3, "detect_s": 2.0, "stall": 0.02}
 _POLL_S = 0.05
 
-# The second has torchrun's ranks not share its store: with torch 2.13 and gloo, ranks that are begun anew after a
+# The second has torchrun's ranks not share its store: with torch 2.13 and gloo, ranks that are restarted after a
 # SIGKILL often never find each other in the shared one.
 _TORCHRUN = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
@@ -103,7 +103,7 @@ class Job(Protocol):
     tries: int
 
     def result(self) -> dict[str, Any] | None:
-        """What it left, once it is over; None before. Begins it anew where its way is to do so."""
+        """What it left, once it is over; None before. Restarts it where its way is to do so."""
 
 
 class DagRun:
@@ -135,7 +135,7 @@ class DagRun:
 
 
 class Retried:
-    """The training by a command, begun anew for as long as it fails.
+    """The training by a command, restarted for as long as it fails.
 
     Args:
         checkpoint_interval: steps between two checkpoints.

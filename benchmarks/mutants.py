@@ -3,7 +3,7 @@
 mutmut changes that code in one place at a time (a bound, an operator, an argument, a word) and runs the tests that
 come there. A change that no test notices has survived: either a test lacks, or it makes no difference. Of the second
 kind each is listed in ``survivors.yaml``, with the reason why. What is changed, and which tests are run, is said in
-``pyproject.toml``, ``[tool.mutmut]``. Each run begins anew, in ``mutants/``: of an earlier one mutmut would keep what
+``pyproject.toml``, ``[tool.mutmut]``. Each run restarts, in ``mutants/``: of an earlier one mutmut would keep what
 survived although a test has come since, and would ask for tests that have another name now.
 """
 

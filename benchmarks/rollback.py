@@ -171,7 +171,7 @@ def _kill_writer(bench: Bench) -> None:
 
 
 def _revive_with_scheduler(bench: Bench) -> None:
-    """LocalExecutor's queue does not outlive the sudden death of a worker that waits at it: it starts anew."""
+    """LocalExecutor's queue does not outlive the sudden death of a worker that waits at it: it starts again."""
     bench.stack.processes.kill("airflow-scheduler")
     _revive(bench)
 

@@ -131,7 +131,7 @@ class Commands:
         Args:
             owner: on whose behalf it was released, for instance one DAG run.
             service: where the owner's revision has become the stable one here, return to the one before it; None: only
-                what is in progress is taken back.
+                what is in progress is rolled back.
 
         Returns:
             The rollouts that return the traffic.

@@ -14,7 +14,7 @@ class IntentKind(enum.StrEnum):
     ROLLOUT = "rollout"
     ROLLBACK = "rollback"
     WITHDRAW = "withdraw"
-    """That an owner's rollouts are taken back, those that it has yet to ask for included."""
+    """That an owner's rollouts are rolled back, those that it has yet to ask for included."""
     APPROVE = "approve"
     ISOLATE = "isolate"
     UNISOLATE = "unisolate"

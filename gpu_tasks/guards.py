@@ -110,7 +110,7 @@ class Guard:
         return GuardDecision()
 
     def check_norm(self, step: int, norm: float) -> GuardDecision:
-        """Decide about a step whose loss was sound by its gradients: before they are applied, or after.
+        """Decide about a step whose loss was healthy by its gradients: before they are applied, or after.
 
         Args:
             step: number of the step.

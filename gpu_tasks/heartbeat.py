@@ -79,7 +79,7 @@ class Heartbeat:
 
 
 def forget(folder: Path, rank: int) -> None:
-    """Take back a rank's last sign, if another process has left it: ranks are begun anew within a moment, and what the
+    """Remove a rank's last sign, if another process has left it: ranks are restarted within a moment, and what the
     one before said would be taken for this one's, who is slow to begin.
 
     Args:
@@ -104,7 +104,7 @@ def read(folder: Path) -> dict[int, Beat]:
         try:
             words = path.read_text(encoding="utf-8").split()
         except FileNotFoundError:
-            continue  # a rank that is begun anew has taken it back since the folder was listed
+            continue  # a rank that is restarted has taken it back since the folder was listed
         rank = path.name.removeprefix(_PREFIX)
         beat = _beat(rank, words)
         if beat is not None:
@@ -165,7 +165,7 @@ class Standstill:
             if known is None or known[0] != beat:
                 self._seen[rank] = (beat, now)
         for rank in set(self._seen) - set(beats):
-            del self._seen[rank]  # taken back by one that begins anew
+            del self._seen[rank]  # rolled back by one that restarts
         self._first = False
 
     def late(self, limit_s: float) -> list[Beat]:

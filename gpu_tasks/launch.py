@@ -1,8 +1,8 @@
-"""``python -m bulkhead.gpu_tasks.launch -m MODULE ARGS…``: the ranks of one node, begun anew in place when one is lost.
+"""``python -m bulkhead.gpu_tasks.launch -m MODULE ARGS…``: the ranks of one node, restarted in place when one is lost.
 
 ``torchrun`` starts each rank as a new Python, whose imports take longer than all else of a restart. Here they are done
 once, before the ranks are forked: a rank that is lost costs what was trained since the checkpoint and little more. And
-what failed decides: a rank that was killed or hung is begun anew, a program that raised is not.
+what failed decides: a rank that was killed or hung is restarted, a program that raised is not.
 
 The ranks are told what ``torchrun`` tells them, so that programs run under either.
 """
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.launch")
     parser.add_argument("--processes", type=int, default=1, help="ranks")
-    parser.add_argument("--restarts", type=int, default=3, help="so often the ranks are begun anew at most")
+    parser.add_argument("--restarts", type=int, default=3, help="so often the ranks are restarted at most")
     parser.add_argument("--preload", action="append", default=[], help="module to import once, for all ranks")
     parser.add_argument("-m", "--module", action="store_true", help="the program is a module, as with torchrun")
     parser.add_argument("program", help="of a rank, run as its __main__: a file, or the name of a module")
@@ -91,7 +91,7 @@ class Launcher:
     Args:
         program: what a rank does; it ends the process itself, or returns.
         processes: ranks.
-        restarts: so often they are begun anew at most.
+        restarts: so often they are restarted at most.
     """
 
     def __init__(self, program: Callable[[], None], processes: int, restarts: int) -> None:
@@ -113,7 +113,7 @@ class Launcher:
             if self._told_to_end or attempt == self._restarts or not self._worth_it(failure):
                 sys.exit(1)
             attempt += 1
-            log.warning("begun anew (%d of %d): %s", attempt, self._restarts, failure.message)
+            log.warning("restarted (%d of %d): %s", attempt, self._restarts, failure.message)
             self._message.write_text("", encoding="utf-8")  # what the attempt said is in the log now
         said = self._said()
         return said.result if said is not None else {}

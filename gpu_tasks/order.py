@@ -15,7 +15,7 @@ from bulkhead.gpu_tasks.errors import ConfigError
 
 
 class Order:
-    """The order of a data set's samples, epoch after epoch, each shuffled anew.
+    """The order of a data set's samples, epoch after epoch, each shuffled again.
 
     Args:
         size: number of samples.

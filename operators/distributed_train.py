@@ -45,7 +45,7 @@ class DistributedTrainOperator(GpuPodOperator):
         processes_per_node: by default one a GPU, at least one.
         backend: ``job``, or ``jobset`` where the cluster has JobSet.
         master_port: at which rank 0 waits for the others.
-        restarts: on one node: how often ranks that are killed or hang are begun anew within a try, by
+        restarts: on one node: how often ranks that are killed or hang are restarted within a try, by
             ``bulkhead.gpu_tasks.launch`` in place of ``torchrun``; the image must have it.
         kwargs: of ``GpuPodOperator``; ``gpus`` are those of each node. With ``kueue_queue`` the job is suspended until
             Kueue admits all of its pods at once.
@@ -72,7 +72,7 @@ class DistributedTrainOperator(GpuPodOperator):
         self.gang = Gang(nodes, processes, master_port)
         if restarts:
             if self.cmds != list(TORCHRUN):
-                raise InvalidInputError("restarts", restarts, "leave cmds out: who begins ranks anew has to start them")
+                raise InvalidInputError("restarts", restarts, "leave cmds out: what restarts ranks has to start them")
             self.cmds = list(launcher(self.gang, restarts))
 
     def _earlier(self, wanted: k8s.V1Pod, context: Context) -> dict[str, Any] | None:

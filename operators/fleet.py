@@ -25,7 +25,7 @@ class FleetHealthOperator(PlainEnds, BaseOperator):
     What it knows of each device is kept in the ledger between its runs.
 
     Args:
-        looks: how many, ``fleet.poll_s`` apart: some faults show only by what changes.
+        polls: how many, ``fleet.poll_s`` apart: some faults show only by what changes.
         bulkhead_conn_id: connection of type ``bulkhead``, whose configuration names the fleet.
         kwargs: of ``BaseOperator``.
 
@@ -37,7 +37,7 @@ class FleetHealthOperator(PlainEnds, BaseOperator):
         self, *, polls: int = 4, bulkhead_conn_id: str = BulkheadHook.default_conn_name, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        arguments.whole("looks", polls, 1)
+        arguments.whole("polls", polls, 1)
         arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         self.polls, self.bulkhead_conn_id = polls, bulkhead_conn_id
         self._stop = threading.Event()

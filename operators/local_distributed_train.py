@@ -38,7 +38,7 @@ class LocalDistributedTrainOperator(LocalPodOperator):
         nodes: pods.
         processes_per_node: by default one a GPU, at least one.
         torchrun: whether ``torchrun`` starts the program; else ``command`` is run as it is.
-        restarts: on one node: how often ranks that are killed or hang are begun anew within a try, by
+        restarts: on one node: how often ranks that are killed or hang are restarted within a try, by
             ``bulkhead.gpu_tasks.launch`` in place of ``torchrun``.
         kwargs: of ``LocalPodOperator``; ``gpus``, ``cpu`` and ``memory`` are those of each node.
 
@@ -61,7 +61,7 @@ class LocalDistributedTrainOperator(LocalPodOperator):
         processes = max(1, self.gpus) if processes_per_node is None else processes_per_node
         self.nodes, self.gang = nodes, Gang(nodes, processes)
         if restarts and not torchrun:
-            raise InvalidInputError("restarts", restarts, "leave torchrun=False out: who begins ranks anew starts them")
+            raise InvalidInputError("restarts", restarts, "leave torchrun=False out: what restarts ranks starts them")
         if restarts:
             self.command = [*launcher(self.gang, restarts), *command]
         elif torchrun:

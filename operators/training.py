@@ -122,7 +122,7 @@ def mounts(pod: k8s.V1Pod) -> dict[str, bool]:
 
 
 def launcher(gang: Gang, restarts: int) -> Sequence[str]:
-    """The command that starts a node's ranks and begins them anew in place, to be followed by the program.
+    """The command that starts a node's ranks and restarts them in place, to be followed by the program.
 
     Args:
         restarts: so often at most.
@@ -132,5 +132,5 @@ def launcher(gang: Gang, restarts: int) -> Sequence[str]:
     """
     arguments.whole("restarts", restarts, 0)
     if gang.nodes > 1:
-        raise InvalidInputError("restarts", restarts, "give 0: ranks on several nodes are begun anew by the next try")
+        raise InvalidInputError("restarts", restarts, "give 0: ranks on several nodes are restarted by the next try")
     return ("python", "-m", "bulkhead.gpu_tasks.launch", f"--processes={gang.processes}", f"--restarts={restarts}")

@@ -39,7 +39,7 @@ def rollback_on_deadline(
     reason: str = "the run missed its deadline",
     bulkhead_conn_id: str = BulkheadHook.default_conn_name,
 ) -> AsyncCallback:
-    """For ``DeadlineAlert(callback=...)``: a run that is late has its release taken back.
+    """For ``DeadlineAlert(callback=...)``: a run that is late has its release rolled back.
 
     Whatever the run has in progress returns, and what it has yet to ask for is refused.
 

@@ -1,4 +1,4 @@
-"""The listener: what a person, or Airflow, ended has its pods ended and its rollout taken back.
+"""The listener: what a person, or Airflow, ended has its pods ended and its rollout rolled back.
 
 Airflow's other ways to learn of this are lossy: ``BaseTrigger.on_kill`` never runs where the triggerer is down, nor
 where a task is marked within the second before its trigger has started (measured on 3.3.2); a task's callbacks are

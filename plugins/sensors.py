@@ -31,7 +31,7 @@ class ServingSLOSensor(PlainEnds, BaseSensorOperator):
 
     The burn rate is judged each second in several windows at once, as the SRE workbook has it, scaled to the guard's
     length (see ``bulkhead.rollout.analysis.burn``), from the revision's own requests. The sensor defers: it holds no
-    worker. Its state is in the triggerer, so a triggerer that restarts begins its windows anew.
+    worker. Its state is in the triggerer, so a triggerer that restarts restarts its windows.
 
     Args:
         service: by name; templated.

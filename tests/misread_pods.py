@@ -155,7 +155,7 @@ CASES: list[tuple[str, Pod, str, str]] = [
         "drain",
     ),
     (
-        "a spot instance is taken back",
+        "a spot instance is rolled back",
         disrupted("EvictionByEvictionAPI", "draining: spot interruption"),
         "preempted",
         "node-shutdown",

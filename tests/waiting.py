@@ -11,10 +11,10 @@ Found = TypeVar("Found")
 
 
 def until(poll: Callable[[], Found | None], what: str) -> Found:
-    """What ``look`` returns once it is not None (and not False).
+    """What ``poll`` returns once it is not None (and not False).
 
     Args:
-        look: asks another process.
+        poll: asks another process.
         what: is waited for; named when it does not come.
     """
     limit, began = time.monotonic() + PATIENCE_S, time.monotonic()

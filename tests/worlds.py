@@ -133,7 +133,7 @@ class MemoryWorkloads:
         self.servers.pop(revision_id, None)
 
     def evidence(self, revision_id: str) -> dict[str, str]:
-        return {"server.log": "its last words"} if revision_id in self.servers else {}
+        return {"server.log": "its termination message"} if revision_id in self.servers else {}
 
     def launch_comparer(self, service: str, candidate: str, stable: str, generation: int) -> None:
         self.comparers.setdefault(candidate, PodStatus(PodPhase.RUNNING, ready=self.ready))

@@ -115,7 +115,7 @@ class Responder:
         if alert.service is None:
             return f"ignored: it has no label {_PREFIX}service"
         if alert.status == "resolved":
-            return "ignored: it is resolved, and what was taken back stays so"
+            return "ignored: it is resolved, and what was rolled back stays so"
         try:
             return self._contain(alert, alert.service)
         except UnavailableError:

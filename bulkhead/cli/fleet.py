@@ -133,7 +133,7 @@ def _watch(control: Control) -> None:
         except UnavailableError as error:
             log.warning("cannot look now: %s", error)
         except Exception:  # a fault that nobody foresaw costs this poll, and not the watch
-            log.exception("a poll failed; the next one begins anew")
+            log.exception("a poll failed; the next one restarts")
         stop.wait(control.settings.fleet.poll_s)
 
 

@@ -63,13 +63,13 @@ class Progress:
         """Wait until something is there, and say so every few seconds.
 
         Args:
-            look: returns it, or None while it is not there.
+            poll: returns it, or None while it is not there.
             detail: how far it is, for the line.
             limit_s: after so many seconds it is an error. Generous: what fails ends a process, which is seen at
                 once, and a slow machine needs minutes for what a quick one does in seconds.
 
         Returns:
-            What ``look`` found.
+            What ``poll`` found.
 
         Raises:
             UnavailableError: it did not come in time.

@@ -102,7 +102,9 @@ class Story:
         self._expect(not errors, f"clients met connection errors: {errors[:5]}")
         elsewhere = sum(release.failed_elsewhere for release in releases)
         self._expect(elsewhere == 0, f"{elsewhere} requests failed on a revision other than the released one")
-        self._expect(all(not release.failed for release in releases if release.name != "bad"), "a sound release failed")
+        self._expect(
+            all(not release.failed for release in releases if release.name != "bad"), "a healthy release failed"
+        )
         right = sum(answer.right for answer in answers if answer.ok) / max(1, sum(answer.ok for answer in answers))
         self._expect(right >= 0.9, f"only {right:.1%} of the answers name the right digit")
         self.progress.say(f"{len(answers):,} requests, each answer checked: {right:.1%} name the right digit")

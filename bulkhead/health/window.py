@@ -39,7 +39,7 @@ class EvidenceWindow:
         """Take a reading in.
 
         Args:
-            reading: later than those before; an earlier one (the clock was set back) begins the conditions anew.
+            reading: later than those before; an earlier one (the clock was set back) restarts the conditions.
             told: what is so of it besides, against its peers.
         """
         before, same_source = self.latest, source == self.source

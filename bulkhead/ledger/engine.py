@@ -36,7 +36,7 @@ def open_engine(url: str) -> Engine:
 
     Raises:
         InvalidInputError: the URL is neither.
-        UnavailableError: the database does not answer, or the file is no sound database.
+        UnavailableError: the database does not answer, or the file is no intact database.
     """
     engine = engine_of(url)
     shown = engine.url.render_as_string(hide_password=True)

@@ -1,4 +1,4 @@
-"""Rollouts: asked for, moved on by compare-and-swap, taken back."""
+"""Rollouts: asked for, moved on by compare-and-swap, rolled back."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Rollouts(Transactions):
     def request_rollback(
         self, request: Request, *, rollout_id: int | None = None, service: str | None = None
     ) -> Rollback:
-        """Ask for one rollout to be taken back: records the intent and aborts the rollout, at once.
+        """Ask for one rollout to be rolled back: records the intent and aborts the rollout, at once.
 
         A rollout that already promoted its revision is finished; going back from there is a rollout of its own.
 

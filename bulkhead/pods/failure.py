@@ -1,4 +1,5 @@
-"""Why a pod failed, as a pure function of what Kubernetes recorded of it: status, conditions, events, last words.
+"""Why a pod failed, as a pure function of what Kubernetes recorded of it: status, conditions, events, termination
+message.
 
 The class decides what is done next, not the text of an exception (see ``bulkhead.pods.policy``). Sources: the
 Kubernetes documentation on Pod lifecycle and Pod failure policy (``DisruptionTarget`` and its reasons), node-pressure

@@ -79,7 +79,7 @@ class Failure(BaseModel):
     @classmethod
     def named(cls, failure_class: FailureClass, kind: str, message: str, evidence: str) -> Failure:
         """A failure as the cluster's own texts tell it, cut where least is lost: at the message's end, and before the
-        last words of the evidence.
+        termination message of the evidence.
 
         Args:
             failure_class: see the attributes, as the others.
@@ -99,14 +99,14 @@ class Failure(BaseModel):
 
 
 class Outcome(BaseModel):
-    """A container's last words, versioned.
+    """A container's termination message, versioned.
 
     Attributes:
         version: schema version; readers ignore fields that they do not know.
         result: a small JSON object: references (MLflow run, model URI) and headline numbers. Numbers that JSON does not
             have are kept as their names: ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
         failure: set if and only if the container failed.
-        attempt: which start of the container's ranks left it, where they are begun anew in place; None for the first.
+        attempt: which start of the container's ranks left it, where they are restarted in place; None for the first.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -62,7 +62,7 @@ class Containment:
         """
         try:
             yield
-        except FencedError as error:  # somebody has moved on meanwhile: the next pass reads anew
+        except FencedError as error:  # somebody has moved on meanwhile: the next pass reads again
             log.info("service %s: %s", service, error)
         except Exception as error:  # noqa: BLE001 - this is what the class is for
             self._ledger.ping()  # nobody's pass succeeds without it, and each would wait for it in vain

@@ -86,7 +86,7 @@ class Contexts:
         default: it must not keep the traffic where it is.
 
         Raises:
-            InvalidInputError: its plan cannot be read, and it can still be taken back.
+            InvalidInputError: its plan cannot be read, and it can still be rolled back.
             NotFoundError: the configuration does not know its service.
         """
         return RolloutContext(rollout, self._plan(rollout), self._backends(rollout.service), self._clock)

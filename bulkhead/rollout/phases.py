@@ -178,7 +178,7 @@ class Handlers:
         return Continue()
 
     def _isolate_by_policy(self, context: RolloutContext) -> None:
-        """Isolate what was taken back, as far as its service's policy has it for the rule that decided."""
+        """Isolate what was rolled back, as far as its service's policy has it for the rule that decided."""
         rollout = context.rollout
         rule = str((rollout.decision or {}).get("rule"))
         policy = self.policies.get(rollout.service)

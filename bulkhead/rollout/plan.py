@@ -117,9 +117,9 @@ class Plan(BaseModel):
         max_drift: how far its predictions may be from stable's, as total variation distance, 0 to 1.
         max_disagreement: share of mirrored requests to which it may predict something else than stable, 0 to 1.
         truth: limits of ground truth that comes late, by the name of the metric that is logged for the model in MLflow.
-        alpha: chance that a sound candidate is failed, in the whole rollout and however often it is looked at. Sound
-            is one that keeps both limits, and whose requests fail, or are slow, at most ``max_ratio`` times as often
-            as stable's over the same time.
+        alpha: chance that a healthy candidate is failed, in the whole rollout and however often it is looked at.
+            Healthy is one that keeps both limits, and whose requests fail, or are slow, at most ``max_ratio`` times as
+            often as stable's over the same time.
         max_ratio: how many times as often as stable's the candidate's requests may fail, or be slow; at least 1.
         latency_floor_ms: a request that took less is quick enough, however quick stable's were.
         min_effect: differences to stable that are smaller than this share of the requests do not matter, 0 to 1.

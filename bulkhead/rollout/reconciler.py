@@ -167,7 +167,7 @@ class Reconciler:
                 log.info("rollout %s: %s -> %s%s", rollout.id, rollout.phase, moved.phase, why)
                 rollout = moved
         except FencedError as error:
-            # Somebody aborted it meanwhile. The next pass reads anew, and carries the newer fence.
+            # Somebody aborted it meanwhile. The next pass reads again, and carries the newer fence.
             log.info("rollout %s: %s", rollout.id, error)
         return rollout
 

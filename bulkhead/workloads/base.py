@@ -73,8 +73,8 @@ class Workloads(Protocol):
         """Where a revision's pods say what their model answered.
 
         Returns:
-            URL by the pod's life: one that was restarted counts anew, and is another. None of them where its server
-            says nothing, or has no pod that answers.
+            URL by the pod's life: one that was restarted counts from zero, and is another. None of them where its
+            server says nothing, or has no pod that answers.
         """
 
     def placement(self, revision_id: str) -> Placement:

@@ -156,7 +156,7 @@ def test_one_that_is_not_whole_is_passed_over_and_named(tmp_path: Path, harm: An
     assert refused.startswith("step-0000000002: ") and message in refused
 
 
-def test_where_all_are_refused_the_training_begins_anew(tmp_path: Path) -> None:
+def test_where_all_are_refused_the_training_starts_again(tmp_path: Path) -> None:
     checkpoints = _saved(tmp_path, 1)
     _flip(tmp_path / "step-0000000001")
     assert checkpoints.newest() is None

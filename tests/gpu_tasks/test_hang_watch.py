@@ -79,7 +79,7 @@ def test_signs_of_an_earlier_try_are_none_of_this_one(tmp_path: Path) -> None:
     assert (code, outcome) == (0, None), log
 
 
-def test_a_rank_that_begins_anew_takes_back_what_the_one_before_it_has_just_said(
+def test_a_rank_that_starts_again_takes_back_what_the_one_before_it_has_just_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("faulthandler.register", lambda *_, **__: None)  # pytest's process keeps its own

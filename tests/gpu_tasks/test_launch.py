@@ -1,4 +1,4 @@
-"""Ranks that are begun anew in place, or not, by what ended them."""
+"""Ranks that are restarted in place, or not, by what ended them."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def test_what_is_preloaded_is_imported_before_the_ranks_are_forked(tmp_path: Pat
         assert job.end().result["imported"] is True
 
 
-def test_a_rank_that_is_killed_is_begun_anew_with_all_others(tmp_path: Path) -> None:
+def test_a_rank_that_is_killed_is_restarted_with_all_others(tmp_path: Path) -> None:
     with launched(tmp_path, {"0/1": "kill", "0/0": "victim"}) as job:
         assert job.end().result == {"attempt": 1, "imported": False, "collects": True}
         assert (job.process.returncode, job.attempts()) == (0, {"0", "1"})
@@ -94,7 +94,7 @@ def test_it_names_the_rank_that_was_killed_and_not_the_one_that_lost_it(tmp_path
     assert "Connection closed by peer" in job.log
 
 
-def test_it_is_begun_anew_no_more_often_than_allowed(tmp_path: Path) -> None:
+def test_it_is_restarted_no_more_often_than_allowed(tmp_path: Path) -> None:
     with launched(tmp_path, {f"{n}/0": "kill" for n in range(9)}, "--restarts", "2") as job:
         assert job.failure().kind == "killed"
         assert job.attempts() == {"0", "1", "2"}
@@ -104,7 +104,7 @@ def test_it_is_begun_anew_no_more_often_than_allowed(tmp_path: Path) -> None:
     ("deed", "expected"),
     [("raise", (FailureClass.APPLICATION, "")), ("segfault", (FailureClass.APPLICATION, "segfault"))],
 )
-def test_what_the_program_did_itself_is_not_begun_anew(
+def test_what_the_program_did_itself_is_not_restarted(
     tmp_path: Path, deed: str, expected: tuple[FailureClass, str]
 ) -> None:
     with launched(tmp_path, {"0/1": deed, "0/0": "victim"}) as job:
@@ -113,13 +113,13 @@ def test_what_the_program_did_itself_is_not_begun_anew(
         assert job.attempts() == {"0"}
 
 
-def test_a_hang_is_begun_anew_once(tmp_path: Path) -> None:
+def test_a_hang_is_restarted_once(tmp_path: Path) -> None:
     with launched(tmp_path, {"0/1": "hung", "1/0": "hung"}) as job:
         assert job.failure().failure_class is FailureClass.HUNG
         assert job.attempts() == {"0", "1"}
 
 
-def test_told_to_end_it_has_the_ranks_save_and_is_not_begun_anew(tmp_path: Path) -> None:
+def test_told_to_end_it_has_the_ranks_save_and_is_not_restarted(tmp_path: Path) -> None:
     with launched(tmp_path, {"0/0": "wait", "0/1": "wait"}) as job:
         until(lambda: job.log.count("waiting") == 2, "the ranks")
         job.process.send_signal(signal.SIGTERM)

@@ -130,7 +130,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, list[Any]]]] = {
             "margin": [-0.1, nan],
         },
     ),
-    "FleetHealthOperator": (TASK, {"looks": [0, "4"], **CONN}),
+    "FleetHealthOperator": (TASK, {"polls": [0, "4"], **CONN}),
     "GpuDiagnosticOperator": (
         {**TASK, "image": "x"},
         {"level": ["deep"], "node": [""], "target": ["", 5], "experiment": [None]},

@@ -38,7 +38,7 @@ def test_what_failed_before_counts_over_tries(control: Control, context: Context
     assert actions == [RetryAction.RETRY] * 3 + [RetryAction.FAIL]
 
 
-def test_a_cleared_task_begins_anew(control: Control, context: Context) -> None:
+def test_a_cleared_task_starts_again(control: Control, context: Context) -> None:
     for number in range(4):
         _evaluate(context("train", retries=3), FailureClass.EVICTED, "drain", checkpoint=f"step-{number}")
     assert (

@@ -179,7 +179,7 @@ def test_how_to_resume_is_checked_when_the_dag_is_read() -> None:
             make()
 
 
-def test_ranks_of_one_node_are_begun_anew_in_place_where_that_is_asked_for() -> None:
+def test_ranks_of_one_node_are_restarted_in_place_where_that_is_asked_for() -> None:
     local = LocalDistributedTrainOperator(task_id="t", command=["-m", "own"], nodes=1, processes_per_node=2, restarts=3)
     start = ["python", "-m", "bulkhead.gpu_tasks.launch", "--processes=2", "--restarts=3"]
     assert local.command == [*start, "-m", "own"]
@@ -193,7 +193,7 @@ def test_a_node_has_as_many_ranks_as_gpus_also_by_default_args() -> None:
     assert (train.gang.processes, train.cmds[3]) == (4, "--processes=4")
 
 
-def test_who_begins_ranks_anew_has_to_start_them() -> None:
+def test_who_restarts_ranks_has_to_start_them() -> None:
     with pytest.raises(InvalidInputError, match=r"restarts = 1: leave cmds out"):
         DistributedTrainOperator(task_id="t", image="i", nodes=1, restarts=1, cmds=["own"])
     with pytest.raises(InvalidInputError, match=r"restarts = 1: leave torchrun=False out"):

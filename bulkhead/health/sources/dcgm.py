@@ -204,7 +204,7 @@ class DcgmSource:
         self._blocks = Blocks(series)
 
     def poll(self, at: float) -> Snapshot:
-        """See ``Source.look``. It speaks for the nodes of which it shows a device.
+        """See ``Source.poll``. It speaks for the nodes of which it shows a device.
 
         Args:
             at: the time, in seconds since 1970.

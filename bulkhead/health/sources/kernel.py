@@ -31,7 +31,7 @@ class KernelLogSource:
         self._switches: list[SwitchFault] = []
 
     def poll(self, at: float) -> Snapshot:
-        """See ``Source.look``. A file that was replaced or cut is read from its beginning.
+        """See ``Source.poll``. A file that was replaced or cut is read from its beginning.
 
         Args:
             at: the time, in seconds since 1970.

@@ -53,7 +53,7 @@ class NodeSource:
         self._core = k8s.CoreV1Api(api)
 
     def poll(self, at: float) -> Snapshot:
-        """See ``Source.look``.
+        """See ``Source.poll``.
 
         Args:
             at: the time, in seconds since 1970.

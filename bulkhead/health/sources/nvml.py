@@ -33,7 +33,7 @@ class NvmlSource:
         self._known: dict[int, Device] = {}
 
     def poll(self, at: float) -> Snapshot:
-        """See ``Source.look``.
+        """See ``Source.poll``.
 
         Args:
             at: the time, in seconds since 1970.

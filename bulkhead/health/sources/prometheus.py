@@ -35,7 +35,7 @@ class DevicePrometheusSource:
         self._metrics = f'{{__name__=~"{names}"{"," + selector if selector else ""}}}'
 
     def poll(self, at: float) -> Snapshot:
-        """See ``Source.look``.
+        """See ``Source.poll``.
 
         Args:
             at: the time, in seconds since 1970.

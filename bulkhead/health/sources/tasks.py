@@ -29,7 +29,7 @@ class TaskSource:
         self._suspected = suspected
 
     def poll(self, at: float) -> Snapshot:
-        """See ``Source.look``.
+        """See ``Source.poll``.
 
         Args:
             at: the time, in seconds since 1970.

@@ -16,7 +16,7 @@ _WARM = 5
 """Times ``min_requests`` after which latencies are compared: a cold start is a difference to stable, but passes."""
 
 _MISMATCH = 0.0001
-"""Chance at which a sound split of the traffic is taken for a wrong one."""
+"""Chance at which a right split of the traffic is taken for a wrong one."""
 
 _SHARED = 0.05
 """Chance at which stable is taken to fail as well."""

@@ -1,9 +1,9 @@
 """Tests that hold at any moment: looking once a second, and stopping when it looks bad, inflates nothing.
 
 Each is an *e-process*: a number that starts at 1, and whose expectation stays at most 1 at every stopping time for as
-long as the candidate is sound. So the chance that it ever reaches ``1 / alpha`` is at most ``alpha``, however often it
-is looked at (Ville's inequality). Both are likelihood ratios against the worst sound case, averaged over a fixed grid
-of alternatives (the method of mixtures). They depend on the counts so far alone, not on the polls in between.
+long as the candidate is healthy. So the chance that it ever reaches ``1 / alpha`` is at most ``alpha``, however often
+it is looked at (Ville's inequality). Both are likelihood ratios against the worst healthy case, averaged over a fixed
+grid of alternatives (the method of mixtures). They depend on the counts so far alone, not on the polls in between.
 
 Sources: Ville 1939; Robbins 1970, "Statistical methods related to the law of the iterated logarithm"; Johari, Pekelis
 and Walsh 2015 (mSPRT); Ramdas, Grünwald, Vovk and Shafer 2023, "Game-theoretic statistics and safe anytime-valid
@@ -24,7 +24,7 @@ def share_above(events: int, trials: int, limit: float) -> float:
     Sound is: each trial is an event with a probability of at most ``limit``, given all before it.
 
     Args:
-        limit: share that is still sound, between 0 and 1, both excluded.
+        limit: share that is still healthy, between 0 and 1, both excluded.
 
     Returns:
         The natural logarithm of the e-value.

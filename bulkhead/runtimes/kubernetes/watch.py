@@ -24,7 +24,7 @@ from bulkhead.pods.status import of_task
 log = logging.getLogger(__name__)
 
 Connect = Callable[[], AbstractAsyncContextManager[ApiClient]]
-"""Gives an authenticated client; called anew after every break, so that an expired token is replaced."""
+"""Gives an authenticated client; called again after every break, so that an expired token is replaced."""
 
 Pod = Mapping[str, Any]
 

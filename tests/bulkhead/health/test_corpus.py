@@ -51,5 +51,5 @@ def test_no_scenario_calls_a_healthy_device_unhealthy_at_any_look(capsys: pytest
             f"\n{len(SCENARIOS)} scenarios: precision {right / (right + wrong):.3f}, "
             f"recall {right / (right + missed):.3f} of {right + missed} unhealthy devices"
         )
-    assert wrong == 0, "a sound device was called unhealthy: a false quarantine"
+    assert wrong == 0, "a healthy device was called unhealthy: a false quarantine"
     assert missed == 0

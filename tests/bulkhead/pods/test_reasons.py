@@ -171,8 +171,8 @@ def test_a_reason_that_says_nothing(status: dict[str, Any]) -> None:
             (C.HOST_OOM, "", "container c was over its memory limit", "OOMKilled"),
         ),
         (
-            {"exitCode": 137, "reason": "OOMKilled", "message": "the last words"},
-            (C.HOST_OOM, "", "container c was over its memory limit", "the last words"),
+            {"exitCode": 137, "reason": "OOMKilled", "message": "the termination message"},
+            (C.HOST_OOM, "", "container c was over its memory limit", "the termination message"),
         ),
         (
             {"exitCode": 255, "reason": "Unknown"},

@@ -120,12 +120,12 @@ def test_an_isolated_model_is_tagged_where_it_lies_and_where_it_is_registered(
 def test_evidence_is_one_run_with_an_index_however_often_it_is_kept(
     registry: MlflowRegistry, model: str, mlflow_uri: str
 ) -> None:
-    files = {"server.log": "its last words", "status.json": "{}"}
+    files = {"server.log": "its termination message", "status.json": "{}"}
     run = registry.keep(model, files)
     assert registry.keep(model, {"server.log": "later words"}) == run
     index = mlflow.artifacts.load_dict(f"runs:/{run}/index.json")
     assert [entry["file"] for entry in index["files"]] == ["server.log", "status.json"]
-    assert mlflow.artifacts.load_text(f"runs:/{run}/server.log") == "its last words"
+    assert mlflow.artifacts.load_text(f"runs:/{run}/server.log") == "its termination message"
 
 
 def test_what_was_measured_of_a_model_is_read_in_its_latest_value(

@@ -151,7 +151,7 @@ def test_evidence_is_taken_before_its_pod_goes(stage: Stage) -> None:
     stage.reconciler.run_once()
     assert rollout.revision_id not in stage.workloads.servers
     (bundle,) = stage.registry.bundles.values()
-    assert bundle["server.log"] == "its last words"
+    assert bundle["server.log"] == "its termination message"
     assert "look at it" in bundle["rollouts.json"]
 
 

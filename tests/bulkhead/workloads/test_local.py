@@ -59,9 +59,7 @@ def test_launching_again_changes_nothing(workloads: LocalWorkloads, served: Revi
     assert _ready(workloads, served) == port
 
 
-def test_a_server_that_ended_is_started_anew(
-    workloads: LocalWorkloads, served: Revision, runtime: LocalRuntime
-) -> None:
+def test_a_server_that_ended_is_restarted(workloads: LocalWorkloads, served: Revision, runtime: LocalRuntime) -> None:
     workloads.launch(served, generation=1)
     _ready(workloads, served)
     runtime.terminate(f"serve-{served.id}", reason="a fault", grace_s=0)

@@ -60,7 +60,7 @@ def test_a_node_that_is_scaled_up_from_zero_is_waited_for() -> None:
     assert (before.ended, before.ready, before.failure.kind) == (False, False, "gpu")
     assert before.message == "serve-digits-1-x: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
     on_its_way = failing([_unscheduled()], lambda _: [{"reason": "TriggeredScaleUp", "message": "1->2"}])
-    assert on_its_way == before  # with its failure: a candidate that had requests and lost its nodes is taken back
+    assert on_its_way == before  # with its failure: a candidate that had requests and lost its nodes is rolled back
 
 
 def test_a_selector_that_no_autoscaler_can_meet_has_failed() -> None:

@@ -145,7 +145,7 @@ def test_a_save_that_does_not_get_there_is_counted_and_the_older_one_survives(
 
 
 @pytest.mark.parametrize("what", ["find", "cat_file", "get_file"])
-def test_a_store_that_is_away_is_no_reason_to_begin_anew(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_a_store_that_is_away_is_no_reason_to_starts_again(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     checkpoints = _saved(1)
     monkeypatch.setattr(MemoryFileSystem, what, _away)
     with pytest.raises(OSError, match=r"memory://team/run: _AwayError: no route to host"):

@@ -76,7 +76,7 @@ def test_the_same_guard_fires_once_whatever_restarts(control: Control, new: Roll
 
 
 @pytest.mark.parametrize("on_breach", ["roll-back", "isolate"])
-def test_a_guard_that_is_begun_anew_after_it_has_acted_still_says_so(
+def test_a_guard_that_is_restarted_after_it_has_acted_still_says_so(
     control: Control, new: Rollout, on_breach: str
 ) -> None:
     said = _watch(_trigger(new.revision_id, on_breach=on_breach), 1.0)

@@ -151,7 +151,8 @@ def test_answers_that_cannot_be_read_hold() -> None:
 
 @pytest.mark.parametrize("weight", [0.1, 0.5])
 def test_models_that_predict_alike_are_not_taken_for_different(weight: float) -> None:
-    """At most alpha of 300 sound rollouts, looked at after each 20 requests, may be failed; the rule has 4 % of it."""
+    """At most alpha of 300 healthy rollouts, looked at after each 20 requests, may be failed; the rule has 4 % of
+    it."""
     rng, failed = random.Random(7), 0
     shares = [rng.random() for _ in range(10)]
     plan = PLAN.model_copy(update={"max_drift": 0.0, "alpha": 0.05})  # the strictest limit: chance alone decides

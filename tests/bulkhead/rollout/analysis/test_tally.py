@@ -1,4 +1,4 @@
-"""Counters of pods that come, go and begin anew."""
+"""Counters of pods that come, go and start again."""
 
 from math import inf
 
@@ -26,7 +26,7 @@ def _window(*readings: Counters) -> tuple[int, int]:
     return found.requests, found.failures
 
 
-def test_a_pod_that_begins_anew_hides_nothing() -> None:
+def test_a_pod_that_starts_again_hides_nothing() -> None:
     before = _seen(a=(1000, 0), b=(500, 0))
     crashing, begun = _seen(a=(2000, 0), b=(900, 300)), _seen(a=(3000, 0), b=(10, 0))
     assert _window(before, crashing, begun) == (2000 + 400 + 10, 300)
@@ -73,7 +73,7 @@ _POLLS = st.lists(st.dictionaries(st.sampled_from("abc"), st.tuples(st.integers(
 def test_where_each_life_is_seen_at_its_end_every_request_counts_once(
     polls: list[dict[str, tuple[int, int]]], gone: list[set[str]]
 ) -> None:
-    """Pods answer, and end or begin anew after a poll: whatever they did before it is in the window."""
+    """Pods answer, and end or start again after a poll: whatever they did before it is in the window."""
     counts, lives = {"a-0": (100, 10)}, dict.fromkeys("abc", 0)
     readings, good, bad = [_seen(**counts)], 0, 0
     for poll, ended in zip(polls, gone, strict=False):
