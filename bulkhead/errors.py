@@ -1,4 +1,17 @@
-"""The errors a person meets: each names the thing, its value, and what to do about it."""
+"""The errors a person meets: each names the thing, its value, and what to do about it.
+
+::
+
+    BulkheadError
+    ├─ InvalidInputError     refused before anything was changed; in a rollout's step: it is rolled back
+    │  └─ UnsupportedError
+    ├─ NotFoundError         as InvalidInputError
+    ├─ ConflictError         another writer holds it; the caller decides
+    │  └─ BusyError
+    ├─ FencedError           somebody has moved on: the next pass reads again, nothing is retried
+    ├─ RefusedError          trying again does not mend it: a rollout on its way forward is rolled back
+    └─ UnavailableError      tried again with back-off; on the way forward until the plan's timeout, on the way back for ever
+"""
 
 from __future__ import annotations
 
