@@ -1,8 +1,8 @@
 """The collector: ends pods that no task waits for, from labels and the ledger alone, so that it needs no Airflow.
 
-A launch is written to the ledger before its pod is created. Whoever learns that its task is over (the operator itself,
-the listener, the collector's DAG, which asks Airflow) says so there; the collector sees to the pod, as often as it
-takes. What it does is idempotent, and it may run anywhere and any number of times at once.
+A launch is written to the ledger before its pod is created. The first to learn that its task is over (the operator
+itself, the listener, the collector's DAG, which asks Airflow) says so there; the collector sees to the pod, as often
+as it takes. What it does is idempotent, and it may run anywhere and any number of times at once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Collected:
         pod: name, with its namespace.
         done: whether nothing is left to do about it.
         what: in a few words.
-        reason: why nobody waits for it.
+        reason: why no task waits for it.
     """
 
     pod: str
@@ -61,7 +61,7 @@ class Collector:
         self._apis: dict[str, k8s.ApiClient] = {}
 
     def collect(self) -> Sequence[Collected]:
-        """Take one step for every pod that nobody waits for.
+        """Take one step for every pod that no task waits for.
 
         One that cannot be reached now does not keep the others waiting; it is tried again by the next pass.
 
@@ -134,5 +134,5 @@ def _end_local(runtime: LocalRuntime, launch: Launch) -> tuple[bool, str]:
             continue
         found.append(ended)
         if not ended:
-            runtime.terminate(name, launch.namespace, reason=launch.reason or "nobody waits for it")
+            runtime.terminate(name, launch.namespace, reason=launch.reason or "no task waits for it")
     return True, "gone" if not found else "ended" if all(found) else "told to end"

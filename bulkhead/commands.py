@@ -45,7 +45,7 @@ class Commands:
     ) -> Rollout:
         """Release a revision.
 
-        A service's first revision has nothing to be compared with and nobody else to serve the rest of the
+        A service's first revision has nothing to be compared with and nothing else to serve the rest of the
         traffic: it goes to 100 % in one step, and is judged there.
 
         Args:

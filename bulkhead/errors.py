@@ -8,9 +8,10 @@
     ├─ NotFoundError         as InvalidInputError
     ├─ ConflictError         another writer holds it; the caller decides
     │  └─ BusyError
-    ├─ FencedError           somebody has moved on: the next pass reads again, nothing is retried
+    ├─ FencedError           another writer has moved on: the next pass reads again, nothing is retried
     ├─ RefusedError          trying again does not mend it: a rollout on its way forward is rolled back
-    └─ UnavailableError      tried again with back-off; on the way forward until the plan's timeout, on the way back for ever
+    └─ UnavailableError      tried again with back-off; on the way forward until the plan's timeout, on the way back
+    for ever
 """
 
 from __future__ import annotations

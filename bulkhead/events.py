@@ -9,7 +9,7 @@ import enum
 
 
 class IntentKind(enum.StrEnum):
-    """What somebody asks for."""
+    """What is asked for."""
 
     ROLLOUT = "rollout"
     ROLLBACK = "rollback"
@@ -32,7 +32,7 @@ class EventKind(enum.StrEnum):
     REPAIR = "repair"
     """What serves was started again."""
     DRIFT = "drift"
-    """Somebody else has changed what serves."""
+    """Another writer has changed what serves."""
     FAILING = "failing"
     """Work for a service fails."""
     RECOVERED = "recovered"

@@ -44,7 +44,7 @@ def watch(
         suspected: gives what tasks suspect; None where no ledger is asked.
 
     Raises:
-        InvalidInputError: nobody is named who could be asked, or a source's settings are wrong.
+        InvalidInputError: no source is named, or a source's settings are wrong.
     """
     sources: list[Source] = [DcgmSource(url) for url in urls] or list(_sources(settings))
     if not sources:

@@ -15,7 +15,7 @@ class IsolationLevel(enum.StrEnum):
     """It has no traffic, and is refused any."""
 
     NETWORK = "network"
-    """Nobody reaches its pods, and they reach nobody."""
+    """Nothing reaches its pods, and they reach nothing."""
 
     POD = "pod"
     """Its pods are orphaned by what would replace them, evidence is taken, and they are kept for inspection."""
@@ -31,4 +31,4 @@ class IsolationLevel(enum.StrEnum):
 
 
 DEFAULT = (IsolationLevel.TRAFFIC, IsolationLevel.MODEL)
-"""What "isolate" means where nobody says more."""
+"""What "isolate" means by default."""

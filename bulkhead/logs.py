@@ -1,6 +1,6 @@
 """The log of a service: lines for a person, or JSON for a log store, each with what it is about.
 
-Whoever works on something says so once, by ``about``; every line that is logged meanwhile, by whichever module, has
+Code that works on something says so once, by ``about``; every line that is logged meanwhile, by whichever module, has
 ``service``, ``revision``, ``rollout`` and ``dag_run`` of it. In a process of Airflow's, its own log shows them as well.
 """
 
@@ -30,7 +30,7 @@ def about(
 
     Args:
         service: by name; None, here and below: as before.
-        dag_run: on whose behalf it was asked for: ``airflow:DAG/RUN``, or whoever else asked.
+        dag_run: on whose behalf it was asked for: ``airflow:DAG/RUN``, or the user who asked.
 
     Returns:
         A context; may be nested.

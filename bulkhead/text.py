@@ -3,7 +3,7 @@
 What pods, models, registries, metrics and alerts say is written by strangers: it may hold bytes that no database
 takes (NUL, half of a surrogate pair), codes that move a terminal's cursor, or a megabyte of one line. Containment must
 not hang on that. The ledger's column types (``bulkhead.ledger.columns``) and outcomes (``bulkhead.pods.outcome``) pass
-every text through here, so that nobody who writes one has to remember it.
+every text through here, so that no writer has to remember it.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def known(number: int, text: str = "") -> Xid:
 
     Returns:
         Its row, as the line has it: a 45 that says which Xid has caused it means that one, an NVLink event is as grave
-        as NVIDIA's table says or its line, one that was injected is nobody's. For a number that is not in the
+        as NVIDIA's table says or its line, one that was injected has no culprit. For a number that is not in the
         catalogue a row that says so: it is contained, and a person is called.
     """
     unknown = Xid(number, "not in the catalogue", Attribution.UNKNOWN, RecommendedAction.CONTACT_SUPPORT, "none")
@@ -202,7 +202,7 @@ def stated_action(text: str) -> RecommendedAction | None:
         text: ``… GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)``.
 
     Returns:
-        The action by its number; for a number that nobody knows, a person: it is not said that nothing is to be done.
+        The action by its number; for an unknown number, contact support: it is not said that nothing is to be done.
     """
     found = _RECOVERY.search(text)
     return RECOVERY.get(int(found[1], 16), RecommendedAction.CONTACT_SUPPORT) if found else None

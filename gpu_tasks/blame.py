@@ -13,7 +13,7 @@ _CLIENTS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 """Codes with which MLflow refuses a request before the model sees it, or in its check of a model's type hints."""
 
 _AFTER = "Error: "
-"""In MLflow's refusals the reason follows, and before it the whole request, which is nobody's to keep."""
+"""In MLflow's refusals the reason follows, and before it the whole request, which must not be kept."""
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ class Comparer:
             self._dropped += 1
 
     def compare(self, request: ClientRequest) -> None:
-        """Ask both, in an order by chance: whoever is second finds warmer caches."""
+        """Ask both, in an order by chance: the second finds warmer caches."""
         sides = [self.candidate, self.stable]
         random.shuffle(sides)
         answers = {id(side): side.ask(request) for side in sides}

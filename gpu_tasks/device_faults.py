@@ -23,7 +23,7 @@ _HARDWARE = (Attribution.DEVICE, Attribution.LINK, Attribution.UNKNOWN)
 
 
 def listen() -> NvmlSource | None:
-    """Have the driver remember Xids from now on, for ``named``; None where there is no GPU, or nobody to ask."""
+    """Have the driver remember Xids from now on, for ``named``; None where there is no GPU, or no driver to ask."""
     try:
         source = NvmlSource()
     except ImportError:
@@ -48,7 +48,7 @@ def own_gpu() -> str | None:
 def named(failure: Failure, source: NvmlSource | None, own: str | None) -> Failure:
     """A failure with the device that has caused it, if one has.
 
-    An Xid whose fault is the device's, or that nobody knows, decides; one that is the program's own (31: it went out of
+    An Xid whose fault is the device's, or is not known, decides; one that is the program's own (31: it went out of
     bounds) does not. Without Xids the error's text decides, as it does outside of the pod.
 
     Args:

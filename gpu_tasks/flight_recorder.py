@@ -30,7 +30,7 @@ def prepare(folder: Path, environment: MutableMapping[str, str] = os.environ) ->
         folder: for the files, of the job's progress.
 
     Raises:
-        ConfigError: the folder for the pipes belongs to somebody else.
+        ConfigError: the folder for the pipes belongs to another user.
     """
     folder.mkdir(parents=True, exist_ok=True)
     environment.setdefault("TORCH_FR_BUFFER_SIZE", _ENTRIES)
@@ -62,10 +62,10 @@ def dump(folder: Path, launcher: int, ranks: Iterable[int], patience_s: float = 
 
 
 def _ask(pipe: Path) -> bool:
-    """Whether there was somebody to ask."""
+    """Whether there was a reader."""
     try:
         handle = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:  # no pipe, or nobody who reads it
+    except OSError:  # no pipe, or no reader
         return False
     try:
         os.write(handle, b"1")

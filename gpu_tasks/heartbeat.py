@@ -135,7 +135,7 @@ def home() -> str:
 
 
 class Standstill:
-    """How long each rank's sign has stood still, on the clock of whoever looks, as leases are judged.
+    """How long each rank's sign has stood still, on the clock of the observer, as leases are judged.
 
     Machines' clocks differ, and are set. So a sign is not compared with the time, but with itself at the poll before.
 
@@ -189,7 +189,7 @@ def behind(beats: Iterable[Beat]) -> list[Beat]:
         beats: of ranks without progress.
 
     Returns:
-        Those in the earliest phase of the earliest step; all of them where nobody has come further.
+        Those in the earliest phase of the earliest step; all of them where none has come further.
     """
     every = list(beats)
     least = min((beat.place for beat in every), default=None)

@@ -9,15 +9,15 @@ from bulkhead.gpu_tasks.errors import ConfigError
 
 
 def own_folder(path: Path) -> Path:
-    """A folder that nobody else can write to; made where it is missing.
+    """A folder that only its user can write to; made where it is missing.
 
     Returns:
         The same.
 
     Raises:
-        ConfigError: somebody else has made it, who could give us what is not ours.
+        ConfigError: another user has made it, who could give us what is not ours.
     """
     path.mkdir(mode=0o700, exist_ok=True)
     if path.is_symlink() or path.stat().st_uid != os.getuid():
-        raise ConfigError(f"{path} belongs to somebody else; set TMPDIR to a folder of your own")
+        raise ConfigError(f"{path} belongs to another user; set TMPDIR to a folder of your own")
     return path

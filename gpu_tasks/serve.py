@@ -20,7 +20,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI application."""
 
 LOOPBACK = "127.0.0.1"
-"""Where servers listen unless told otherwise: nobody else reaches them there."""
+"""Where servers listen by default: only this machine reaches them there."""
 
 _KEEP_ALIVE_S = 75
 """Longer than Envoy keeps an idle connection, so that the server is never the one to close it."""

@@ -1,4 +1,4 @@
-"""The collector as a task: asks Airflow which tasks are over, and ends the pods that nobody waits for any more."""
+"""The collector as a task: asks Airflow which tasks are over, and ends the pods that no task waits for any more."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RUNS_AT_ONCE = 50  # their ids travel in a URL
 
 
 class CollectOperator(PlainEnds, BaseOperator):
-    """Ends every pod whose task instance is over, whoever lost sight of it.
+    """Ends every pod whose task instance is over.
 
     Listener, trigger and operator tell the ledger when a task is over, but any of them may be dead at that moment. So
     this asks Airflow for the state of every task instance that has a pod.

@@ -22,7 +22,7 @@ class IsolateOperator(RolloutOperator):
     """Takes a revision's traffic away, keeps it and its model from any, and waits until it has none.
 
     Args:
-        reason: for people; whoever asks for the revision again is told; templated.
+        reason: for people; the next who asks for the revision is shown it; templated.
         revision: its id; templated.
         deploy_task_id: the revision that this deploy task released, where ``revision`` does not name it.
         kwargs: of ``RolloutOperator``.

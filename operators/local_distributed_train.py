@@ -105,7 +105,7 @@ class LocalDistributedTrainOperator(LocalPodOperator):
         try:
             found = documents(runtime, name, self.nodes)
         except NotFoundError as gone:
-            raise PlainError(f"job {name} is gone: somebody deleted it ({gone})") from gone
+            raise PlainError(f"job {name} is gone: it was deleted ({gone})") from gone
         failed = cause(found)
         end_nodes(runtime, name, self.nodes, "another rank of its job failed")
         mark_gone(self.bulkhead_conn_id, access(runtime), "default", name, "ended")

@@ -34,7 +34,7 @@ class LocalPodOperator(WaitForDevicesMixin):
     """Runs one pod on the local runtime, defers until it ends, returns the result of its outcome.
 
     A retry finds the pod of an earlier try: one that still runs is waited for, one that succeeded while
-    nobody watched is used, one that failed is followed by a new one. A cleared task starts again.
+    was not watched is used, one that failed is followed by a new one. A cleared task starts again.
 
     What a failure is followed by is decided by its class (``bulkhead.operators.retry.ContainmentRetryPolicy``, unless
     ``retry_policy`` says otherwise): the next try may have more memory, and is told in ``BULKHEAD_RESUME_FROM``
@@ -154,7 +154,7 @@ class LocalPodOperator(WaitForDevicesMixin):
         try:
             status = runtime.status(name, event["namespace"])
         except NotFoundError as gone:
-            raise PlainError(f"pod {name} is gone: somebody deleted it ({gone})") from gone
+            raise PlainError(f"pod {name} is gone: it was deleted ({gone})") from gone
         self.log.info("log of pod %s:\n%s", name, runtime.read_log(name))
         mark_gone(self.bulkhead_conn_id, access(runtime), event["namespace"], name, "ended")
         if status.phase is PodPhase.SUCCEEDED:

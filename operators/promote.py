@@ -57,7 +57,7 @@ class PromoteOperator(RolloutOperator):
         before = control.ledger.events.latest_ids([rollout.id]).get(rollout.id, 0)  # the deploy task has logged these
         try:
             control.commands.approve(rollout.id, Request(key, "approved in Airflow", by), step=step)
-        except ConflictError as error:  # somebody else has approved, or taken it back: the wait tells which
+        except ConflictError as error:  # another has approved, or rolled it back: the wait tells which
             self.log.info("%s", error)
         return self.outcome(context, control.ledger, rollout, step if self.stop_at_approval else None, before)
 

@@ -40,13 +40,13 @@ def release(
 
     Tasks: ``deploy``; for each step of the plan with ``approve: true`` one ``approve_N`` (an ``ApprovalOperator``: the
     question is in Airflow's web UI under "Required actions"), ``promote_N``, and ``roll_back_N``, which runs where the
-    person rejects or nobody answers.
+    person rejects or does not answer.
 
     Args:
         plan: fields of ``bulkhead.rollout.plan.Plan``. Its ``approve`` must be written out: the tasks follow from it.
         group_id: of the group; prefix of its tasks.
         approval_timeout: how long a person may take; keep it below the plan's ``approval_s``.
-        approvers: users who may answer, as ``ApprovalOperator.assigned_users``; by default whoever may edit the DAG.
+        approvers: users who may answer, as ``ApprovalOperator.assigned_users``; by default all who may edit the DAG.
         bulkhead_conn_id: connection of type ``bulkhead``.
         deploy: further arguments of ``DeployOperator``.
 

@@ -103,7 +103,7 @@ class ContainmentRetryPolicy(RetryPolicy):
     def _suspect(self, context: Context, exception: PodFailedError, decision: FailureDecision) -> None:
         """Record that a node is suspected; ``bulkhead.pods.suspicion`` says what follows for others."""
         if not exception.node:
-            log.warning("pod %s: a device is suspected, and nobody knows on which node", exception.pod)
+            log.warning("pod %s: a device is suspected, and it is not known on which node", exception.pod)
             return
         failure = exception.failure
         connection = getattr(context["ti"].task, "bulkhead_conn_id", BulkheadHook.default_conn_name)

@@ -76,7 +76,7 @@ def _check_place(checkpoint: str) -> None:
     if protocol in _GONE_WITH_POD:
         raise InvalidInputError("checkpoint", checkpoint, "give the path itself, on a volume that outlives the pod")
     user, at, _ = rest.partition("/")[0].rpartition("@")
-    if at and ":" in user:  # it would stand in the pod, for whoever may read pods
+    if at and ":" in user:  # it would stand in the pod, readable by all who may read pods
         shown = f"{protocol}://{user.partition(':')[0]}:***@…"
         raise InvalidInputError(
             "checkpoint", shown, "leave the password out; give it by a secret, or a service account"

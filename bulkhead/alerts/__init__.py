@@ -1,1 +1,1 @@
-"""Alerts that take a release back: whoever watches from outside has a say."""
+"""Alerts that roll a release back: outside monitoring has a say."""

@@ -110,7 +110,7 @@ class Responder:
             What was done, or why nothing was.
 
         Raises:
-            UnavailableError: the ledger does not answer; whoever told it has to tell it again.
+            UnavailableError: the ledger does not answer; Alertmanager has to send it again.
         """
         if alert.service is None:
             return f"ignored: it has no label {_PREFIX}service"

@@ -132,7 +132,7 @@ def _watch(control: Control) -> None:
             log.info("%s; %d quarantines began", summary(assessment), len(done.imposed))
         except UnavailableError as error:
             log.warning("cannot look now: %s", error)
-        except Exception:  # a fault that nobody foresaw costs this poll, and not the watch
+        except Exception:  # an unforeseen fault costs this poll, and not the watch
             log.exception("a poll failed; the next one restarts")
         stop.wait(control.settings.fleet.poll_s)
 

@@ -70,7 +70,7 @@ def approve(
 @app.command()
 def isolate(
     revision: Annotated[str, typer.Argument(help="see 'bulkhead status'")],
-    reason: Annotated[str, typer.Option(help="kept in the ledger, and told to whoever asks for it again")],
+    reason: Annotated[str, typer.Option(help="kept in the ledger, and shown to the next who asks for it")],
     level: Annotated[list[IsolationLevel], typer.Option(help="how far; may be given several times")] = list(DEFAULT),  # noqa: B006
     wait_s: Annotated[float, typer.Option(help="how long to wait for the end of its traffic, in seconds")] = 120,
 ) -> None:

@@ -11,7 +11,7 @@ from bulkhead.errors import UnavailableError
 
 _TIMEOUT_S = 30
 _TRIES = 4
-"""Of a read that nobody answers in time: on a busy machine the api-server may be silent for long."""
+"""Of a read that is not answered in time: on a busy machine the api-server may be silent for long."""
 
 
 class AirflowClient:

@@ -18,7 +18,8 @@ _BEAT_S = 5.0
 _LATE_S = 1.0
 _POLL_S = 0.2
 _REST = 4
-"""Times as long as a poll took, nothing is asked: whoever is asked, on the same machine, is to get on with its work."""
+"""Times as long as a poll took, nothing is asked: the process that is asked, on the same machine, is to get on with
+its work."""
 _LONGEST_REST_S = 1.0
 
 

@@ -247,7 +247,7 @@ class Story:
 
     def _split(self) -> str:
         weights = self.stack.control.backends(SERVICE).router.read(SERVICE)[1].weights
-        return ", ".join(f"{name} {weight} %" for name, weight in weights.items()) or "nobody"
+        return ", ".join(f"{name} {weight} %" for name, weight in weights.items()) or "no revision"
 
     def _champion(self) -> str | None:
         return MlflowRegistry(self.stack.settings.mlflow_tracking_uri).champion(_MODEL)

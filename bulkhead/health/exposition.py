@@ -1,4 +1,4 @@
-"""Samples of a metrics endpoint: Prometheus' text format and OpenMetrics, from whoever writes them.
+"""Samples of a metrics endpoint: Prometheus' text format and OpenMetrics, of any exporter.
 
 Made for one thing: thousands of devices with the same few labels on each of their series. So a block of labels is
 read once and remembered by its text, and a line costs two searches and a conversion. ``prometheus_client`` has the
@@ -45,7 +45,7 @@ class Blocks(dict[str, T | None]):
     """What each block of labels means, found out once.
 
     Args:
-        meaning: of labels by name; None where they are nobody's.
+        meaning: of labels by name; None where they are not wanted.
     """
 
     def __init__(self, meaning: Callable[[dict[str, str]], T | None]) -> None:

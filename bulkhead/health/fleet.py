@@ -74,7 +74,7 @@ class Fleet:
         return max(self._answered.get(device.uuid, 0.0), self._answered.get(device.node, 0.0))
 
     def _miss(self, polls: Sequence[Snapshot], shown: Mapping[str, object], now: float) -> None:
-        """Note which devices a poll should have shown, and forget those that nobody has shown for long."""
+        """Note which devices a poll should have shown, and forget those that no source has shown for long."""
         covers = {poll.source: poll.covers for poll in polls if poll.failed is None}
         for uuid, window in list(self.windows.items()):
             if uuid in shown or window.latest is None:

@@ -1,4 +1,4 @@
-"""What is observed of devices: readings, Xids, and the state of whoever says so."""
+"""What is observed of devices: readings, Xids, and the state of their sources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 class Field(enum.StrEnum):
-    """A number about a device, whoever reports it. A device without one is not known to have zero: it is unknown."""
+    """A number about a device, from any source. A device without one is not known to have zero: it is unknown."""
 
     SM_CLOCK = "sm_clock_mhz"
     MEMORY_CLOCK = "memory_clock_mhz"
@@ -68,7 +68,7 @@ class Device:
     Attributes:
         uuid: ``GPU-…``: what it is known by. An index moves when another GPU drops off.
         node: host name.
-        model: product name, or empty where nobody says it.
+        model: product name, or empty where it is not known.
         pci: normalised bus id (see ``pci_of``), or empty.
     """
 
@@ -124,7 +124,7 @@ class NodeState:
 
     Attributes:
         name: host name.
-        ready: whether its kubelet is; None where nobody says.
+        ready: whether its kubelet is; None where it is not known.
         cordoned: whether new pods are kept away.
         pool: name of its node pool, or empty.
         faults: conditions about devices that are true, in words, as ``type: message``.

@@ -100,7 +100,7 @@ class QuarantineController:
             of_node = [row for row in unapplied if row.node == node]
             try:
                 self._show_node(node, held.get(node), of_node, fences[node])
-            except FencedError as error:  # somebody knows of a later quarantine: the next poll sees it too
+            except FencedError as error:  # there is a later quarantine: the next poll sees it too
                 log.info("%s", error)
             except BulkheadError as error:
                 log.warning("node %s: %s", node, error)
@@ -141,7 +141,7 @@ class QuarantineController:
         phase, why = None, ""
         if row.phase is QuarantinePhase.HELD:
             answered = row.passed_at is not None and (evidence_at is None or evidence_at < row.passed_at)
-            if answered and _is_seen(verdict):  # what nobody shows has not come back, whatever passed
+            if answered and _is_seen(verdict):  # what no source shows has not come back, whatever passed
                 phase, why = QuarantinePhase.PROBATION, "a diagnostic has passed, and nothing has come since"
         elif row.phase is QuarantinePhase.PROBATION and (evidence_at is None or evidence_at <= row.phase_at):
             over = (_time(assessment.at) - row.phase_at).total_seconds() >= row.probation_s
@@ -182,7 +182,7 @@ def _contained(target: str, done: QuarantineChanges) -> Iterator[None]:
 
 
 def _is_seen(verdict: DeviceVerdict | NodeVerdict | None) -> bool:
-    """Whether somebody shows a device, or a node, at the moment."""
+    """Whether a source shows a device, or a node, at the moment."""
     if verdict is None or verdict.health is Health.UNKNOWN:
         return False
     return isinstance(verdict, NodeVerdict) or verdict.age_s <= _SEEN_S
@@ -202,7 +202,7 @@ def _unhealthy(assessment: Assessment) -> Iterator[tuple[Target, DeviceVerdict |
 
 
 def _pool_others(target: Target, assessment: Assessment) -> frozenset[str]:
-    """The other nodes of a target's pool that can work. Where nobody names pools, the nodes of a model are one."""
+    """The other nodes of a target's pool that can work. Where pools are not named, the nodes of a model are one."""
     of_model = {device.device.node for device in assessment.devices.values() if device.device.model == target.model}
     return frozenset(
         name

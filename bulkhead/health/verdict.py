@@ -17,7 +17,7 @@ class Health(enum.StrEnum):
     """Something speaks against it, and not enough to take it out of work."""
 
     UNKNOWN = "unknown"
-    """Nobody says, or nobody that can be believed. Not healthy, and no reason to isolate it."""
+    """No source says, or none that can be believed. Not healthy, and no reason to isolate it."""
 
     UNHEALTHY = "unhealthy"
 

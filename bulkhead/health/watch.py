@@ -71,7 +71,7 @@ class FleetWatch:
 
 
 def _poll(source: Source, at: float) -> Snapshot:
-    """What a source shows. One that raises for what nobody foresaw has failed, and the others are heard."""
+    """What a source shows. One that raises an unforeseen error has failed, and the others are heard."""
     try:
         return source.poll(at)
     except Exception as error:

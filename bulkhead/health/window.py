@@ -73,7 +73,7 @@ class EvidenceWindow:
             self.xids[near[-1]] = XidEvent(when, event.xid, last.job or event.job, text, certain)
 
     def answer(self, at: float) -> None:
-        """Forget the evidence up to a time: somebody has answered it, by a repair that a test has confirmed.
+        """Forget the evidence up to a time: it was answered, by a repair that a test has confirmed.
 
         Args:
             at: seconds since 1970.

@@ -36,8 +36,8 @@ class Approvals(Transactions):
                 return rollout
             if rollout.phase is not Phase.APPROVING:
                 raise ConflictError(
-                    f"rollout {rollout_id} of service {rollout.service!r} is {rollout.phase}: it waits for nobody; "
-                    f"a step of its plan needs 'approve: true' for that"
+                    f"rollout {rollout_id} of service {rollout.service!r} is {rollout.phase}: it waits for no "
+                    f"approval; a step of its plan needs 'approve: true' for that"
                 )
             if step not in (None, rollout.step):
                 raise ConflictError(
@@ -54,7 +54,7 @@ class Approvals(Transactions):
             return rollout
 
     def approved(self, rollout: Rollout) -> bool:
-        """Whether somebody has agreed that a rollout goes on from its step.
+        """Whether a person has agreed that a rollout goes on from its step.
 
         Args:
             rollout: as it was read.

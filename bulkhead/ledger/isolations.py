@@ -1,4 +1,4 @@
-"""Isolations: what is isolated is given no traffic, whoever asks, until its isolation is ended."""
+"""Isolations: what is isolated is given no traffic, on any request, until its isolation is ended."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Isolations(Transactions):
             isolation: as it was read.
 
         Returns:
-            Whether it still was so; if not, somebody has isolated or released meanwhile: poll again.
+            Whether it still was so; if not, it was isolated, or its isolation ended, meanwhile: poll again.
         """
         with self._writing() as session:
             row = session.scalars(select(Isolation).where(Isolation.id == isolation.id).with_for_update()).one()

@@ -45,7 +45,7 @@ class Launches(Transactions):
             Launches of the same task instance whose pods are not known to be gone; ended now, this one excepted.
 
         Raises:
-            ConflictError: somebody else recorded that pod at the same moment.
+            ConflictError: another process recorded that pod at the same moment.
         """
         cluster_key, now = cluster_key_of(access), self._clock()
         own = (Launch.cluster_key == cluster_key) & (Launch.namespace == namespace) & (Launch.pod == pod)
@@ -77,7 +77,7 @@ class Launches(Transactions):
             raise ConflictError(f"pod {namespace}/{pod}: another process launches it at this moment") from error
 
     def end_instance(self, instance: str, reason: str) -> int:
-        """Nobody waits for a task instance's pods any more.
+        """End the launches of a task instance: nothing waits for its pods any more.
 
         Args:
             instance: as given to ``record``.
@@ -89,7 +89,7 @@ class Launches(Transactions):
             return self._end(session, Launch.instance == instance, reason)
 
     def end_run(self, owner: str, reason: str) -> int:
-        """Nobody waits for a DAG run's pods any more.
+        """End the launches of a DAG run: nothing waits for its pods any more.
 
         Args:
             owner: as given to ``record``.
@@ -101,7 +101,7 @@ class Launches(Transactions):
             return self._end(session, Launch.owner == owner, reason)
 
     def end(self, launches: Iterable[Launch], reason: str) -> int:
-        """Nobody waits for these pods any more.
+        """End launches: nothing waits for their pods any more.
 
         Returns:
             How many launches ended by this.

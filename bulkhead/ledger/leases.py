@@ -1,10 +1,10 @@
 """Leases: of all the reconcilers that run, one acts on a service.
 
-Safety does not rest on them: a holder that was only slow meets the fences of whoever took over. They keep
+Safety does not rest on them: a holder that was only slow meets the fences of its successor. They keep
 two from doing the same work, and from repairing each other's.
 
 A lease is judged as client-go's leader election judges one: by how long its renewals have stood still on the
-clock of whoever looks, so that no two machines need to agree on the time.
+clock of the observer, so that no two machines need to agree on the time.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Leases(Transactions):
         return not all(seen.alive for seen in self._seen.values())
 
     def hold(self, services: Iterable[Service]) -> frozenset[str]:
-        """Renew what is held, and take what nobody holds any more.
+        """Renew what is held, and take what is not held any more.
 
         Args:
             services: as just read from the ledger.
@@ -80,7 +80,7 @@ class Leases(Transactions):
         return self._held
 
     def renew(self) -> frozenset[str]:
-        """Renew what is held, unless that was done just now: for whoever is long about a pass.
+        """Renew what is held, unless that was done just now: for a long pass.
 
         Returns:
             Names of the services that are still held.
@@ -98,7 +98,7 @@ class Leases(Transactions):
         return self._held
 
     def release(self) -> None:
-        """Let everything go, so that nobody has to wait until it is lost."""
+        """Let everything go, so that no other has to wait until it is lost."""
         if not self._held:
             return
         with self._writing() as session:
@@ -119,7 +119,7 @@ class Leases(Transactions):
         return seen is None or self._seconds() - seen.at >= self._ttl_s
 
     def _take(self, rows: Iterable[Service]) -> frozenset[str]:
-        """Take leases as they were read; one that somebody renewed or took meanwhile is theirs."""
+        """Take leases as they were read; one that was renewed or taken meanwhile is theirs."""
         taken: set[str] = set()
         with self._writing() as session:
             for row in rows:

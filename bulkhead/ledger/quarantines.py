@@ -50,7 +50,7 @@ class QuarantineBudget:
 
     Attributes:
         devices: of the target's model, in all; the first target is always within it.
-        pool_others: the pool's other nodes that can work, or None where nobody knows pools: one has to be left.
+        pool_others: the pool's other nodes that can work, or None where pools are not known: one has to be left.
     """
 
     devices: int

@@ -1,4 +1,4 @@
-"""What everything that changes the ledger on somebody's behalf says of itself."""
+"""What everything that changes the ledger on request says of itself."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ class Rollouts(Transactions):
     def transition(
         self, rollout: Rollout, phase: Phase, event: str, data: Mapping[str, Any], **changes: Any
     ) -> Rollout:
-        """Move a rollout on, if nobody else has.
+        """Move a rollout on, if no other writer has.
 
         Args:
             rollout: as it was read.
@@ -210,7 +210,7 @@ class Rollouts(Transactions):
             return moved
 
     def abort(self, rollout: Rollout, reason: str, decision: Mapping[str, Any]) -> Rollout:
-        """Decide to roll back: a new generation, so that whoever still pushes forward is refused.
+        """Decide to roll back: a new generation, so that a writer that still pushes forward is refused.
 
         Args:
             rollout: as it was read.

@@ -160,7 +160,7 @@ class Rollout(Base):
 
 
 class Intent(Base):
-    """That somebody wants something changed; written before anything is."""
+    """That a change was asked for; written before anything is."""
 
     __tablename__ = "intents"
 
@@ -192,7 +192,7 @@ class Event(Base):
 class Launch(Base):
     """That a task runs a pod; written before the pod is created, so that no pod is unknown.
 
-    ``ended_at`` says that nobody waits for the pod any more, ``gone_at`` that this has been seen to.
+    ``ended_at`` says that no task waits for the pod any more, ``gone_at`` that this has been seen to.
     """
 
     __tablename__ = "launches"

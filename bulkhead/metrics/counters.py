@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 _MOST_PODS = 10_000
 
 NO_ANSWER = "none"
-"""The status of a request that had none: it timed out, was reset, or nobody listened."""
+"""The status of a request that had none: it timed out, was reset, or no server listened."""
 
 STATUS = re.compile(r"[1-5](xx|[0-9][0-9])|none")
 """A status as ``Counters.statuses`` has it: HTTP's, a class of them, or ``NO_ANSWER``."""
@@ -46,7 +46,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Counters:
-    """Cumulative numbers of one revision since whoever counts them started.
+    """Cumulative numbers of one revision since their source started.
 
     Attributes:
         requests: answered, timed out or reset.
@@ -56,7 +56,7 @@ class Counters:
         answers: what the model answered; None where it should be known and could not be read.
         by_pod: what pods say that they answered, by the life of each: they come and go, and each begins at zero.
         parts: requests, failures and latencies of each pod, where the source tells pods apart; their sums are above.
-        statuses: requests by HTTP status (``503``), by its class (``5xx``) where nobody knows more, or ``NO_ANSWER``;
+        statuses: requests by HTTP status (``503``), by its class (``5xx``) where no more is known, or ``NO_ANSWER``;
             empty where the source tells of failures alone.
         client_errors: of the requests, the clients' mistakes.
     """

@@ -35,7 +35,7 @@ def get_json(url: str, timeout_s: float = 2.0, token: str | None = None) -> Any:
 
     Raises:
         InvalidInputError: no such URL.
-        UnavailableError: nobody answers, or not with 200 and JSON.
+        UnavailableError: no server answers, or not with 200 and JSON.
     """
     return parse_json(url, get_body(url, timeout_s, token))
 
@@ -68,7 +68,7 @@ def get_text(url: str, timeout_s: float = 2.0, token: str | None = None) -> str:
 
     Raises:
         InvalidInputError: no such URL.
-        UnavailableError: nobody answers, or not with 200.
+        UnavailableError: no server answers, or not with 200.
     """
     return get_body(url, timeout_s, token).decode(errors="replace")
 
@@ -96,7 +96,7 @@ def get_body(
 
     Raises:
         InvalidInputError: no such URL.
-        UnavailableError: nobody answers, or not with 200.
+        UnavailableError: no server answers, or not with 200.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -133,7 +133,7 @@ def read_counters(url: str, *names: str, timeout_s: float = 0.5, token: str | No
         The counters by name.
 
     Raises:
-        UnavailableError: nobody answers, or with another form.
+        UnavailableError: no server answers, or with another form.
     """
     document = get_json(url, timeout_s, token)
     try:

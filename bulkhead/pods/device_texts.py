@@ -96,7 +96,7 @@ def device(text: str) -> tuple[FailureClass, str] | None:
 
 
 def of_node(text: str) -> tuple[FailureClass, str] | None:
-    """What the words of whoever starts containers say of the node's driver and devices.
+    """What the words of the container runtime say of the node's driver and devices.
 
     Args:
         text: of the kubelet, the container runtime or a device plugin.

@@ -34,7 +34,7 @@ _ENDED = {
     "DeletingNode": (_C.NODE_LOST, "garbage-collected"),
 }
 _UNEXPLAINED = {(_C.CANCELLED, "sigterm"), (_C.APPLICATION, "killed")}
-"""What a pod's status says where somebody outside has ended it and left no condition."""
+"""What a pod's status says where it was ended from outside and left no condition."""
 
 Event = Mapping[str, Any]
 
@@ -69,7 +69,7 @@ def never_scales(events: Iterable[Event]) -> bool:
 
 
 def who_ended(failure: Failure, events: Iterable[Event]) -> Failure:
-    """A failure with the name that the events give it, where the status says only that somebody has ended the pod.
+    """A failure with the name that the events give it, where the status says only that the pod was ended.
 
     Args:
         events: about the pod, in their JSON form.

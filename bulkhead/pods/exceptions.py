@@ -58,11 +58,11 @@ class DeviceFaultError(PodFailedError):
 
 
 class NodeLostError(PodFailedError):
-    """The node went away, or nobody can reach it."""
+    """The node went away, or cannot be reached."""
 
 
 class PodEvictedError(PodFailedError):
-    """The node, or whoever drains it, put the pod out."""
+    """The node, or its drain, evicted the pod."""
 
 
 class PodPreemptedError(PodFailedError):
@@ -98,7 +98,7 @@ class ClusterUnreachableError(PodFailedError):
 
 
 class PodCancelledError(PodFailedError):
-    """Somebody ended the pod."""
+    """The pod was ended from outside."""
 
 
 TYPES: dict[FailureClass, type[PodFailedError]] = {

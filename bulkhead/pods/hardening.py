@@ -1,4 +1,4 @@
-"""Bringing a pod to the ``restricted`` Pod Security level, whoever built it; each relaxation has a name.
+"""Bringing a pod to the ``restricted`` Pod Security level, whatever made it; each relaxation has a name.
 
 Source: Kubernetes, Pod Security Standards, "Restricted".
 """

@@ -48,7 +48,7 @@ class Place:
 
     Attributes:
         product: of its GPUs.
-        pool: node pool that it belongs to, or empty where nobody names pools.
+        pool: node pool that it belongs to, or empty where pools are not named.
         usable: whether new pods can go there: its kubelet is ready, it is not cordoned, and not in quarantine.
         doubted: whether the readings of one of its devices speak against it.
     """
@@ -79,8 +79,8 @@ def avoid(said: Iterable[NodeSuspicion], places: Mapping[str, Place], share: flo
 
     Args:
         said: by tasks, within the time for which it counts.
-        places: the fleet's nodes by name; of a node that is not among them nobody knows what it is the last of, so it
-            is never forbidden.
+        places: the fleet's nodes by name; of a node that is not among them it is not known what it is the last of, so
+            it is never forbidden.
         share: of the usable nodes of one product and pool that may be forbidden at once; one at least.
 
     Returns:

@@ -124,7 +124,7 @@ class MlflowRegistry:
             raise UnavailableError(f"alias {self.alias!r} of {model_name} reads {now} after it was set to {version}")
 
     def forbid(self, model_uri: str, model_name: str, version: str | None, reason: str) -> None:
-        """Tag a model, so that the evaluate gate refuses it and whoever looks at the registry sees it. Idempotent.
+        """Tag a model, so that the evaluate gate refuses it and a reader of the registry sees it. Idempotent.
 
         Args:
             model_uri: of the model; a logged model (``models:/m-…``) carries the tag itself.
@@ -195,7 +195,7 @@ class MlflowRegistry:
 
     @functools.cached_property
     def _client(self) -> Any:
-        # By itself mlflow goes on trying for minutes, and whoever reconciles waits; the reconciler tries again anyway.
+        # By itself mlflow goes on trying for minutes, and the reconciler waits; the reconciler tries again anyway.
         for variable, value in _IMPATIENT.items():
             os.environ.setdefault(variable, value)
         import mlflow
@@ -204,7 +204,7 @@ class MlflowRegistry:
 
 
 def _number(tag: str | None) -> int:
-    """A generation that was written as a tag; 0 where there is none, or somebody has written something else there."""
+    """A generation that was written as a tag; 0 where there is none, or something else is written there."""
     return int(tag) if tag is not None and tag.isascii() and tag.isdigit() and len(tag) < 19 else 0
 
 

@@ -31,7 +31,7 @@ class ServingBackend:
         router: splits its traffic.
         workloads: serve its revisions.
         metrics: count what those do.
-        resync_s: how often to look whether somebody else has changed any of it, in seconds; 0: at every pass.
+        resync_s: how often to look whether another writer has changed any of it, in seconds; 0: at every pass.
     """
 
     router: Router

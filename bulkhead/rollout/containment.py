@@ -55,17 +55,17 @@ class Containment:
 
         Args:
             service: that the block is about, by name.
-            work: what it does, in words, for whoever reads that it fails.
+            work: what it does, in words, for the reader of the event.
 
         Raises:
             UnavailableError: the ledger does not answer, so that no service can be helped.
         """
         try:
             yield
-        except FencedError as error:  # somebody has moved on meanwhile: the next pass reads again
+        except FencedError as error:  # another writer has moved on meanwhile: the next pass reads again
             log.info("service %s: %s", service, error)
         except Exception as error:  # noqa: BLE001 - this is what the class is for
-            self._ledger.ping()  # nobody's pass succeeds without it, and each would wait for it in vain
+            self._ledger.ping()  # no pass succeeds without it, and each would wait for it in vain
             self._backoff.failed((service, work))
             self._failing(service, work, error)
         else:

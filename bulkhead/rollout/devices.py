@@ -43,7 +43,7 @@ class Devices:
         """Which device under some pods is unhealthy, in words.
 
         Returns:
-            None where none is known to be: also where nobody knows which device they have.
+            None where none is known to be: also where it is not known which device they have.
         """
         if not placement.nodes:
             return None
@@ -84,7 +84,7 @@ class Devices:
             if row.holder == _holder(isolation):
                 try:
                     self.quarantines.end(row.target, reason="its isolation was released", holder=row.holder)
-                except NotFoundError:  # somebody else was quicker
+                except NotFoundError:  # another process was quicker
                     continue
 
     def _targets(
@@ -112,7 +112,7 @@ class Devices:
         devices = self.settings.budget(sum(of_model.values()))
         return QuarantineBudget(
             devices, others if target.model else None
-        )  # nobody watches: nobody knows its neighbours
+        )  # without a watch its neighbours are not known
 
 
 def _models(devices: Mapping[str, Any]) -> list[str]:

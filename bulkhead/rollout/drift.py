@@ -33,7 +33,7 @@ class DriftCorrector:
     Args:
         ledger: says what is wanted.
         backends: where a service runs, by its name.
-        policies: what becomes of a change that somebody else made, by service.
+        policies: what becomes of a change that another writer made, by service.
         clock: gives the time in UTC.
     """
 
@@ -92,7 +92,7 @@ class DriftCorrector:
         drift = _misrouted(backend, service.name, wanted) if wanted is not None else None
         if wanted is None or drift is None or not self._is_to_repair(service, drift):
             return
-        # The fence is of what was read: whoever has moved on since then has a later one.
+        # The fence is of what was read: a writer that has moved on since then has a later one.
         if going is None:
             fence = Fence(self._ledger.services.new_generation(service, drift, EventKind.DRIFT), 0)
         else:
@@ -115,11 +115,11 @@ class DriftCorrector:
         return None
 
     def _is_to_repair(self, service: Service, drift: str) -> bool:
-        """Whether what somebody else has changed is to be written over, now; if it is adopted, that is recorded."""
+        """Whether what another writer has changed is to be written over, now; if it is adopted, that is recorded."""
         policy = self._policies.get(service.name)
         if policy is None or policy.drift == "repair":
             if not self._may(service, EventKind.DRIFT):
-                return False  # somebody who writes it back at once is not outdone by writing faster
+                return False  # a writer that writes it back at once is not outdone by writing faster
             log.warning("service %s: %s: written again", service.name, drift)
             return True
         known = self._ledger.events.select(kind=EventKind.DRIFT, service=service.name, since=self._clock() - _CALM)
@@ -155,7 +155,7 @@ def repoint(backend: ServingBackend, service: str, revision_id: str, generation:
 
 
 def _misrouted(backend: ServingBackend, service: str, wanted: Split) -> str | None:
-    """What somebody else has made of a service's traffic, in words; None where it is as it was written."""
+    """What another writer has made of a service's traffic, in words; None where it is as it was written."""
     _, found = backend.router.read(service)
     if found.routes_as(wanted):
         return None

@@ -42,7 +42,7 @@ def reconcile_until(reconciler: Reconciler, home: Path, done: Callable[[], bool]
 
 
 def _reconcile_once(reconciler: Reconciler) -> None:
-    """One pass. A fault in it that nobody foresaw costs this pass, and not the control plane."""
+    """One pass. An unforeseen fault in it costs this pass, and not the control plane."""
     try:
         reconciler.run_once()
     except UnavailableError:

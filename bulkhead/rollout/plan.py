@@ -225,11 +225,11 @@ class Plan(BaseModel):
 
 
 RETURN = Plan(steps=(Step(weight=100),), judged=False)
-"""Everything at once: for going back to a revision that served before. Waiting for evidence would help nobody."""
+"""Everything at once: for going back to a revision that served before. Waiting for evidence would not help."""
 
 
 def first_release(plan: Plan) -> Plan:
-    """The plan where there is no stable revision: nobody to compare with, and nobody else to serve the rest.
+    """The plan where there is no stable revision: nothing to compare with, and nothing else to serve the rest.
 
     Args:
         plan: as its author wrote it.

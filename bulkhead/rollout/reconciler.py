@@ -146,7 +146,8 @@ class Reconciler:
         return False
 
     def _stepped(self, rollout: Rollout) -> Rollout:
-        """A rollout after its steps, as it was read where somebody else holds its service or it failed just now."""
+        """A rollout after its steps, as it was read where another reconciler holds its service or it failed just
+        now."""
         # The way back is tried at every pass: clients meet the bad release meanwhile.
         ready = rollout.phase.returning or self._advancing.ready(rollout.service, _ADVANCING)
         if self._holds(rollout.service) and ready:
@@ -167,7 +168,7 @@ class Reconciler:
                 log.info("rollout %s: %s -> %s%s", rollout.id, rollout.phase, moved.phase, why)
                 rollout = moved
         except FencedError as error:
-            # Somebody aborted it meanwhile. The next pass reads again, and carries the newer fence.
+            # It was aborted meanwhile. The next pass reads again, and carries the newer fence.
             log.info("rollout %s: %s", rollout.id, error)
         return rollout
 

@@ -14,7 +14,7 @@ def request_return(ledger: Ledger, revision_id: str, request: Request) -> Rollou
     """Ask for it.
 
     Args:
-        request: who asks; whoever does is also the rollout's owner.
+        request: who asks, and also the rollout's owner.
 
     Returns:
         The rollout that gives it the traffic.

@@ -1,4 +1,4 @@
-"""What happens to a rollout, in sentences: for a task's log, the command line and whoever is called at night.
+"""What happens to a rollout, in sentences: for a task's log, the command line and the person on call.
 
 An event of the ledger is a kind and some data; here, and nowhere else, it becomes words. Each sentence is one line.
 """
@@ -232,7 +232,7 @@ def _repair(data: Mapping[str, Any], _: Rollout) -> str:
 
 def _drift(data: Mapping[str, Any], _: Rollout) -> str:
     done = "left as it is" if data.get("adopted") else "written back"
-    return f"Somebody else has changed the traffic or what serves: {data.get('why')}; {done}."
+    return f"Another writer has changed the traffic or what serves: {data.get('why')}; {done}."
 
 
 _SENTENCES: Mapping[str, Callable[[Mapping[str, Any], Rollout], str | None]] = {

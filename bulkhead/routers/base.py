@@ -39,7 +39,7 @@ class Mirror:
     """Requests of which a copy goes elsewhere; its answer reaches no client.
 
     Attributes:
-        revision: the candidate that they are for; the copies go to whoever compares its answers.
+        revision: the candidate that they are for; the copies go to the comparer of its answers.
         port: TCP port of that one.
         percent: of the requests.
     """
@@ -95,7 +95,7 @@ class Split:
 
     def __str__(self) -> str:
         """For people."""
-        parts = [f"{weight} % to {name}" for name, weight in self.weights.items() if weight] or ["nobody serves"]
+        parts = [f"{weight} % to {name}" for name, weight in self.weights.items() if weight] or ["no revision serves"]
         if self.pin is not None:
             parts.append(f"{dict(self.pin.headers)} to {self.pin.revision}")
         if self.mirror is not None:

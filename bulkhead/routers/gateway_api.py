@@ -17,8 +17,8 @@ from bulkhead.routers.base import Fence, Mirror, Pin, Split
 from bulkhead.runtimes.kubernetes.objects import HTTP_ROUTE, MANAGER, Document, Objects, fence_of
 from bulkhead.settings import ClusterService
 
-FOREIGN = "rules of somebody else"
-"""Who has the traffic where a route says what nobody here has written."""
+FOREIGN = "rules of others"
+"""Who has the traffic where a route has what was not written here."""
 
 _ENDPOINTS = LABEL_PREFIX + "endpoints"
 _POLL_S = 0.1
@@ -65,7 +65,7 @@ class GatewayRouter:
         found = self._objects.read(HTTP_ROUTE, service) or {"metadata": {}}
         managers = found["metadata"].get("managedFields", [])
         others = {manager["manager"] for manager in managers if "f:spec" in manager.get("fieldsV1", {})} - {MANAGER}
-        return ", ".join(sorted(others)) or "somebody"
+        return ", ".join(sorted(others)) or "an unknown writer"
 
 
 def route(service: str, split: Split, settings: ClusterService) -> Document:
@@ -161,7 +161,7 @@ def _lacking(conditions: Mapping[str, Any], generation: int) -> str:
     for kind in ("Accepted", "ResolvedRefs"):
         condition = conditions.get(kind)
         if condition is not None and "observedGeneration" not in condition:
-            return f"{kind} says no observedGeneration, so that nobody can tell which generation it is about"
+            return f"{kind} says no observedGeneration, so that it is unknown which generation it is about"
         if condition is None or condition["observedGeneration"] < generation:
             return f"{kind} is not said yet of generation {generation}"
         if condition["status"] != "True":

@@ -19,7 +19,7 @@ class ServicePolicy(BaseModel):
         isolation: levels by the rule that took a rollout back (``invalid``, ``not-serving``, …), beyond weight 0; a
             rule that is not named isolates nothing: the revision may be released again.
         max_isolated: how many of its revisions may be isolated at once by anything but a person.
-        drift: what becomes of a change that somebody else made to its traffic or its stable server: ``repair`` records
+        drift: what becomes of a change that another writer made to its traffic or its stable server: ``repair`` records
             it and writes what was wanted again; ``adopt`` records it and leaves it, until a rollout writes there.
     """
 
@@ -36,7 +36,7 @@ class ServicePolicy(BaseModel):
         cls, isolation: Mapping[str, tuple[IsolationLevel, ...]]
     ) -> Mapping[str, tuple[IsolationLevel, ...]]:
         for name in isolation:
-            if not decides(name):  # it would isolate nothing, and nobody would be told
+            if not decides(name):  # it would isolate nothing, and nothing would say so
                 raise ValueError(f"{name!r} is no rule: give some of {', '.join(sorted(filter(decides, Rule)))}")
         return isolation
 
@@ -85,9 +85,9 @@ class PrometheusQueries(BaseModel):
         failures: of those, the server's failures; None where ``status_label`` tells them.
         status_label: label of ``requests`` with the HTTP status; failures are then told by ``plan.failing``, and client
             errors apart from them.
-        buckets: cumulative latency histogram, by ``le``; None where nobody measures one.
+        buckets: cumulative latency histogram, by ``le``; None where there is none.
         bucket_unit_ms: unit of ``le``, in milliseconds.
-        active: in flight now; None where nobody counts them.
+        active: in flight now; None where they are not counted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -153,7 +153,7 @@ class ClusterService(ServicePolicy):
             kubeconfig.
         mlflow_secret: Secret in the namespace that holds MLflow's ``username`` and ``password``; None where the server
             needs none.
-        resync_s: how often to look whether somebody else has changed anything, in seconds.
+        resync_s: how often to look whether another writer has changed anything, in seconds.
         confirm_s: how long to wait for the Gateway's controller to confirm a change before looking after the other
             services, in seconds; it is asked again at the next poll.
         keep_s: how long pods of the level ``pod`` are kept for inspection, in seconds.

@@ -14,7 +14,7 @@ STATISTICS = "/statistics"
 """Where our own servers say what their models answered."""
 
 COMPARER_IMAGE = "bulkhead/gpu-tasks:0.1.0"
-"""Image of whoever compares the answers to mirrored requests."""
+"""Image of the comparer of the answers to mirrored requests."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Workload:
         port: TCP port.
         status: of its pod, or of its pods taken together.
         host: address, or name of its Service.
-        restarts: whether somebody else starts its pods again when they end: a Deployment does.
+        restarts: whether its pods are started again when they end: a Deployment does.
     """
 
     port: int
@@ -48,7 +48,7 @@ class Placement:
 
     Attributes:
         nodes: by name.
-        pods: as ``namespace/name``, as device metrics name whoever has a device.
+        pods: as ``namespace/name``, as device metrics name the pod that has a device.
     """
 
     nodes: frozenset[str] = frozenset()
@@ -88,7 +88,7 @@ class Workloads(Protocol):
         """
 
     def drift(self, revision: Revision, generation: int) -> str | None:
-        """What somebody else has changed of a revision's server since it was written, in words; None for nothing.
+        """What another writer has changed of a revision's server since it was written, in words; None for nothing.
 
         Args:
             generation: under which it would be written now.
@@ -102,14 +102,14 @@ class Workloads(Protocol):
         """
 
     def launch_comparer(self, service: str, candidate: str, stable: str, generation: int) -> None:
-        """Have whoever asks candidate and stable the same, and compares their answers, running.
+        """Have the comparer, which asks candidate and stable the same, running.
 
         Raises:
             UnavailableError: one of the two has no server.
         """
 
     def find_comparer(self, candidate: str) -> Workload | None:
-        """Whoever compares a candidate's answers, or None if nobody does."""
+        """The comparer of a candidate's answers, or None if there is none."""
 
     def stop_comparer(self, candidate: str, generation: int) -> None:
         """Stop comparing a candidate's answers.
@@ -122,7 +122,7 @@ class Workloads(Protocol):
         """
 
     def deny_network(self, revision_id: str) -> None:
-        """Have nobody reach a revision's pods, and them reach nobody.
+        """Have nothing reach a revision's pods, and them reach nothing.
 
         Raises:
             UnsupportedError: not where these servers run.
@@ -132,7 +132,7 @@ class Workloads(Protocol):
         """Take that back."""
 
     def orphan(self, revision_id: str) -> None:
-        """Keep a revision's pods for inspection: nobody sends them requests, or deletes them with the rest."""
+        """Keep a revision's pods for inspection: they get no requests, or deletes them with the rest."""
 
     def expire(self) -> None:
         """End what was kept for inspection for long enough."""

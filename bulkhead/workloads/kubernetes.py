@@ -1,4 +1,4 @@
-"""Servers in a cluster: a Service, a PodDisruptionBudget and whoever keeps the pods, for each revision."""
+"""Servers in a cluster: a Service, a PodDisruptionBudget and the workload of the pods, for each revision."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class KubernetesWorkloads:
         self._objects.delete(NETWORK_POLICY, manifests.no_network(revision_id)["metadata"]["name"], None)
 
     def orphan(self, revision_id: str) -> None:
-        """See ``Workloads.orphan``. Whoever would replace the pods goes first, and leaves them."""
+        """See ``Workloads.orphan``. What would replace the pods goes first, and leaves them."""
         serving_pods.orphan(self._objects, revision_id, self._clock().timestamp() + self._keep_s)
 
     def expire(self) -> None:
@@ -146,7 +146,7 @@ class KubernetesWorkloads:
         return Workload(self._listens(kept[1], server), self._status(*kept), host, restarts=True)
 
     def _listens(self, workload: Document, server: str) -> int:
-        """A server's port; by its Service, where somebody has taken our note away."""
+        """A server's port; by its Service, where our note was removed."""
         noted = _notes(workload).get(manifests.PORT, "")
         if noted.isdigit():
             return int(noted)

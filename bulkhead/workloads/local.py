@@ -105,7 +105,7 @@ class LocalWorkloads:
         """Nothing to take back: it cannot have been cut off."""
 
     def orphan(self, revision_id: str) -> None:
-        """Nothing to do: a pod of this runtime is nobody's to replace, and its folder stays after its end."""
+        """Nothing to do: nothing replaces a pod of this runtime, and its folder stays after its end."""
 
     def expire(self) -> None:
         """Nothing is kept here beyond its end."""
@@ -132,7 +132,7 @@ class LocalWorkloads:
         self._start(self.find_comparer(candidate), request, generation)
 
     def find_comparer(self, revision_id: str) -> Workload | None:
-        """Whoever compares a candidate's answers, or None if nobody does."""
+        """The comparer of a candidate's answers, or None if there is none."""
         return self._find({_COMPARER: revision_id})
 
     def stop_comparer(self, revision_id: str, generation: int) -> None:
@@ -158,7 +158,7 @@ class LocalWorkloads:
     def _request(self, revision: Revision, port: int, generation: int) -> PodRequest:
         serve, uri = parse_serve(revision.serve), revision.model_uri
         default = ["python", "-m", "bulkhead.gpu_tasks.serve", "--model-uri", uri, "--port", str(port)]
-        # A server of somebody else's says nothing of its model's answers, unless it names a path where it does.
+        # Another's server says nothing of its model's answers, unless it names a path where it does.
         statistics = serve.statistics_path or ("" if serve.command else STATISTICS)
         return PodRequest(
             name=_name(revision.id),

@@ -42,7 +42,7 @@ def name(revision_id: str) -> str:
 
 
 def comparer_name(candidate: str) -> str:
-    """Name of the same objects of whoever compares a candidate's answers."""
+    """Name of the same objects of the comparer of a candidate's answers."""
     return f"compare-{candidate}"
 
 
@@ -119,7 +119,7 @@ def check(serve: ServeSpec) -> None:
 
 
 def comparer(namespace: str, service: str, candidate: str, sides: list[str]) -> list[tuple[Kind, Document]]:
-    """Whoever compares a candidate's answers with stable's.
+    """The comparer of a candidate's answers with stable's.
 
     Args:
         sides: HOST:PORT of candidate and stable.
@@ -147,7 +147,7 @@ def comparer(namespace: str, service: str, candidate: str, sides: list[str]) -> 
 
 
 def no_network(revision_id: str) -> Document:
-    """A NetworkPolicy that lets a revision's pods reach nobody, and nobody reach them."""
+    """A NetworkPolicy that lets a revision's pods reach nothing, and nothing reach them."""
     spec = {"podSelector": {"matchLabels": {REVISION: revision_id}}, "policyTypes": ["Ingress", "Egress"]}
     return {"metadata": {"name": f"isolate-{revision_id}", "labels": {REVISION: revision_id}}, "spec": spec}
 

@@ -46,7 +46,7 @@ def kept_by(objects: Objects, server: str, revision_id: str | None) -> tuple[Kin
     """
     for kind in WORKLOAD_KINDS if revision_id is not None else (DEPLOYMENT,):
         if kind != DEPLOYMENT and not objects.serves(kind):
-            continue  # nobody can have made one
+            continue  # there can be none
         found = objects.read(kind, name_of(kind, server, revision_id))
         if found is not None:
             return kind, found
@@ -93,7 +93,7 @@ def failing(found: Iterable[Mapping[str, Any]], events: Events) -> PodStatus | N
     for pod in there:
         pod_events = list(events(pod["metadata"]["name"])) if pod is first else []
         shown = _as_ended(pod)
-        # A node on its way makes waiting right, where nobody is served yet; the pod does not answer all the same.
+        # A node on its way makes waiting right, where no client is served yet; the pod does not answer all the same.
         failure = classify(shown, pod_events) or classify(shown)
         if failure is None:
             continue
@@ -170,7 +170,7 @@ def _log(core: k8s.CoreV1Api, namespace: str, pod: str, container: str, before: 
 
 
 def orphan(objects: Objects, revision_id: str, until: float) -> None:
-    """Keep a revision's pods, without whoever would replace or delete them and without requests.
+    """Keep a revision's pods, without what would replace or delete them and without requests.
 
     Args:
         until: when they may be deleted, in seconds since 1970.
@@ -178,7 +178,7 @@ def orphan(objects: Objects, revision_id: str, until: float) -> None:
     workload = kept_by(objects, name(revision_id), revision_id)
     if workload is not None:
         objects.delete(workload[0], workload[1]["metadata"]["name"], None, orphan=True)
-    # The label tells the revision's own pods from those of whoever compares its answers; a group's workers have none.
+    # The label tells the revision's own pods from those of the comparer of its answers; a group's workers have none.
     found = [
         pod for pod in pods(objects, {REVISION: revision_id}) if _labels(pod).get(SERVES, revision_id) == revision_id
     ]

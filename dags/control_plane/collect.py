@@ -1,4 +1,4 @@
-"""The collector on a schedule: no pod that nobody waits for outlives its period."""
+"""The collector on a schedule: no pod that no task waits for outlives its period."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bulkhead import CollectOperator
 
 with DAG(
     dag_id="bulkhead_collect",
-    description="End pods whose task is over, whoever lost sight of them",
+    description="End pods whose task is over",
     schedule=timedelta(minutes=1),
     catchup=False,
     max_active_runs=1,

@@ -37,7 +37,7 @@ def last_checkpoint(where: str | None = None, limit_s: float = _PATIENCE_S) -> s
         limit_s: so long at most, in seconds: a file server or a network may be what the job hangs on.
 
     Returns:
-        Its path or URL; None where there is none, or none is told. Whether it is whole is seen by whoever reads it.
+        Its path or URL; None where there is none, or none is told. Whether it is whole is seen when it is read.
     """
     named = where or from_environment(CHECKPOINTS_VARIABLE)
     if named is None:

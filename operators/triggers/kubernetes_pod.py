@@ -40,7 +40,7 @@ _refusals: dict[Hashable, str] = {}
 class KubernetesPodTrigger(BaseEventTrigger):
     """Fires when a pod has ended, is gone, or cannot start.
 
-    The event carries the pod's last state (with the outcome in its termination message), so that nobody has to read
+    The event carries the pod's last state (with the outcome in its termination message), so that no task has to read
     it again: ``{"why": ended | gone | stuck | refused, "pod": …, "text": …}``.
 
     Args:
@@ -186,7 +186,7 @@ class KubernetesPodTrigger(BaseEventTrigger):
     async def _open_log(self, query: Mapping[str, str]) -> aiohttp.ClientResponse:
         watch, pod = _watches.get(self.shared_stream_key()), self._pod()
         if watch is None or pod is None:
-            raise ConnectionError("nobody watches at the moment")
+            raise ConnectionError("there is no watch at the moment")
         return await watch.open_log(pod["metadata"]["name"], query)
 
     def _poll(self) -> dict[str, Any] | None:

@@ -95,7 +95,7 @@ def asks_again(rollout: Rollout, approval_after: int | None) -> bool:
 
     Args:
         rollout: as it is now.
-        approval_after: only at a step after this one; None: whoever asks does not care.
+        approval_after: only at a step after this one; None: at any step.
     """
     return rollout.phase is Phase.APPROVING and approval_after is not None and rollout.step > approval_after
 

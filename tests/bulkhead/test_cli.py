@@ -192,7 +192,7 @@ def test_a_rollout_that_waits_for_a_person_is_approved(control: Control) -> None
     assert nothing.exit_code == 2 and "service 'digits' has no rollout in progress" in nothing.stderr
     rollout = request(control.ledger, "b")
     early = runner.invoke(app, ["approve", "digits"])
-    assert early.exit_code == 2 and "is requested: it waits for nobody" in early.stderr
+    assert early.exit_code == 2 and "is requested: it waits for no approval" in early.stderr
     waiting = control.ledger.rollouts.transition(rollout, Phase.APPROVING, "approving", {})
     result = runner.invoke(app, ["approve", "digits", "--reason", "looks well"])
     assert f"recorded: rollout {rollout.id} may go on from step 1" in result.output

@@ -96,7 +96,7 @@ async def test_a_pod_of_the_same_name_that_is_not_ours_is_left_alone(
     _there(cluster, "train-1", labels={"bulkhead.dev/managed": "true"})
     _launch(launches, access, "train-1")
     launches.end_run(TASK.owner, "the run is over")
-    assert await _collect(launches) == [("default/train-1", True, "somebody else's: left alone")]
+    assert await _collect(launches) == [("default/train-1", True, "not ours: left alone")]
     assert _names(cluster) == ["train-1"]
 
 

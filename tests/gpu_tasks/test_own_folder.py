@@ -17,7 +17,7 @@ def test_it_is_made_for_us_alone_and_found_again(tmp_path: Path) -> None:
 def test_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "own").symlink_to(tmp_path / "theirs")
-    with pytest.raises(ConfigError, match="own belongs to somebody else; set TMPDIR"):
+    with pytest.raises(ConfigError, match="own belongs to another user; set TMPDIR"):
         own_folder(tmp_path / "own")
 
 

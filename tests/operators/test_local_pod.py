@@ -180,7 +180,7 @@ def test_a_pod_that_somebody_deleted_is_said(control: Control, context: Context)
     operator, task = _operator(SLEEP), context("train")
     trigger = _launch(operator, task)
     control.runtime.delete(trigger.name, reason="a person", grace_s=0)
-    with pytest.raises(AirflowException, match="is gone: somebody deleted it"):
+    with pytest.raises(AirflowException, match="is gone: it was deleted"):
         operator.resume(task, {"name": trigger.name, "namespace": "default"})
 
 

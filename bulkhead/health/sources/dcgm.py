@@ -61,7 +61,7 @@ _BLANK = 140737488355328.0
 """``DCGM_FP64_BLANK``; its integer twin is greater."""
 _BLANK_INT32 = range(2147483632, 2147483648)
 _EXPORTER = "dcgm-exporter"
-"""In the name of the exporter's own pod, which is nobody's job."""
+"""In the name of the exporter's own pod, which is no job."""
 _JOBS = (("exported_namespace", "exported_pod"), ("pod_namespace", "pod_name"), ("namespace", "pod"))
 """Labels of who has a device. Prometheus renames the exporter's own where it has the same ones from discovery, which
 mean the exporter's pod; with ``--use-old-namespace`` the exporter has others, and those from discovery stay."""
@@ -141,7 +141,7 @@ def take(found: Iterable[tuple[str, Series, float] | Malformed], snapshot: Snaps
         if own is None:
             own = collected[whose] = {}
         if name in own:
-            # Which of the two is right nobody knows: the field is unknown.
+            # Which of the two is right is not known: the field is unknown.
             snapshot.count("a series twice")
             value = math.nan
         own[name] = value

@@ -25,7 +25,7 @@ _SHARED = 0.05
 def split_as_planned(weight: float, candidate: Arm, stable: Arm) -> bool:
     """Whether the requests were shared out as the weight says; else a comparison of the two says nothing.
 
-    Sticky clients, a stale reading of one of them or somebody else's weights show here ("sample ratio mismatch").
+    Sticky clients, a stale reading of one of them or another writer's weights show here ("sample ratio mismatch").
 
     Args:
         weight: the candidate's share of the requests, between 0 and 1, both excluded.

@@ -28,7 +28,7 @@ class Tally:
 
         Returns:
             The reading with parts that are at least those of every reading before; the same where the source tells of
-            no parts: then nobody can say whose counter fell.
+            no parts: then it is unknown whose counter fell.
         """
         if not now.parts and not self._last:
             return now

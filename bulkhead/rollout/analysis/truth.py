@@ -1,7 +1,7 @@
 """Ground truth that comes late: what labels, feedback or an audit say of a model's answers, hours after them.
 
-Whoever learns it logs it as a metric of the model in MLflow (``mlflow.log_metric(name, value, model_id=...)``). It has
-its own uncertainty, which only its author knows, so it is held against plain limits.
+The pipeline that learns it logs it as a metric of the model in MLflow (``mlflow.log_metric(name, value,
+model_id=...)``). It has its own uncertainty, which only its author knows, so it is held against plain limits.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def bootstrap(folder: Path, admin_port: int) -> dict[str, Any]:
 
     Args:
         folder: where ``lds.json`` and ``cds.json`` lie.
-        admin_port: on loopback; only reading paths are allowed, so nobody can stop Envoy through it.
+        admin_port: on loopback; only reading paths are allowed, so no request can stop Envoy through it.
     """
     return {
         "node": {"id": "bulkhead", "cluster": "bulkhead"},

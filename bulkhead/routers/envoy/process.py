@@ -34,7 +34,7 @@ def start(router: EnvoyRouter, service: str, log: Path | None = None, wait_s: fl
     """Start a service's Envoy and wait until it serves.
 
     It ends with the thread that started it: the wheel's Envoy asks the kernel for that (PR_SET_PDEATHSIG). So
-    whoever starts it has to stay; ``bulkhead router`` is such a process.
+    the process that starts it has to stay; ``bulkhead router`` is such a process.
 
     Args:
         log: file for its output; None for this process' own.

@@ -103,7 +103,7 @@ class EnvoyRouter:
 
     def editor(self, service: str) -> str:
         """See ``Router.editor``."""
-        return f"whoever writes to {self._folder(service)}"
+        return f"a writer of {self._folder(service)}"
 
     def counters(self, service: str, revisions: Collection[str]) -> Mapping[str, Counters]:
         """See ``Metrics.counters``."""

@@ -26,7 +26,7 @@ class Access:
         kubernetes_conn_id: Airflow connection, or None.
         in_cluster: use the service account of the pod that this runs in.
         cluster_context: of the kubeconfig.
-        config_file: path of a kubeconfig, readable by whoever connects.
+        config_file: path of a kubeconfig, readable by the process that connects.
     """
 
     kubernetes_conn_id: str | None = None

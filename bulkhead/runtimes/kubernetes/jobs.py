@@ -131,7 +131,7 @@ def delete(api: k8s.ApiClient, kind: str, name: str, namespace: str, uid: str | 
 def end(
     api: k8s.ApiClient, kind: str, name: str, namespace: str, own: Mapping[str, str], keep: str
 ) -> tuple[bool, str]:
-    """Take one step towards the end of a job that nobody waits for.
+    """Take one step towards the end of a job that no task waits for.
 
     Args:
         kind: one of ``KINDS``.

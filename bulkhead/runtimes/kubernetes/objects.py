@@ -1,7 +1,7 @@
 """Objects of a namespace, written by server-side apply under a fence, so that others' changes are seen and named.
 
 Every object carries the generation under which it was written. A write reads the object first, refuses to overwrite
-a later generation, and goes through only if nobody has written meanwhile (``resourceVersion``).
+a later generation, and goes through only if there was no other write meanwhile (``resourceVersion``).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class UnknownKindError(RefusedError):
 
 
 class EditedError(RefusedError):
-    """Fields that were written here belong to somebody else by now; the message names them."""
+    """Fields that were written here belong to another writer by now; the message names them."""
 
 
 class Objects:
@@ -166,7 +166,7 @@ class Objects:
             return
 
     def edit(self, kind: Kind, name: str, change: Callable[[Document], Mapping[str, Any] | None]) -> None:
-        """Change a list that others write too: read, change, and write only if nobody has written meanwhile.
+        """Change a list that others write too: read, change, and write only if there was no other write meanwhile.
 
         Args:
             name: of it; one that is gone stays so.
@@ -252,7 +252,7 @@ class _MissingError(RefusedError):
 
 
 class _RaceError(RefusedError):
-    """Somebody has written since it was read."""
+    """It was written since it was read."""
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def events(core: k8s.CoreV1Api, name: str, namespace: str) -> Sequence[Mapping[s
     """The events about a pod that has failed or cannot start, in their JSON form.
 
     Returns:
-        The events; none where nobody may read them: the pod's status says most of it.
+        The events; none where they may not be read: the pod's status says most of it.
     """
     about = f"involvedObject.kind=Pod,involvedObject.name={name}"
     try:
@@ -127,7 +127,7 @@ def delete(core: k8s.CoreV1Api, name: str, namespace: str, uid: str | None = Non
 
 
 def end(core: k8s.CoreV1Api, name: str, namespace: str, own: Mapping[str, str], keep: str) -> tuple[bool, str]:
-    """Take one step towards the end of a pod that nobody waits for.
+    """Take one step towards the end of a pod that no task waits for.
 
     Args:
         own: labels that it has if it is ours; another is left alone.
@@ -168,7 +168,7 @@ def managed_names(core: k8s.CoreV1Api, namespace: str) -> dict[str, str]:
 
 
 def kept(phase: str, keep: str) -> bool:
-    """Whether a pod stays although nobody waits for it.
+    """Whether a pod stays although no task waits for it.
 
     Args:
         keep: ``never``, ``failed`` or ``always``.
@@ -186,10 +186,10 @@ def check_ours(name: str, labels: Mapping[str, str] | None, dying: Any, own: Map
         own: labels that it has if it is ours.
 
     Raises:
-        PodFailedError: it is somebody else's, or is being deleted.
+        PodFailedError: it is another's, or is being deleted.
     """
     if not matches(labels, own):
-        raise error(name, _failure(FailureClass.CONFIG, "name", "the name is taken: what has it is somebody else's"))
+        raise error(name, _failure(FailureClass.CONFIG, "name", "the name is taken: what has it is not ours"))
     if dying:
         raise error(name, _failure(FailureClass.CLUSTER_UNREACHABLE, "terminating", "it is being deleted"))
 
@@ -197,7 +197,7 @@ def check_ours(name: str, labels: Mapping[str, str] | None, dying: Any, own: Map
 def left_as_it_is(
     phase: str, labels: Mapping[str, str] | None, dying: Any, own: Mapping[str, str], keep: str
 ) -> tuple[bool, str] | None:
-    """Why something that nobody waits for is not deleted now.
+    """Why something that no task waits for is not deleted now.
 
     Args:
         phase: of it, in the words of a pod's.
@@ -209,7 +209,7 @@ def left_as_it_is(
         Whether nothing is left to do, and why; None where it has to be deleted.
     """
     if not matches(labels, own):
-        return True, "somebody else's: left alone"
+        return True, "not ours: left alone"
     if kept(phase, keep):
         return True, f"kept ({phase})"
     return (False, "terminating") if dying else None

@@ -77,7 +77,7 @@ class LocalRuntime:
         return created
 
     def status(self, name: str, namespace: str = "default") -> PodStatus:
-        """The pod's status; a pod whose supervisor died is declared lost here, by whoever looks first.
+        """The pod's status; a pod whose supervisor died is declared lost here, by the first reader.
 
         Raises:
             NotFoundError: there is no such pod.
@@ -250,7 +250,7 @@ class LocalRuntime:
         return True
 
     def _hidden(self, files: PodFiles) -> Path:
-        """A name beside the pod's folder that nobody lists."""
+        """A name beside the pod's folder that is not listed."""
         return self.layout.pods / f".{files.pod_id}.{uuid.uuid4().hex}"
 
     def _read_status(self, files: PodFiles) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One supervisor process holds one pod, outlives whoever launched it, and writes down how the pod ended.
+"""One supervisor process holds one pod, outlives its launcher, and writes down how the pod ended.
 
 ``python -m bulkhead.runtimes.local.supervisor ROOT POD_ID SIMULATED_GPUS`` takes the pod's lock, detaches, waits
 for the GPUs asked for, starts the container, and from then on only reacts: to output, to the container's
@@ -232,7 +232,7 @@ class Supervisor:
             self._say(f"log: {self._log.lost_bytes} bytes lost: {self._log.last_error}")
             status["logLost"] = f"{self._log.lost_bytes} bytes: {self._log.last_error}"
         self._write({**status, "containerStatuses": [self._container({"terminated": terminated}, False)]})
-        # How the pod ended must not be lost: the supervisor stays until it is written, or nobody can ask for it.
+        # How the pod ended must not be lost: the supervisor stays until it is written, or it cannot be asked for.
         while self._unsaved and self._files.folder.exists():
             self._wait(_RETRY_S)
             self._write(self._status)
@@ -293,10 +293,11 @@ def main(root: str, pod_id: str, simulated_gpus: str) -> None:
     except BlockingIOError:
         return  # another supervisor holds this pod already
     os.setsid()  # before the fork: from here on no signal to the launcher's process group reaches this one
-    # Whoever finds the pod held may end it at once: that signal waits until there is somebody who hears it.
+    # A process that finds the pod held may end it at once: that signal waits until there is a handler for it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     if child := os.fork():
-        # Written before the launcher sees this process end: whoever finds the lock held then finds its holder too.
+        # Written before the launcher sees this process end: a process that finds the lock held then finds its holder
+        # too.
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(child).encode())
         os._exit(0)

@@ -38,7 +38,7 @@ def test_the_same_wish_counts_once_also_when_it_comes_late(ledger: Ledger, waiti
 
 def test_what_waits_for_nobody_cannot_be_approved(ledger: Ledger, waiting: Rollout) -> None:
     advance(ledger, waiting, Phase.PROMOTED)
-    with pytest.raises(ConflictError, match="is promoted: it waits for nobody"):
+    with pytest.raises(ConflictError, match="is promoted: it waits for no approval"):
         ledger.approvals.approve(waiting.id, Request("b", "", "ada"))
     assert ledger.intents.of_kind("approve") == []
 

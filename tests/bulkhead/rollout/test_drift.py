@@ -34,7 +34,7 @@ def test_traffic_that_somebody_changed_is_written_again_and_told(stage: Stage) -
     stage.reconciler.run_once()
     assert stage.weights == {old: 100}
     [message] = _drifts(stage)
-    assert message == f"traffic is nobody serves instead of 100 % to {old}, changed by the test"
+    assert message == f"traffic is no revision serves instead of 100 % to {old}, changed by the test"
 
 
 def test_during_a_rollout_as_well_and_the_rollout_goes_on(stage: Stage) -> None:

@@ -109,7 +109,7 @@ def _said(kind: str, data: dict[str, Any] | None = None, **columns: Any) -> str 
         (
             "drift",
             {"why": "10 % was 20 %"},
-            "Somebody else has changed the traffic or what serves: 10 % was 20 %; written back.",
+            "Another writer has changed the traffic or what serves: 10 % was 20 %; written back.",
         ),
         ("repair", {"why": "its server ended", "generation": 9}, "What serves is repaired: its server ended."),
         ("promoting", {"step": 2}, "The model's alias 'champion' moves to it."),
