@@ -33,8 +33,8 @@ _UNNAMED = Failure(failure_class=FailureClass.APPLICATION, kind="unknown", messa
 class LocalPodOperator(WaitForDevicesMixin):
     """Runs one pod on the local runtime, defers until it ends, returns the result of its outcome.
 
-    A retry finds the pod of an earlier try: one that still runs is waited for, one that succeeded while
-    was not watched is used, one that failed is followed by a new one. A cleared task starts again.
+    A retry finds the pod of an earlier try: one that still runs is waited for, one that succeeded
+    unwatched is used, one that failed is followed by a new one. A cleared task starts again.
 
     What a failure is followed by is decided by its class (``bulkhead.operators.retry.ContainmentRetryPolicy``, unless
     ``retry_policy`` says otherwise): the next try may have more memory, and is told in ``BULKHEAD_RESUME_FROM``

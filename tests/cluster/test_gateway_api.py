@@ -51,7 +51,7 @@ def test_somebody_elses_edit_is_seen_named_and_written_over(gateway_router: Gate
     assert gateway_router.editor("digits") == "kubectl-edit"
     gateway_router.apply("digits", TWO, Fence(1, 1))
     assert gateway_router.read("digits")[1].routes_as(TWO)
-    assert gateway_router.editor("digits") == "somebody"
+    assert gateway_router.editor("digits") == "an unknown writer"
 
 
 def test_what_no_controller_takes_up_is_written_and_told(objects: Objects) -> None:

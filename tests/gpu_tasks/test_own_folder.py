@@ -24,5 +24,5 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
 def test_somebody_elses_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = own_folder(tmp_path / "own")
     monkeypatch.setattr("os.getuid", lambda: path.stat().st_uid + 1)
-    with pytest.raises(ConfigError, match="belongs to somebody else"):
+    with pytest.raises(ConfigError, match="belongs to another user"):
         own_folder(path)

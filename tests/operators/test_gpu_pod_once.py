@@ -66,7 +66,7 @@ async def test_a_name_that_somebody_else_has_is_not_adopted(
         "status": {},
     }
     cluster.objects[PODS, "default", name] = theirs
-    with pytest.raises(PodConfigError, match="somebody else's"):
+    with pytest.raises(PodConfigError, match="is not ours"):
         await asyncio.to_thread(operator().execute, with_dag(task))
 
 

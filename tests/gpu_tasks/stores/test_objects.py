@@ -172,9 +172,9 @@ def test_a_folder_for_temporary_files_that_somebody_else_has_made_is_refused(tmp
     own.rmdir()
     (tmp_path / "theirs").mkdir()
     own.symlink_to(tmp_path / "theirs")
-    with pytest.raises(ConfigError, match="belongs to somebody else"):
+    with pytest.raises(ConfigError, match="belongs to another user"):
         store.clear(first=True, first_here=True)
-    with pytest.raises(ConfigError, match="belongs to somebody else"):
+    with pytest.raises(ConfigError, match="belongs to another user"):
         store.fetch(Manifest(1, {}, {}, {}))
 
 
