@@ -133,8 +133,8 @@ def _over_edges(rng: np.random.Generator, n: np.ndarray[Any, Any], slower: float
 def ours(stream: Stream) -> int | None:
     """The second at which the candidate is failed, or None."""
     for second in range(1, SECONDS + 1):
-        found = judge(PLAN, PLAN.steps[0], stream.arm(0, second), stream.arm(1, second), second)
-        if found.verdict is StepVerdict.FAIL:
+        judgement = judge(PLAN, PLAN.steps[0], stream.arm(0, second), stream.arm(1, second), second)
+        if judgement.verdict is StepVerdict.FAIL:
             return second
     return None
 

@@ -85,15 +85,15 @@ def run(folder: Path, program: str, arguments: Sequence[str], kill_at: int | Non
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            found = _STEP.match(line)
-            if found:
-                seen[int(found[1])] = time.monotonic()
-                if kill_at is not None and int(found[1]) >= kill_at:
+            match = _STEP.match(line)
+            if match:
+                seen[int(match[1])] = time.monotonic()
+                if kill_at is not None and int(match[1]) >= kill_at:
                     process.send_signal(signal.SIGKILL)
                     break
-    wanted = 0 if kill_at is None else -signal.SIGKILL
-    if process.returncode != wanted:
-        raise RuntimeError(f"{program} ended with {process.returncode}, not {wanted}: {message.read_text()}")
+    expected = 0 if kill_at is None else -signal.SIGKILL
+    if process.returncode != expected:
+        raise RuntimeError(f"{program} ended with {process.returncode}, not {expected}: {message.read_text()}")
     outcome = Outcome.decode(message.read_text())
     return Run(seen, dict(outcome.result) if outcome is not None else {})
 

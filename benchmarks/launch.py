@@ -333,10 +333,10 @@ def main() -> None:
     for pods in arguments.pods:
         for name in arguments.contenders:
             with api_server() as url, tempfile.TemporaryDirectory() as folder:
-                found = asyncio.run(run(name, url, kubeconfig(url, folder), pods))
-            found["requests_a_pod"] = round(found["wait_requests_a_pod"] + workers.get(name, 0), 3)
-            results.setdefault(str(pods), {})[name] = found
-            print(f"{pods} pods, {name}: {found}", file=sys.stderr, flush=True)
+                measured = asyncio.run(run(name, url, kubeconfig(url, folder), pods))
+            measured["requests_a_pod"] = round(measured["wait_requests_a_pod"] + workers.get(name, 0), 3)
+            results.setdefault(str(pods), {})[name] = measured
+            print(f"{pods} pods, {name}: {measured}", file=sys.stderr, flush=True)
     print(json.dumps({"metric": "launch", "worker_requests": workers, "pods": results}))
 
 

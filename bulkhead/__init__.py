@@ -52,13 +52,13 @@ def __getattr__(name: str) -> object:
     if name not in _WHERE:
         raise AttributeError(f"module 'bulkhead' has no attribute {name!r}; it offers {', '.join(sorted(_WHERE))}")
     try:
-        found = getattr(import_module(_WHERE[name]), name)
+        member = getattr(import_module(_WHERE[name]), name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "airflow":
             raise
         raise ImportError(f"bulkhead.{name} needs Airflow: pip install 'bulkhead[airflow]'") from error
-    globals()[name] = found
-    return found
+    globals()[name] = member
+    return member
 
 
 def __dir__() -> list[str]:

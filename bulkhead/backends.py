@@ -39,8 +39,8 @@ class ServingBackends:
             InvalidInputError: its cluster cannot be reached as configured.
         """
         if service not in self._made:
-            known = self._settings.service(service)
-            self._made[service] = self._cluster(known) if isinstance(known, ClusterService) else self._here()
+            configured = self._settings.service(service)
+            self._made[service] = self._cluster(configured) if isinstance(configured, ClusterService) else self._here()
         return self._made[service]
 
     def local_credentials(self) -> dict[str, tuple[str, str]]:

@@ -79,13 +79,13 @@ class Collector:
             Their names, with their namespaces.
         """
         clusters = {(launch.cluster_key, launch.namespace): launch for launch in self._launches.active()}
-        found = []
+        strangers = []
         for launch in clusters.values():
             if LOCAL_ROOT not in launch.access:
                 names = pods.managed_names(k8s.CoreV1Api(self._api(launch.access)), launch.namespace)
-                known = self._launches.known(launch.access, launch.namespace)
-                found += sorted(f"{launch.namespace}/{name}" for name, of in names.items() if of not in known)
-        return found
+                launched = self._launches.known(launch.access, launch.namespace)
+                strangers += sorted(f"{launch.namespace}/{name}" for name, of in names.items() if of not in launched)
+        return strangers
 
     def _collect(self, launch: Launch) -> Collected:
         try:

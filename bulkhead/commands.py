@@ -185,13 +185,13 @@ class Commands:
             ConflictError: the budget is spent.
             UnsupportedError: a level that the service's runtime does not have.
         """
-        wanted = tuple(levels)
-        known = self.settings.services.get(self.ledger.revisions.get(revision_id).service)
-        if IsolationLevel.NETWORK in wanted and isinstance(known, ServicePorts):
+        asked = tuple(levels)
+        service = self.settings.services.get(self.ledger.revisions.get(revision_id).service)
+        if IsolationLevel.NETWORK in asked and isinstance(service, ServicePorts):
             remedy = "processes of one machine share its network: leave it out, or serve on Kubernetes"
             raise UnsupportedError("levels", str(IsolationLevel.NETWORK), remedy)
-        budget = known.max_isolated if known and budgeted else None
-        revision = self.ledger.isolations.isolate(revision_id, request, levels=wanted, budget=budget)
+        budget = service.max_isolated if service and budgeted else None
+        revision = self.ledger.isolations.isolate(revision_id, request, levels=asked, budget=budget)
         self.wake()
         return revision
 

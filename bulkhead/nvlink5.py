@@ -95,10 +95,10 @@ def read(text: str) -> NvlinkEvent | None:
     Args:
         text: what the kernel's line says after the number of the Xid.
     """
-    found = _LINE.search(text)
-    if found is None:
+    match = _LINE.search(text)
+    if match is None:
         return None
-    unit, severity, injected, link, info, status = found.groups()
+    unit, severity, injected, link, info, status = match.groups()
     words = [int(word, 16) if word is not None else None for word in (info, status)]
     return NvlinkEvent((unit or "").upper(), severity.lower() == "fatal", int(injected) != 0, int(link), *words)
 

@@ -204,13 +204,13 @@ def stated_action(text: str) -> RecommendedAction | None:
     Returns:
         The action by its number; for an unknown number, contact support: it is not said that nothing is to be done.
     """
-    found = _RECOVERY.search(text)
-    return RECOVERY.get(int(found[1], 16), RecommendedAction.CONTACT_SUPPORT) if found else None
+    match = _RECOVERY.search(text)
+    return RECOVERY.get(int(match[1], 16), RecommendedAction.CONTACT_SUPPORT) if match else None
 
 
 def lines(text: str) -> Iterator[Line]:
     """The Xids of a text, for instance of the end of a log."""
     for splitline in text.splitlines():
-        found = _LINE.search(splitline)
-        if found is not None:
-            yield Line(found[1] or "", int(found[2]), found[3].strip())
+        match = _LINE.search(splitline)
+        if match is not None:
+            yield Line(match[1] or "", int(match[2]), match[3].strip())

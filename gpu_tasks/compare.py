@@ -75,9 +75,9 @@ class Side:
         if not 200 <= status < 300:
             self._tally.fail(status, "")
             return None
-        found = predictions.read(body)
-        self._tally.add(found)
-        return found
+        answers = predictions.read(body)
+        self._tally.add(answers)
+        return answers
 
     def agree(self, ours: list[Any], theirs: list[Any]) -> None:
         """Count whether its answer is the other's."""

@@ -64,9 +64,9 @@ def named(failure: Failure, source: NvmlSource | None, own: str | None) -> Failu
         return failure
     by_device = _told(source)
     mine = {own: by_device[own]} if own is not None and own in by_device else {}
-    found = mine if mine or (own is not None and not reasons.is_victim(failure)) else by_device
-    if found:
-        uuid, fault = min(found.items(), key=lambda one: one[1].at)
+    suspects = mine if mine or (own is not None and not reasons.is_victim(failure)) else by_device
+    if suspects:
+        uuid, fault = min(suspects.items(), key=lambda one: one[1].at)
         numbers = ", ".join(str(number) for number in (fault.xid.number, *fault.others))
         device = f"{uuid} has reported Xid {numbers} ({fault.xid.description}); to be done: {fault.action}"
         message = f"{failure.message.rstrip()}; {device}"

@@ -87,8 +87,8 @@ def diagnose(level: str, experiment: str = "", simulated_gpus: int = 1) -> Mappi
         devices[0]["checks"]["all-reduce"] = _short(together.value)
         if together.wrong:
             wrong.setdefault("all", []).append(f"{together.name}: {together.wrong}")
-    found = {"passed": not wrong, "level": level, "node": _node(), "devices": devices, "wrong": wrong}
-    return {**found, "run_id": _log(experiment, found) if experiment else ""}
+    result = {"passed": not wrong, "level": level, "node": _node(), "devices": devices, "wrong": wrong}
+    return {**result, "run_id": _log(experiment, result) if experiment else ""}
 
 
 def against_peers(devices: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

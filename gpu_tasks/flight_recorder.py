@@ -50,10 +50,10 @@ def dump(folder: Path, launcher: int, ranks: Iterable[int], patience_s: float = 
     Returns:
         The files, by rank; none of a rank without NCCL, or that did not write.
     """
-    wanted = {rank: folder / f"nccl-{rank}" for rank in ranks}
-    for path in wanted.values():
+    pipes = {rank: folder / f"nccl-{rank}" for rank in ranks}
+    for path in pipes.values():
         path.unlink(missing_ok=True)  # of an earlier try in the same folder
-    asked = {rank: path for rank, path in wanted.items() if _ask(_pipes(launcher) / f"{rank}.pipe")}
+    asked = {rank: path for rank, path in pipes.items() if _ask(_pipes(launcher) / f"{rank}.pipe")}
 
     def sizes() -> dict[int, int]:
         return {rank: size for rank, path in asked.items() if path.exists() and (size := path.stat().st_size)}

@@ -87,10 +87,10 @@ class Gpt(nn.Module):
         time = tokens.shape[1]
         if time > self.config.block:
             raise ConfigError(f"context = {time} bytes: the model has {self.config.block}")
-        found = self.embedding(tokens)
+        hidden = self.embedding(tokens)
         for block in self.blocks:
-            found = block(found, self.cosine[:time], self.sine[:time])
-        logits: torch.Tensor = self.head(self.norm(found))
+            hidden = block(hidden, self.cosine[:time], self.sine[:time])
+        logits: torch.Tensor = self.head(self.norm(hidden))
         return logits
 
     def loss(self, samples: torch.Tensor) -> torch.Tensor:
@@ -122,9 +122,9 @@ class _Block(nn.Module):
         self.before_attention, self.before_mlp = nn.RMSNorm(config.width), nn.RMSNorm(config.width)
         self.attention, self.mlp = _Attention(config), _Mlp(config.width)
 
-    def forward(self, found: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-        found = found + self.attention(self.before_attention(found), cosine, sine)
-        mixed: torch.Tensor = found + self.mlp(self.before_mlp(found))
+    def forward(self, hidden: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+        hidden = hidden + self.attention(self.before_attention(hidden), cosine, sine)
+        mixed: torch.Tensor = hidden + self.mlp(self.before_mlp(hidden))
         return mixed
 
 
@@ -135,9 +135,9 @@ class _Attention(nn.Module):
         self.into = nn.Linear(config.width, 3 * config.width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, found: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-        batch, time, width = found.shape
-        parts = self.into(found).view(batch, time, 3, self.heads, width // self.heads)
+    def forward(self, hidden: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+        batch, time, width = hidden.shape
+        parts = self.into(hidden).view(batch, time, 3, self.heads, width // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
         query, key = _rotated(query, cosine, sine), _rotated(key, cosine, sine)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
@@ -151,8 +151,8 @@ class _Mlp(nn.Module):
         self.into = nn.Linear(width, 4 * width, bias=False)
         self.out = nn.Linear(4 * width, width, bias=False)
 
-    def forward(self, found: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = self.out(functional.gelu(self.into(found)))
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.out(functional.gelu(self.into(hidden)))
         return output
 
 
@@ -168,7 +168,7 @@ def _rotations(block: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     return angles.cos(), angles.sin()
 
 
-def _rotated(found: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    one, other = found.chunk(2, dim=-1)
-    cosine, sine = cosine.to(found.dtype), sine.to(found.dtype)
+def _rotated(hidden: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    one, other = hidden.chunk(2, dim=-1)
+    cosine, sine = cosine.to(hidden.dtype), sine.to(hidden.dtype)
     return torch.cat((one * cosine - other * sine, one * sine + other * cosine), dim=-1)

@@ -158,8 +158,8 @@ def _written(folder: Path, beats: Sequence[Beat], stuck: Sequence[Beat]) -> Mapp
     """The stacks, once nothing is added to them any more; those of ranks that cannot run are not waited for."""
 
     def stacks() -> dict[int, str]:
-        found = {beat.rank: _stacks(folder, beat.rank).read_text(encoding="utf-8") for beat in beats}
-        return {rank: text for rank, text in found.items() if text}
+        stacks = {beat.rank: _stacks(folder, beat.rank).read_text(encoding="utf-8") for beat in beats}
+        return {rank: text for rank, text in stacks.items() if text}
 
     return settled(stacks, len(beats) - len(stuck), _STACKS_S)
 

@@ -99,7 +99,7 @@ def read(folder: Path) -> dict[int, Beat]:
     Returns:
         By rank; a rank that has not begun is not there.
     """
-    found = {}
+    beats = {}
     for path in folder.glob(f"{_PREFIX}*"):
         try:
             words = path.read_text(encoding="utf-8").split()
@@ -108,8 +108,8 @@ def read(folder: Path) -> dict[int, Beat]:
         rank = path.name.removeprefix(_PREFIX)
         beat = _beat(rank, words)
         if beat is not None:
-            found[beat.rank] = beat
-    return found
+            beats[beat.rank] = beat
+    return beats
 
 
 def _beat(rank: str, words: list[str]) -> Beat | None:
@@ -158,11 +158,11 @@ class Standstill:
         """
         now = self._clock()
         for rank, beat in beats.items():
-            known = self._seen.get(rank)
+            seen = self._seen.get(rank)
             # What was there before the first poll may be an earlier try's, in the same folder: it counts once it moves.
-            if rank in own or not (self._first or (known is not None and known[0] == beat)):
+            if rank in own or not (self._first or (seen is not None and seen[0] == beat)):
                 self._alive.add(rank)
-            if known is None or known[0] != beat:
+            if seen is None or seen[0] != beat:
                 self._seen[rank] = (beat, now)
         for rank in set(self._seen) - set(beats):
             del self._seen[rank]  # rolled back by one that restarts

@@ -148,8 +148,8 @@ class Launcher:
         for handle in self._running.values():
             poll.register(handle, select.POLLIN)
         left = None if limit is None else max(0.0, limit - time.monotonic()) * 1000
-        found = {handle for handle, _ in poll.poll(left)}
-        return [rank for rank, handle in self._running.items() if handle in found]
+        ready = {handle for handle, _ in poll.poll(left)}
+        return [rank for rank, handle in self._running.items() if handle in ready]
 
     def _why(self, codes: Mapping[int, int]) -> Failure | None:
         """What ended an attempt: what the first rank that failed said, unless another was killed and could not."""

@@ -72,12 +72,12 @@ class Meter:
         then, before = self._since
         self.begin(step)
         rate = (step - before) * self._batch / max(1e-9, self._since[0] - then)
-        found = {"samples_per_s": rate, "memory_bytes": self._memory()}
+        readings = {"samples_per_s": rate, "memory_bytes": self._memory()}
         if self._flops is not None:
-            found["flops_per_s"] = rate * self._flops
+            readings["flops_per_s"] = rate * self._flops
             if self._peak is not None:
-                found["mfu"] = found["flops_per_s"] / (self._peak * self._ranks)
-        return found
+                readings["mfu"] = readings["flops_per_s"] / (self._peak * self._ranks)
+        return readings
 
     def _memory(self) -> float:
         if self._device.type == "cuda":

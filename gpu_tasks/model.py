@@ -62,6 +62,6 @@ class Learner(nn.Module):
         device = next(self.parameters()).device
         self.eval()
         with torch.inference_mode():
-            found = self.network(torch.from_numpy(images).to(device) / MAX_PIXEL).argmax(1)
+            digits = self.network(torch.from_numpy(images).to(device) / MAX_PIXEL).argmax(1)
         self.train()
-        return float((found == torch.from_numpy(labels).to(device)).float().mean())
+        return float((digits == torch.from_numpy(labels).to(device)).float().mean())

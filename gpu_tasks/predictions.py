@@ -39,8 +39,8 @@ def read(body: bytes) -> list[Any] | None:
         document = json.loads(body)
     except ValueError:
         return None
-    found = _predictions(document)
-    return found if found and all(_usable(one) for one in found) else None
+    predictions = _predictions(document)
+    return predictions if predictions and all(_usable(one) for one in predictions) else None
 
 
 def category(prediction: Any) -> str:
@@ -109,8 +109,8 @@ class PredictionTally:
             return
         said = f"{named(status)} {text.strip().partition(chr(10))[0][:_LONGEST_ERROR]}".strip()
         with self._lock:
-            known = said in self._errors or len(self._errors) < _MOST_ERRORS - 1
-            self._errors[said if known else OTHER] += 1
+            counted = said in self._errors or len(self._errors) < _MOST_ERRORS - 1
+            self._errors[said if counted else OTHER] += 1
 
     def compare(self, ours: list[Any], theirs: list[Any]) -> None:
         """Count whether an answer agrees with another to the same request.
@@ -137,8 +137,8 @@ class PredictionTally:
 
     def _count(self, names: Iterable[str]) -> None:
         for name in names:
-            known = name in self._categories or len(self._categories) < _MOST_CATEGORIES - 1
-            self._categories[name if known else OTHER] += 1
+            counted = name in self._categories or len(self._categories) < _MOST_CATEGORIES - 1
+            self._categories[name if counted else OTHER] += 1
 
 
 def _predictions(document: Any) -> list[Any]:

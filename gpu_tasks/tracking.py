@@ -227,8 +227,8 @@ class Run:
     def _made(self, client: Any) -> str:
         from mlflow.entities import Param
 
-        found = client.get_experiment_by_name(self._experiment)
-        where = found.experiment_id if found else client.create_experiment(self._experiment)
+        experiment = client.get_experiment_by_name(self._experiment)
+        where = experiment.experiment_id if experiment else client.create_experiment(self._experiment)
         run_id = str(client.create_run(where).info.run_id)
         params = [Param(name, str(value)[:500]) for name, value in self._params.items()]
         client.log_batch(run_id, params=params, synchronous=True)

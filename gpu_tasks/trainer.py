@@ -225,10 +225,10 @@ class Trainer:
         Args:
             path: of the file; it is there only once it is complete.
         """
-        found = weights(self.objective)
+        whole = weights(self.objective)
         if self.ranks.rank == 0:
             part = path.with_name(f".{path.name}.part")
-            save_file(found, part)
+            save_file(whole, part)
             part.rename(path)
 
     def _advance(self, step: int) -> None:
@@ -282,8 +282,8 @@ class Trainer:
 
     def _may_undo(self) -> bool:
         """Whether what bad gradients do to the weights is lost again: then they may be applied before they are seen."""
-        wanted = self.config.guards.not_finite
-        return wanted is GuardAction.STOP or (wanted is GuardAction.ROLL_BACK and self.checkpoints.kept)
+        action = self.config.guards.not_finite
+        return action is GuardAction.STOP or (action is GuardAction.ROLL_BACK and self.checkpoints.kept)
 
     def _metrics(self, step: int, loss: float, norm: float) -> dict[str, float]:
         learning = self.config.schedule.rate(step)
@@ -339,9 +339,9 @@ class Trainer:
         manifest = self.checkpoints.newest()
         if manifest is None:
             return None
-        found = tensors(self.objective, self.optimizer)
-        self.checkpoints.load(manifest, found)
-        restore(self.objective, self.optimizer, found)
+        state = tensors(self.objective, self.optimizer)
+        self.checkpoints.load(manifest, state)
+        restore(self.objective, self.optimizer, state)
         self.guard.bad |= set(manifest.state["bad"])
         self.result.step = manifest.step
         log.info("resumed from step %d", manifest.step)

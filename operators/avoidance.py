@@ -22,11 +22,11 @@ def elsewhere(request: GpuRequest, changed: Changes, bulkhead_conn_id: str) -> G
         changed: by what has failed of this task.
         bulkhead_conn_id: connection of the ledger, which has what others say.
     """
-    found = _avoidance(bulkhead_conn_id)
-    forbidden = sorted({*request.exclude_nodes, *changed.exclude_nodes, *found.forbidden})
-    if found.forbidden:
-        log.info("not on %s: their devices are suspected", ", ".join(found.forbidden))
-    avoided = {*request.avoid_nodes, *changed.avoid_nodes, *found.discouraged}
+    avoidance = _avoidance(bulkhead_conn_id)
+    forbidden = sorted({*request.exclude_nodes, *changed.exclude_nodes, *avoidance.forbidden})
+    if avoidance.forbidden:
+        log.info("not on %s: their devices are suspected", ", ".join(avoidance.forbidden))
+    avoided = {*request.avoid_nodes, *changed.avoid_nodes, *avoidance.discouraged}
     return replace(request, exclude_nodes=tuple(forbidden), avoid_nodes=tuple(sorted(avoided - {*forbidden})))
 
 

@@ -80,7 +80,7 @@ def over(launches: Iterable[Launch], states: States) -> Sequence[tuple[Launch, s
     for launch in launches:
         task = launch.task
         grouped[(task["dag_id"], task["task_id"], task["map_index"])].append(launch)
-    found = []
+    ended = []
     for (dag_id, task_id, map_index), group in grouped.items():
         name = task_id if map_index < 0 else f"{task_id}_{map_index}"
         for begin in range(0, len(group), _RUNS_AT_ONCE):
@@ -91,5 +91,5 @@ def over(launches: Iterable[Launch], states: States) -> Sequence[tuple[Launch, s
                 # No state yet (None) means that it waits for the scheduler, for instance after a clear.
                 state = answer.get(launch.task["run_id"], {}).get(name, "deleted")
                 if state == "deleted" or state in _OVER:
-                    found.append((launch, str(state)))
-    return found
+                    ended.append((launch, str(state)))
+    return ended

@@ -206,6 +206,6 @@ def _check(plan: Any, serve: Any) -> None:
     if isinstance(plan, Mapping) or not is_templated(plan):
         check_plan(plan, is_templated)
     if isinstance(serve, Mapping) or not is_templated(serve):
-        known = check_serve(serve, is_templated)
-        if known is not None and not is_templated(serve):
-            manifests.check(known)
+        checked = check_serve(serve, is_templated)
+        if checked is not None and not is_templated(serve):
+            manifests.check(checked)

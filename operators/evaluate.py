@@ -67,6 +67,6 @@ class EvaluateOperator(LocalPodOperator):
             InvalidInputError: the configuration is wrong.
         """
         ui = BulkheadHook(self.bulkhead_conn_id).control().settings.mlflow_ui
-        known = {name: str(value) for name, value in self.candidate.items()}  # a DAG may render numbers as such
-        run = run_page(ui, known["experiment_id"], known["run_id"])
-        return Pages(run, model_page(ui, known["model_uri"], known["experiment_id"]))
+        candidate = {name: str(value) for name, value in self.candidate.items()}  # a DAG may render numbers as such
+        run = run_page(ui, candidate["experiment_id"], candidate["run_id"])
+        return Pages(run, model_page(ui, candidate["model_uri"], candidate["experiment_id"]))

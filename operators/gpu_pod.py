@@ -221,14 +221,14 @@ class GpuPodOperator(WaitForDevicesMixin, KubernetesPodOperator):
 
     def _start(self, context: Context, waits: bool) -> Any:
         try:
-            wanted = self.build_pod_request_obj(context)
+            desired = self.build_pod_request_obj(context)
         except (InvalidInputError, AirflowNotFoundException) as wrong:
             raise PlainFailure(self._said(wrong)) from wrong
-        found = self._earlier(wanted, context)
-        if found is None:
-            self._end_superseded(wanted, context, waits)
-            found = self._create(wanted, context)
-        return self._wait(found, context)
+        pod = self._earlier(desired, context)
+        if pod is None:
+            self._end_superseded(desired, context, waits)
+            pod = self._create(desired, context)
+        return self._wait(pod, context)
 
     def _said(self, wrong: Exception) -> str:
         if isinstance(wrong, InvalidInputError):
@@ -308,10 +308,10 @@ class GpuPodOperator(WaitForDevicesMixin, KubernetesPodOperator):
         """A pod of an earlier try that is worth waiting for, or that has succeeded. One request, on retries only."""
         if context["ti"].try_number <= 1:
             return None
-        found = pods.find_unfailed(self.client, wanted.metadata.namespace, identity(context).labels())
-        if found is not None:
-            self.log.info("found pod %s of an earlier try: %s", found.metadata.name, found.status.phase)
-        return found
+        pod = pods.find_unfailed(self.client, wanted.metadata.namespace, identity(context).labels())
+        if pod is not None:
+            self.log.info("found pod %s of an earlier try: %s", pod.metadata.name, pod.status.phase)
+        return pod
 
     def _create(self, wanted: k8s.V1Pod, context: Context) -> k8s.V1Pod:
         self._ensure_claims(wanted)

@@ -112,8 +112,8 @@ def _fields(connection: Connection | None) -> dict[str, Any]:
     if connection is None:
         return {}
     extra = connection.extra_dejson
-    known = {name: extra.get(name) for name in ("home", "mlflow_tracking_uri", "mlflow_ui_url")}
-    return {**known, "ledger_url": connection.password}
+    given = {name: extra.get(name) for name in ("home", "mlflow_tracking_uri", "mlflow_ui_url")}
+    return {**given, "ledger_url": connection.password}
 
 
 def _find(conn_id: str) -> Connection | None:

@@ -46,10 +46,10 @@ def record(
         ClusterUnreachableError: the ledger does not answer. Nothing was created.
     """
     task = identity(context)
-    known = {"dag_id": task.dag_id, "run_id": task.run_id, "task_id": task.task_id, "map_index": task.map_index}
+    task_ids = {"dag_id": task.dag_id, "run_id": task.run_id, "task_id": task.task_id, "map_index": task.map_index}
     try:
         launches = BulkheadHook(conn_id).control().ledger.launches
-        whose: dict[str, Any] = {"owner": task.owner, "instance": task.instance, "task": known}
+        whose: dict[str, Any] = {"owner": task.owner, "instance": task.instance, "task": task_ids}
         return launches.record(access, namespace, pod, **whose, keep=keep, kind=kind)
     except BulkheadError as away:
         message = f"the launch cannot be recorded, so nothing was created: {away}"

@@ -103,10 +103,10 @@ class LocalDistributedTrainOperator(LocalPodOperator):
         """
         runtime, name = LocalRuntimeHook(self.local_conn_id).runtime(), event["name"]
         try:
-            found = documents(runtime, name, self.nodes)
+            pods = documents(runtime, name, self.nodes)
         except NotFoundError as gone:
             raise PlainError(f"job {name} is gone: it was deleted ({gone})") from gone
-        failed = cause(found)
+        failed = cause(pods)
         end_nodes(runtime, name, self.nodes, "another rank of its job failed")
         mark_gone(self.bulkhead_conn_id, access(runtime), "default", name, "ended")
         for number in dict.fromkeys((0, *([failed.node_rank] if failed else []))):
@@ -114,7 +114,7 @@ class LocalDistributedTrainOperator(LocalPodOperator):
         if failed is not None:
             message = f"node rank {failed.node_rank} of {self.nodes} failed first: {failed.failure.message}"
             raise error(name, failed.failure.model_copy(update={"message": message}), failed.node)
-        return dict(parse(found[0]["status"]).outcome.result)
+        return dict(parse(pods[0]["status"]).outcome.result)
 
     def on_kill(self) -> None:
         """The task process was told to end: take all nodes down."""

@@ -121,13 +121,13 @@ class RolloutOperator(PlainEnds, BaseOperator):
         Raises:
             AirflowFailException: that task has left none.
         """
-        found = context["ti"].xcom_pull(task_ids=deploy_task_id) or {}
-        if "rollout_id" not in found:
+        deployed = context["ti"].xcom_pull(task_ids=deploy_task_id) or {}
+        if "rollout_id" not in deployed:
             raise PlainFailure(
                 f"deploy_task_id = {deploy_task_id!r}: it has left no rollout; name a DeployOperator upstream, "
                 f"with its task group's prefix, whose XCom is kept"
             )
-        return int(found["rollout_id"])
+        return int(deployed["rollout_id"])
 
     def _logged(self, event: Mapping[str, Any]) -> Rollout:
         """The rollout, once what its trigger has not logged is in the log."""

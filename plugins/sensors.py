@@ -119,10 +119,10 @@ class ServingSLOSensor(PlainEnds, BaseSensorOperator):
 
     def _revision(self, context: Context) -> str:
         if self.deploy_task_id is not None:
-            found = context["ti"].xcom_pull(task_ids=self.deploy_task_id) or {}
-            if "revision" not in found:
+            deployed = context["ti"].xcom_pull(task_ids=self.deploy_task_id) or {}
+            if "revision" not in deployed:
                 raise PlainFailure(f"deploy_task_id = {self.deploy_task_id!r}: it has left no revision")
-            return str(found["revision"])
+            return str(deployed["revision"])
         try:
             stable = BulkheadHook(self.bulkhead_conn_id).control().ledger.services.get(self.service).stable_revision
         except NotFoundError as error:

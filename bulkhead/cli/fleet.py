@@ -147,13 +147,13 @@ def _show(control: Control) -> str:
 
 def _target(control: Control, name: str) -> Target:
     """What a person means by a name."""
-    known = control.ledger.quarantines.remembered()
-    for node, devices in known.items():
+    remembered = control.ledger.quarantines.remembered()
+    for node, devices in remembered.items():
         if name in devices:
             return Target(name, "device", node, devices[name]["device"]["model"])
-    if name not in known and not control.settings.fleet.nodes:
+    if name not in remembered and not control.settings.fleet.nodes:
         raise NotFoundError(f"{name!r} is no node or device that a watch has seen; see 'bulkhead fleet'")
-    models = [one["device"]["model"] for one in known.get(name, {}).values()]
+    models = [one["device"]["model"] for one in remembered.get(name, {}).values()]
     return Target(name, "node", name, models[0] if models else "", size=max(len(models), 1))
 
 

@@ -108,11 +108,11 @@ def alerts(
 ) -> None:
     """Hear Alertmanager's alerts, and roll back or isolate what they name; see docs/rollback.md."""
     with errors_reported():
-        known = settings.load()
-        log_to_console(known.log_format)
+        configured = settings.load()
+        log_to_console(configured.log_format)
         try:
             token = token_file.read_text(encoding="utf-8").strip()
-            server = AlertServer((host, port), token, Responder(Control(known)))
+            server = AlertServer((host, port), token, Responder(Control(configured)))
         except OSError as error:
             raise UnavailableError(f"{error}; name a readable file, and a free port") from error
     when_told_to_end(lambda: threading.Thread(target=server.shutdown).start())
@@ -126,6 +126,6 @@ def router(service: Annotated[str, typer.Argument(help="the service whose traffi
     with errors_reported():
         stop = threading.Event()
         when_told_to_end(stop.set)  # from the start: it may be told to before Envoy is ready
-        known = settings.load()
-        envoy = start_envoy(EnvoyRouter(known.routers, known.ports), service)
+        configured = settings.load()
+        envoy = start_envoy(EnvoyRouter(configured.routers, configured.ports), service)
         raise typer.Exit(hold(envoy, stop))

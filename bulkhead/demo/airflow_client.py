@@ -40,8 +40,8 @@ class AirflowClient:
         Raises:
             UnavailableError: a DAG file cannot be imported; its error is quoted.
         """
-        found = self.call("GET", f"/api/v2/dags?dag_id_pattern={dag_id}")["dags"]
-        if found:
+        dags = self.call("GET", f"/api/v2/dags?dag_id_pattern={dag_id}")["dags"]
+        if dags:
             return True
         broken = self.call("GET", "/api/v2/importErrors")["import_errors"]
         if broken:
@@ -58,8 +58,8 @@ class AirflowClient:
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
         """State by task."""
-        found = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return {one["task_id"]: one["state"] or "none" for one in found}
+        instances = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {one["task_id"]: one["state"] or "none" for one in instances}
 
     def log(self, dag_id: str, run_id: str, task_id: str) -> str:
         """The log of a task's latest try: a scheduler that takes over another's tasks begins their next try."""

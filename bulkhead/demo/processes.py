@@ -152,13 +152,13 @@ def _await_end(sessions: Mapping[int, set[int]], tell: Callable[[list[int]], Non
 
 def _session(leader: int) -> set[int]:
     """Processes of a session: what a component started, also after the component itself has gone."""
-    found = set()
+    descendants = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             fields = _stat(int(entry.name))
             if fields and int(fields[3]) == leader:
-                found.add(int(entry.name))
-    return found
+                descendants.add(int(entry.name))
+    return descendants
 
 
 def _alive(pid: int) -> bool:

@@ -125,7 +125,7 @@ def _images() -> Sequence[tuple[bytes, int]]:
 
 def _digit(body: bytes) -> int | None:
     try:
-        found = json.loads(body)["predictions"][0]
+        digit = json.loads(body)["predictions"][0]
     except (ValueError, KeyError, IndexError, TypeError):
         return None
-    return found if isinstance(found, int) and 0 <= found <= 9 else None
+    return digit if isinstance(digit, int) and 0 <= digit <= 9 else None

@@ -85,12 +85,12 @@ def doubt(
     ]
     wave = Counter((one.device.model, one.reason) for one in unhealthy)
     limits = policy.doubt
-    found = dict(verdicts)
+    adjusted = dict(verdicts)
     for one in unhealthy:
         count, all_of_it = wave[one.device.model, one.reason], of_model[one.device.model]
         if count >= limits.mass_least and count >= limits.mass_share * all_of_it:
             text = f"{count} of {all_of_it} {one.device.model or 'devices'} at once: {one.text}"
-            found[one.device.uuid] = replace(
+            adjusted[one.device.uuid] = replace(
                 one,
                 health=Health.SUSPECT,
                 reason=Reason.DOUBTED,
@@ -98,7 +98,7 @@ def doubt(
                 action=RecommendedAction.CONTACT_SUPPORT,
                 confidence=0.2,
             )
-    return found
+    return adjusted
 
 
 def _known(one: DeviceVerdict, previous: Mapping[str, DeviceVerdict]) -> bool:

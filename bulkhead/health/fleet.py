@@ -92,14 +92,14 @@ class Fleet:
         if any(uuid.startswith(BY_PLACE) for uuid, _ in events_of_xids):
             places = {place(one.device.node, one.device.pci): uuid for uuid, one in self.windows.items()}
         for uuid, event in events_of_xids:
-            known = places.get(uuid, uuid)
-            if known not in self.windows:
-                node, _, pci = known.removeprefix(BY_PLACE).rpartition("/")
-                self.windows[known] = EvidenceWindow(Device(known, node, "", pci))
+            full = places.get(uuid, uuid)
+            if full not in self.windows:
+                node, _, pci = full.removeprefix(BY_PLACE).rpartition("/")
+                self.windows[full] = EvidenceWindow(Device(full, node, "", pci))
             # A cluster keeps an event for an hour: one that a repair has answered is read again at each poll.
-            answered = self._answered_at(self.windows[known].device)
+            answered = self._answered_at(self.windows[full].device)
             if not answered or event.at > answered:
-                self.windows[known].report(event)
+                self.windows[full].report(event)
 
     def _judge(self, polls: Sequence[Snapshot], now: float) -> Assessment:
         before = self.verdicts

@@ -96,9 +96,9 @@ def switch_faults(lines: Iterable[str], now: float, booted: float | None = None)
         booted: see there.
     """
     for line in lines:
-        found = _SWITCH.search(line[: 2 * _LONGEST])
-        if found is not None:
-            yield SwitchFault(_when(line, now, booted), f"{found[1]}: SXid {found[2]}: {found[3].strip()[:200]}")
+        match = _SWITCH.search(line[: 2 * _LONGEST])
+        if match is not None:
+            yield SwitchFault(_when(line, now, booted), f"{match[1]}: SXid {match[2]}: {match[3].strip()[:200]}")
 
 
 def _when(line: str, now: float, booted: float | None) -> float:
@@ -136,5 +136,5 @@ def _local(month: str, day: str, clock: str, year: int) -> float | None:
 def _latest(month: str, day: str, clock: str, now: float) -> float | None:
     """A stamp without a year: the latest such day that is not in the future."""
     year = datetime.fromtimestamp(now, UTC).year
-    found = [_local(month, day, clock, one) for one in (year + 1, year, year - 1, year - 2, year - 3, year - 4)]
-    return next((at for at in found if at is not None and at <= now + _AHEAD_S), None)
+    candidates = [_local(month, day, clock, one) for one in (year + 1, year, year - 1, year - 2, year - 3, year - 4)]
+    return next((at for at in candidates if at is not None and at <= now + _AHEAD_S), None)

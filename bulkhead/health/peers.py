@@ -53,8 +53,8 @@ def _outliers(group: Mapping[str, float], policy: Peers) -> dict[str, list[Condi
     spread = _NORMAL * median(abs(value - middle) for value in group.values())
     limit = middle - policy.z * max(spread, _LEAST_SPREAD * middle)
     suspect, unhealthy = (min(limit, middle * (1 - drop)) for drop in (policy.suspect_drop, policy.unhealthy_drop))
-    found = {}
+    outliers = {}
     for uuid, value in group.items():
         if value < suspect:
-            found[uuid] = [Condition.SLOW] if value >= unhealthy else [Condition.SLOW, Condition.VERY_SLOW]
-    return found
+            outliers[uuid] = [Condition.SLOW] if value >= unhealthy else [Condition.SLOW, Condition.VERY_SLOW]
+    return outliers

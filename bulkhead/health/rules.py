@@ -87,13 +87,13 @@ def _doubts(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[Devi
 
 
 def _xids(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[DeviceFinding]:
-    found = faults(window.xids)
-    recent = [one for one in found if now - one.at <= policy.xids.memory_s]
+    named = faults(window.xids)
+    recent = [one for one in named if now - one.at <= policy.xids.memory_s]
     for fault in recent:
         finding = _by_blame(fault, recent, policy)
         if finding is not None:
             yield finding
-    yield from _applications(found, policy, now)
+    yield from _applications(named, policy, now)
 
 
 def _by_blame(fault: Fault, recent: Sequence[Fault], policy: Policy) -> DeviceFinding | None:

@@ -126,9 +126,9 @@ def _begin_immediate(connection: Any) -> None:
 
 def _check_file(engine: Engine, shown: str) -> None:
     with engine.connect() as connection:
-        found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
-    if found != "ok":
-        raise _damaged(shown, found)
+        damage = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+    if damage != "ok":
+        raise _damaged(shown, damage)
 
 
 def _damaged(shown: str, found: object) -> UnavailableError:

@@ -71,21 +71,21 @@ class Isolations(Transactions):
             ConflictError: the budget is spent.
         """
         with self._writing() as session:
-            found = _locked(session, revision_id)
+            revision = _locked(session, revision_id)
             if recorded(session, request) is not None:
-                return found
+                return revision
             in_force = (Isolation.revision_id == revision_id) & Isolation.ended_at.is_(None)
-            known = set(session.scalars(select(Isolation.level).where(in_force)))
-            if budget is not None and not known:
-                _within(session, found.service, budget)
-            wanted = [level for level in IsolationLevel if level in {IsolationLevel.TRAFFIC, *levels}]
-            for level in wanted:
-                if level not in known:
+            present = set(session.scalars(select(Isolation.level).where(in_force)))
+            if budget is not None and not present:
+                _within(session, revision.service, budget)
+            asked = [level for level in IsolationLevel if level in {IsolationLevel.TRAFFIC, *levels}]
+            for level in asked:
+                if level not in present:
                     row = Isolation(revision_id=revision_id, level=level, reason=request.reason)
                     row.requested_by, row.created_at = request.requested_by, self._clock()
                     session.add(row)
-            self._record(session, found, IntentKind.ISOLATE, EventKind.ISOLATE, request, wanted)
-            return found
+            self._record(session, revision, IntentKind.ISOLATE, EventKind.ISOLATE, request, asked)
+            return revision
 
     def unisolate(self, revision_id: str, request: Request) -> Revision:
         """Take an isolation back, with all of its levels. Nothing is given traffic by that.
@@ -97,16 +97,16 @@ class Isolations(Transactions):
             NotFoundError: there is none.
         """
         with self._writing() as session:
-            found = _locked(session, revision_id)
+            revision = _locked(session, revision_id)
             if recorded(session, request) is not None:
-                return found
+                return revision
             in_force = (Isolation.revision_id == revision_id) & Isolation.ended_at.is_(None)
             rows = session.scalars(select(Isolation).where(in_force).order_by(Isolation.id).with_for_update()).all()
             for row in rows:
                 row.ended_at = self._clock()
             ended = [row.level for row in rows]
-            self._record(session, found, IntentKind.UNISOLATE, EventKind.UNISOLATE, request, ended)
-            return found
+            self._record(session, revision, IntentKind.UNISOLATE, EventKind.UNISOLATE, request, ended)
+            return revision
 
     def mark_applied(self, isolation: Isolation) -> bool:
         """Write that the world shows a level, or shows it no more.
@@ -151,10 +151,10 @@ class Isolations(Transactions):
 
 
 def _locked(session: Session, revision_id: str) -> Revision:
-    found = session.scalar(select(Revision).where(Revision.id == revision_id).with_for_update())
-    if found is None:
+    revision = session.scalar(select(Revision).where(Revision.id == revision_id).with_for_update())
+    if revision is None:
         raise NotFoundError(f"no revision {revision_id!r} in the ledger")
-    return found
+    return revision
 
 
 def _within(session: Session, service: str, budget: int) -> None:

@@ -51,8 +51,8 @@ class Launches(Transactions):
         own = (Launch.cluster_key == cluster_key) & (Launch.namespace == namespace) & (Launch.pod == pod)
         try:
             with self._writing() as session:
-                known = session.scalar(select(Launch).where(own))
-                if known is None:
+                launch = session.scalar(select(Launch).where(own))
+                if launch is None:
                     session.add(
                         Launch(
                             access=dict(access),
@@ -68,7 +68,7 @@ class Launches(Transactions):
                         )
                     )
                 else:  # a worker that died in between tries again
-                    known.ended_at = known.gone_at = known.reason = None
+                    launch.ended_at = launch.gone_at = launch.reason = None
                 session.flush()
                 others = (Launch.instance == instance) & Launch.gone_at.is_(None) & ~own
                 self._end(session, others, "a later try of its task took its place")

@@ -107,12 +107,12 @@ class Leases(Transactions):
 
     def _poll(self, row: Service) -> _Seen:
         assert row.held_by is not None
-        known = self._seen.get(row.name)
-        if known is None or known.holder != row.held_by:
+        seen = self._seen.get(row.name)
+        if seen is None or seen.holder != row.held_by:
             return _Seen(row.held_by, row.renewals, self._seconds(), alive=False)
-        if known.renewals != row.renewals:
+        if seen.renewals != row.renewals:
             return _Seen(row.held_by, row.renewals, self._seconds(), alive=True)
-        return known
+        return seen
 
     def _is_free(self, row: Service) -> bool:
         seen = self._seen.get(row.name)

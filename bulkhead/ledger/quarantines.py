@@ -182,13 +182,13 @@ class Quarantines(Transactions):
         """
         with self._writing() as session:
             self._alone(session)
-            found = session.get_one(Quarantine, row.id, with_for_update=True)
-            if (found.phase, found.phase_at) != (row.phase, row.phase_at):
+            current = session.get_one(Quarantine, row.id, with_for_update=True)
+            if (current.phase, current.phase_at) != (row.phase, row.phase_at):
                 return False
-            found.phase, found.phase_at = phase, self._clock()
+            current.phase, current.phase_at = phase, self._clock()
             if phase is QuarantinePhase.ENDED:
-                found.ended_at = found.phase_at
-            self._record(session, found, str(phase), evidence)
+                current.ended_at = current.phase_at
+            self._record(session, current, str(phase), evidence)
             return True
 
     def end(self, target: str, *, reason: str, holder: str) -> Quarantine:

@@ -23,11 +23,11 @@ def existing_service(session: Session, name: str) -> Service:
     Raises:
         NotFoundError: nothing was ever released to it.
     """
-    found = session.get(Service, name)
-    if found is None:
-        known = ", ".join(session.scalars(select(Service.name).order_by(Service.name))) or "none"
-        raise NotFoundError(f"unknown service {name!r}; services in the ledger: {known}")
-    return found
+    service = session.get(Service, name)
+    if service is None:
+        names = ", ".join(session.scalars(select(Service.name).order_by(Service.name))) or "none"
+        raise NotFoundError(f"unknown service {name!r}; services in the ledger: {names}")
+    return service
 
 
 def locked_service(session: Session, name: str) -> Service:
@@ -98,9 +98,9 @@ def refuse_isolated(session: Session, revision_id: str, model_uri: str) -> None:
         .order_by(Isolation.id)
         .limit(1)
     )
-    found = session.execute(query).first()
-    if found is not None:
-        isolation, revision = found
+    blocking = session.execute(query).first()
+    if blocking is not None:
+        isolation, revision = blocking
         raise ConflictError(
             f"revision {revision.id!r} (model {revision.model_uri}) is isolated since "
             f"{isolation.created_at:%Y-%m-%d %H:%M} UTC: {isolation.reason}; run 'bulkhead unisolate {revision.id}' "

@@ -20,10 +20,10 @@ class Revisions(Transactions):
             NotFoundError: there is none.
         """
         with self._reading() as session:
-            found = session.get(Revision, revision_id)
-        if found is None:
+            revision = session.get(Revision, revision_id)
+        if revision is None:
             raise NotFoundError(f"no revision {revision_id!r} in the ledger")
-        return found
+        return revision
 
     def serving(self, service: str | None = None) -> frozenset[str]:
         """Revisions that have traffic, or are about to: those of rollouts until they are contained, and stable ones
@@ -56,11 +56,11 @@ class Revisions(Transactions):
                     .limit(1)
                 )
                 now = session.scalar(query)
-                found = session.get(Revision, now) if now is not None and now not in passed else None
-                if found is None:
+                revision = session.get(Revision, now) if now is not None and now not in passed else None
+                if revision is None:
                     break
-                if session.scalar(isolation_in_force(found.id)) is None:
-                    return found.id
+                if session.scalar(isolation_in_force(revision.id)) is None:
+                    return revision.id
                 passed.add(now)
         raise NotFoundError(f"service {service!r} has no earlier revision than {stable!r} to roll back to")
 

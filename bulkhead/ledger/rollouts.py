@@ -48,10 +48,10 @@ class Rollouts(Transactions):
             NotFoundError: there is none.
         """
         with self._reading() as session:
-            found = session.get(Rollout, rollout_id)
-        if found is None:
+            rollout = session.get(Rollout, rollout_id)
+        if rollout is None:
             raise NotFoundError(f"no rollout {rollout_id} in the ledger")
-        return found
+        return rollout
 
     def active(self) -> Sequence[Rollout]:
         """Every rollout in progress, oldest first."""
@@ -103,9 +103,9 @@ class Rollouts(Transactions):
         service_name = str(revision["service"])
         try:
             with self._writing() as session:
-                known = session.scalar(select(Rollout).where(Rollout.key == request.key))
-                if known is not None:
-                    return known
+                earlier = session.scalar(select(Rollout).where(Rollout.key == request.key))
+                if earlier is not None:
+                    return earlier
                 if not cleared:
                     refuse_withdrawn(session, owner)
                 refuse_isolated(session, str(revision["id"]), str(revision["model_uri"]))
@@ -143,12 +143,12 @@ class Rollouts(Transactions):
             The intent, and the rollout that returns because of it, if any.
         """
         with self._writing() as session:
-            known = recorded(session, request)
-            if known is not None:
-                return Rollback(known.id, session.get(Rollout, known.rollout_id) if known.rollout_id else None)
+            earlier = recorded(session, request)
+            if earlier is not None:
+                return Rollback(earlier.id, session.get(Rollout, earlier.rollout_id) if earlier.rollout_id else None)
             chosen = Rollout.service == service if rollout_id is None else Rollout.id == rollout_id
-            found = self._roll_back_chosen(session, chosen, request)
-            rollout = found[0] if found else None
+            aborted = self._roll_back_chosen(session, chosen, request)
+            rollout = aborted[0] if aborted else None
             intent = self._intent(
                 request,
                 IntentKind.ROLLBACK,
@@ -233,11 +233,11 @@ class Rollouts(Transactions):
     def _roll_back_chosen(self, session: Session, chosen: ColumnElement[bool], request: Request) -> list[Rollout]:
         """Abort the chosen rollouts in progress; one that has promoted its revision is stable already."""
         query = select(Rollout).where(chosen, Rollout.ended_at.is_(None), Rollout.phase != Phase.RETIRING)
-        found = list(session.scalars(query.order_by(Rollout.id).with_for_update()))
-        for rollout in found:
+        rollouts = list(session.scalars(query.order_by(Rollout.id).with_for_update()))
+        for rollout in rollouts:
             if not rollout.phase.returning:
                 self._abort(session, rollout, request.reason, {"by": request.requested_by})
-        return found
+        return rollouts
 
     def _abort(self, session: Session, rollout: Rollout, reason: str, decision: dict[str, Any]) -> None:
         service = locked_service(session, rollout.service)

@@ -91,10 +91,10 @@ class PrometheusMetrics:
 
     def _ask(self, query: str, at: float) -> Vector:
         token = token_of(self._source.token_variable)
-        found = ask(self._source.url, query, at, token=token)
-        if not all(math.isfinite(value) and value >= 0 for _, value in found):
-            raise UnavailableError(f"Prometheus answers {query!r} with what is no number of requests: {found}")
-        return found
+        samples = ask(self._source.url, query, at, token=token)
+        if not all(math.isfinite(value) and value >= 0 for _, value in samples):
+            raise UnavailableError(f"Prometheus answers {query!r} with what is no number of requests: {samples}")
+        return samples
 
 
 def ask(

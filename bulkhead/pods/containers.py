@@ -63,5 +63,5 @@ def asks_for_gpu(pod: Mapping[str, Any]) -> bool:
         return True
     if spec.get("resourceClaims"):
         return True
-    wanted = [container.get("resources") or {} for container in containers]
-    return any("gpu" in name or "/mig-" in name for one in wanted for name in (one.get("limits") or {}))
+    requested = [container.get("resources") or {} for container in containers]
+    return any("gpu" in name or "/mig-" in name for one in requested for name in (one.get("limits") or {}))

@@ -113,10 +113,10 @@ def of_node(text: str) -> tuple[FailureClass, str] | None:
 
 def _gravest(text: str) -> Xid | None:
     """The Xid of a text that decides, where one is the hardware's: by the catalogue, as the fleet's watch judges."""
-    found = []
+    matches = []
     for line in lines(text):
         xid = known(line.number, line.text)
         stated = stated_action(line.text) if line.number == 154 else None
         if xid.attribution in _HARDWARE or (stated is not None and stated.weight >= RecommendedAction.RESET.weight):
-            found.append(xid)
-    return min(found, key=lambda xid: (xid.attribution.weight, -xid.action.weight), default=None)
+            matches.append(xid)
+    return min(matches, key=lambda xid: (xid.attribution.weight, -xid.action.weight), default=None)

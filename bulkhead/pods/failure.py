@@ -41,11 +41,11 @@ def classify(pod: Mapping[str, Any], events: Iterable[Mapping[str, Any]] = ()) -
         if named is None and terminated(_base(pod)).get("exitCode") == 0 and _is_anothers(status):
             return None  # the task is done, whatever becomes of what ran beside it
         reported = _ended(pod)
-        found = _with_progress(named, reported) if named else reported or _unknown(status)
-        return event_texts.who_ended(found, plain_events)
+        failure = _with_progress(named, reported) if named else reported or _unknown(status)
+        return event_texts.who_ended(failure, plain_events)
     if (pod.get("metadata") or {}).get("deletionTimestamp"):
-        found = disrupted or Failure(failure_class=FailureClass.CANCELLED, message="the pod is being deleted")
-        return event_texts.who_ended(found, plain_events)
+        failure = disrupted or Failure(failure_class=FailureClass.CANCELLED, message="the pod is being deleted")
+        return event_texts.who_ended(failure, plain_events)
     return _stuck(status) or reasons.scheduling(status, plain_events) or event_texts.before_it_runs(plain_events)
 
 
@@ -112,10 +112,10 @@ def _reported(how: Mapping[str, Any]) -> Failure | None:
     failure = left.failure
     if failure.failure_class is not FailureClass.APPLICATION:
         return failure
-    found = device(f"{failure.message}\n{failure.evidence}")
-    if found is None:
+    of_device = device(f"{failure.message}\n{failure.evidence}")
+    if of_device is None:
         return failure
-    named, kind = found
+    named, kind = of_device
     return failure.model_copy(update={"failure_class": named, "kind": kind})
 
 
@@ -123,9 +123,9 @@ def _stuck(status: Mapping[str, Any]) -> Failure | None:
     """A container that waits for something that will not come by itself."""
     for container in _containers(status):
         waiting = (container.get("state") or {}).get("waiting") or {}
-        found = reasons.waiting(str(container.get("name")), waiting)
-        if found is not None:
-            return found
+        failure = reasons.waiting(str(container.get("name")), waiting)
+        if failure is not None:
+            return failure
     return None
 
 

@@ -165,18 +165,18 @@ def _claim(pod: k8s.V1Pod, request: GpuRequest) -> None:
 
 def _selectors(request: GpuRequest) -> list[str]:
     """CEL over what NVIDIA's DRA driver says of a device."""
-    found = list(request.device_selectors)
+    selectors = list(request.device_selectors)
     if request.product:
-        found.append(f'device.attributes["{_DRIVER}"].productName == {json.dumps(request.product)}')
+        selectors.append(f'device.attributes["{_DRIVER}"].productName == {json.dumps(request.product)}')
     if request.memory_gib is not None:
         least = f'quantity("{request.memory_gib}Gi")'
-        found.append(f'device.capacity["{_DRIVER}"].memory.compareTo({least}) >= 0')
-    return found
+        selectors.append(f'device.capacity["{_DRIVER}"].memory.compareTo({least}) >= 0')
+    return selectors
 
 
 def _template_name(request: GpuRequest) -> str:
-    wanted = [request.device_class, request.count, *_selectors(request)]
-    digest = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:12]
+    parts = [request.device_class, request.count, *_selectors(request)]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
     return f"bulkhead-{request.device_class}-{digest}"
 
 

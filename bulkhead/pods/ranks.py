@@ -100,8 +100,8 @@ def rank(pod: Mapping[str, Any]) -> int:
         pod: in its JSON form.
     """
     metadata = pod["metadata"]
-    found = (metadata.get("labels") or {}).get(INDEX) or (metadata.get("annotations") or {}).get(INDEX)
-    return int(found) if found is not None else -1
+    index = (metadata.get("labels") or {}).get(INDEX) or (metadata.get("annotations") or {}).get(INDEX)
+    return int(index) if index is not None else -1
 
 
 def _is_victim(pod: Mapping[str, Any], failure: Failure) -> bool:

@@ -220,9 +220,9 @@ def waiting(container: str, state: Mapping[str, Any]) -> Failure | None:
 
 def _not_started(text: str) -> tuple[FailureClass, str] | None:
     """Why a node could not start a container, where that is the node's own affair."""
-    found = of_node(text)
-    if found is not None:
-        return found
+    node_failure = of_node(text)
+    if node_failure is not None:
+        return node_failure
     return (_C.CONFIG, "runtime") if _RUNTIME.search(text) else None
 
 

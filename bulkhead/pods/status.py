@@ -76,10 +76,10 @@ def of_task(pod: Mapping[str, Any]) -> PodStatus:
         Its status; succeeded or failed as soon as the base container has ended, though a sidecar may run on.
     """
     own, status = base_name(pod), pod.get("status") or {}
-    found = replace(parse(status, own), failure=classify(pod))
-    if found.phase in (PodPhase.RUNNING, PodPhase.FAILED, PodPhase.UNKNOWN) and base_ended(pod):
-        return replace(found, phase=PodPhase.SUCCEEDED if found.failure is None else PodPhase.FAILED)
-    return found
+    classified = replace(parse(status, own), failure=classify(pod))
+    if classified.phase in (PodPhase.RUNNING, PodPhase.FAILED, PodPhase.UNKNOWN) and base_ended(pod):
+        return replace(classified, phase=PodPhase.SUCCEEDED if classified.failure is None else PodPhase.FAILED)
+    return classified
 
 
 def parse(status: Mapping[str, Any], own: str | None = None) -> PodStatus:

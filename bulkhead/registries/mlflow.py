@@ -60,9 +60,9 @@ class MlflowRegistry:
         with _translated(f"model {model_uri!r}"):
             # By the tag alone: MLflow's filters have no way to write a name that has quotes.
             tagged = self._client.search_model_versions(f"tags.`{_REVISION_TAG}` = '{revision}'")
-            found = [one for one in tagged if one.name == model_name]
-            if found:
-                return str(found[0].version)
+            versions = [one for one in tagged if one.name == model_name]
+            if versions:
+                return str(versions[0].version)
             mlflow.set_tracking_uri(self._uri)
             # Registering what does not exist is a server error in MLflow. (Its get_model_info would leave a folder.)
             files = mlflow.artifacts.list_artifacts(artifact_uri=model_uri.rstrip("/"))
@@ -161,12 +161,14 @@ class MlflowRegistry:
             Values by name; nothing for a version that is no logged model, which has no metrics of its own.
         """
         with _translated(f"version {version} of model {model_name!r}"):
-            found = self._client.get_model_version(model_name, version)
-            model_id = found.model_id or logged_model(found.source or "")  # MLflow 3.17 fills in the source alone
+            model_version = self._client.get_model_version(model_name, version)
+            model_id = model_version.model_id or logged_model(
+                model_version.source or ""
+            )  # MLflow 3.17 fills in the source alone
             metrics = self._client.get_logged_model(model_id).metrics if model_id else []
         at_ms = since.timestamp() * 1000
-        wanted = [metric for metric in metrics or [] if metric.key in names and metric.timestamp >= at_ms]
-        return {one.key: float(one.value) for one in sorted(wanted, key=lambda one: (one.timestamp, one.step))}
+        recent = [metric for metric in metrics or [] if metric.key in names and metric.timestamp >= at_ms]
+        return {one.key: float(one.value) for one in sorted(recent, key=lambda one: (one.timestamp, one.step))}
 
     def keep(self, name: str, files: Mapping[str, str]) -> str:
         """Keep evidence as one run of the experiment ``bulkhead-evidence``, with an index. Once a name.

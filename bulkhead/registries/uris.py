@@ -10,11 +10,11 @@ _REGISTERED = re.compile(r"^models:/([^/@]+)/(\d+)$")
 
 def logged_model(model_uri: str) -> str | None:
     """The id of a logged model; None where the URI names something else, for instance a registered version."""
-    found = _LOGGED.match(model_uri)
-    return found[1] if found else None
+    match = _LOGGED.match(model_uri)
+    return match[1] if match else None
 
 
 def registered_version(model_uri: str) -> tuple[str, str] | None:
     """Name and version of a registered model; None where the URI names something else."""
-    found = _REGISTERED.match(model_uri)
-    return (found[1], found[2]) if found else None
+    match = _REGISTERED.match(model_uri)
+    return (match[1], match[2]) if match else None

@@ -96,31 +96,31 @@ class CanaryAnalysis:
         window = context.rollout.window
         assert window is not None
         key = (context.rollout.id, revision_id)
-        known = self._tallies.get(key)
-        if known is None or known[0] != window["at"]:
-            known = self._tallies[key] = (window["at"], Tally(before))
-        return known[1].take(now)
+        tally = self._tallies.get(key)
+        if tally is None or tally[0] != window["at"]:
+            tally = self._tallies[key] = (window["at"], Tally(before))
+        return tally[1].take(now)
 
     def _truth(self, context: RolloutContext) -> Truth:
         """Ground truth, asked for only now and then: it comes late anyway, and the registry is another machine's."""
-        at, known = self._truths.get(context.rollout.id, (None, Truth()))
+        at, truth = self._truths.get(context.rollout.id, (None, Truth()))
         if not context.plan.truth or (at is not None and context.age_s(at) < _TRUTH_S):
-            return known
+            return truth
         try:
-            known = self.effects.truth(context)
+            truth = self.effects.truth(context)
         except UnavailableError as error:
             log.warning("rollout %s: its ground truth is not known now: %s", context.rollout.id, error)
-        self._truths[context.rollout.id] = (context.clock(), known)
-        return known
+        self._truths[context.rollout.id] = (context.clock(), truth)
+        return truth
 
     def _device_fault(self, context: RolloutContext) -> str | None:
         """Asked for now and then: the fleet's watch polls no more often."""
-        at, known = self._faults.get(context.rollout.id, (None, None))
+        at, fault = self._faults.get(context.rollout.id, (None, None))
         if at is not None and context.age_s(at) < _FAULTS_S:
-            return known
-        known = self.effects.device_fault(context)
-        self._faults[context.rollout.id] = (context.clock(), known)
-        return known
+            return fault
+        fault = self.effects.device_fault(context)
+        self._faults[context.rollout.id] = (context.clock(), fault)
+        return fault
 
 
 def failed(context: RolloutContext, judgement: Judgement) -> Abort:

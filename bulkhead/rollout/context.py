@@ -97,12 +97,10 @@ class Contexts:
             del self._plans[ended]
 
     def _plan(self, rollout: Rollout) -> Plan:
-        known = self._plans.get(rollout.id)
-        if (
-            known is None or known[0] != rollout.plan
-        ):  # a plan never changes; a backup that is restored may have another
-            known = self._plans[rollout.id] = (rollout.plan, self._read(rollout))
-        return known[1]
+        read = self._plans.get(rollout.id)
+        if read is None or read[0] != rollout.plan:  # a plan never changes; a backup that is restored may have another
+            read = self._plans[rollout.id] = (rollout.plan, self._read(rollout))
+        return read[1]
 
     def _read(self, rollout: Rollout) -> Plan:
         try:

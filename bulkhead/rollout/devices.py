@@ -62,8 +62,8 @@ class Devices:
         Args:
             isolation: the level that asks for it: ``device`` or ``node``.
         """
-        known = self.quarantines.remembered()
-        for target in self._targets(isolation.level, placement, known):
+        remembered = self.quarantines.remembered()
+        for target in self._targets(isolation.level, placement, remembered):
             try:
                 self.quarantines.impose(
                     target,
@@ -73,7 +73,7 @@ class Devices:
                     holder=_holder(isolation),
                     probation_s=self.settings.probation_s,
                     evidence_at=isolation.created_at,
-                    budget=self._budget(target, known),
+                    budget=self._budget(target, remembered),
                 )
             except ConflictError as error:
                 log.error("isolation of %s: %s", isolation.revision_id, error)

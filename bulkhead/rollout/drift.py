@@ -88,9 +88,9 @@ class DriftCorrector:
         return workload.status.ready
 
     def _correct_traffic(self, service: Service, going: RolloutContext | None, backend: ServingBackend) -> None:
-        wanted = self._wanted(service, going, backend)
-        drift = _misrouted(backend, service.name, wanted) if wanted is not None else None
-        if wanted is None or drift is None or not self._is_to_repair(service, drift):
+        desired = self._wanted(service, going, backend)
+        drift = _misrouted(backend, service.name, desired) if desired is not None else None
+        if desired is None or drift is None or not self._is_to_repair(service, drift):
             return
         # The fence is of what was read: a writer that has moved on since then has a later one.
         if going is None:
@@ -100,7 +100,7 @@ class DriftCorrector:
             fence = going.fence
         _, found = backend.router.read(service.name)
         # Whatever else the router knows, it goes on to know.
-        written = replace(wanted, endpoints={**found.endpoints, **wanted.endpoints})
+        written = replace(desired, endpoints={**found.endpoints, **desired.endpoints})
         backend.router.apply(service.name, written, fence)
 
     def _wanted(self, service: Service, going: RolloutContext | None, backend: ServingBackend) -> Split | None:
@@ -122,8 +122,8 @@ class DriftCorrector:
                 return False  # a writer that writes it back at once is not outdone by writing faster
             log.warning("service %s: %s: written again", service.name, drift)
             return True
-        known = self._ledger.events.select(kind=EventKind.DRIFT, service=service.name, since=self._clock() - _CALM)
-        if not known or known[-1].data["why"] != drift:
+        recorded = self._ledger.events.select(kind=EventKind.DRIFT, service=service.name, since=self._clock() - _CALM)
+        if not recorded or recorded[-1].data["why"] != drift:
             log.warning("service %s: %s: left as it is", service.name, drift)
             self._ledger.events.record(service.name, EventKind.DRIFT, {"why": drift, "adopted": True})
         return False

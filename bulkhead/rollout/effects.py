@@ -79,9 +79,9 @@ class Effects:
         Raises:
             UnavailableError: one of the two has no server.
         """
-        wanted = split(context)
-        context.backend.router.apply(context.rollout.service, wanted, context.fence)
-        if wanted.mirror is None:
+        desired = split(context)
+        context.backend.router.apply(context.rollout.service, desired, context.fence)
+        if desired.mirror is None:
             context.backend.workloads.stop_comparer(context.candidate, context.rollout.generation)
 
     def restore(self, context: RolloutContext) -> None:
@@ -147,13 +147,15 @@ class Effects:
             comparer = backend.workloads.find_comparer(candidate)
             if comparer is None:
                 raise UnavailableError(f"nothing compares the answers of {candidate} with those of {stable}")
-            found = read_counters(comparer.url(STATISTICS), "candidate", "stable")
-            return {candidate: found["candidate"], stable: found["stable"]}
+            compared = read_counters(comparer.url(STATISTICS), "candidate", "stable")
+            return {candidate: compared["candidate"], stable: compared["stable"]}
         names = [name for name in (candidate, stable) if name]
-        known = backend.metrics.counters(context.rollout.service, names)
+        counters = backend.metrics.counters(context.rollout.service, names)
         if not judged:
-            return dict(known)
-        return {name: _with_answers(one, backend.workloads.statistics_endpoints(name)) for name, one in known.items()}
+            return dict(counters)
+        return {
+            name: _with_answers(one, backend.workloads.statistics_endpoints(name)) for name, one in counters.items()
+        }
 
     def truth(self, context: RolloutContext) -> Truth:
         """What was measured of both revisions since the candidate's first request.

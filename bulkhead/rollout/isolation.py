@@ -84,8 +84,8 @@ class Isolator:
             case IsolationLevel.POD:
                 if serves:
                     return False  # its pods still answer clients; they are not stopped before this is done
-                found = workloads.evidence(revision.id)
-                self.registry.keep(f"{revision.id}-{isolation.id}", {**found, **self._history(revision)})
+                evidence = workloads.evidence(revision.id)
+                self.registry.keep(f"{revision.id}-{isolation.id}", {**evidence, **self._history(revision)})
                 workloads.orphan(revision.id)
             case IsolationLevel.DEVICE | IsolationLevel.NODE:
                 self.devices.quarantine(isolation, workloads.placement(revision.id))
@@ -102,12 +102,14 @@ class Isolator:
 
     def _history(self, revision: Revision) -> dict[str, str]:
         """What the ledger knows of a revision: the numbers of each of its rollouts, and why each was decided."""
-        found = []
+        history = []
         for rollout in self.ledger.rollouts.latest(revision.service):
             if rollout.revision_id == revision.id:
                 events = [
                     {"at": event.at.isoformat(), "kind": event.kind, "data": event.data}
                     for event in self.ledger.events.select(rollout.id)
                 ]
-                found.append({"rollout": rollout.id, "reason": rollout.reason, "plan": rollout.plan, "events": events})
-        return {"rollouts.json": json.dumps(found, indent=1, default=str)}
+                history.append(
+                    {"rollout": rollout.id, "reason": rollout.reason, "plan": rollout.plan, "events": events}
+                )
+        return {"rollouts.json": json.dumps(history, indent=1, default=str)}

@@ -274,12 +274,12 @@ def check_plan(data: Mapping[str, Any], is_open: Callable[[Any], bool]) -> None:
 
 def _known(data: Mapping[str, Any], is_open: Callable[[Any], bool]) -> dict[str, Any]:
     """What is known of a plan, such that the rules between its steps can be checked."""
-    known = {name: value for name, value in data.items() if not is_open(value)}
+    given = {name: value for name, value in data.items() if not is_open(value)}
     steps = data.get("steps")
-    if "steps" in known or not isinstance(steps, list | tuple):
-        return known
+    if "steps" in given or not isinstance(steps, list | tuple):
+        return given
     weights = [step.get("weight") if isinstance(step, Mapping) and is_open(step) else step for step in steps]
     rising = [step for step in weights if step is not None and not is_open(step)]
     # An open last step may well have weight 100. One that is known has to.
     ends_open = weights[-1] is None or is_open(weights[-1])
-    return {**known, "steps": [*rising, 100] if ends_open and rising[-1:] != [100] else rising}
+    return {**given, "steps": [*rising, 100] if ends_open and rising[-1:] != [100] else rising}

@@ -37,10 +37,10 @@ class GatewayRouter:
 
     def read(self, service: str) -> tuple[Fence, Split]:
         """See ``Router.read``; a service without a route has no traffic yet."""
-        found = self._objects.read(HTTP_ROUTE, service)
-        if found is None:
+        existing = self._objects.read(HTTP_ROUTE, service)
+        if existing is None:
             return Fence(0, 0), Split()
-        return Fence(*fence_of(found)), parse(found, self._settings.path)
+        return Fence(*fence_of(existing)), parse(existing, self._settings.path)
 
     def apply(self, service: str, split: Split, fence: Fence) -> None:
         """See ``Router.apply``.
@@ -51,8 +51,8 @@ class GatewayRouter:
             RefusedError: the cluster does not take the route.
             UnavailableError: the Gateway's controller has not confirmed it in time.
         """
-        wanted = route(service, split, self._settings)
-        written = self._objects.apply(HTTP_ROUTE, wanted, fence.generation, sequence=fence.sequence)
+        desired = route(service, split, self._settings)
+        written = self._objects.apply(HTTP_ROUTE, desired, fence.generation, sequence=fence.sequence)
         limit = time.monotonic() + self._settings.confirm_s
         while (missing := unconfirmed(written, self._settings)) is not None:
             if time.monotonic() > limit:
@@ -62,8 +62,8 @@ class GatewayRouter:
 
     def editor(self, service: str) -> str:
         """See ``Router.editor``: the field managers that have written the route's spec beside us."""
-        found = self._objects.read(HTTP_ROUTE, service) or {"metadata": {}}
-        managers = found["metadata"].get("managedFields", [])
+        existing = self._objects.read(HTTP_ROUTE, service) or {"metadata": {}}
+        managers = existing["metadata"].get("managedFields", [])
         others = {manager["manager"] for manager in managers if "f:spec" in manager.get("fieldsV1", {})} - {MANAGER}
         return ", ".join(sorted(others)) or "an unknown writer"
 

@@ -100,8 +100,8 @@ class Settings(BaseModel):
             NotFoundError: the configuration does not know it.
         """
         if name not in self.services:
-            known = ", ".join(sorted(self.services)) or "none"
-            raise NotFoundError(f"unknown service {name!r}; services in the configuration: {known}")
+            names = ", ".join(sorted(self.services)) or "none"
+            raise NotFoundError(f"unknown service {name!r}; services in the configuration: {names}")
         return self.services[name]
 
     @property

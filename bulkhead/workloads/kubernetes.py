@@ -65,14 +65,14 @@ class KubernetesWorkloads:
         path = _notes(kept[1]).get(manifests.STATISTICS_PATH) if kept is not None else None
         if kept is None or not path:
             return {}
-        found = serving_pods.pods(self._objects, {workload_kinds.SERVES: revision_id})
+        pods = serving_pods.pods(self._objects, {workload_kinds.SERVES: revision_id})
         port = self._listens(kept[1], manifests.name(revision_id))
-        return {life: f"http://{address}:{port}{path}" for life, address in serving_pods.ready_pods(found)}
+        return {life: f"http://{address}:{port}{path}" for life, address in serving_pods.ready_pods(pods)}
 
     def placement(self, revision_id: str) -> Placement:
         """See ``Workloads.placement``."""
-        found = serving_pods.pods(self._objects, {manifests.REVISION: revision_id})
-        bound = [pod for pod in found if pod["spec"].get("nodeName")]
+        pods = serving_pods.pods(self._objects, {manifests.REVISION: revision_id})
+        bound = [pod for pod in pods if pod["spec"].get("nodeName")]
         return Placement(
             frozenset(pod["spec"]["nodeName"] for pod in bound),
             frozenset(f"{self._objects.namespace}/{pod['metadata']['name']}" for pod in bound),
@@ -88,8 +88,8 @@ class KubernetesWorkloads:
         Args:
             generation: under which it would be written now.
         """
-        found = [self._objects.drift(kind, wanted, generation) for kind, wanted in self._wanted(revision)]
-        return "; ".join(one for one in found if one) or None
+        drifts = [self._objects.drift(kind, wanted, generation) for kind, wanted in self._wanted(revision)]
+        return "; ".join(one for one in drifts if one) or None
 
     def evidence(self, revision_id: str) -> dict[str, str]:
         """See ``Workloads.evidence``."""
@@ -157,8 +157,8 @@ class KubernetesWorkloads:
         status = workload_kinds.status(kind, workload)
         if status.ready or workload_kinds.answers(kind, workload):
             return status
-        found = serving_pods.pods(self._objects, workload_kinds.labels(kind, workload))
-        return serving_pods.failing(found, lambda pod: events(self._core, pod, self._objects.namespace)) or status
+        pods = serving_pods.pods(self._objects, workload_kinds.labels(kind, workload))
+        return serving_pods.failing(pods, lambda pod: events(self._core, pod, self._objects.namespace)) or status
 
     def _stop(self, server: str, revision_id: str | None, generation: int) -> None:
         for kind in (DISRUPTION_BUDGET, SERVICE):

@@ -88,10 +88,10 @@ class ServeSpec(BaseModel):
     @field_validator("gpu")
     @classmethod
     def _request(cls, gpu: Mapping[str, Any]) -> Mapping[str, Any]:
-        known = sorted(field.name for field in fields(GpuRequest))
+        names = sorted(field.name for field in fields(GpuRequest))
         for name in gpu:
-            if name not in known:
-                raise ValueError(f"{name!r} is no field of it: give one of {', '.join(known)}")
+            if name not in names:
+                raise ValueError(f"{name!r} is no field of it: give one of {', '.join(names)}")
         GpuRequest(**_tuples(gpu))
         return gpu
 

@@ -47,9 +47,9 @@ def kept_by(objects: Objects, server: str, revision_id: str | None) -> tuple[Kin
     for kind in WORKLOAD_KINDS if revision_id is not None else (DEPLOYMENT,):
         if kind != DEPLOYMENT and not objects.serves(kind):
             continue  # there can be none
-        found = objects.read(kind, name_of(kind, server, revision_id))
-        if found is not None:
-            return kind, found
+        workload = objects.read(kind, name_of(kind, server, revision_id))
+        if workload is not None:
+            return kind, workload
     return None
 
 
@@ -133,21 +133,21 @@ def evidence(core: k8s.CoreV1Api, objects: Objects, revision_id: str) -> dict[st
     Returns:
         Text by file name.
     """
-    found = {}
+    evidence_files = {}
     workload = kept_by(objects, name(revision_id), revision_id)
     if workload is not None:
-        found[f"{workload[0].kind.lower()}.json"] = json.dumps(workload[1], indent=1)
+        evidence_files[f"{workload[0].kind.lower()}.json"] = json.dumps(workload[1], indent=1)
     for pod in pods(objects, {REVISION: revision_id}):
         own = pod["metadata"]["name"]
-        found[f"{own}.json"] = json.dumps(pod, indent=1)
-        found[f"{own}.events.json"] = _events(core, objects.namespace, pod["metadata"]["uid"])
+        evidence_files[f"{own}.json"] = json.dumps(pod, indent=1)
+        evidence_files[f"{own}.events.json"] = _events(core, objects.namespace, pod["metadata"]["uid"])
         spec = pod["spec"]
         for container in [*spec.get("initContainers", []), *spec["containers"]]:
             for before in (False, True):
                 text = _log(core, objects.namespace, own, container["name"], before)
                 if text:
-                    found[f"{own}.{container['name']}{'.before' if before else ''}.log"] = text
-    return found
+                    evidence_files[f"{own}.{container['name']}{'.before' if before else ''}.log"] = text
+    return evidence_files
 
 
 def _events(core: k8s.CoreV1Api, namespace: str, uid: str) -> str:
@@ -179,13 +179,13 @@ def orphan(objects: Objects, revision_id: str, until: float) -> None:
     if workload is not None:
         objects.delete(workload[0], workload[1]["metadata"]["name"], None, orphan=True)
     # The label tells the revision's own pods from those of the comparer of its answers; a group's workers have none.
-    found = [
+    own_pods = [
         pod for pod in pods(objects, {REVISION: revision_id}) if _labels(pod).get(SERVES, revision_id) == revision_id
     ]
-    for kind, own in _inner(revision_id, grouped=any(GROUP in _labels(pod) for pod in found)):
+    for kind, own in _inner(revision_id, grouped=any(GROUP in _labels(pod) for pod in own_pods)):
         for one in objects.list(kind, own):
             objects.delete(kind, one["metadata"]["name"], None, orphan=True)
-    for pod in found:
+    for pod in own_pods:
         if KEPT_UNTIL not in _labels(pod):
             notes = {"labels": {SERVES: None, KEPT_UNTIL: "set"}, "annotations": {KEPT_UNTIL: str(int(until))}}
             objects.patch(POD, pod["metadata"]["name"], {"metadata": notes})

@@ -160,9 +160,9 @@ def status(kind: Kind, workload: Mapping[str, Any]) -> PodStatus:
     # LeaderWorkerSet says it in newer versions alone; where it says nothing, what it says of its groups has to do.
     said = metadata.get("generation", 0) if kind == LEADER_WORKER_SET else 0
     seen = found.get("observedGeneration", said) >= metadata.get("generation", 0)
-    wanted = workload["spec"].get("replicas", 1)
+    replicas = workload["spec"].get("replicas", 1)
     up = found.get("readyReplicas" if kind == LEADER_WORKER_SET else "availableReplicas", 0)
-    ready = bool(seen and wanted and up >= wanted and found.get("updatedReplicas", 0) >= wanted)
+    ready = bool(seen and replicas and up >= replicas and found.get("updatedReplicas", 0) >= replicas)
     message = next(
         (condition.get("message", "") for condition in conditions.values() if condition["status"] == "False"), ""
     )
@@ -175,9 +175,9 @@ def answers(kind: Kind, workload: Mapping[str, Any]) -> bool:
     Args:
         workload: as the API server has it.
     """
-    found = workload.get("status") or {}
+    reported = workload.get("status") or {}
     up = {DEPLOYMENT: "availableReplicas", LEADER_WORKER_SET: "readyReplicas"}.get(kind)
-    return bool(found.get(up)) if up else status(kind, workload).ready
+    return bool(reported.get(up)) if up else status(kind, workload).ready
 
 
 def labels(kind: Kind, workload: Mapping[str, Any]) -> dict[str, str]:

@@ -204,8 +204,8 @@ def name_of(step: int) -> str:
 
 def step_of(name: str) -> int | None:
     """The step after which a checkpoint was taken; None where it is no checkpoint."""
-    found = CHECKPOINT.fullmatch(name)
-    return int(found[1]) if found else None
+    match = CHECKPOINT.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def parse(text: bytes, name: str) -> Manifest:
@@ -233,8 +233,8 @@ def parse(text: bytes, name: str) -> Manifest:
 
 def _check_types(manifest: Manifest) -> None:
     """Raise a ``TypeError`` that names the field whose value is of another type."""
-    wanted = {"step": int, "identity": dict, "state": dict, "files": dict, "format": int, "part": str}
-    for name, kind in wanted.items():
+    types = {"step": int, "identity": dict, "state": dict, "files": dict, "format": int, "part": str}
+    for name, kind in types.items():
         if not isinstance(getattr(manifest, name), kind):
             raise TypeError(f"{name} = {getattr(manifest, name)!r} is no {kind.__name__}")
     for name, sha256 in manifest.files.items():
@@ -253,11 +253,11 @@ def check(folder: Path, manifest: Manifest) -> None:
     """
     for name, wanted in sorted(manifest.files.items()):
         try:
-            found = digest(folder / name)
+            actual = digest(folder / name)
         except OSError as error:
             raise StoreRefusedError(f"{name} is not readable: {error}") from error
-        if found != wanted:
-            raise StoreRefusedError(f"{name} was changed: its SHA-256 is {found[:12]}…, not {wanted[:12]}…")
+        if actual != wanted:
+            raise StoreRefusedError(f"{name} was changed: its SHA-256 is {actual[:12]}…, not {wanted[:12]}…")
 
 
 def digest(path: Path) -> str:
@@ -266,8 +266,8 @@ def digest(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
+            checksum.update(block)
+    return checksum.hexdigest()

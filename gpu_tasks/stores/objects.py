@@ -83,8 +83,8 @@ class ObjectStore(Store):
     def names(self) -> list[str]:
         """See ``Store``."""
         with _reached(self.where):
-            found = self._by_name()
-        return sorted(name for name, paths in found.items() if self.path(name, MANIFEST) in paths)
+            by_name = self._by_name()
+        return sorted(name for name, paths in by_name.items() if self.path(name, MANIFEST) in paths)
 
     def manifest(self, name: str) -> Manifest:
         """See ``Store``."""
@@ -217,10 +217,10 @@ class _Uploaded(Save):
 
     def put(self) -> dict[str, str]:
         """See ``Save``."""
-        found = {path.name: digest(path) for path in sorted(self.folder.glob("*"))}
-        for name in found:
+        digests = {path.name: digest(path) for path in sorted(self.folder.glob("*"))}
+        for name in digests:
             self._store.upload(self.folder / name, self._name, self._attempt, name)
-        return found
+        return digests
 
     def commit(self, manifest: Manifest) -> None:
         """See ``Save``."""

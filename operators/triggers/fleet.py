@@ -99,13 +99,13 @@ class DeviceHealthTrigger(FleetTrigger):
         """Judge every poll, and fire once."""
         requirement, reported = DeviceRequirement(**self.requirement), ""
         async for view in shared_stream:
-            found = find(requirement, view.assessment, view.kept)
-            if found.text != reported:
-                reported = found.text
+            match = find(requirement, view.assessment, view.kept)
+            if match.text != reported:
+                reported = match.text
                 await log.ainfo("devices", found=reported)
-            if found.met:
-                devices = {node: list(uuids) for node, uuids in found.devices.items()}
-                yield TriggerEvent({"devices": devices, "text": found.text})
+            if match.met:
+                devices = {node: list(uuids) for node, uuids in match.devices.items()}
+                yield TriggerEvent({"devices": devices, "text": match.text})
                 return
 
 
@@ -138,7 +138,7 @@ class DeviceFaultTrigger(FleetTrigger):
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[FleetView]) -> AsyncIterator[TriggerEvent]:
         """Tell of each device once for as long as it is unhealthy."""
-        known: set[str] | None = set() if not self.only_new else None
+        before: set[str] | None = set() if not self.only_new else None
         async for view in shared_stream:
             unhealthy = {
                 uuid: one
@@ -146,9 +146,9 @@ class DeviceFaultTrigger(FleetTrigger):
                 if one.health is Health.UNHEALTHY and fnmatchcase(one.device.model, self.model)
             }
             for uuid, one in unhealthy.items():
-                if known is not None and uuid not in known:
+                if before is not None and uuid not in before:
                     yield TriggerEvent(_told(one))
-            known = set(unhealthy)
+            before = set(unhealthy)
 
 
 def _told(one: DeviceVerdict) -> dict[str, Any]:

@@ -158,13 +158,13 @@ class KubernetesPodTrigger(BaseEventTrigger):
         about = f"involvedObject.kind=Pod,involvedObject.name={pod['metadata']['name']}"
         try:
             async with aconnect(Access(**self.access)) as api:
-                found = await CoreV1Api(api).list_namespaced_event(
+                listed = await CoreV1Api(api).list_namespaced_event(
                     self.namespace, field_selector=about, limit=MOST_EVENTS
                 )
         except (ApiException, aiohttp.ClientError, TimeoutError, BulkheadError) as away:
             self.log.warning("the events of pod %s cannot be read: %s", self.name, str(away)[:300])
             return
-        self._events = plain(found.items)
+        self._events = plain(listed.items)
 
     def _concerned(self, changed: Set[str]) -> bool:
         return self.name in changed

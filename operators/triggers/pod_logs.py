@@ -106,5 +106,5 @@ def started(pod: Mapping[str, Any] | None) -> Sequence[str]:
 
 def _names(pod: Mapping[str, Any], *states: str) -> list[str]:
     status = pod.get("status") or {}
-    found = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    return [str(one["name"]) for one in found if any(state in (one.get("state") or {}) for state in states)]
+    statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    return [str(one["name"]) for one in statuses if any(state in (one.get("state") or {}) for state in states)]

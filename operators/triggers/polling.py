@@ -35,11 +35,11 @@ async def poll(
     seconds = period_s(control) if callable(period_s) else period_s
     while True:
         try:
-            found = await asyncio.to_thread(read, control)
+            value = await asyncio.to_thread(read, control)
         except UnavailableError as error:
             await log.awarning("no answer, polling again", error=str(error))
         else:
-            yield found
+            yield value
         await asyncio.sleep(seconds)  # the period of the one shared poll
 
 

@@ -140,8 +140,8 @@ class RolloutTrigger(LedgerTrigger):
     def event(self, view: LedgerView) -> dict[str, Any] | None:
         """Once it is no longer in progress, or waits: the rollout's id, and that of its last event in the log."""
         rollout = view.rollouts.get(self.rollout_id)
-        known = rollout is None or asks_again(rollout, self.approval_after)
-        return {"rollout_id": self.rollout_id, "after_event": self._logged} if known else None
+        is_over = rollout is None or asks_again(rollout, self.approval_after)
+        return {"rollout_id": self.rollout_id, "after_event": self._logged} if is_over else None
 
 
 class ReleaseTrigger(RolloutTrigger):

@@ -45,8 +45,8 @@ class KernelLogSource:
         lines, booted = text.splitlines(), _booted()
         for pci, event in xids(lines, at, booted):
             snapshot.xids.setdefault(place(self._node, pci), []).append(event)
-        known = [*self._switches, *switch_faults(lines, at, booted)]
-        self._switches = [one for one in known if at - one.at < _REMEMBERED_S]
+        switches = [*self._switches, *switch_faults(lines, at, booted)]
+        self._switches = [one for one in switches if at - one.at < _REMEMBERED_S]
         if self._switches:
             texts = tuple(dict.fromkeys(switch.text for switch in self._switches))
             snapshot.nodes = {self._node: NodeState(self._node, faults=texts)}
@@ -54,14 +54,14 @@ class KernelLogSource:
 
     def _new(self) -> str:
         with self._path.open("rb") as log:
-            found = self._path.stat()
-            same = (found.st_dev, found.st_ino)
+            status = self._path.stat()
+            same = (status.st_dev, status.st_ino)
             if self._file is None and not self._from_start:
-                self._offset = found.st_size
-            elif same != self._file or found.st_size < self._offset:
+                self._offset = status.st_size
+            elif same != self._file or status.st_size < self._offset:
                 self._offset = 0
             self._file = same
-            log.seek(max(self._offset, found.st_size - _MOST_BYTES))
+            log.seek(max(self._offset, status.st_size - _MOST_BYTES))
             read = log.read(_MOST_BYTES)
             whole = read.rfind(b"\n") + 1  # a line that is being written is read when it is whole
             self._offset = log.tell() - len(read) + whole

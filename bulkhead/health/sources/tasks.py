@@ -36,11 +36,11 @@ class TaskSource:
         """
         snapshot = Snapshot(self.name, at)
         try:
-            found = self._suspected()
+            suspected = self._suspected()
         except UnavailableError as error:
             snapshot.failed = str(error)
             return snapshot
-        snapshot.nodes = {node: NodeState(node, faults=_told(reasons)) for node, reasons in found.items()}
+        snapshot.nodes = {node: NodeState(node, faults=_told(reasons)) for node, reasons in suspected.items()}
         return snapshot
 
 

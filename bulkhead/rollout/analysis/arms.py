@@ -146,7 +146,7 @@ def _sum(one: Answers, other: Answers) -> Answers:
 
 def _since(before: Answers, after: Answers) -> Answers | None:
     names = {*before.categories, *after.categories}
-    found = Answers(
+    answers = Answers(
         after.seen - before.seen,
         after.invalid - before.invalid,
         {name: after.categories.get(name, 0) - before.categories.get(name, 0) for name in sorted(names)},
@@ -154,5 +154,5 @@ def _since(before: Answers, after: Answers) -> Answers | None:
         after.agreed - before.agreed,
         {text: count - before.errors.get(text, 0) for text, count in after.errors.items()},
     )
-    counts = (found.seen, found.invalid, found.compared, found.agreed, *found.categories.values())
-    return None if min(counts) < 0 else found
+    counts = (answers.seen, answers.invalid, answers.compared, answers.agreed, *answers.categories.values())
+    return None if min(counts) < 0 else answers

@@ -110,22 +110,22 @@ def evidence(
         stable: the same time's, or None.
         readings: see ``judge``.
     """
-    found = [requests.errors(plan, candidate, stable), requests.latency(plan, candidate, stable)]
+    findings = [requests.errors(plan, candidate, stable), requests.latency(plan, candidate, stable)]
     answers = candidate.answers or Answers()
     if answers.seen:
-        found.append(outputs.invalid(plan, answers, stable.answers if stable else None))
+        findings.append(outputs.invalid(plan, answers, stable.answers if stable else None))
     if answers.compared:
-        found.append(outputs.disagreement(plan, answers))
+        findings.append(outputs.disagreement(plan, answers))
     if plan.objective is not None:
-        found.append(burn(plan.objective, readings, plan.length_s))
+        findings.append(burn(plan.objective, readings, plan.length_s))
     weight = 0.5 if step.mirror else step.weight / 100  # a mirrored request is answered by both
     if stable is not None and 0 < weight < 1 and requests.split_as_planned(weight, candidate, stable):
-        found.append(requests.more_errors(plan, weight, candidate, stable))
-        found.append(requests.more_client_errors(plan, weight, candidate, stable))
-        found.append(requests.slower(plan, weight, candidate, stable))
+        findings.append(requests.more_errors(plan, weight, candidate, stable))
+        findings.append(requests.more_client_errors(plan, weight, candidate, stable))
+        findings.append(requests.slower(plan, weight, candidate, stable))
         if answers.categories and stable.answers is not None and stable.answers.categories:
-            found.append(outputs.drift(plan, weight, answers, stable.answers))
-    return found
+            findings.append(outputs.drift(plan, weight, answers, stable.answers))
+    return findings
 
 
 def _of_what_is_asked(plan: Plan, found: Finding) -> float:

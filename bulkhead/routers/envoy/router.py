@@ -38,8 +38,8 @@ class EnvoyRouter:
         try:
             return self._ports[service]
         except KeyError:
-            known = ", ".join(sorted(self._ports)) or "none"
-            raise NotFoundError(f"unknown service {service!r}; services in the configuration: {known}") from None
+            services = ", ".join(sorted(self._ports)) or "none"
+            raise NotFoundError(f"unknown service {service!r}; services in the configuration: {services}") from None
 
     def prepare(self, service: str) -> Path:
         """Write what Envoy needs to start; keeps an existing split.

@@ -117,29 +117,29 @@ def diagnose(api: k8s.ApiClient, namespace: str, image: str = "busybox") -> Iter
 def _version(api: k8s.ApiClient) -> tuple[DoctorFinding, bool]:
     host = api.configuration.host
     try:
-        found = k8s.VersionApi(api).get_code()
+        version = k8s.VersionApi(api).get_code()
     except ApiException as refused:
         detail = f"{host} answers {refused.status}: {_words(refused)}; check the credentials of the kubeconfig"
         return DoctorFinding("connection", CheckResult.MISSING, detail), False
     except urllib3.exceptions.HTTPError as away:
         return DoctorFinding("connection", CheckResult.MISSING, f"{host} does not answer: {away}"), False
-    number = (int(found.major), int("".join(filter(str.isdigit, found.minor))))
+    number = (int(version.major), int("".join(filter(str.isdigit, version.minor))))
     if number < _LEAST:
-        detail = f"{found.git_version}; from {_LEAST[0]}.{_LEAST[1]} on is what is tested"
+        detail = f"{version.git_version}; from {_LEAST[0]}.{_LEAST[1]} on is what is tested"
         return DoctorFinding("version", CheckResult.UNKNOWN, detail), True
-    return DoctorFinding("version", CheckResult.OK, f"{found.git_version} at {host}"), True
+    return DoctorFinding("version", CheckResult.OK, f"{version.git_version} at {host}"), True
 
 
 def _namespace(api: k8s.ApiClient, name: str) -> DoctorFinding:
     try:
-        found = k8s.CoreV1Api(api).read_namespace(name)
+        found_namespace = k8s.CoreV1Api(api).read_namespace(name)
     except ApiException as refused:
         if refused.status == 404:
             return DoctorFinding("namespace", CheckResult.MISSING, f"{name}: kubectl create namespace {name}")
         if refused.status == 403:
             return DoctorFinding("namespace", CheckResult.UNKNOWN, f"{name}: may not be read; that alone is no trouble")
         raise
-    level = (found.metadata.labels or {}).get("pod-security.kubernetes.io/enforce")
+    level = (found_namespace.metadata.labels or {}).get("pod-security.kubernetes.io/enforce")
     enforced = f"enforces the {level} Pod Security level" if level else "enforces no Pod Security level"
     return DoctorFinding("namespace", CheckResult.OK, f"{name}: {enforced}")
 
@@ -148,10 +148,10 @@ def _access(api: k8s.ApiClient, namespace: str, need: Need) -> DoctorFinding:
     named, _, subresource = need.resource.partition("/")
     lacking = []
     for verb in need.verbs:
-        wanted = k8s.V1ResourceAttributes(
+        attributes = k8s.V1ResourceAttributes(
             namespace=namespace, group=need.group, resource=named, subresource=subresource or None, verb=verb
         )
-        spec = k8s.V1SelfSubjectAccessReviewSpec(resource_attributes=wanted)
+        spec = k8s.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
         review = k8s.V1SelfSubjectAccessReview(spec=spec)
         if not k8s.AuthorizationV1Api(api).create_self_subject_access_review(review).status.allowed:
             lacking.append(verb)
@@ -197,11 +197,11 @@ def _groups(api: k8s.ApiClient) -> list[DoctorFinding]:
     there: set[str] = set()
     for group in k8s.ApisApi(api).get_api_versions().groups:
         there |= {group.name, *(version.group_version for version in group.versions)}
-    found = []
+    findings = []
     for name, feature in GROUPS.items():
         verdict = CheckResult.OK if name in there else CheckResult.OPTIONAL
-        found.append(DoctorFinding(name, verdict, feature if verdict is CheckResult.OK else f"needed for {feature}"))
-    return found
+        findings.append(DoctorFinding(name, verdict, feature if verdict is CheckResult.OK else f"needed for {feature}"))
+    return findings
 
 
 def _words(refused: ApiException) -> Any:

@@ -82,8 +82,8 @@ def find_unfailed(api: k8s.ApiClient, kind: str, namespace: str, own: Mapping[st
     """
     selector = ",".join(f"{key}={value}" for key, value in own.items())
     with refusal_named(selector, namespace):
-        found = _call(api, "GET", _path(kind, namespace), query={"labelSelector": selector})
-    for one in found.get("items") or []:
+        listed = _call(api, "GET", _path(kind, namespace), query={"labelSelector": selector})
+    for one in listed.get("items") or []:
         lives = not one["metadata"].get("deletionTimestamp") and phase(kind, one) is not PodPhase.FAILED
         if lives and matches(one["metadata"].get("labels"), own):
             return {"kind": kind, **one}
@@ -174,10 +174,10 @@ def phase(kind: str, document: Mapping[str, Any]) -> PodPhase:
 
 
 def _path(kind: str, namespace: str, name: str = "") -> str:
-    known = KINDS.get(kind)
-    if known is None:
+    launcher = KINDS.get(kind)
+    if launcher is None:
         raise InvalidInputError("kind", kind, f"give one of {', '.join(KINDS)}")
-    return f"{known.path}/namespaces/{namespace}/{known.plural}" + (f"/{name}" if name else "")
+    return f"{launcher.path}/namespaces/{namespace}/{launcher.plural}" + (f"/{name}" if name else "")
 
 
 def _call(

@@ -52,8 +52,8 @@ class NodeCordons:
         if self._objects.read(NODE, node) is None:
             return False
         notes = {REASON: reason[:1000], HOLDER: holder}
-        wanted = {"metadata": {"name": node, "annotations": notes}, "spec": {"unschedulable": True}}
-        self._objects.apply(NODE, wanted, generation)
+        desired = {"metadata": {"name": node, "annotations": notes}, "spec": {"unschedulable": True}}
+        self._objects.apply(NODE, desired, generation)
         self._objects.edit(NODE, node, lambda found: _taints(found, add=True))
         return True
 
@@ -73,11 +73,11 @@ class NodeCordons:
 
     def is_cordoned(self, node: str) -> bool:
         """Whether new pods are kept away as ``cordon`` does it; True of a node that is gone."""
-        found = self._objects.read(NODE, node)
-        if found is None:
+        existing = self._objects.read(NODE, node)
+        if existing is None:
             return True
-        tainted = any(one["key"] == TAINT for one in found["spec"].get("taints") or [])
-        return tainted and bool(found["spec"].get("unschedulable"))
+        tainted = any(one["key"] == TAINT for one in existing["spec"].get("taints") or [])
+        return tainted and bool(existing["spec"].get("unschedulable"))
 
     def drain(self, node: str, *, force: bool) -> list[str]:
         """End the GPU pods of a node.
@@ -134,5 +134,5 @@ def _has_gpu(pod: Any) -> bool:
 def _taints(found: Document, *, add: bool) -> Mapping[str, Any] | None:
     before = found["spec"].get("taints") or []
     others = [one for one in before if one["key"] != TAINT]
-    wanted = [*others, {"key": TAINT, "value": "true", "effect": "NoSchedule"}] if add else others
-    return None if len(wanted) == len(before) else {"spec": {"taints": wanted}}
+    taints = [*others, {"key": TAINT, "value": "true", "effect": "NoSchedule"}] if add else others
+    return None if len(taints) == len(before) else {"spec": {"taints": taints}}

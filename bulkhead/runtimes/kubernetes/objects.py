@@ -97,10 +97,10 @@ class Objects:
             kind: of objects, of a named API group.
         """
         try:
-            known = self._call("GET", f"/apis/{kind.api_version}")
+            resources = self._call("GET", f"/apis/{kind.api_version}")
         except UnknownKindError:
             return False
-        return any(resource["name"] == kind.plural for resource in known["resources"])
+        return any(resource["name"] == kind.plural for resource in resources["resources"])
 
     def list(self, kind: Kind, labels: Mapping[str, str]) -> list[Document]:
         """The objects that carry some labels."""
@@ -122,9 +122,9 @@ class Objects:
             FencedError: it carries a later fence.
         """
         for _ in range(_TRIES):
-            found = self.read(kind, wanted["metadata"]["name"])
+            existing = self.read(kind, wanted["metadata"]["name"])
             try:
-                return self._apply(kind, _stamped(kind, wanted, (generation, sequence), found), force=True)
+                return self._apply(kind, _stamped(kind, wanted, (generation, sequence), existing), force=True)
             except _RaceError:
                 continue
         raise UnavailableError(f"{kind.kind} {wanted['metadata']['name']}: others write it again and again")
@@ -142,16 +142,16 @@ class Objects:
             FencedError: it carries a later generation.
         """
         name = wanted["metadata"]["name"]
-        found = self.read(kind, name)
-        if found is None:
+        existing = self.read(kind, name)
+        if existing is None:
             return f"{kind.kind} {name} was deleted"
         try:
-            dry = self._apply(kind, _stamped(kind, wanted, (generation, 0), found), force=False, dry_run=True)
+            dry = self._apply(kind, _stamped(kind, wanted, (generation, 0), existing), force=False, dry_run=True)
         except EditedError as edited:
             return str(edited)
         except _RaceError:
             return None  # it is being written just now: the next poll sees what came of it
-        changed = sorted([*_changed(found.get("spec"), dry.get("spec"), "spec"), *_notes_changed(found, dry)])
+        changed = sorted([*_changed(existing.get("spec"), dry.get("spec"), "spec"), *_notes_changed(existing, dry)])
         return f"{kind.kind} {name} was changed at {', '.join(changed)}" if changed else None
 
     def patch(self, kind: Kind, name: str, change: Mapping[str, Any]) -> None:
@@ -176,13 +176,13 @@ class Objects:
             UnavailableError: others write it again and again.
         """
         for _ in range(_TRIES):
-            found = self.read(kind, name)
-            wanted = change(found) if found is not None else None
-            if found is None or wanted is None:
+            existing = self.read(kind, name)
+            desired = change(existing) if existing is not None else None
+            if existing is None or desired is None:
                 return
-            exactly = {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}}
+            exactly = {"metadata": {"resourceVersion": existing["metadata"]["resourceVersion"]}}
             try:
-                self.patch(kind, name, {**wanted, **exactly})
+                self.patch(kind, name, {**desired, **exactly})
             except _RaceError:
                 continue
             return
@@ -199,12 +199,12 @@ class Objects:
             FencedError: it carries a later generation.
         """
         for _ in range(_TRIES):
-            found = self.read(kind, name)
-            if found is None or found["metadata"].get("deletionTimestamp"):
+            existing = self.read(kind, name)
+            if existing is None or existing["metadata"].get("deletionTimestamp"):
                 return
             if generation is not None:
-                _check_fence(kind, found, (generation, 0))
-            exactly = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
+                _check_fence(kind, existing, (generation, 0))
+            exactly = {key: existing["metadata"][key] for key in ("uid", "resourceVersion")}
             policy = "Orphan" if orphan else "Background"
             body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": exactly, "propagationPolicy": policy}
             try:
@@ -283,10 +283,10 @@ def _named(asked: str, namespace: str) -> Iterator[None]:
 
 def _status(body: str) -> Document:
     try:
-        found = json.loads(body)
+        status = json.loads(body)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return status if isinstance(status, dict) else {}
 
 
 def _contest(causes: list[Document]) -> str:

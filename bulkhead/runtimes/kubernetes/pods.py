@@ -84,8 +84,8 @@ def find_unfailed(core: k8s.CoreV1Api, namespace: str, own: Mapping[str, str]) -
     """
     selector = ",".join(f"{key}={value}" for key, value in own.items())
     with refusal_named(selector, namespace):
-        found = core.list_namespaced_pod(namespace, label_selector=selector).items
-    for pod in found:
+        items = core.list_namespaced_pod(namespace, label_selector=selector).items
+    for pod in items:
         dying = pod.metadata.deletion_timestamp
         phase = of_task(core.api_client.sanitize_for_serialization(pod)).phase
         if matches(pod.metadata.labels, own) and not dying and phase is not PodPhase.FAILED:
@@ -163,8 +163,8 @@ def managed_names(core: k8s.CoreV1Api, namespace: str) -> dict[str, str]:
         PodFailedError: the API server refuses, or does not answer.
     """
     with refusal_named("with label " + MANAGED, namespace):
-        found = core.list_namespaced_pod(namespace, label_selector=f"{MANAGED}=true", resource_version="0").items
-    return {pod.metadata.name: pod.metadata.labels.get(GANG, pod.metadata.name) for pod in found}
+        items = core.list_namespaced_pod(namespace, label_selector=f"{MANAGED}=true", resource_version="0").items
+    return {pod.metadata.name: pod.metadata.labels.get(GANG, pod.metadata.name) for pod in items}
 
 
 def kept(phase: str, keep: str) -> bool:

@@ -21,8 +21,8 @@ def devices(simulated_gpus: int) -> list[str]:
     Returns:
         NVML's UUIDs where NVML sees GPUs, else ``simulated-gpu-<n>``.
     """
-    found = _nvml_uuids()
-    return found or [f"simulated-gpu-{index}" for index in range(simulated_gpus)]
+    uuids = _nvml_uuids()
+    return uuids or [f"simulated-gpu-{index}" for index in range(simulated_gpus)]
 
 
 def check_request(count: int, simulated_gpus: int) -> None:

@@ -67,8 +67,8 @@ class LocalRuntime:
         created = self._create(files, document)
         if not created:
             existing = read_json(files.spec) or {}
-            wanted = document["metadata"].get("labels") or {}
-            if not matches(existing.get("metadata", {}).get("labels"), wanted):
+            labels = document["metadata"].get("labels") or {}
+            if not matches(existing.get("metadata", {}).get("labels"), labels):
                 raise ConflictError(
                     f"pod {files.pod_id} exists and belongs to another owner; delete it or rename yours"
                 )
