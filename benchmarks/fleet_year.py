@@ -258,11 +258,11 @@ class Year:
         nodes = assess_nodes(self._verdicts.values(), self._states, self._policy)
         done = self._controller.step(Assessment(self._now, self._verdicts, nodes))
         self.tally.refused += len(done.refused)
-        for row in done.imposed:
-            self._imposed(row.target, row.id)
+        for row in done.started:
+            self._started(row.target, row.id)
         self._forget()
 
-    def _imposed(self, target: str, number: int) -> None:
+    def _started(self, target: str, number: int) -> None:
         if number in self._counted:
             return
         self._counted.add(number)

@@ -65,15 +65,15 @@ def fleet(
     raise typer.Exit(_status(assessment))
 
 
-@quarantine.command("impose")
-def impose(
+@quarantine.command("start")
+def start(
     target: Annotated[str, typer.Argument(help="a node's name, or a device's UUID; see 'bulkhead fleet'")],
     reason: Annotated[str, typer.Option(help="kept in the ledger, and on the node")],
 ) -> None:
     """Keep a device or a node away from work. Has no budget: a person decides."""
     with errors_reported():
         control = Control(settings.load())
-        row = control.ledger.quarantines.impose(
+        row = control.ledger.quarantines.start(
             _target(control, target),
             reason="person",
             evidence=reason,
@@ -110,6 +110,15 @@ def end(
         console.print(f"recorded: {target} may work again; {_show(control)}")
 
 
+@quarantine.command("impose", deprecated=True, hidden=True)
+def impose(
+    target: Annotated[str, typer.Argument(help="a node's name, or a device's UUID")],
+    reason: Annotated[str, typer.Option(help="kept in the ledger, and on the node")],
+) -> None:
+    """Now 'bulkhead quarantine start'."""
+    start(target, reason)
+
+
 @quarantine.command("release", deprecated=True, hidden=True)
 def release(
     target: Annotated[str, typer.Argument(help="a device or node in quarantine")],
@@ -129,7 +138,7 @@ def _watch(control: Control) -> None:
             assessment = under_watch.poll()
             done = controller.step(assessment)
             under_watch.remember()
-            log.info("%s; %d quarantines began", summary(assessment), len(done.imposed))
+            log.info("%s; %d quarantines began", summary(assessment), len(done.started))
         except UnavailableError as error:
             log.warning("cannot look now: %s", error)
         except Exception:  # an unforeseen fault costs this poll, and not the watch

@@ -28,21 +28,21 @@ class QuarantineChanges:
     """What one step did.
 
     Attributes:
-        imposed: quarantines that began, or began again.
+        started: quarantines that began, or began again.
         moved: targets that went on, with the phase.
         refused: targets that the budget leaves at work, with the reason: a person is needed.
         failed: nodes that could not be written, and targets that could not be judged, with the reason; they are tried
             again.
     """
 
-    imposed: list[Quarantine] = field(default_factory=list)
+    started: list[Quarantine] = field(default_factory=list)
     moved: dict[str, QuarantinePhase] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, other: QuarantineChanges) -> None:
         """Add what a later step did."""
-        self.imposed += other.imposed
+        self.started += other.started
         self.moved.update(other.moved)
         self.refused, self.failed = other.refused, other.failed
 
@@ -77,7 +77,7 @@ class QuarantineController:
         if self._settings.quarantine:
             for target, verdict in _unhealthy(assessment):
                 with _contained(target.name, done):
-                    self._impose(target, verdict, assessment, done)
+                    self._start(target, verdict, assessment, done)
         return self.show(done)
 
     def show(self, done: QuarantineChanges | None = None) -> QuarantineChanges:
@@ -110,13 +110,13 @@ class QuarantineController:
                 done.failed[node] = f"{type(error).__name__}: {error}"
         return done
 
-    def _impose(
+    def _start(
         self, target: Target, verdict: DeviceVerdict | NodeVerdict, assessment: Assessment, done: QuarantineChanges
     ) -> None:
         of_model = sum(device.device.model == target.model for device in assessment.devices.values())
         budget = QuarantineBudget(self._settings.budget(of_model), _pool_others(target, assessment))
         try:
-            row = self._quarantines.impose(
+            row = self._quarantines.start(
                 target,
                 reason=str(verdict.reason),
                 evidence=verdict.text,
@@ -132,7 +132,7 @@ class QuarantineController:
             self._quarantines.refused(target.name, str(error))
             return
         if row.applied_phase is not row.phase and row.phase.holds:
-            done.imposed.append(row)
+            done.started.append(row)
 
     def _go_on(self, row: Quarantine, assessment: Assessment, done: QuarantineChanges) -> None:
         verdict = assessment.devices.get(row.target) or assessment.nodes.get(row.target)

@@ -93,7 +93,7 @@ class Quarantines(Transactions):
         with self._reading() as session:
             return session.scalars(select(Quarantine).where(other).order_by(Quarantine.id)).all()
 
-    def impose(
+    def start(
         self,
         target: Target,
         *,
@@ -295,7 +295,7 @@ def _within(session: Session, target: Target, budget: QuarantineBudget) -> None:
     if taken and taken + target.size > budget.devices:
         raise ConflictError(
             f"{target.name}: {taken} devices of {target.model or 'its model'} are in quarantine and the budget is "
-            f"{budget.devices}: something else may be wrong; look, then release some, or 'bulkhead quarantine impose'"
+            f"{budget.devices}: something else may be wrong; look, then end some, or 'bulkhead quarantine start'"
         )
     nodes = {row.node for row in held}
     if budget.pool_others is not None and target.node not in nodes and not set(budget.pool_others) - nodes:

@@ -65,7 +65,7 @@ class Devices:
         remembered = self.quarantines.remembered()
         for target in self._targets(isolation.level, placement, remembered):
             try:
-                self.quarantines.impose(
+                self.quarantines.start(
                     target,
                     reason="isolation",
                     evidence=f"revision {isolation.revision_id}: {isolation.reason}",

@@ -107,12 +107,12 @@ def test_the_watch_quarantines_what_turns_unhealthy_and_shows_it(control: Contro
     assert "Xid 95" in runner.invoke(app, ["fleet"]).output
 
 
-def test_a_person_imposes_passes_and_releases(control: Control) -> None:
+def test_a_person_starts_passes_and_ends_a_quarantine(control: Control) -> None:
     fleets.watch(control.settings, control.ledger.quarantines).remember()
     watch = fleets.watch(control.settings, control.ledger.quarantines)
     watch.poll()
     watch.remember()
-    asked = runner.invoke(app, ["quarantine", "impose", "a", "--reason", "it smells"])
+    asked = runner.invoke(app, ["quarantine", "start", "a", "--reason", "it smells"])
     assert "a is in quarantine; on paper" in asked.output
     assert control.ledger.quarantines.open_ones()[0].size == 2
     assert "has passed" in runner.invoke(app, ["quarantine", "passed", "a", "--reason", "a new fan"]).output
@@ -121,7 +121,7 @@ def test_a_person_imposes_passes_and_releases(control: Control) -> None:
     runner.invoke(app, ["quarantine", "impose", "a", "--reason", "again"])
     old = runner.invoke(app, ["quarantine", "release", "a", "--reason", "done"])
     assert "may work again" in old.output and "deprecated" in old.stderr
-    unknown = runner.invoke(app, ["quarantine", "impose", "z", "--reason", "?"])
+    unknown = runner.invoke(app, ["quarantine", "start", "z", "--reason", "?"])
     assert unknown.exit_code == 2
     assert "'z' is no node or device that a watch has seen" in unknown.stderr
 
@@ -168,9 +168,9 @@ def test_what_tasks_say_is_weighed_by_what_the_watch_has_left(control: Control, 
     found = control.avoidance()
     assert (found.forbidden, found.discouraged) == (("b",), ("a",))  # readings first, and the budget is one of four
     person = Target("c", "node", "c", "H100")
-    control.ledger.quarantines.impose(person, **_BY_A_PERSON, evidence_at=datetime.now(UTC))
+    control.ledger.quarantines.start(person, **_BY_A_PERSON, evidence_at=datetime.now(UTC))
     person = Target("d", "node", "d", "H100")
-    control.ledger.quarantines.impose(person, **_BY_A_PERSON, evidence_at=datetime.now(UTC))
+    control.ledger.quarantines.start(person, **_BY_A_PERSON, evidence_at=datetime.now(UTC))
     assert control.avoidance().discouraged == ("a", "b")  # they are the last two
 
 

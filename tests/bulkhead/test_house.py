@@ -2,7 +2,9 @@
 
 import ast
 import re
+import tokenize
 from collections import defaultdict
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,62 @@ def test_a_name_of_a_class_stands_for_one_thing() -> None:
                 if isinstance(node, ast.ClassDef):
                     places[node.name].append(str(path.relative_to(ROOT)))
     assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
+_RETIRED = frozenset(
+    [
+        "rung",
+        "rungs",
+        "Rung",
+        "tellers",
+        "quarters",
+        "keeper",
+        "let_go",
+        "cut_off",
+        "episode",
+        "strays",
+        "stand_ins",
+        "gpu_stand_ins",
+        "HealthyFirst",
+        "once_more",
+        "Standing",
+        "LeftTrigger",
+        "World",
+        "Trial",
+        "Patience",
+        "sick",
+        "SICK",
+        "Blame",
+        "hold_s",
+        "quick_ms",
+        "max_s",
+        "blind_s",
+        "insufficient",
+        "told",
+        "look",
+        "looks",
+        "settle",
+        "place_of",
+        "Built",
+        "among",
+        "term_s",
+        "complain",
+        "healthy_timeout",
+        "nudge",
+        "turn_round",
+        "take_back",
+        "give_traffic",
+    ]
+)
+"""Words that had another name in the field; docs/glossary.md has those of now."""
+
+
+def test_no_retired_word_is_a_name_again() -> None:
+    again = defaultdict(set)
+    for folder in ("bulkhead", "operators", "plugins", "gpu_tasks", "dags"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if path.parent.name != "versions":  # what is migrated had the words of its day
+                for token in tokenize.generate_tokens(StringIO(path.read_text()).readline):
+                    if token.type == tokenize.NAME and token.string in _RETIRED:
+                        again[token.string].add(str(path.relative_to(ROOT)))
+    assert again == {}

@@ -58,7 +58,7 @@ def test_a_unhealthy_device_takes_its_node_away_and_a_test_brings_it_back(
 
     exporter.name = exposition(nodes, g0=95, g1=95)
     done = controller.step(watch.poll())
-    assert len(done.imposed) == 1, "the first; the budget of three devices is one"
+    assert len(done.started) == 1, "the first; the budget of three devices is one"
     assert len(done.refused) == 1
     (held,) = control.ledger.quarantines.open_ones()
     found = core.read_node(held.node)

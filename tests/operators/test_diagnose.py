@@ -14,7 +14,7 @@ PASSED = {"passed": True, "level": "quick", "node": "n1", "devices": [{"uuid": "
 
 
 def hold(control: Control, name: str) -> None:
-    control.ledger.quarantines.impose(
+    control.ledger.quarantines.start(
         Target(name, "device", "n1"),
         reason="xid",
         evidence="",

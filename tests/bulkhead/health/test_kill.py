@@ -67,7 +67,7 @@ def stands(folder: Path) -> tuple[list[tuple[str, str | None]], set[str], list[s
     return rows, FolderNodes(folder / "nodes").held(), [one.target for one in own.unapplied()]
 
 
-def test_while_it_imposes_a_quarantine(tmp_path: Path) -> None:
+def test_while_it_starts_a_quarantine(tmp_path: Path) -> None:
     for folder in everywhere(tmp_path, lambda _: None, BEGIN + 1, unhealthy=True):
         assert stands(folder) == ([("held", "held")], {"a"}, [])
 

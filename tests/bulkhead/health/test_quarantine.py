@@ -90,7 +90,7 @@ def world(tmp_path: Path) -> World:
 
 def test_a_unhealthy_device_takes_its_node_from_work_and_says_why(world: World) -> None:
     world.stand("a0", Health.UNHEALTHY)
-    assert [one.target for one in world.step().imposed] == ["a0"]
+    assert [one.target for one in world.step().started] == ["a0"]
     assert world.nodes.held == {"a": "a0: Xid 95"}
     assert world.quarantines.unapplied() == []
 
@@ -113,7 +113,7 @@ def test_the_budget_is_kept_and_a_person_called(world: World) -> None:
     for name in ("a0", "b0", "c0"):
         world.stand(name, Health.UNHEALTHY)
     done = world.step()
-    assert len(done.imposed) == 2  # a node of the pool is left
+    assert len(done.started) == 2  # a node of the pool is left
     assert list(done.refused) == ["c0"]
     assert "the last of pool" in done.refused["c0"]
     world.step()

@@ -42,7 +42,7 @@ def test_evidence_that_was_answered_speaks_no_more(tmp_path: Path) -> None:
     source.errors, now[0] = 1.0, now[0] + 15
     assessment = watch.poll()
     assert assessment.devices["GPU-1"].health is Health.UNHEALTHY
-    imposed = memory.impose(
+    started = memory.start(
         Target("GPU-1", "device", "n1"),
         reason="ecc",
         evidence="",
@@ -53,7 +53,7 @@ def test_evidence_that_was_answered_speaks_no_more(tmp_path: Path) -> None:
         budget=None,
     )
     now[0] += 15
-    memory.passed(imposed.target, "quick")
+    memory.passed(started.target, "quick")
     controller.step(watch.poll())
     now[0] += 15
     assert watch.poll().devices["GPU-1"].health is Health.HEALTHY

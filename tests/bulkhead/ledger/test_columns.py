@@ -53,7 +53,7 @@ def test_any_event_and_any_memory_of_a_fleet_is_kept(ledger: Ledger, text: str) 
     assert ledger.events.select()[-1].data["why"] == bounded(text)
     quarantines = Quarantines(ledger.engine)
     quarantines.remember({text: {"device": {"model": text}, text: float("inf")}})
-    row = quarantines.impose(
+    row = quarantines.start(
         Target(f"GPU {text}", "device", f"node {text}", text, text),
         reason="person",
         evidence=text,

@@ -71,7 +71,7 @@ def test_the_words_of_before_are_those_of_now_in_a_ledger_that_is_kept(ledger_ur
     rollout = ledger.rollouts.abort(rollout, "no metrics", {"rule": Rule.METRICS_UNAVAILABLE})
     target, asked = Target("GPU-1", "device", "node-1", "H100"), {"reason": "xid", "evidence": "Xid 79", "holder": "a"}
     bounds = {"action": RecommendedAction.CONTACT_SUPPORT, "probation_s": 60, "evidence_at": datetime.now(UTC)}
-    ledger.quarantines.impose(target, **asked, **bounds, budget=QuarantineBudget(1))
+    ledger.quarantines.start(target, **asked, **bounds, budget=QuarantineBudget(1))
     ledger.quarantines.end("GPU-1", reason="mended", holder="ada")
     remembered = {"node-1": {"GPU-1": {"verdict": {"health": Health.UNHEALTHY, "action": "contact-support"}}}}
     ledger.quarantines.remember(remembered)

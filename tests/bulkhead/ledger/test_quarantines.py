@@ -40,10 +40,10 @@ def device(name: str = "GPU-1", node: str = "n1", size: int = 1, pool: str = "")
     return Target(name, "device" if size == 1 else "node", node, "H100", pool, size)
 
 
-def impose(
+def start(
     quarantines: Quarantines, clock: Clock, target: Target | None = None, budget: QuarantineBudget | None = None
 ) -> Quarantine:
-    return quarantines.impose(
+    return quarantines.start(
         target or device(),
         reason="xid",
         evidence="Xid 79",
@@ -56,15 +56,15 @@ def impose(
 
 
 def test_one_quarantine_a_target_and_the_first_reason_stays(quarantines: Quarantines, clock: Clock) -> None:
-    first = impose(quarantines, clock)
-    assert impose(quarantines, clock).id == first.id
+    first = start(quarantines, clock)
+    assert start(quarantines, clock).id == first.id
     assert [
         (quarantine.target, quarantine.phase, quarantine.applied_phase) for quarantine in quarantines.open_ones()
     ] == [("GPU-1", QuarantinePhase.HELD, None)]
 
 
 def test_what_the_world_shows_is_written_down(quarantines: Quarantines, clock: Clock) -> None:
-    row = impose(quarantines, clock)
+    row = start(quarantines, clock)
     assert [one.id for one in quarantines.unapplied()] == [row.id]
     quarantines.mark_applied(row)
     assert quarantines.unapplied() == []
@@ -72,30 +72,30 @@ def test_what_the_world_shows_is_written_down(quarantines: Quarantines, clock: C
 
 def test_the_first_is_within_any_budget_and_then_devices_count(quarantines: Quarantines, clock: Clock) -> None:
     budget = QuarantineBudget(devices=9)
-    impose(quarantines, clock, device("n1", "n1", size=8), budget)
-    impose(quarantines, clock, device("GPU-9", "n2"), budget)
+    start(quarantines, clock, device("n1", "n1", size=8), budget)
+    start(quarantines, clock, device("GPU-9", "n2"), budget)
     with pytest.raises(ConflictError, match="9 devices of H100 are in quarantine and the budget is 9"):
-        impose(quarantines, clock, device("GPU-10", "n3"), budget)
+        start(quarantines, clock, device("GPU-10", "n3"), budget)
     assert len(quarantines.open_ones()) == 2
-    assert impose(quarantines, clock, device("GPU-10", "n3"), None).target == "GPU-10"  # a person has no budget
+    assert start(quarantines, clock, device("GPU-10", "n3"), None).target == "GPU-10"  # a person has no budget
 
 
 def test_the_last_node_of_a_pool_is_not_taken(quarantines: Quarantines, clock: Clock) -> None:
-    impose(quarantines, clock, device("GPU-1", "n1", pool="a"), QuarantineBudget(100, {"n2"}))
+    start(quarantines, clock, device("GPU-1", "n1", pool="a"), QuarantineBudget(100, {"n2"}))
     with pytest.raises(ConflictError, match="n2 is the last of pool a"):
-        impose(quarantines, clock, device("GPU-2", "n2", pool="a"), QuarantineBudget(100, {"n1"}))
+        start(quarantines, clock, device("GPU-2", "n2", pool="a"), QuarantineBudget(100, {"n1"}))
     # Another device of a node that is taken already takes nothing more.
-    assert impose(quarantines, clock, device("GPU-3", "n1", pool="a"), QuarantineBudget(100, set())).target == "GPU-3"
+    assert start(quarantines, clock, device("GPU-3", "n1", pool="a"), QuarantineBudget(100, set())).target == "GPU-3"
 
 
 def test_two_at_once_do_not_overdraw_the_budget(quarantines: Quarantines, clock: Clock) -> None:
-    impose(quarantines, clock, device("GPU-0", "n0"))
+    start(quarantines, clock, device("GPU-0", "n0"))
     gate, refused = threading.Barrier(4), []
 
     def ask(number: int) -> None:
         gate.wait()
         try:
-            impose(quarantines, clock, device(f"GPU-{number}", f"n{number}"), QuarantineBudget(2))
+            start(quarantines, clock, device(f"GPU-{number}", f"n{number}"), QuarantineBudget(2))
         except ConflictError as error:
             refused.append(error)
 
@@ -108,10 +108,10 @@ def test_two_at_once_do_not_overdraw_the_budget(quarantines: Quarantines, clock:
 
 
 def test_evidence_that_was_answered_begins_nothing(quarantines: Quarantines, clock: Clock) -> None:
-    row, evidence = impose(quarantines, clock), clock.now
+    row, evidence = start(quarantines, clock), clock.now
     clock.forward(minutes=5)
     quarantines.end(row.target, reason="replaced", holder="a person")
-    again = quarantines.impose(
+    again = quarantines.start(
         device(), reason="xid", evidence="", action="", holder="", probation_s=100, evidence_at=evidence, budget=None
     )
     assert again.phase is QuarantinePhase.ENDED
@@ -122,7 +122,7 @@ def test_a_relapse_doubles_the_term_and_the_third_needs_a_person(quarantines: Qu
     terms = []
     for _ in range(4):
         clock.forward(hours=1)
-        row = impose(quarantines, clock)
+        row = start(quarantines, clock)
         terms.append((row.probation_s, row.phase))
         quarantines.passed(row.target, "quick")
         quarantines.move(row, QuarantinePhase.PROBATION, "passed")
@@ -131,17 +131,17 @@ def test_a_relapse_doubles_the_term_and_the_third_needs_a_person(quarantines: Qu
 
 
 def test_relapses_count_after_a_release_and_are_forgotten_after_30_days(quarantines: Quarantines, clock: Clock) -> None:
-    impose(quarantines, clock)
+    start(quarantines, clock)
     quarantines.end("GPU-1", reason="", holder="")
     clock.forward(days=1)
-    assert impose(quarantines, clock).relapses == 1
+    assert start(quarantines, clock).relapses == 1
     quarantines.end("GPU-1", reason="", holder="")
     clock.forward(days=31)
-    assert impose(quarantines, clock).relapses == 0
+    assert start(quarantines, clock).relapses == 0
 
 
 def test_what_has_moved_on_is_not_moved_by_who_read_it_before(quarantines: Quarantines, clock: Clock) -> None:
-    row = impose(quarantines, clock)
+    row = start(quarantines, clock)
     quarantines.end(row.target, reason="", holder="")
     assert not quarantines.move(row, QuarantinePhase.PROBATION, "late")
     assert quarantines.open_ones() == []
@@ -155,7 +155,7 @@ def test_what_is_not_in_quarantine_is_named(quarantines: Quarantines) -> None:
 
 
 def test_everything_is_in_the_log(quarantines: Quarantines, ledger: Ledger, clock: Clock) -> None:
-    row = impose(quarantines, clock)
+    row = start(quarantines, clock)
     quarantines.passed(row.target, "quick")
     quarantines.end(row.target, reason="mended", holder="a person")
     assert [event.kind for event in ledger.events.select()] == [
