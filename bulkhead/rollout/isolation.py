@@ -1,4 +1,4 @@
-"""Isolations in the world: each level that is asked for is put in force, and each that has ended is rolled back."""
+"""Isolations in the world: each level that is asked for is put in force, and each that has ended is taken back."""
 
 from __future__ import annotations
 
