@@ -146,7 +146,7 @@ class MemoryWorkloads:
         self.comparers.pop(revision_id, None)
 
     def die(self, revision_id: str) -> None:
-        self.servers[revision_id] = PodStatus(PodPhase.FAILED, endpoints="killed")
+        self.servers[revision_id] = PodStatus(PodPhase.FAILED, message="killed")
 
 
 @dataclass
