@@ -80,7 +80,7 @@ def test_what_the_table_has_not_is_nothing(number: int, unit: str, status: int |
 
 
 @pytest.mark.parametrize(
-    ("info", "told"),
+    ("info", "message"),
     [
         (0x000625C6, Advice(RESET, "SYMPATHETIC_REPORT_SOLO", True)),
         (0x016415C6, Advice(RESET, "INVESTIGATE_SW_USER", True)),

@@ -93,7 +93,7 @@ def test_a_service_that_names_a_gateway_is_in_a_cluster(config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (("{name: public, namespace: infra}", "{}"), "services.chat.gateway.name"),
         (("http://prometheus:9090", "prometheus"), "services.chat.prometheus.url = '<hidden>'"),

@@ -61,7 +61,7 @@ EVENT = "NETIR_LINK_EVT  {}   XC0 i0 Link 09 (0x{} 0x00000000 0x00000000 0x00000
 
 
 @pytest.mark.parametrize(
-    ("number", "text", "attribution", "action", "told"),
+    ("number", "text", "attribution", "action", "message"),
     [
         (145, LINK.format("Nonfatal", 0, "0409a0c2"), Attribution.NOTE, RecommendedAction.NONE, "nonfatal, link 13"),
         (145, LINK.format("Fatal", 0, "0409a0c2"), Attribution.DEVICE, RecommendedAction.CHECK_LINK, "fatal, link 13"),

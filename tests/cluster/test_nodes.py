@@ -125,7 +125,7 @@ def pod(namespace: str, node: str, name: str, gpus: int, of_node: k8s.V1Node | N
     )
 
 
-@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("force", [False, True])
 def test_gpu_pods_end_and_others_stay(
     core: k8s.CoreV1Api, nodes: NodeCordons, paper: str, namespace: str, force: bool
 ) -> None:

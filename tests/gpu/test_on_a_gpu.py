@@ -80,7 +80,7 @@ def test_between_two_saves_the_host_does_not_wait_for_the_whole_step(tmp_path: P
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compile", [False, True])
 def test_a_training_goes_on_where_it_was(tmp_path: Path, compile: bool) -> None:
     shape = GptConfig(layers=2, heads=2, width=64, block=64)
     data = TextData(text.load(None, 5_000_000), shape.block)

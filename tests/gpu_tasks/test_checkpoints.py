@@ -135,7 +135,7 @@ def _rename(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "message"),
     [
         (_truncate, "was changed"),
         (_flip, "was changed"),

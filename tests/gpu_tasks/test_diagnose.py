@@ -42,7 +42,7 @@ def test_what_is_wrong_is_told_by_device(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("check", "told"),
+    ("check", "message"),
     [
         (Check("matmul-bfloat16", 700.0, "TFLOPS"), ""),
         (Check("matmul-bfloat16", 300.0, "TFLOPS"), "300.0 TFLOPS, below 50% of the 989 that H100 promises"),

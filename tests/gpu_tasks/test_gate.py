@@ -228,7 +228,7 @@ def test_a_difference_that_is_not_a_number_is_refused(client: Client, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("right", "more", "told"),
+    ("right", "more", "message"),
     [
         (96, {}, r"^accuracy 0\.9600 on 100 test images is under min_accuracy 0\.97$"),
         (99, {"data_hash": "0" * 64}, r"^data hash hhhhhhhhhhhh is not the one trained on, 000000000000: train again$"),

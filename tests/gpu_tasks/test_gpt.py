@@ -58,7 +58,7 @@ def test_it_starts_knowing_nothing_and_learns_what_it_sees() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [({"layers": 0}, r"gpt\.layers = 0"), ({"heads": 3}, r"gpt\.width = 16"), ({"heads": 16}, "even")],
 )
 def test_a_shape_that_cannot_be_is_named(wrong: dict[str, int], message: str) -> None:

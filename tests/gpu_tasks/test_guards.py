@@ -76,7 +76,7 @@ def test_a_jump_may_be_taken_on_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"sigmas": 0}, r"guards\.sigmas = 0"),
         ({"most": 0}, r"guards\.most = 0"),

@@ -134,7 +134,7 @@ def test_a_rank_that_does_not_end_with_the_others_is_killed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("more", "program", "told"),
+    ("more", "program", "message"),
     [
         (("--restarts", "-1"), PROGRAM, "restarts = -1: give at least 0"),
         (("--processes", "0"), PROGRAM, "processes = 0: give at least 1"),

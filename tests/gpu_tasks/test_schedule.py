@@ -27,7 +27,7 @@ def test_it_rises_then_falls_and_stays_within_bounds(steps: int, floor: float, d
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"peak": 0.0}, "learning_rate = 0"),
         ({"peak": float("nan")}, "learning_rate = nan"),

@@ -308,7 +308,7 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [({"model": "another"}, "'model': 'another'"), ({"config": replace(CONFIG, batch=4)}, "'batch': 4")],
 )
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -357,7 +357,7 @@ def test_its_progress_can_be_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"batch": 0}, "batch = 0"),
         ({"max_norm": 0.0}, "max_norm = 0"),

@@ -87,7 +87,7 @@ def test_a_number_out_of_range_is_refused_by_name(arguments: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
-    ("told", "filled"),
+    ("message", "filled"),
     [
         ({}, {"retries": 1, "retry_delay": timedelta(seconds=5)}),
         ({"retry_delay": timedelta(minutes=1)}, {"retries": 1, "retry_delay": timedelta(minutes=1)}),
@@ -103,7 +103,7 @@ def test_one_more_try_is_only_for_those_who_say_nothing_about_it(
 
 
 @pytest.mark.parametrize(
-    ("told", "delay"),
+    ("message", "delay"),
     [
         ({}, timedelta(seconds=5)),
         ({"retry_delay": timedelta(minutes=1)}, timedelta(minutes=1)),

@@ -113,7 +113,7 @@ def test_behind_a_url_nothing_is_mounted_and_progress_stays_in_the_pod(control: 
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("file:///checkpoints", "give the path itself"),
         ("memory://checkpoints", "give the path itself"),

@@ -48,7 +48,7 @@ def test_when_they_are_there_it_launches(control: Control, context: Context) -> 
 
 
 @pytest.mark.parametrize(
-    ("healthy", "told"),
+    ("healthy", "message"),
     [
         (None, "Gave up: its pod did not end long after its deadline. Is a triggerer running?"),
         (

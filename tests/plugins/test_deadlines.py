@@ -40,7 +40,7 @@ def test_it_takes_back_what_the_late_run_has_in_progress_and_returns_none(contro
 
 
 @pytest.mark.parametrize(
-    ("at", "told"),
+    ("at", "message"),
     [
         ("2026-11-24T12:00:00+02:00", "2026-11-24 10:00:00 UTC"),
         ("Tue, 24 Nov 2026", "'Tue, 24 Nov 2026'"),

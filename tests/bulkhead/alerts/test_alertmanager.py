@@ -81,7 +81,7 @@ def test_an_alert_may_isolate(control: Control, responder: Responder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
         ({}, "ignored: it has no label bulkhead_service"),
         ({"service": "digits", "status": "resolved"}, "ignored: it is resolved"),

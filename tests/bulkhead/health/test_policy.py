@@ -22,7 +22,7 @@ def test_what_the_file_leaves_out_has_its_default(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("heat: {hot: 85}", r"heat\.hot = 85"),
         ("peers: {least: 2}", r"peers\.least = 2"),

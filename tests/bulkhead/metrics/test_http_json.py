@@ -29,7 +29,7 @@ def test_counters_are_read_by_name(backend: list[Backend]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "told"),
+    ("body", "status", "message"),
     [
         ("{}", 200, "answers in another form than counters: 'model'"),
         ('{"model": {"requests": -3}}', 200, "answers in another form than counters"),

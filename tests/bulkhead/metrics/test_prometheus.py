@@ -125,7 +125,7 @@ def test_every_default_reads_its_exporter(prometheus: str, expose: Expose, name:
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "message"),
     [
         ("sum(", "answered 400"),
         ("vector(0) / vector(0)", "no number of requests"),
@@ -195,7 +195,7 @@ OWN = PrometheusQueries(requests="r", failures="f")
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "message"),
     [
         ((200, _vector(ONE, warnings=["receive series from Addr: store-1: deadline exceeded"])), "in part: receive"),
         ((200, _vector(ONE, isPartial=True)), "in part: isPartial"),

@@ -144,7 +144,7 @@ def _beside(first: list[Pod], then: list[Pod], phase: str = "Failed", **spec: ob
 
 
 @pytest.mark.parametrize(
-    ("pod", "named", "told"),
+    ("pod", "named", "message"),
     [
         (_beside([_container("proxy", 143)], [_container("base", 1, "ValueError: x")]), "application", "base"),
         (_beside([], [_container("azwi", 143), _container("base", 1, "KeyError")]), "application", "base"),

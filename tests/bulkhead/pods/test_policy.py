@@ -265,7 +265,7 @@ def test_what_is_resumed_from_is_nothing_without_a_checkpoint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "kind", "told", "expected"),
+    ("named", "kind", "message", "expected"),
     [
         (FailureClass.IMAGE, "auth", [], True),
         (FailureClass.IMAGE, "rate-limit", [], False),

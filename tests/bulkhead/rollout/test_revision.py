@@ -41,7 +41,7 @@ def test_what_is_empty_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"model_uri": "models:/a\x00"}, r"revision\.model_uri = 'models:/a\\x00': leave out NUL"),
         ({"image": "caf\udce9"}, r"revision\.image = .*: leave out NUL characters and halves"),

@@ -102,7 +102,7 @@ def test_a_route_that_its_controller_took_up_is_confirmed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"observedGeneration": 3}, "Accepted is not said yet of generation 4"),
         ({"status": "False", "reason": "NoMatchingParent"}, "Accepted is False: NoMatchingParent"),
@@ -115,7 +115,7 @@ def test_one_that_it_did_not_is_not_and_says_why(change: dict[str, Any], message
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "message"),
     [("True", "PartiallyInvalid is True: UnsupportedValue: Dropped Rule 0: header match"), ("False", None)],
 )
 def test_one_of_which_a_part_was_dropped_is_not(status: str, message: str | None) -> None:

@@ -79,7 +79,7 @@ def test_only_our_own_server_is_known_to_say_what_the_model_answered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("serve", "told"),
+    ("serve", "message"),
     [
         ({"gpu": {"kind": "H100"}}, r"serve\.gpu = .*: 'kind' is no field of it: give one of"),
         ({"relax": ["root"]}, r"serve\.relax = .*: 'root' is none of .*run_as_root"),

@@ -27,7 +27,7 @@ def test_its_secrets_come_beside_those_of_every_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("serve", "told"),
+    ("serve", "message"),
     [
         ({"gpu_count": 1}, r"serve\.gpu_count = 1: Extra inputs"),
         ({"gpus": -1}, r"serve\.gpus = -1: "),

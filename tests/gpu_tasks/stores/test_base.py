@@ -22,7 +22,7 @@ def test_what_was_written_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"files": {"../other": "00"}}, "'../other' is no name"),
         ({"files": {"/etc/passwd": "00"}}, "'/etc/passwd' is no name"),

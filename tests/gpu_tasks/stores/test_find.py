@@ -53,7 +53,7 @@ def test_a_store_that_cannot_be_read_is_logged(caplog: pytest.LogCaptureFixture)
     assert "the last checkpoint in gopher://somewhere is not known: ConfigError" in caplog.text
 
 
-@pytest.mark.parametrize(("url", "told"), [("gopher://x", "Protocol not known"), ("s3://x", "s3fs")])
+@pytest.mark.parametrize(("url", "message"), [("gopher://x", "Protocol not known"), ("s3://x", "s3fs")])
 def test_what_cannot_be_reached_is_refused_with_the_remedy(url: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"checkpoints = '{url}': .*{message}.*; install its library"):
         store(url)

@@ -89,7 +89,7 @@ def _lose(files: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"), [(_flip, "was changed"), (_shorten, "was changed"), (_lose, "a file of it is not there")]
+    ("harm", "message"), [(_flip, "was changed"), (_shorten, "was changed"), (_lose, "a file of it is not there")]
 )
 def test_one_that_is_not_whole_is_passed_over_and_named(files: Any, tmp_path: Path, harm: Any, message: str) -> None:
     checkpoints = _saved(1, 2)

@@ -140,7 +140,7 @@ def test_asks_an_exporter_and_reads_what_is_compressed(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "told"),
+    ("body", "status", "message"),
     [(b"", 200, "tells of no device"), (b"x", 500, "answered 500"), (b"\x1f\x8bnonsense", 200, "")],
 )
 def test_an_exporter_that_says_nothing_has_failed(

@@ -288,7 +288,7 @@ def test_a_rule_has_its_share_of_alpha_and_not_all_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("candidate", "elapsed_s", "rule", "told"),
+    ("candidate", "elapsed_s", "rule", "message"),
     [
         (None, 10, "no-data", "no reading of the candidate, or its counters were reset"),
         (Arm(19, 0, 19, 0), 10, "min-requests", "19 of at least 20 requests so far"),

@@ -16,7 +16,7 @@ def _limits(**limits: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("limits", "candidate", "stable", "told"),
+    ("limits", "candidate", "stable", "message"),
     [
         ({"at_least": 0.9}, 0.9, None, None),
         ({"at_least": 0.9}, 0.89, None, "auc is 0.89, at least 0.9 was asked for"),

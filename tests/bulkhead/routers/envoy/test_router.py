@@ -97,7 +97,7 @@ def test_a_mirror_that_is_gone_costs_clients_nothing(envoy: RunningEnvoy, backen
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"pin": Pin("unknown", {"a": "b"})}, r"router\.weights = \['unknown'\]"),
         ({"mirror": Mirror("new", 1, 0)}, r"router\.mirror = 0: give a percentage above 0"),
