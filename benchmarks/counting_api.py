@@ -51,7 +51,7 @@ class Api:
         app.router.add_delete(f"{base}/pods/{{name}}", self._delete)
         app.router.add_get(f"{base}/pods/{{name}}/log", self._log)
         app.router.add_get(f"{base}/events", self._events)
-        app.router.add_get("/counts", self._tell)
+        app.router.add_get("/counts", self._counts)
         return app
 
     @web.middleware
@@ -165,7 +165,7 @@ class Api:
         metadata = {"resourceVersion": str(self._version)}
         return web.json_response({"kind": "EventList", "apiVersion": "v1", "metadata": metadata, "items": []})
 
-    async def _tell(self, request: web.Request) -> web.Response:
+    async def _counts(self, request: web.Request) -> web.Response:
         counted = {"counts": self.counts, "ended": self.ended, "connections": len(self._peers)}
         return web.json_response({**counted, "most_at_once": self.most_at_once, "pods": list(self._pods)})
 

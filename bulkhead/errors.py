@@ -55,7 +55,7 @@ def first_invalid(error: ValidationError, *where: str) -> InvalidInputError:
     Returns:
         The error about the first offending field.
     """
-    return _told(error.errors()[0], where)
+    return _as_invalid_input(error.errors()[0], where)
 
 
 def first_known(error: ValidationError, is_open: Callable[[Any], bool], *where: str) -> InvalidInputError | None:
@@ -71,11 +71,11 @@ def first_known(error: ValidationError, is_open: Callable[[Any], bool], *where: 
     """
     for one in error.errors():
         if one["type"] == "extra_forbidden" or not is_open(one["input"]):
-            return _told(one, where)
+            return _as_invalid_input(one, where)
     return None
 
 
-def _told(error: Mapping[str, Any], where: Sequence[str]) -> InvalidInputError:
+def _as_invalid_input(error: Mapping[str, Any], where: Sequence[str]) -> InvalidInputError:
     field = ".".join(str(part) for part in (*where, *error["loc"]))
     return InvalidInputError(field, error["input"], error["msg"].removeprefix("Value error, "))
 

@@ -179,7 +179,9 @@ class Checkpoints:
                 _compare(reader.read_metadata().state_dict_metadata, tensors, self.at(manifest.step))
             load(dict(tensors), storage_reader=reader, process_group=self._ranks.group)
         except CheckpointException as error:  # a BaseException, which no job expects
-            raise StoreRefusedError(f"checkpoint {self.at(manifest.step)} cannot be read: {_told(error)}") from error
+            raise StoreRefusedError(
+                f"checkpoint {self.at(manifest.step)} cannot be read: {_described(error)}"
+            ) from error
         finally:
             self._release(manifest)
 
@@ -226,7 +228,7 @@ class Checkpoints:
         # The training goes on with the older ones.
         except (CheckpointException, OSError, RuntimeError) as error:
             self.counts.failed += 1
-            log.error("checkpoint of step %d was not saved: %s", manifest.step, _told(error))
+            log.error("checkpoint of step %d was not saved: %s", manifest.step, _described(error))
             return False
         else:
             if self._ranks.first:
@@ -295,7 +297,7 @@ class _Ranks:
                 shared |= found
 
 
-def _told(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     """An error, and what it was made of: that of each rank where torch has gathered them."""
     if isinstance(error, CheckpointException):
         return ", ".join(f"rank {rank}: {failure[0]!r}" for rank, failure in error.failures.items())

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from bulkhead.gpu_tasks.patience import within
+from bulkhead.gpu_tasks.timeouts import within
 from bulkhead.health.faults import Fault, faults
 from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.pods import device_texts, reasons
@@ -62,7 +62,7 @@ def named(failure: Failure, source: NvmlSource | None, own: str | None) -> Failu
     """
     if failure.failure_class not in _MAY_BE:
         return failure
-    by_device = _told(source)
+    by_device = _by_device(source)
     mine = {own: by_device[own]} if own is not None and own in by_device else {}
     suspects = mine if mine or (own is not None and not reasons.is_victim(failure)) else by_device
     if suspects:
@@ -78,7 +78,7 @@ def named(failure: Failure, source: NvmlSource | None, own: str | None) -> Failu
     return failure
 
 
-def _told(source: NvmlSource | None) -> Mapping[str, Fault]:
+def _by_device(source: NvmlSource | None) -> Mapping[str, Fault]:
     """The first hardware fault of each GPU since ``listen``."""
     if source is None:
         return {}

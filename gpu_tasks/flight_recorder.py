@@ -14,7 +14,7 @@ from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 
 from bulkhead.gpu_tasks.own_folder import own_folder
-from bulkhead.gpu_tasks.patience import settled
+from bulkhead.gpu_tasks.timeouts import settled
 
 _ENTRIES = "2000"
 """Collectives that each rank remembers."""

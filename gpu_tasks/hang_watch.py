@@ -19,8 +19,8 @@ from pathlib import Path
 
 from bulkhead.gpu_tasks import device_faults, flight_recorder
 from bulkhead.gpu_tasks.heartbeat import Beat, Standstill, behind, forget, home, read
-from bulkhead.gpu_tasks.patience import settled
 from bulkhead.gpu_tasks.stores.find import last_checkpoint
+from bulkhead.gpu_tasks.timeouts import settled
 from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
 

@@ -97,7 +97,7 @@ class Launcher:
     def __init__(self, program: Callable[[], None], processes: int, restarts: int) -> None:
         self._program, self._count, self._restarts = program, processes, restarts
         self._message = Path(os.environ.get(PATH_VARIABLE, "/dev/termination-log"))
-        self._told_to_end = False
+        self._terminating = False
         self._running: dict[int, int] = {}  # pidfd by rank
         self._hung = 0
 
@@ -110,7 +110,7 @@ class Launcher:
         signal.signal(signal.SIGTERM, self._end)
         attempt = 0
         while (failure := self._attempt(attempt)) is not None:
-            if self._told_to_end or attempt == self._restarts or not self._worth_it(failure):
+            if self._terminating or attempt == self._restarts or not self._worth_it(failure):
                 sys.exit(1)
             attempt += 1
             log.warning("restarted (%d of %d): %s", attempt, self._restarts, failure.message)
@@ -126,7 +126,7 @@ class Launcher:
         shared = self._environment(attempt)
         pids = {rank: self._fork(rank, shared) for rank in range(self._count)}
         self._running = {rank: os.pidfd_open(pid) for rank, pid in pids.items()}
-        if self._told_to_end:  # between the last poll and the fork
+        if self._terminating:  # between the last poll and the fork
             self._send(signal.SIGTERM)
         codes: dict[int, int] = {}
         limit: float | None = None
@@ -135,7 +135,7 @@ class Launcher:
                 os.close(self._running.pop(rank))
                 codes[rank] = os.waitstatus_to_exitcode(os.waitpid(pids[rank], 0)[1])
                 if codes[rank] != 0 and limit is None:
-                    limit = time.monotonic() + (_GRACE_S if self._told_to_end else _BROKEN_S)
+                    limit = time.monotonic() + (_GRACE_S if self._terminating else _BROKEN_S)
                     self._send(signal.SIGTERM)
             if limit is not None and time.monotonic() >= limit:
                 self._send(signal.SIGKILL)
@@ -158,7 +158,7 @@ class Launcher:
             return None
         said = self._said()
         failure = said.failure if said is not None else None
-        caused_by_us = failure is not None and failure.failure_class is FailureClass.PREEMPTED and not self._told_to_end
+        caused_by_us = failure is not None and failure.failure_class is FailureClass.PREEMPTED and not self._terminating
         if failure is not None and not caused_by_us and not reasons.is_victim(failure):
             return failure
         silent = [rank for rank, code in failed.items() if code < 0 and code != -signal.SIGTERM]
@@ -228,7 +228,7 @@ class Launcher:
                 continue  # it has ended, and will be collected
 
     def _end(self, number: int, frame: object) -> None:
-        self._told_to_end = True
+        self._terminating = True
         self._send(signal.SIGTERM)
 
 

@@ -52,8 +52,8 @@ class Meter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._device, self._batch, self._ranks, self._clock = device, batch, ranks, clock
-        tell = getattr(model, "flops_a_sample", None)
-        self._flops = float(tell()) if tell is not None else None
+        count_flops = getattr(model, "flops_a_sample", None)
+        self._flops = float(count_flops()) if count_flops is not None else None
         self._peak = peak(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
         self._since = (clock(), 0)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bulkhead.gpu_tasks.blame import Raised, blaming, noted
+from bulkhead.gpu_tasks.attribution import Raised, attributing, noted
 from bulkhead.gpu_tasks.entry import run
 from bulkhead.gpu_tasks.errors import ConfigError
 from bulkhead.gpu_tasks.predictions import PredictionTally, read
@@ -66,7 +66,7 @@ def serve(model_uri: str, port: int, host: str = LOOPBACK) -> Mapping[str, Any]:
     if model.input_example is not None:
         model.predict(model.input_example)
     config = uvicorn.Config(
-        counted(scoring_server.init(blaming(model)), PredictionTally(), Traffic()),
+        counted(scoring_server.init(attributing(model)), PredictionTally(), Traffic()),
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=8,
         access_log=False,

@@ -133,7 +133,7 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
             hang_watch.start(arguments.progress, ranks.rank, arguments.hang_s, first_of_node=first)
         params = {name: value for name, value in vars(arguments).items() if value is not None}
         params["data_hash"] = data.data_hash
-        with _told(arguments.experiment, kept, ranks, params, arguments.flush_s) as (report_metrics, run_id):
+        with _reporting(arguments.experiment, kept, ranks, params, arguments.flush_s) as (report_metrics, run_id):
             trainer = Trainer(config, ranks, build, arguments.checkpoints, arguments.progress, report_metrics)
             done = asdict(trainer.run())
             if arguments.weights is not None:
@@ -153,7 +153,7 @@ def _check(source: text.Text, kept: Store) -> None:
 
 
 @contextmanager
-def _told(
+def _reporting(
     experiment: str | None, kept: Store, ranks: Ranks, params: Mapping[str, Any], flush_s: float
 ) -> Iterator[tuple[Callable[[int, Mapping[str, float]], None], Callable[[], str | None]]]:
     """Who is told of the metrics: people, and MLflow if an experiment is named. And which run that is."""

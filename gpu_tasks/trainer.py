@@ -186,7 +186,7 @@ class Trainer:
         self.heart = Heartbeat(progress, ranks.rank) if progress is not None else None
         self.result = Result()
         self.meter = Meter(setup.model, ranks.device, config.batch, ranks.count)
-        self._told_to_end = False
+        self._terminating = False
         self._unseen: torch.Tensor | float = 0.0  # norm of the last step's gradients, until it is looked at
         self.order.shard(
             0, config.batch, ranks.rank, ranks.count * config.grad_accumulation_steps
@@ -239,9 +239,9 @@ class Trainer:
         """
         numbers, norm = self._gradients(step), self._norm()
         loss, before, ending = numbers()
-        last, tells = step == self.config.schedule.steps, step % self.config.log_interval == 0
+        last, reports = step == self.config.schedule.steps, step % self.config.log_interval == 0
         saves = step % self.config.checkpoint_interval == 0 or last or bool(ending)
-        largest = self.ranks.mean(norm)[0] if tells or saves or not self._may_undo() else None
+        largest = self.ranks.mean(norm)[0] if reports or saves or not self._may_undo() else None
         decision = self._decide(step, before, loss, largest)
         self._unseen = 0.0
         match decision.action:
@@ -257,7 +257,7 @@ class Trainer:
                 self._unseen = norm if largest is None else 0.0
         self.optimizer.zero_grad()
         self.result.step, self.result.loss, self.result.steps = step, loss, self.result.steps + 1
-        if tells and largest is not None and self.ranks.rank == 0:
+        if reports and largest is not None and self.ranks.rank == 0:
             self.report_metrics(step, self._metrics(step, loss, largest))
         if saves:
             self._save(step, wait=bool(last or ending))
@@ -310,7 +310,7 @@ class Trainer:
                 total += loss.detach()
                 self._beat(step, "backward")
                 if number == len(parts):
-                    numbers = self.ranks.mean_soon(total, self._unseen, float(self._told_to_end))
+                    numbers = self.ranks.mean_soon(total, self._unseen, float(self._terminating))
                 loss.backward()
         return numbers
 
@@ -377,7 +377,7 @@ class Trainer:
             self.heart.beat(step, phase)
 
     def _end(self, number: int, frame: object) -> None:
-        self._told_to_end = True
+        self._terminating = True
 
     def _compiled(self, model: Loss) -> Loss:
         """Compiled, if the first call compiles."""

@@ -49,9 +49,9 @@ class _Diagnostic:
             AirflowFailException: something has not passed; the text says what.
         """
         result: dict[str, Any] = super().resume(context, event)  # type: ignore[misc]
-        return self._tell(result)
+        return self._report(result)
 
-    def _tell(self, result: dict[str, Any]) -> dict[str, Any]:
+    def _report(self, result: dict[str, Any]) -> dict[str, Any]:
         """Tell the ledger of what has passed, and fail the task otherwise."""
         if not result["passed"]:
             wrong = "; ".join(f"{device}: {', '.join(checks)}" for device, checks in result["wrong"].items())

@@ -95,7 +95,7 @@ class DistributedTrainOperator(GpuPodOperator):
 
     def _wait(self, found: dict[str, Any], context: Context) -> Any:
         name, namespace = found["metadata"]["name"], found["metadata"]["namespace"]
-        self._tell_where(context, name, namespace)
+        self._log_location(context, name, namespace)
         trigger = KubernetesGangTrigger(
             name,
             namespace,
@@ -129,7 +129,7 @@ class DistributedTrainOperator(GpuPodOperator):
         if what := self._clean_up(name, namespace, failed):
             mark_gone(self.bulkhead_conn_id, access_of(self), namespace, name, what)
         if found is not None:
-            raise error(name, self._told(found), found.node)
+            raise error(name, self._named(found), found.node)
         if event["why"] != "ended":
             raise error(name, self._not_started(event))
         return dict(of_task(pods[0]).outcome.result)
@@ -145,7 +145,7 @@ class DistributedTrainOperator(GpuPodOperator):
                 followed = read if number == 0 else {}
                 self._print_logs(pods[number]["metadata"]["name"], namespace, started(pods[number]), followed)
 
-    def _told(self, found: Cause) -> Failure:
+    def _named(self, found: Cause) -> Failure:
         victims = f"; node ranks {', '.join(map(str, found.victims))} failed after it" if found.victims else ""
         where = f"node rank {found.node_rank} of {self.gang.nodes} (pod {found.pod}) failed first{victims}"
         return found.failure.model_copy(update={"message": f"{where}: {found.failure.message}"})

@@ -238,7 +238,7 @@ class GpuPodOperator(WaitForDevicesMixin, KubernetesPodOperator):
 
     def _wait(self, found: k8s.V1Pod, context: Context) -> Any:
         self.pod, name, namespace = found, found.metadata.name, found.metadata.namespace
-        self._tell_where(context, name, namespace)
+        self._log_location(context, name, namespace)
         document: dict[str, Any] = k8s.ApiClient().sanitize_for_serialization(found)
         if of_task(document).ended:
             return self.resume(context, {"name": name, "namespace": namespace, "why": "ended", "pod": document})
@@ -253,7 +253,7 @@ class GpuPodOperator(WaitForDevicesMixin, KubernetesPodOperator):
         self.defer(trigger=trigger, method_name="resume", timeout=self._limit(found))
         return None
 
-    def _tell_where(self, context: Context, name: str, namespace: str) -> None:
+    def _log_location(self, context: Context, name: str, namespace: str) -> None:
         """As KubernetesPodOperator does: other tasks may want to look at the pod."""
         if self.do_xcom_push:
             context["ti"].xcom_push(key="pod_name", value=name)

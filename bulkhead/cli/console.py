@@ -52,7 +52,7 @@ def who() -> str:
     return f"cli: {getpass.getuser()}"
 
 
-def when_told_to_end(act: Callable[[], None]) -> None:
+def on_termination(act: Callable[[], None]) -> None:
     """Have something done at SIGTERM and SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: act())

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bulkhead import fleets, settings
-from bulkhead.cli.console import app, console, errors_reported, print_table, when_told_to_end, who
+from bulkhead.cli.console import app, console, errors_reported, on_termination, print_table, who
 from bulkhead.control import Control
 from bulkhead.errors import NotFoundError, UnavailableError
 from bulkhead.health.quarantine import summary
@@ -50,7 +50,7 @@ def fleet(
     devices = [_device_row(one) for one in sorted(shown, key=lambda one: (one.device.node, one.device.uuid))]
     nodes = [_node_row(one) for one in sorted(assessment.nodes.values(), key=lambda one: one.node)]
     if as_json:
-        print(json.dumps({**_told_of(assessment), "nodes": nodes, "devices": devices, "quarantines": held}))
+        print(json.dumps({**_notes(assessment), "nodes": nodes, "devices": devices, "quarantines": held}))
     else:
         print_table("Nodes", nodes)
         if devices:
@@ -131,7 +131,7 @@ def release(
 def _watch(control: Control) -> None:
     log_to_console(control.settings.log_format)
     stop = threading.Event()
-    when_told_to_end(stop.set)
+    on_termination(stop.set)
     under_watch, controller = control.fleet_watch(), control.quarantine_controller()
     while not stop.is_set():
         try:
@@ -173,7 +173,7 @@ def _status(assessment: Assessment) -> int:
     return 3 if stands <= {Health.UNKNOWN} else 0
 
 
-def _told_of(assessment: Assessment) -> dict[str, Any]:
+def _notes(assessment: Assessment) -> dict[str, Any]:
     return {
         "at": datetime.fromtimestamp(assessment.at, UTC).isoformat(timespec="seconds"),
         "summary": summary(assessment),

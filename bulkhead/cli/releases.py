@@ -37,7 +37,7 @@ def rollback(
             if (theirs := control.ledger.revisions.get(to).service) != service:
                 raise InvalidInputError("--to", to, f"it is a revision of service {theirs!r}; give one of {service!r}")
             rollout = control.commands.roll_back_to(to, request)
-        _tell_end(control, rollout, wait_s)
+        _report_end(control, rollout, wait_s)
 
 
 @app.command(deprecated=True, hidden=True)
@@ -105,7 +105,7 @@ def release(
     unisolate(revision, reason)
 
 
-def _tell_end(control: Control, rollout: Rollout, wait_s: float) -> None:
+def _report_end(control: Control, rollout: Rollout, wait_s: float) -> None:
     console.print(f"recorded: rollout {rollout.id} of revision {rollout.revision_id}")
     what = f"rollout {rollout.id} has not ended"
     _reconcile_until(control, lambda: control.ledger.rollouts.get(rollout.id).phase.ended, wait_s, what)

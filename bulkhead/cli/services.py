@@ -15,7 +15,7 @@ from bulkhead import settings
 from bulkhead.alerts.alertmanager import Responder
 from bulkhead.alerts.server import PATH as ALERTS_PATH
 from bulkhead.alerts.server import AlertServer
-from bulkhead.cli.console import app, console, errors_reported, print_table, when_told_to_end
+from bulkhead.cli.console import app, console, errors_reported, on_termination, print_table
 from bulkhead.collector import Collector
 from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
@@ -54,7 +54,7 @@ def reconcile(
 ) -> None:
     """Make the world match the ledger: once, or for as long as told."""
     stop = threading.Event()
-    when_told_to_end(stop.set)
+    on_termination(stop.set)
     with errors_reported():
         control = Control(known := settings.load())
         log_to_console(known.log_format)
@@ -115,7 +115,7 @@ def alerts(
             server = AlertServer((host, port), token, Responder(Control(configured)))
         except OSError as error:
             raise UnavailableError(f"{error}; name a readable file, and a free port") from error
-    when_told_to_end(lambda: threading.Thread(target=server.shutdown).start())
+    on_termination(lambda: threading.Thread(target=server.shutdown).start())
     console.print(f"hearing alerts at http://{host}:{port}{ALERTS_PATH}")
     server.serve_forever()
 
@@ -125,7 +125,7 @@ def router(service: Annotated[str, typer.Argument(help="the service whose traffi
     """Run a service's Envoy in the foreground, for a service manager; it starts with the split it had."""
     with errors_reported():
         stop = threading.Event()
-        when_told_to_end(stop.set)  # from the start: it may be told to before Envoy is ready
+        on_termination(stop.set)  # from the start: it may be told to before Envoy is ready
         configured = settings.load()
         envoy = start_envoy(EnvoyRouter(configured.routers, configured.ports), service)
         raise typer.Exit(hold(envoy, stop))

@@ -82,13 +82,13 @@ class Processes:
             if process.poll() not in (None, 0):
                 raise self._ended(name, process.returncode)
 
-    def stop(self, tell: Callable[[str], None] = lambda _: None) -> None:
+    def stop(self, report: Callable[[str], None] = lambda _: None) -> None:
         """Stop everything.
 
         Args:
-            tell: called at every poll with what still has to end.
+            report: called at every poll with what still has to end.
         """
-        _end_sessions({process.pid: name for name, process in self._running.items()}, tell)
+        _end_sessions({process.pid: name for name, process in self._running.items()}, report)
         for process in self._running.values():
             process.wait()
         self._running.clear()
@@ -128,25 +128,25 @@ class Processes:
         return UnavailableError(f"{name} ended with exit code {code}; see {self.log(name)}:\n" + "\n".join(last))
 
 
-def _end_sessions(leaders: Mapping[int, str], tell: Callable[[str], None]) -> None:
+def _end_sessions(leaders: Mapping[int, str], report: Callable[[str], None]) -> None:
     """SIGTERM to every process of the sessions, then SIGKILL to what is left."""
     members = {leader: _session(leader) for leader in leaders}
     for pid in set().union(*members.values()):
         _send(pid, signal.SIGTERM)
-    _await_end(members, lambda left: tell(", ".join(leaders[one] for one in left)))
+    _await_end(members, lambda left: report(", ".join(leaders[one] for one in left)))
     remaining = {leader: {*filter(_alive, _session(leader) | pids)} for leader, pids in members.items()}
     for pid in set().union(*remaining.values()):
         _send(pid, signal.SIGKILL)
     _await_end(remaining, lambda _: None)
 
 
-def _await_end(sessions: Mapping[int, set[int]], tell: Callable[[list[int]], None]) -> None:
+def _await_end(sessions: Mapping[int, set[int]], report: Callable[[list[int]], None]) -> None:
     """Wait until every process of the sessions has ended, within a bound."""
     limit = time.monotonic() + _STOP_S
     while left := [leader for leader, pids in sessions.items() if any(map(_alive, pids))]:
         if time.monotonic() > limit:
             return
-        tell(left)
+        report(left)
         time.sleep(0.05)  # between two polls at processes that are not ours to wait for
 
 

@@ -64,14 +64,16 @@ def run(folder: Path, dags: Path, keep: bool, console: Console) -> int:
             _uninterruptible()
             progress.say("stopping everything that was started")
             stack.stop(lambda left: progress.beat(f"stopping {left}"))
-    _tell(console, stack, traffic, story, releases)
+    _report(console, stack, traffic, story, releases)
     if keep:
-        _tell_urls(console, stack)
+        _print_urls(console, stack)
     print(summary.as_json(releases, errors, progress.elapsed_s), flush=True)
     return 1 if story.broken else 0
 
 
-def _tell(console: Console, stack: Stack, traffic: DemoTraffic, story: Story, releases: list[summary.Release]) -> None:
+def _report(
+    console: Console, stack: Stack, traffic: DemoTraffic, story: Story, releases: list[summary.Release]
+) -> None:
     revisions = list(dict.fromkeys(answer.revision for answer in traffic.answers if answer.revision))
     console.print(summary.table(releases))
     console.print(summary.reasons(releases))
@@ -85,7 +87,7 @@ def _tell(console: Console, stack: Stack, traffic: DemoTraffic, story: Story, re
         console.print("[green]every expectation held[/green]")
 
 
-def _tell_urls(console: Console, stack: Stack) -> None:
+def _print_urls(console: Console, stack: Stack) -> None:
     console.print(
         f"""
 Everything is left running (stop it with [b]make demo-stop[/b]):

@@ -151,13 +151,13 @@ class Stack:
         """True once Envoy serves; None before."""
         return _listens(self.settings.ports[SERVICE].port)
 
-    def stop(self, tell: Callable[[str], None]) -> None:
+    def stop(self, report: Callable[[str], None]) -> None:
         """Stop everything: components, then pods.
 
         Args:
-            tell: called at every poll with what still has to end.
+            report: called at every poll with what still has to end.
         """
-        self.processes.stop(tell)
+        self.processes.stop(report)
         _stop_pods(self.control)
 
     @property

@@ -19,7 +19,7 @@ from bulkhead.text import bounded
 
 _PATIENCE_S = 2.0
 _MOST_BYTES = 4 * 1024 * 1024
-_LONGEST_TOLD = 500
+_LONGEST_TEXT = 500
 
 
 def get_json(url: str, timeout_s: float = 2.0, token: str | None = None) -> Any:
@@ -113,8 +113,8 @@ def get_body(
     finally:
         connection.close()
     if answer.status != 200:
-        text = error_of(body) or body[:_LONGEST_TOLD].decode(errors="replace")
-        raise UnavailableError(f"{_shown(url)} answered {answer.status}: {bounded(text, _LONGEST_TOLD)}")
+        text = error_of(body) or body[:_LONGEST_TEXT].decode(errors="replace")
+        raise UnavailableError(f"{_shown(url)} answered {answer.status}: {bounded(text, _LONGEST_TEXT)}")
     if len(body) > most_bytes:
         raise UnavailableError(f"{_shown(url)} answered with more than {most_bytes} bytes")
     return body

@@ -20,7 +20,7 @@ from bulkhead.metrics.queries import Naming, chosen, filled
 from bulkhead.settings import PrometheusSource
 from bulkhead.text import bounded
 
-_LONGEST_TOLD = 500
+_LONGEST_TEXT = 500
 _ENDED_BEFORE = "0"
 """Istio's status of a connection that ended before the answer."""
 
@@ -129,7 +129,7 @@ def ask(
         # less than what there is. ("infos" are remarks about the query.)
         if answer.get("warnings") or answer.get("isPartial"):
             warnings = "; ".join(map(str, answer.get("warnings") or ["isPartial"]))
-            raise UnavailableError(f"{url} answers {query!r} in part: {bounded(warnings, _LONGEST_TOLD)}")
+            raise UnavailableError(f"{url} answers {query!r} in part: {bounded(warnings, _LONGEST_TEXT)}")
         if answer["data"]["resultType"] != "vector":
             raise UnavailableError(f"Prometheus answers {query!r} with no vector; sum over the range in the query")
         if any("histogram" in one for one in answer["data"]["result"]):

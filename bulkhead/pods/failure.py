@@ -17,7 +17,7 @@ from bulkhead.pods.containers import asks_for_gpu, base, base_name, sidecars, te
 from bulkhead.pods.device_texts import device
 from bulkhead.pods.outcome import Failure, FailureClass, Outcome
 
-_TOLD_TO_END = (143, 137)
+_TERMINATED = (143, 137)
 """Exit codes of what SIGTERM, and after the grace period SIGKILL, has ended."""
 
 
@@ -86,7 +86,7 @@ def _ended(pod: Mapping[str, Any]) -> Failure | None:
 
     def rank(container: Mapping[str, Any]) -> tuple[bool, bool, str, bool]:
         how, name = terminated(container), container.get("name")
-        followed = name != own and how.get("exitCode") in _TOLD_TO_END and how.get("reason") not in reasons.KERNEL
+        followed = name != own and how.get("exitCode") in _TERMINATED and how.get("reason") not in reasons.KERNEL
         return followed, name in beside, how.get("finishedAt") or "~", name != own
 
     first = min(ended, key=rank)

@@ -17,7 +17,7 @@ from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.pods.reasons import is_victim
 from bulkhead.pods.status import PodPhase, of_task
 
-_TOLD_TO_END = 143
+_TERMINATED = 143
 """Exit code of a process that SIGTERM ended."""
 
 
@@ -105,7 +105,7 @@ def rank(pod: Mapping[str, Any]) -> int:
 
 
 def _is_victim(pod: Mapping[str, Any], failure: Failure) -> bool:
-    if failure.failure_class is FailureClass.CANCELLED or of_task(pod).exit_code == _TOLD_TO_END:
+    if failure.failure_class is FailureClass.CANCELLED or of_task(pod).exit_code == _TERMINATED:
         return True
     return is_victim(failure)
 

@@ -46,7 +46,7 @@ class Isolator:
             self._unisolate(isolation)
             self.ledger.isolations.mark_applied(isolation)
 
-    def leave(self, isolation: Isolation) -> bool:
+    def return_from(self, isolation: Isolation) -> bool:
         """Return from a revision that is isolated, if it is the stable one.
 
         Returns:

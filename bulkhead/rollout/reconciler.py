@@ -107,7 +107,7 @@ class Reconciler:
         stepped = [self._stepped(rollout) for rollout in self._ledger.rollouts.active()]
         for isolation in self._ledger.isolations.unapplied():
             self._apply(isolation)
-        returning = [self._leave(isolation) for isolation in self._ledger.isolations.in_force()]
+        returning = [self._return_from(isolation) for isolation in self._ledger.isolations.in_force()]
         return any(not rollout.phase.ended for rollout in stepped) or any(returning)
 
     def close(self) -> None:
@@ -136,13 +136,13 @@ class Reconciler:
             with about(service=service, revision=isolation.revision_id), self._isolating.of(service, work):
                 self._isolator.apply(isolation)
 
-    def _leave(self, isolation: Isolation) -> bool:
+    def _return_from(self, isolation: Isolation) -> bool:
         service = self._ledger.revisions.get(isolation.revision_id).service
         work = f"return from isolated {isolation.revision_id}"
         if not self._holds(service) or not self._isolating.ready(service, work):
             return False
         with about(service=service, revision=isolation.revision_id), self._isolating.of(service, work):
-            return self._isolator.leave(isolation)
+            return self._isolator.return_from(isolation)
         return False
 
     def _stepped(self, rollout: Rollout) -> Rollout:

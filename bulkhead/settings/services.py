@@ -100,7 +100,7 @@ class PrometheusQueries(BaseModel):
     active: str | None = None
 
     @model_validator(mode="after")
-    def _failures_are_told(self) -> PrometheusQueries:
+    def _failures_or_status_label(self) -> PrometheusQueries:
         if (self.failures is None) == (self.status_label is None):
             raise ValueError("give failures, or the status_label of requests, and not both")
         return self

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bulkhead.gpu_tasks.patience import within
 from bulkhead.gpu_tasks.stores.base import Store
 from bulkhead.gpu_tasks.stores.directory import Directory
+from bulkhead.gpu_tasks.timeouts import within
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, from_environment, is_url
 
 _PATIENCE_S = 5.0

@@ -147,11 +147,11 @@ class DeviceFaultTrigger(FleetTrigger):
             }
             for uuid, one in unhealthy.items():
                 if before is not None and uuid not in before:
-                    yield TriggerEvent(_told(one))
+                    yield TriggerEvent(_payload(one))
             before = set(unhealthy)
 
 
-def _told(one: DeviceVerdict) -> dict[str, Any]:
+def _payload(one: DeviceVerdict) -> dict[str, Any]:
     return {
         "device": one.device.uuid,
         "node": one.device.node,

@@ -30,7 +30,7 @@ def test_what_has_passed_may_leave_its_quarantine(control: Control) -> None:
     hold(control, "GPU-1")
     hold(control, "GPU-2")
     operator = LocalGpuDiagnosticOperator(task_id="t")
-    assert operator._tell(PASSED) == PASSED
+    assert operator._report(PASSED) == PASSED
     passed = {
         quarantine.target: quarantine.passed_at is not None for quarantine in control.ledger.quarantines.open_ones()
     }
@@ -39,7 +39,7 @@ def test_what_has_passed_may_leave_its_quarantine(control: Control) -> None:
 
 def test_a_node_that_was_named_has_passed_with_its_devices(control: Control) -> None:
     hold(control, "n1")
-    GpuDiagnosticOperator(task_id="t", image="x", node="n1")._tell(PASSED)
+    GpuDiagnosticOperator(task_id="t", image="x", node="n1")._report(PASSED)
     assert [quarantine.passed_at is not None for quarantine in control.ledger.quarantines.open_ones()] == [True]
 
 
@@ -47,7 +47,7 @@ def test_what_has_not_passed_fails_the_task_and_stays(control: Control) -> None:
     hold(control, "GPU-1")
     result = {**PASSED, "passed": False, "wrong": {"GPU-1": ["memory: it lies"]}}
     with pytest.raises(AirflowFailException, match="quick diagnostic of n1 has not passed: GPU-1: memory: it lies"):
-        LocalGpuDiagnosticOperator(task_id="t")._tell(result)
+        LocalGpuDiagnosticOperator(task_id="t")._report(result)
     assert [quarantine.passed_at for quarantine in control.ledger.quarantines.open_ones()] == [None]
 
 

@@ -40,9 +40,9 @@ class TaskSource:
         except UnavailableError as error:
             snapshot.failed = str(error)
             return snapshot
-        snapshot.nodes = {node: NodeState(node, faults=_told(reasons)) for node, reasons in suspected.items()}
+        snapshot.nodes = {node: NodeState(node, faults=_fault_texts(reasons)) for node, reasons in suspected.items()}
         return snapshot
 
 
-def _told(reasons: Sequence[str]) -> tuple[str, ...]:
+def _fault_texts(reasons: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"a task's pod failed there: {reason}" for reason in reasons[-_MOST:])

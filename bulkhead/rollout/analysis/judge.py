@@ -69,9 +69,9 @@ def judge(
         truth: what was measured of both meanwhile, for ``plan.truth``.
 
     Returns:
-        ``fail`` if the evidence against the candidate is beyond chance at any moment (``plan.alpha``), and does not
-        speak against stable as well; ``pass`` if the step lasted, enough requests came, and the shares are within
-        limits; else ``hold``.
+        ``fail`` if the evidence against the candidate is statistically significant at any moment (``plan.alpha``), and
+        does not speak against stable as well; ``pass`` if the step lasted, enough requests came, and the shares are
+        within limits; else ``hold``.
     """
     numbers: dict[str, Any] = {"candidate": shown(candidate), "stable": shown(stable), "window_s": round(elapsed_s, 2)}
     if not plan.judged:
@@ -152,7 +152,7 @@ def _pass_or_hold(
         return Judgement(StepVerdict.HOLD, "what the model answered could not be read", Rule.NO_ANSWERS, numbers)
     for finding in findings:
         if finding.over:
-            reason = f"{finding.reason}: over the limit, but not yet beyond chance"
+            reason = f"{finding.reason}: over the limit, but not yet statistically significant"
             return Judgement(StepVerdict.HOLD, reason, finding.rule + UNCLEAR, numbers)
     if plan.max_active is not None and candidate.active > plan.max_active:
         reason = f"{candidate.active} requests in flight, limit {plan.max_active}"

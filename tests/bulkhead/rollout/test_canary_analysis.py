@@ -156,7 +156,7 @@ def test_with_unclear_evidence_it_goes_back_whatever_the_plan_says(stage: Stage)
     rollout = _new(stage, steps=[10, 100], on_insufficient_data="promote")
     _serve(stage, rollout, seconds=301, requests=50, failures=1)
     assert stage.now(rollout).phase is Phase.ROLLED_BACK
-    assert "over the limit, but not yet beyond chance" in str(stage.now(rollout).reason)
+    assert "over the limit, but not yet statistically significant" in str(stage.now(rollout).reason)
 
 
 # Metrics that cannot be read

@@ -298,7 +298,7 @@ def test_a_rule_has_its_share_of_alpha_and_not_all_of_it() -> None:
             Arm(50, 1, 50, 0),
             5,
             "errors-unclear",
-            "1 of 50 (2.0%) requests failed, limit 1.0%: over the limit, but not yet beyond chance",
+            "1 of 50 (2.0%) requests failed, limit 1.0%: over the limit, but not yet statistically significant",
         ),
         (Arm(20, 0, 20, 0, active=4), 5, "saturated", "4 requests in flight, limit 3"),
         (Arm(20, 0, 20, 1, active=3), 5, "within-limits", "0 of 20 (0.0%) failed, 1 of 20 (5.0%) slow"),

@@ -47,7 +47,7 @@ def noted() -> Iterator[list[Raised]]:
         _raised.reset(token)
 
 
-def blaming(model: Any) -> Any:
+def attributing(model: Any) -> Any:
     """The same model, whose errors are noted with whose mistake they are.
 
     Args:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from bulkhead.gpu_tasks.patience import settled, within
+from bulkhead.gpu_tasks.timeouts import settled, within
 
 
 def test_an_answer_is_given() -> None:

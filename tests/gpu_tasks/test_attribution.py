@@ -14,7 +14,7 @@ from mlflow.models import infer_signature
 from mlflow.pyfunc import scoring_server
 from sklearn.linear_model import LogisticRegression
 
-from bulkhead.gpu_tasks.blame import blaming, noted
+from bulkhead.gpu_tasks.attribution import attributing, noted
 from bulkhead.gpu_tasks.predictions import PredictionTally
 from bulkhead.gpu_tasks.serve import counted
 from bulkhead.gpu_tasks.traffic import Traffic
@@ -39,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     mlflow.sklearn.save_model(
         fitted, where, signature=infer_signature(FRAME, np.array([0])), serialization_format="cloudpickle"
     )
-    return blaming(mlflow.pyfunc.load_model(str(where)))
+    return attributing(mlflow.pyfunc.load_model(str(where)))
 
 
 class Server:
