@@ -210,7 +210,7 @@ def stated_action(text: str) -> RecommendedAction | None:
 
 def lines(text: str) -> Iterator[Line]:
     """The Xids of a text, for instance of the end of a log."""
-    for splitline in text.splitlines():
-        match = _LINE.search(splitline)
+    for line in text.splitlines():
+        match = _LINE.search(line)
         if match is not None:
             yield Line(match[1] or "", int(match[2]), match[3].strip())

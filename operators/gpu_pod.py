@@ -179,7 +179,7 @@ class GpuPodOperator(WaitForDevicesMixin, KubernetesPodOperator):
             variables[RESUME_VARIABLE] = changed.resume_from
         container.env = [
             *(container.env or []),
-            *(k8s.V1EnvVar(name=name, value=variables[name]) for name in variables),
+            *(k8s.V1EnvVar(name=name, value=value) for name, value in variables.items()),
         ]
         for kind in ("limits", "requests"):
             sizes = getattr(container.resources, kind, None) or {}

@@ -8,7 +8,6 @@ from math import inf
 from bulkhead.errors import FencedError, NotFoundError, UnavailableError
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.metrics.counters import Counters
@@ -212,7 +211,7 @@ class Stage:
         self.policies: dict[str, ServicePolicy] = {}
         self.backend = ServingBackend(self.router, self.workloads, self.router)
         self.backends: dict[str, ServingBackend] = {}
-        self.quarantines = Quarantines(self.ledger.engine, self.clock)
+        self.quarantines = self.ledger.quarantines
         self.devices = Devices(self.quarantines, FleetSettings(), self.clock)
         self.reconciler = self.another()
 

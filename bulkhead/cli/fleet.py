@@ -142,7 +142,7 @@ def _watch(control: Control) -> None:
         except UnavailableError as error:
             log.warning("cannot look now: %s", error)
         except Exception:  # an unforeseen fault costs this poll, and not the watch
-            log.exception("a poll failed; the next one restarts")
+            log.exception("a poll failed; the next one starts again")
         stop.wait(control.settings.fleet.poll_s)
 
 

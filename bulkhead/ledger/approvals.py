@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from bulkhead.errors import ConflictError, NotFoundError
+from bulkhead.errors import ConflictError
 from bulkhead.events import EventKind, IntentKind
-from bulkhead.ledger.queries import recorded
+from bulkhead.ledger.queries import existing, intent, recorded
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Event, Intent, Phase, Rollout
 from bulkhead.ledger.transactions import Transactions
@@ -29,9 +29,7 @@ class Approvals(Transactions):
             ConflictError: it does not wait for anybody, or at another step.
         """
         with self._writing() as session:
-            rollout = session.scalar(select(Rollout).where(Rollout.id == rollout_id).with_for_update())
-            if rollout is None:
-                raise NotFoundError(f"no rollout {rollout_id} in the ledger")
+            rollout = existing(session, Rollout, rollout_id, lock=True)
             if recorded(session, request) is not None:
                 return rollout
             if rollout.phase is not Phase.APPROVING:
@@ -44,13 +42,10 @@ class Approvals(Transactions):
                     f"rollout {rollout_id} of service {rollout.service!r} waits at step {rollout.step + 1}: what was "
                     f"approved is step {step + 1}"
                 )
-            now, target = self._clock(), str(rollout.step)
-            intent = Intent(key=request.key, kind=IntentKind.APPROVE, rollout_id=rollout_id, target=target)
-            intent.service, intent.created_at = rollout.service, now
-            intent.reason, intent.requested_by = request.reason, request.requested_by
+            now, on = self._clock(), {"service": rollout.service, "rollout_id": rollout_id}
+            approval = intent(request, IntentKind.APPROVE, now, target=str(rollout.step), **on)
             data = {"step": rollout.step, "by": request.requested_by, "reason": request.reason}
-            event = Event(at=now, service=rollout.service, rollout_id=rollout_id, kind=EventKind.APPROVED, data=data)
-            session.add_all([intent, event])
+            session.add_all([approval, Event(at=now, kind=EventKind.APPROVED, data=data, **on)])
             return rollout
 
     def approved(self, rollout: Rollout) -> bool:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from bulkhead.errors import ConflictError, NotFoundError
+from bulkhead.errors import ConflictError
 from bulkhead.events import EventKind, IntentKind
 from bulkhead.isolation_levels import DEFAULT, IsolationLevel
-from bulkhead.ledger.queries import isolation_in_force, recorded
+from bulkhead.ledger.queries import existing, intent, isolation_in_force, recorded
 from bulkhead.ledger.requests import Request
-from bulkhead.ledger.tables import Event, Intent, Isolation, Revision
+from bulkhead.ledger.tables import Event, Isolation, Revision
 from bulkhead.ledger.transactions import Transactions
 
 
@@ -71,7 +71,7 @@ class Isolations(Transactions):
             ConflictError: the budget is spent.
         """
         with self._writing() as session:
-            revision = _locked(session, revision_id)
+            revision = existing(session, Revision, revision_id, lock=True)
             if recorded(session, request) is not None:
                 return revision
             in_force = (Isolation.revision_id == revision_id) & Isolation.ended_at.is_(None)
@@ -97,7 +97,7 @@ class Isolations(Transactions):
             NotFoundError: there is none.
         """
         with self._writing() as session:
-            revision = _locked(session, revision_id)
+            revision = existing(session, Revision, revision_id, lock=True)
             if recorded(session, request) is not None:
                 return revision
             in_force = (Isolation.revision_id == revision_id) & Isolation.ended_at.is_(None)
@@ -144,17 +144,9 @@ class Isolations(Transactions):
         levels: Iterable[IsolationLevel],
     ) -> None:
         now, by = self._clock(), request.requested_by
-        intent = Intent(key=request.key, kind=intent_kind, service=revision.service, target=revision.id)
-        intent.reason, intent.requested_by, intent.created_at = request.reason, by, now
+        asked = intent(request, intent_kind, now, service=revision.service, target=revision.id)
         data = {"revision": revision.id, "reason": request.reason, "by": by, "levels": [str(level) for level in levels]}
-        session.add_all([intent, Event(at=now, service=revision.service, kind=event_kind, data=data)])
-
-
-def _locked(session: Session, revision_id: str) -> Revision:
-    revision = session.scalar(select(Revision).where(Revision.id == revision_id).with_for_update())
-    if revision is None:
-        raise NotFoundError(f"no revision {revision_id!r} in the ledger")
-    return revision
+        session.add_all([asked, Event(at=now, service=revision.service, kind=event_kind, data=data)])
 
 
 def _within(session: Session, service: str, budget: int) -> None:

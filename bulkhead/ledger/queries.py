@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any, TypeVar
+
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
@@ -9,7 +12,24 @@ from bulkhead.errors import BusyError, ConflictError, NotFoundError
 from bulkhead.events import IntentKind
 from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.requests import Request
-from bulkhead.ledger.tables import Intent, Isolation, Revision, Rollout, Service
+from bulkhead.ledger.tables import Base, Intent, Isolation, Revision, Rollout, Service
+
+Row = TypeVar("Row", bound=Base)
+
+
+def existing(session: Session, table: type[Row], key: str | int, *, lock: bool = False) -> Row:
+    """A row by its primary key.
+
+    Args:
+        lock: whether it is locked until the transaction ends.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    row = session.get(table, key, with_for_update=lock or None)
+    if row is None:
+        raise NotFoundError(f"no {table.__name__.lower()} {key!r} in the ledger")
+    return row
 
 
 def active_rollout(service: str) -> Select[Rollout]:
@@ -45,6 +65,16 @@ def recorded(session: Session, request: Request) -> Intent | None:
     return session.scalar(select(Intent).where(Intent.key == request.key))
 
 
+def intent(request: Request, kind: IntentKind, at: datetime, **about: Any) -> Intent:
+    """A request as the intent to be recorded.
+
+    Args:
+        about: further columns: what it is about.
+    """
+    asked = {"key": request.key, "reason": request.reason, "requested_by": request.requested_by}
+    return Intent(kind=kind, created_at=at, **asked, **about)
+
+
 def busy(service: str, holder: Rollout) -> BusyError:
     """That a service has a rollout in progress already.
 
@@ -69,11 +99,11 @@ def refuse_withdrawn(session: Session, owner: str) -> None:
         ConflictError: it was.
     """
     query = select(Intent).where(Intent.owner == owner, Intent.kind == IntentKind.WITHDRAW).order_by(Intent.id).limit(1)
-    intent = session.scalar(query)
-    if intent is not None:
+    withdrawal = session.scalar(query)
+    if withdrawal is not None:
         raise ConflictError(
-            f"the release of {owner} was withdrawn at {intent.created_at:%H:%M:%S} UTC by {intent.requested_by} "
-            f"({intent.reason}); clear the task to release again on purpose"
+            f"the release of {owner} was withdrawn at {withdrawal.created_at:%H:%M:%S} UTC by "
+            f"{withdrawal.requested_by} ({withdrawal.reason}); clear the task to release again on purpose"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from bulkhead.errors import ConflictError, NotFoundError
-from bulkhead.ledger.queries import existing_service, isolation_in_force
+from bulkhead.ledger.queries import existing, existing_service, isolation_in_force
 from bulkhead.ledger.tables import Phase, Revision, Rollout, Service
 from bulkhead.ledger.transactions import Transactions
 
@@ -20,10 +20,7 @@ class Revisions(Transactions):
             NotFoundError: there is none.
         """
         with self._reading() as session:
-            revision = session.get(Revision, revision_id)
-        if revision is None:
-            raise NotFoundError(f"no revision {revision_id!r} in the ledger")
-        return revision
+            return existing(session, Revision, revision_id)
 
     def serving(self, service: str | None = None) -> frozenset[str]:
         """Revisions that have traffic, or are about to: those of rollouts until they are contained, and stable ones
@@ -37,7 +34,7 @@ class Revisions(Transactions):
         if service is not None:
             going, stable = going.where(Rollout.service == service), stable.where(Service.name == service)
         with self._reading() as session:
-            return frozenset([*session.scalars(going), *(scalar for scalar in session.scalars(stable) if scalar)])
+            return frozenset([*session.scalars(going), *(revision for revision in session.scalars(stable) if revision)])
 
     def previous(self, service: str) -> str:
         """The revision that a service's stable one replaced; one that is isolated is left out, for the one before.

@@ -10,18 +10,20 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from bulkhead.errors import ConflictError, FencedError, NotFoundError
+from bulkhead.errors import ConflictError, FencedError
 from bulkhead.events import EventKind, IntentKind
 from bulkhead.ledger.queries import (
     active_rollout,
     busy,
+    existing,
+    intent,
     locked_service,
     recorded,
     refuse_isolated,
     refuse_withdrawn,
 )
 from bulkhead.ledger.requests import Request
-from bulkhead.ledger.tables import Event, Intent, Phase, Revision, Rollout, Service
+from bulkhead.ledger.tables import Event, Phase, Revision, Rollout, Service
 from bulkhead.ledger.transactions import Transactions
 
 
@@ -48,10 +50,7 @@ class Rollouts(Transactions):
             NotFoundError: there is none.
         """
         with self._reading() as session:
-            rollout = session.get(Rollout, rollout_id)
-        if rollout is None:
-            raise NotFoundError(f"no rollout {rollout_id} in the ledger")
-        return rollout
+            return existing(session, Rollout, rollout_id)
 
     def active(self) -> Sequence[Rollout]:
         """Every rollout in progress, oldest first."""
@@ -116,9 +115,8 @@ class Rollouts(Transactions):
                 service.generation += 1
                 self._keep_revision(session, revision)
                 rollout = self._new_rollout(session, service, revision, plan, request.key, owner)
-                intent = self._intent(request, IntentKind.ROLLOUT, service=service_name, rollout_id=rollout.id)
-                intent.owner = owner
-                session.add(intent)
+                about = {"service": service_name, "owner": owner, "rollout_id": rollout.id}
+                session.add(intent(request, IntentKind.ROLLOUT, self._clock(), **about))
                 data = {"by": request.requested_by, "revision": rollout.revision_id}
                 self._event(session, rollout, Phase.REQUESTED, data)
                 return rollout
@@ -149,15 +147,11 @@ class Rollouts(Transactions):
             chosen = Rollout.service == service if rollout_id is None else Rollout.id == rollout_id
             aborted = self._roll_back_chosen(session, chosen, request)
             rollout = aborted[0] if aborted else None
-            intent = self._intent(
-                request,
-                IntentKind.ROLLBACK,
-                service=rollout.service if rollout else service,
-                rollout_id=rollout.id if rollout else None,
-            )
-            session.add(intent)
+            about = {"service": rollout.service, "rollout_id": rollout.id} if rollout else {"service": service}
+            rollback = intent(request, IntentKind.ROLLBACK, self._clock(), **about)
+            session.add(rollback)
             session.flush()
-            return Rollback(intent.id, rollout)
+            return Rollback(rollback.id, rollout)
 
     def withdraw(self, owner: str, request: Request) -> Sequence[Rollout]:
         """Take back whatever an owner has in progress, and refuse what it has yet to ask for.
@@ -174,7 +168,7 @@ class Rollouts(Transactions):
         with self._writing() as session:
             if recorded(session, request) is not None:
                 return []
-            session.add(self._intent(request, IntentKind.WITHDRAW, owner=owner))
+            session.add(intent(request, IntentKind.WITHDRAW, self._clock(), owner=owner))
             return self._roll_back_chosen(session, Rollout.owner == owner, request)
 
     def transition(
@@ -248,10 +242,6 @@ class Rollouts(Transactions):
         rollout.reason, rollout.decision = reason, decision
         rollout.decided_at = rollout.phase_at = self._clock()
         self._event(session, rollout, EventKind.ROLLBACK, {"reason": reason, **decision})
-
-    def _intent(self, request: Request, kind: IntentKind, **more: Any) -> Intent:
-        about = {"key": request.key, "reason": request.reason, "requested_by": request.requested_by}
-        return Intent(kind=kind, created_at=self._clock(), **about, **more)
 
     def _keep_revision(self, session: Session, revision: Mapping[str, Any]) -> None:
         if session.get(Revision, revision["id"]) is None:

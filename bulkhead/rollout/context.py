@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from bulkhead.errors import InvalidInputError
-from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.ledger.tables import Rollout
 from bulkhead.rollout.backend import ServingBackend
 from bulkhead.rollout.plan import Plan, Step, parse_plan
 from bulkhead.routers.base import Fence
@@ -61,10 +61,6 @@ class RolloutContext:
     def age_s(self, at: datetime) -> float:
         """How long ago a time is, in seconds."""
         return (self.clock() - at).total_seconds()
-
-    def moved(self, rollout: Rollout) -> RolloutContext:
-        """The same once the rollout has moved on."""
-        return replace(self, rollout=rollout)
 
 
 class Contexts:
@@ -151,9 +147,3 @@ class Wait:
 
 
 Outcome = Continue | Abort | Wait
-
-
-def planned_s(context: RolloutContext) -> float:
-    """How long a phase may last by plan, in seconds, before anything is amiss."""
-    plan = context.plan
-    return {Phase.BAKING: plan.bake_s, Phase.APPROVING: plan.approval_s}.get(context.rollout.phase, 0.0)

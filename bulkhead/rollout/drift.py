@@ -89,8 +89,13 @@ class DriftCorrector:
 
     def _correct_traffic(self, service: Service, going: RolloutContext | None, backend: ServingBackend) -> None:
         desired = self._wanted(service, going, backend)
-        drift = _misrouted(backend, service.name, desired) if desired is not None else None
-        if desired is None or drift is None or not self._is_to_repair(service, drift):
+        if desired is None:
+            return
+        _, found = backend.router.read(service.name)
+        if found.routes_as(desired):
+            return
+        drift = f"traffic is {found} instead of {desired}, changed by {backend.router.editor(service.name)}"
+        if not self._is_to_repair(service, drift):
             return
         # The fence is of what was read: a writer that has moved on since then has a later one.
         if going is None:
@@ -98,7 +103,6 @@ class DriftCorrector:
         else:
             self._ledger.events.append(going.rollout, EventKind.DRIFT, {"why": drift})
             fence = going.fence
-        _, found = backend.router.read(service.name)
         # Whatever else the router knows, it goes on to know.
         written = replace(desired, endpoints={**found.endpoints, **desired.endpoints})
         backend.router.apply(service.name, written, fence)
@@ -152,14 +156,6 @@ def repoint(backend: ServingBackend, service: str, revision_id: str, generation:
     endpoints = {**known.endpoints, revision_id: workload.port}
     backend.router.apply(service, replace(known, endpoints=endpoints), Fence(generation, fence.sequence))
     return True
-
-
-def _misrouted(backend: ServingBackend, service: str, wanted: Split) -> str | None:
-    """What another writer has made of a service's traffic, in words; None where it is as it was written."""
-    _, found = backend.router.read(service)
-    if found.routes_as(wanted):
-        return None
-    return f"traffic is {found} instead of {wanted}, changed by {backend.router.editor(service)}"
 
 
 def _all_to(revision_id: str, backend: ServingBackend) -> Split:

@@ -70,19 +70,18 @@ class Isolator:
         """Make the world show a level; False where there is something to wait for."""
         revision = self.ledger.revisions.get(isolation.revision_id)
         workloads = self.backends(revision.service).workloads
-        serves = revision.id in self.ledger.revisions.serving()
         match isolation.level:
             case IsolationLevel.TRAFFIC:
-                return not serves
+                return not self._serves(revision)
             case IsolationLevel.NETWORK:
-                if serves:
+                if self._serves(revision):
                     return False  # its clients would meet a closed door
                 workloads.deny_network(revision.id)
             case IsolationLevel.MODEL:
                 model = (revision.model_uri, revision.model_name, revision.model_version)
                 self.registry.forbid(*model, isolation.reason)
             case IsolationLevel.POD:
-                if serves:
+                if self._serves(revision):
                     return False  # its pods still answer clients; they are not stopped before this is done
                 evidence = workloads.evidence(revision.id)
                 self.registry.keep(f"{revision.id}-{isolation.id}", {**evidence, **self._history(revision)})
@@ -90,6 +89,9 @@ class Isolator:
             case IsolationLevel.DEVICE | IsolationLevel.NODE:
                 self.devices.quarantine(isolation, workloads.placement(revision.id))
         return True
+
+    def _serves(self, revision: Revision) -> bool:
+        return revision.id in self.ledger.revisions.serving()
 
     def _unisolate(self, isolation: Isolation) -> None:
         revision = self.ledger.revisions.get(isolation.revision_id)

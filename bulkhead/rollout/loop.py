@@ -48,4 +48,4 @@ def _reconcile_once(reconciler: Reconciler) -> None:
     except UnavailableError:
         raise
     except Exception:
-        log.exception("a pass of the reconciler failed; the next one restarts")
+        log.exception("a pass of the reconciler failed; the next one starts again")

@@ -27,7 +27,7 @@ from bulkhead.ledger.tables import Phase
 from bulkhead.metrics.counters import dump
 from bulkhead.rollout.analysis.judge import LACKING, Judgement, StepVerdict
 from bulkhead.rollout.canary_analysis import CanaryAnalysis, decision, failed
-from bulkhead.rollout.context import Abort, Continue, Outcome, RolloutContext, Wait, planned_s
+from bulkhead.rollout.context import Abort, Continue, Outcome, RolloutContext, Wait
 from bulkhead.rollout.effects import Effects
 from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.sentences import APPROVAL, HOLD
@@ -158,7 +158,7 @@ class Handlers:
         if unreadable and plan.on_metrics_unavailable == "roll-back":
             reason = f"its metrics could not be read for {plan.metrics_unavailable_s:g} s: {error}"
             return Abort(reason, {"rule": Rule.METRICS_UNAVAILABLE})
-        limit = plan.inconclusive_timeout_s_of(context.step) + planned_s(context)
+        limit = plan.inconclusive_timeout_s_of(context.step) + _planned_s(context)
         if context.phase_age_s > limit:
             return Abort(f"gave up after {limit:g} s: {error}", {"rule": Rule.UNAVAILABLE})
         return Wait(str(error))
@@ -200,6 +200,12 @@ def overdue(context: RolloutContext) -> Abort | None:
     if context.age_s(rollout.created_at) <= progress_deadline_s:
         return None
     return Abort(f"not at 100 % after {progress_deadline_s:g} s in all", {"rule": Rule.PROGRESS_DEADLINE})
+
+
+def _planned_s(context: RolloutContext) -> float:
+    """How long a phase may last by plan, in seconds, before anything is amiss."""
+    plan = context.plan
+    return {Phase.BAKING: plan.bake_s, Phase.APPROVING: plan.approval_s}.get(context.rollout.phase, 0.0)
 
 
 Successor = Callable[[Plan, int], tuple[Phase, int]]

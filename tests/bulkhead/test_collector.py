@@ -21,7 +21,7 @@ TASK = TaskIdentity("release", "run", "train")
 
 @pytest.fixture
 def launches(sqlite_url: str) -> Launches:
-    return Launches(Ledger(sqlite_url).engine)
+    return Ledger(sqlite_url).launches
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def nodes(core: k8s.CoreV1Api) -> Iterator[list[str]]:
         core.delete_node(name)
 
 
-def test_a_unhealthy_device_takes_its_node_away_and_a_test_brings_it_back(
+def test_an_unhealthy_device_takes_its_node_away_and_a_test_brings_it_back(
     core: k8s.CoreV1Api, nodes: list[str], tmp_path: Path
 ) -> None:
     exporter = Backend(exposition(nodes))

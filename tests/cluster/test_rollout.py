@@ -12,7 +12,6 @@ from kubernetes import client as k8s
 from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.rollout.backend import ServingBackend
@@ -47,7 +46,7 @@ class Stage:
         self.reconciler = self.another()
 
     def another(self, lease_s: float = 5) -> Reconciler:
-        devices = Devices(Quarantines(self.ledger.engine), FleetSettings())
+        devices = Devices(self.ledger.quarantines, FleetSettings())
         leases = Leases(self.ledger.engine, lease_s)
         return Reconciler(self.ledger, lambda _: self.backend, self.registry, devices, leases)
 

@@ -32,7 +32,7 @@ def verdict(
     return DeviceVerdict(device, health, Reason.XID, "Xid 79", action, 0.9, since=at, evidence_at=at)
 
 
-def test_a_unhealthy_device_stays_so_for_a_while_after_the_last_evidence() -> None:
+def test_an_unhealthy_device_stays_so_for_a_while_after_the_last_evidence() -> None:
     before = verdict(Health.UNHEALTHY, at=1000.0)
     early = 1000.0 + POLICY.unhealthy_clear_s - 1
     assert assess(window(early), POLICY, early, before).health is Health.UNHEALTHY

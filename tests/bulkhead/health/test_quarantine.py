@@ -88,7 +88,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_a_unhealthy_device_takes_its_node_from_work_and_says_why(world: World) -> None:
+def test_an_unhealthy_device_takes_its_node_from_work_and_says_why(world: World) -> None:
     world.stand("a0", Health.UNHEALTHY)
     assert [one.target for one in world.step().started] == ["a0"]
     assert world.nodes.held == {"a": "a0: Xid 95"}
@@ -102,7 +102,7 @@ def test_what_is_not_unhealthy_is_left_at_work(world: World, health: Health) -> 
     assert (world.phases, world.nodes.held) == ({}, {})
 
 
-def test_a_unhealthy_node_is_one_quarantine(world: World) -> None:
+def test_an_unhealthy_node_is_one_quarantine(world: World) -> None:
     world.stand("a0", Health.UNHEALTHY)
     world.stand("a1", Health.UNHEALTHY)
     world.step("a")

@@ -9,11 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import column, insert, table
 
 from bulkhead.errors import InvalidInputError, RefusedError
-from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.quarantines import Quarantines, Target
+from bulkhead.ledger.quarantines import Target
 from bulkhead.ledger.requests import Request
-from bulkhead.ledger.suspicions import Suspicions
 from bulkhead.ledger.tables import Phase
 from bulkhead.pods.identity import TaskIdentity
 from bulkhead.text import bounded
@@ -40,7 +38,7 @@ def test_any_wish_is_recorded_once_under_its_key(ledger: Ledger, text: str, key:
         ledger.rollouts.get(rollout.id), Phase.ROLLED_BACK, "rolled_back", {text: [text, {"x": text}]}
     )
     ledger.rollouts.withdraw(f"owner {key}", Request(f"withdraw {key}", text, text))
-    suspicions, before = Suspicions(ledger.engine), datetime.now(UTC)
+    suspicions, before = ledger.suspicions, datetime.now(UTC)
     for _ in range(2):
         suspicions.add(node=text, owner=text, cause=text, reason=text, key=f"suspect {key}")
     assert [one.reason for one in suspicions.since(before)] == [bounded(text)]
@@ -51,7 +49,7 @@ def test_any_wish_is_recorded_once_under_its_key(ledger: Ledger, text: str, key:
 def test_any_event_and_any_memory_of_a_fleet_is_kept(ledger: Ledger, text: str) -> None:
     ledger.events.record("digits", "failing", {"why": text, text: float("nan")})
     assert ledger.events.select()[-1].data["why"] == bounded(text)
-    quarantines = Quarantines(ledger.engine)
+    quarantines = ledger.quarantines
     quarantines.remember({text: {"device": {"model": text}, text: float("inf")}})
     row = quarantines.start(
         Target(f"GPU {text}", "device", f"node {text}", text, text),
@@ -70,7 +68,7 @@ def test_any_event_and_any_memory_of_a_fleet_is_kept(ledger: Ledger, text: str) 
 @FEW
 @given(text=TEXT)
 def test_any_reason_ends_a_launch(ledger: Ledger, text: str) -> None:
-    launches = Launches(ledger.engine)
+    launches = ledger.launches
     pod = f"{next(NUMBERS)} {text}"
     launches.record({"a": 1}, "ml", pod, owner=pod, instance=pod, task={})
     assert launches.end_run(pod, text) == 1
@@ -83,7 +81,7 @@ def test_the_ids_of_airflow_are_kept_at_their_full_lengths(ledger: Ledger) -> No
     assert LONGEST.owns(rollout.key) and "~" not in rollout.key
     ledger.rollouts.withdraw(LONGEST.owner, Request(f"callback/{LONGEST.key}/return", "late", "a test"))
     assert ledger.rollouts.get(rollout.id).phase is Phase.RESTORING
-    launches = Launches(ledger.engine)
+    launches = ledger.launches
     launches.record({"a": 1}, "ml", "pod", owner=LONGEST.owner, instance=LONGEST.instance, task={})
     assert launches.end_instance(LONGEST.instance, "over") == 1
 

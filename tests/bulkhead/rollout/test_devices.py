@@ -45,7 +45,7 @@ def settle(stage: Stage) -> None:
         stage.clock.pass_by(1)
 
 
-def test_a_unhealthy_device_under_the_candidate_takes_it_back_and_says_so(stage: Stage) -> None:
+def test_an_unhealthy_device_under_the_candidate_takes_it_back_and_says_so(stage: Stage) -> None:
     rollout = on_trial(stage)
     node = f"node-of-{rollout.revision_id}"
     watch(stage, GPU=device(node, "unhealthy", f"ml/{rollout.revision_id}"))
