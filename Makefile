@@ -15,7 +15,7 @@ PARALLEL ?= -n auto --no-loadscope-reorder
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --strip-extras
 
-.PHONY: help demo demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year lock clean
+.PHONY: help demo demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year bench-gate lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -53,6 +53,9 @@ bench-launch: $(STAMP) ## waiting for many pods, against stock KubernetesPodOper
 
 bench-analysis: $(STAMP) ## false rollbacks and bad requests served, against others' rules (about 5 minutes)
 	@$(BIN)/python -m benchmarks.analysis | tail -n 1
+
+bench-gate: $(STAMP) ## what the gate passes and refuses falsely, against point estimates and thresholds (about 30 minutes)
+	@$(BIN)/python -m benchmarks.gate | tail -n 1
 
 bench-rollback: $(STAMP) ## how long clients get bad answers, with parts of Airflow killed (about 90 minutes)
 	@$(BIN)/python -m benchmarks.rollback | tail -n 1

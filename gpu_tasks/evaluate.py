@@ -47,10 +47,10 @@ def evaluate(
         run_id: MLflow run of its training; the evaluation is logged there.
         data_hash: of the data that it was trained on.
         min_accuracy: threshold on the test images.
-        margin: non-inferiority margin against the champion, as a difference of accuracies.
+        margin: non-inferiority margin against the champion, as a difference of accuracies; see ``gate.comparison``.
 
     Returns:
-        The evidence: accuracy, difference to the champion with its confidence interval, data checks.
+        The evidence: accuracy, difference to the champion with its lower confidence bound, data checks.
 
     Raises:
         GateError: the candidate is refused; the text says why.
@@ -103,6 +103,11 @@ def refuse_isolated(client: Any, model_uri: str) -> None:
 
 def _compare(model_uri: str, model_name: str, data: Any, min_accuracy: float, margin: float) -> dict[str, Any]:
     import mlflow
+    import numpy as np
+
+    from bulkhead.gpu_tasks.gate.comparison import Comparison, compare
+    from bulkhead.gpu_tasks.gate.metrics import METRICS
+    from bulkhead.gpu_tasks.gate.sentences import sentence
 
     correct = _correct(mlflow.pyfunc.load_model(model_uri), data)
     accuracy = float(correct.mean())
@@ -112,38 +117,18 @@ def _compare(model_uri: str, model_name: str, data: Any, min_accuracy: float, ma
     if champion is None:
         return {"accuracy": accuracy, "champion": "none: the first model is held to the threshold alone"}
     rival = _correct(mlflow.pyfunc.load_model(champion.source), data)
-    low, difference = non_inferiority(correct, rival)
-    if not low >= -margin:  # nor a NaN
-        raise GateError(
-            f"accuracy {accuracy:.4f} against {float(rival.mean()):.4f} of champion version {champion.version}: the "
-            f"difference may be as low as {low:+.4f}, the margin is -{margin}"
-        )
+    ours, theirs = (np.asarray(right, dtype=float)[:, None] for right in (correct, rival))
+    (result,) = compare([Comparison(METRICS["accuracy_score"], ours, theirs, margin)])
+    if not result.passed:
+        raise GateError(sentence(result, f"champion version {champion.version}"))
     return {
         "accuracy": accuracy,
         "champion": f"version {champion.version}",
-        "champion_accuracy": float(rival.mean()),
-        "difference": difference,
-        "difference_low": low,
+        "champion_accuracy": result.champion,
+        "difference": result.difference,
+        "difference_low": result.low,
+        "p_worse_by_margin": result.p,
     }
-
-
-def non_inferiority(candidate: Any, champion: Any) -> tuple[float, float]:
-    """Paired difference of two accuracies on the same images, with its lower 95 % confidence bound.
-
-    The bound is the normal one for paired proportions (Agresti, Categorical Data Analysis, section 11.1.1).
-
-    Args:
-        candidate: bool, shape (n,): right or wrong, image by image.
-        champion: likewise, of the same images.
-
-    Returns:
-        Lower bound, and difference (candidate minus champion).
-    """
-    import numpy as np
-
-    differences = np.asarray(candidate, dtype=float) - np.asarray(champion, dtype=float)
-    difference = float(differences.mean())
-    return difference - 1.645 * float(differences.std(ddof=1)) / len(differences) ** 0.5, difference
 
 
 def _correct(model: Any, data: Any) -> Any:

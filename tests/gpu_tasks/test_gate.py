@@ -12,7 +12,7 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from bulkhead.gpu_tasks import data_checks, digits
 from bulkhead.gpu_tasks import evaluate as module
 from bulkhead.gpu_tasks.errors import GateError
-from bulkhead.gpu_tasks.evaluate import non_inferiority
+from bulkhead.gpu_tasks.gate import proportions
 
 REQUIRED = ["--model-uri", "models:/m-1", "--run-id", "r", "--data-hash", "h", "--model-name", "digits"]
 DATA = SimpleNamespace(data_hash="h" * 64)
@@ -196,35 +196,39 @@ def test_a_first_model_passes_with_its_evidence(client: Client) -> None:
 def test_a_model_is_held_against_the_champion(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.champion = SimpleNamespace(version="7", source="models:/m-7")
     _answers(monkeypatch, {"models:/m-1": _right(98), "models:/m-7": _right(99)})
-    low, difference = non_inferiority(_right(98), _right(99))
-    evidence = _evaluate(margin=-low)  # a bound that is the margin keeps it
+    evidence = _evaluate(margin=0.06)
     assert {name: evidence[name] for name in ("accuracy", "champion", "champion_accuracy")} == {
         "accuracy": 0.98,
         "champion": "version 7",
         "champion_accuracy": 0.99,
     }
-    assert (evidence["difference"], evidence["difference_low"]) == (difference, low)
+    assert evidence["difference"] == pytest.approx(-0.01)
+    low, _ = proportions.interval(0, 1, 100, 0.05)
+    p = proportions.p_worse_by_margin(0, 1, 100, 0.06)
+    assert (evidence["difference_low"], evidence["p_worse_by_margin"]) == (low, p)
     assert client.metrics == {
         "gate_accuracy": 0.98,
         "gate_champion_accuracy": 0.99,
-        "gate_difference": difference,
+        "gate_difference": evidence["difference"],
         "gate_difference_low": low,
+        "gate_p_worse_by_margin": p,
     }
     message = (
-        r"^accuracy 0\.9800 against 0\.9900 of champion version 7: the difference may be as low as -0\.0265, "
-        r"the margin is -0\.02$"
+        r"^accuracy_score 0\.98 against 0\.99 of champion version 7 on 100 rows: too little data to tell whether it "
+        r"keeps the margin of 0\.02 \(difference -0\.0100, between -0\.0436 and \+0\.0166\); about 812 rows of "
+        r"data would do for a model that is as good as the champion$"
     )
     with pytest.raises(GateError, match=message) as refused:
         _evaluate(margin=0.02)
     assert client.tags == {"bulkhead.gate": "refused", "bulkhead.gate.reason": str(refused.value)}
 
 
-def test_a_difference_that_is_not_a_number_is_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_worse_is_refused_as_such(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     client.champion = SimpleNamespace(version="7", source="models:/m-7")
-    monkeypatch.setattr(module, "non_inferiority", lambda *_: (float("nan"), float("nan")))
-    _answers(monkeypatch, {"models:/m-1": _right(98), "models:/m-7": _right(99)})
-    with pytest.raises(GateError, match=r"as low as \+nan"):
-        _evaluate(margin=1.0)
+    _answers(monkeypatch, {"models:/m-1": _right(80), "models:/m-7": _right(99)})
+    with pytest.raises(GateError, match=r"champion version 7 on 100 rows: worse by more than the margin of 0\.02 \("):
+        _evaluate(min_accuracy=0.5)
+    assert client.tags["bulkhead.gate"] == "refused"
 
 
 @pytest.mark.parametrize(
@@ -263,33 +267,7 @@ def test_a_registry_that_does_not_answer_is_no_missing_champion(client: Client) 
         _evaluate()
 
 
-# The bound
-
-
 def test_what_is_right_is_told_image_by_image() -> None:
     data = SimpleNamespace(test_images=[1, 2, 3], test_labels=np.array([1, 2, 4]))
     seen = module._correct(SimpleNamespace(predict=lambda images: list(images)), data)
     assert seen.tolist() == [True, True, False]
-
-
-def test_equal_models_differ_by_nothing() -> None:
-    right = np.array([True, False, True, True])
-    assert non_inferiority(right, right) == (0.0, 0.0)
-
-
-def test_the_bound_by_hand() -> None:
-    candidate = np.array([True] * 90 + [False] * 10)
-    champion = np.ones(100, dtype=bool)
-    low, difference = non_inferiority(candidate, champion)
-    assert difference == pytest.approx(-0.1)
-    assert low == pytest.approx(-0.1 - 1.645 * np.sqrt(0.09 * 100 / 99) / 10)
-
-
-def test_more_images_narrow_it() -> None:
-    rng = np.random.default_rng(0)
-    bounds = []
-    for n in (100, 10_000):
-        candidate, champion = rng.random(n) < 0.95, rng.random(n) < 0.95
-        low, difference = non_inferiority(candidate, champion)
-        bounds.append(difference - low)
-    assert bounds[1] < bounds[0] / 5
