@@ -23,8 +23,8 @@ class EvaluateOperator(LocalPodOperator):
         model_name: registered model, whose champion is the rival.
         train_task_id: the task whose result names the candidate.
         min_accuracy: threshold on the test images.
-        margin: so much lower than the champion's the accuracy may be, as a share; that it is no lower has to be shown by
-            the test images (docs/gate.md). 0 asks for a better model.
+        margin: so much lower than the champion's the accuracy may be, as a share; the test images have to show that it
+            is no lower (docs/gate.md). 0 asks for a better model.
         kwargs: of ``LocalPodOperator``.
 
     Raises:
