@@ -51,7 +51,15 @@ with DAG(
         deadline=timedelta(minutes=15),
     )
     evaluate = EvaluateOperator(
-        task_id="evaluate", model_name="digits", cpu="2", memory="4Gi", deadline=timedelta(minutes=10)
+        task_id="evaluate",
+        model_name="digits",
+        data="bulkhead.gpu_tasks.digits:holdout",
+        target="label",
+        metrics={"accuracy_score": {"at_least": 0.97, "margin": 0.02}},
+        checks="bulkhead.gpu_tasks.data_checks:digits_suite",
+        cpu="2",
+        memory="4Gi",
+        deadline=timedelta(minutes=10),
     )
     deploy = DeployOperator(
         task_id="deploy",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from bulkhead.gpu_tasks.digits import CLASSES, MAX_PIXEL, PIXELS, DigitsSplit
+from bulkhead.gpu_tasks.gate.checks import Report, validate
 from bulkhead.gpu_tasks.text import Text
 
 _LEAST_BYTES = 100_000
@@ -18,21 +17,6 @@ _TRIVIAL = 200
 
 _MAX_DIVERGENCE = 0.02
 """Of the classes' shares from equal ones (Kullback-Leibler, in nats): one class at half its share gives 0.016."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the checks found.
-
-    Attributes:
-        passed: number of expectations that held.
-        failed: a sentence for each that did not.
-        details: Great Expectations' own result, for MLflow.
-    """
-
-    passed: int
-    failed: list[str]
-    details: Mapping[str, Any]
 
 
 def check_digits(data: DigitsSplit) -> Report:
@@ -46,7 +30,28 @@ def check_digits(data: DigitsSplit) -> Report:
     """
     import great_expectations.expectations as gxe
 
-    return _validate("digits", _digits_frame(data), _digits_expectations(gxe))
+    return validate("digits", _digits_frame(data), _digits_expectations(gxe))
+
+
+def digits_suite() -> list[Any]:
+    """What the held-out digits have to be: of the gate's data, ``bulkhead.gpu_tasks.digits:holdout``.
+
+    Returns:
+        Expectations of Great Expectations.
+    """
+    import great_expectations.expectations as gxe
+
+    return _held_out_expectations(gxe)
+
+
+def _held_out_expectations(gxe: Any) -> list[Any]:
+    pixels = [f"pixel_{index:02}" for index in range(PIXELS)]
+    return [
+        gxe.ExpectTableColumnsToMatchSet(column_set=[*pixels, "label"], exact_match=True),
+        gxe.ExpectTableRowCountToBeBetween(min_value=300),
+        gxe.ExpectColumnDistinctValuesToEqualSet(column="label", value_set=list(range(CLASSES))),
+        *(gxe.ExpectColumnValuesToBeBetween(column=name, min_value=0, max_value=MAX_PIXEL) for name in pixels),
+    ]
 
 
 def check_text(source: Text) -> Report:
@@ -60,25 +65,7 @@ def check_text(source: Text) -> Report:
     """
     import great_expectations.expectations as gxe
 
-    return _validate("text", _text_frame(source), _text_expectations(gxe))
-
-
-def _validate(name: str, frame: Any, expectations: list[Any]) -> Report:
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    batch = (
-        context.data_sources.add_pandas(name)
-        .add_dataframe_asset(name)
-        .add_batch_definition_whole_dataframe("all")
-        .get_batch({"dataframe": frame})
-    )
-    suite = gx.ExpectationSuite(name=name, expectations=expectations)
-    result = batch.validate(suite)
-    failed = [_sentence(one) for one in result.results if not one.success]
-    return Report(len(result.results) - len(failed), failed, result.to_json_dict())
+    return validate("text", _text_frame(source), _text_expectations(gxe))
 
 
 def _digits_frame(data: DigitsSplit) -> Any:
@@ -156,10 +143,3 @@ def _text_expectations(gxe: Any) -> list[Any]:
         gxe.ExpectColumnValuesToBeInSet(column="readable", value_set=[True], mostly=0.98),
         gxe.ExpectColumnValuesToBeInSet(column="in_both_parts", value_set=[False], mostly=0.995),
     ]
-
-
-def _sentence(one: Any) -> str:
-    settings = one.expectation_config
-    column = settings.kwargs.get("column", "table")
-    seen = one.result.get("partial_unexpected_list") or one.result.get("observed_value")
-    return f"{settings.type} on {column}: saw {str(seen)[:120]}"

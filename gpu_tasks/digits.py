@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,15 @@ class DigitsSplit:
     test_images: Images
     test_labels: Labels
     data_hash: str
+
+
+def holdout() -> Any:
+    """The test images as the gate takes them: a pandas DataFrame, a column each for 64 pixels, and ``label``."""
+    import pandas as pd
+
+    data = load()
+    pixels = {f"pixel_{index:02}": data.test_images[:, index] for index in range(PIXELS)}
+    return pd.DataFrame({**pixels, "label": data.test_labels})
 
 
 def load(test_share: float = 0.25) -> DigitsSplit:

@@ -1,17 +1,41 @@
-"""``python -m bulkhead.gpu_tasks.evaluate``: the gate. Data checks first, then thresholds, then the champion."""
+"""``python -m bulkhead.gpu_tasks.evaluate``: the gate. Data checks first, then limits, then the champion."""
 
 from __future__ import annotations
 
 import argparse
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from bulkhead.gpu_tasks.entry import run
-from bulkhead.gpu_tasks.errors import GateError
+from bulkhead.gpu_tasks.errors import ConfigError, GateError
+from bulkhead.gpu_tasks.gate.request import GateRequest
+
+if TYPE_CHECKING:
+    from bulkhead.gpu_tasks.gate.judgement import GateJudgement
 
 ISOLATED_TAG = "bulkhead.isolated"
 """Tag of a model that is isolated, and why; ``bulkhead.registries.mlflow`` writes it."""
+
+_LOGGED = re.compile(r"models:/(m-[0-9a-f]+)")
+_VERSION = re.compile(r"models:/([^/@]+)/(\d+)")
+_OF_RUN = re.compile(r"runs:/([0-9a-f]+)/.+")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from.
+
+    Attributes:
+        run_id: MLflow run that logged it; the evidence is kept there.
+        experiment_id: of the run.
+        tags: of the model.
+    """
+
+    run_id: str
+    experiment_id: str
+    tags: Mapping[str, str]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,132 +45,134 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: arguments; the process' own by default.
     """
     parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.evaluate")
-    parser.add_argument("--model-uri", required=True)
-    parser.add_argument("--run-id", required=True, help="MLflow run of the training")
-    parser.add_argument("--data-hash", required=True, help="hash of the data that it was trained on")
-    parser.add_argument("--model-name", required=True, help="registered model, whose champion is the rival")
-    parser.add_argument("--min-accuracy", type=_share, default=0.97)
-    parser.add_argument("--margin", type=_share, default=0.02, help="how much worse than the champion is still fine")
+    parser.add_argument("--model-uri", required=True, help="models:/m-…, models:/NAME/VERSION or runs:/RUN/PATH")
+    parser.add_argument("--request", required=True, help="what is asked: bulkhead.gpu_tasks.gate.request, as JSON")
     arguments = parser.parse_args(argv)
-    run(lambda: evaluate(**vars(arguments)))
+    run(lambda: evaluate(arguments.model_uri, GateRequest.model_validate_json(arguments.request)))
 
 
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: give a share from 0 to 1")
-    return value
-
-
-def evaluate(
-    model_uri: str, run_id: str, data_hash: str, model_name: str, min_accuracy: float, margin: float
-) -> Mapping[str, Any]:
+def evaluate(model_uri: str, request: GateRequest) -> Mapping[str, Any]:
     """Evaluate a candidate; the verdict and its numbers go to MLflow whether it passes or not.
 
     Args:
-        run_id: MLflow run of its training; the evaluation is logged there.
-        data_hash: of the data that it was trained on.
-        min_accuracy: threshold on the test images.
-        margin: non-inferiority margin against the champion, as a difference of accuracies; see ``gate.comparison``.
+        model_uri: ``models:/m-…``, ``models:/NAME/VERSION`` or ``runs:/RUN/PATH``.
+        request: what is asked.
 
     Returns:
-        The evidence: accuracy, difference to the champion with its lower confidence bound, data checks.
+        The evidence: metrics, differences to the champion with their lower confidence bounds, data checks.
 
     Raises:
         GateError: the candidate is refused; the text says why.
+        ConfigError: the data, a function or the model cannot be used; the text says why.
     """
     import mlflow
 
-    from bulkhead.gpu_tasks import data_checks, digits
-
-    data = digits.load()
     client = mlflow.MlflowClient()
+    source = source_of(client, model_uri)
     try:
-        refuse_isolated(client, model_uri)
-        if data.data_hash != data_hash:
-            raise GateError(f"data hash {data.data_hash[:12]} is not the one trained on, {data_hash[:12]}: train again")
-        report = data_checks.check_digits(data)
-        client.log_dict(run_id, report.details, "data_checks.json")
-        if report.failed:
-            raise GateError(f"data checks failed: {'; '.join(report.failed)}")
-        evidence = _compare(model_uri, model_name, data, min_accuracy, margin)
+        _refuse_isolated(model_uri, source)
+        evidence = _judged(client, model_uri, source, request)
     except GateError as error:
-        client.set_tag(run_id, "bulkhead.gate", "refused")
-        client.set_tag(run_id, "bulkhead.gate.reason", str(error))
+        client.set_tag(source.run_id, "bulkhead.gate", "refused")
+        client.set_tag(source.run_id, "bulkhead.gate.reason", str(error))
         raise
-    for name, value in evidence.items():
-        if isinstance(value, float):
-            client.log_metric(run_id, f"gate_{name}", value)
-    client.set_tag(run_id, "bulkhead.gate", "passed")
-    experiment_id = client.get_run(run_id).info.experiment_id
-    trained = {"model_uri": model_uri, "run_id": run_id, "experiment_id": experiment_id, "data_hash": data_hash}
-    return {**evidence, **trained, "data_checks": report.passed}
+    client.set_tag(source.run_id, "bulkhead.gate", "passed")
+    return {**evidence, "model_uri": model_uri, "run_id": source.run_id, "experiment_id": source.experiment_id}
 
 
-def refuse_isolated(client: Any, model_uri: str) -> None:
-    """Refuse a model that is isolated.
+def source_of(client: Any, model_uri: str) -> ModelSource:
+    """Find out where a model comes from.
 
     Args:
-        model_uri: of a logged model (``models:/m-…``) or a registered version (``models:/NAME/VERSION``).
+        client: of MLflow.
+        model_uri: see ``evaluate``.
 
     Raises:
-        GateError: it is; the text says why.
+        ConfigError: the URI is of another kind, or the model was logged outside of a run.
     """
     tags: Mapping[str, str] = {}
-    if found := re.match(r"^models:/(m-[0-9a-f]+)$", model_uri):
-        tags = client.get_logged_model(found[1]).tags
-    elif found := re.match(r"^models:/([^/@]+)/(\d+)$", model_uri):
-        tags = client.get_model_version(found[1], found[2]).tags
-    if (reason := tags.get(ISOLATED_TAG)) is not None:
+    if found := _LOGGED.fullmatch(model_uri):
+        logged = client.get_logged_model(found[1])
+        run_id, tags = logged.source_run_id, logged.tags
+    elif found := _VERSION.fullmatch(model_uri):
+        version = client.get_model_version(found[1], found[2])
+        run_id, tags = version.run_id, version.tags
+    elif found := _OF_RUN.fullmatch(model_uri):
+        run_id = found[1]
+    else:
+        raise ConfigError(f"model_uri = {model_uri!r}: give models:/m-…, models:/NAME/VERSION or runs:/RUN/PATH")
+    if not run_id:
+        raise ConfigError(
+            f"model_uri = {model_uri!r}: logged outside of a run, which keeps the evidence; log it in one"
+        )
+    return ModelSource(run_id, client.get_run(run_id).info.experiment_id, tags)
+
+
+def _refuse_isolated(model_uri: str, source: ModelSource) -> None:
+    if (reason := source.tags.get(ISOLATED_TAG)) is not None:
         raise GateError(f"model {model_uri} is isolated: {reason}; run 'bulkhead unisolate' once that is mended")
 
 
-def _compare(model_uri: str, model_name: str, data: Any, min_accuracy: float, margin: float) -> dict[str, Any]:
+def _judged(client: Any, model_uri: str, source: ModelSource, request: GateRequest) -> dict[str, Any]:
+    """The evidence, of a candidate that passes."""
     import mlflow
-    import numpy as np
 
-    from bulkhead.gpu_tasks.gate.comparison import Comparison, compare
-    from bulkhead.gpu_tasks.gate.metrics import METRICS
-    from bulkhead.gpu_tasks.gate.sentences import sentence
+    from bulkhead.gpu_tasks.gate import answers, checks, data
+    from bulkhead.gpu_tasks.gate.judgement import judge, wants_probabilities
 
-    correct = _correct(mlflow.pyfunc.load_model(model_uri), data)
-    accuracy = float(correct.mean())
-    if not accuracy >= min_accuracy:  # "not >=" so that a NaN is refused too
-        raise GateError(f"accuracy {accuracy:.4f} on {len(correct)} test images is under min_accuracy {min_accuracy}")
-    champion = _champion(model_name)
-    if champion is None:
-        return {"accuracy": accuracy, "champion": "none: the first model is held to the threshold alone"}
-    rival = _correct(mlflow.pyfunc.load_model(champion.source), data)
-    ours, theirs = (np.asarray(right, dtype=float)[:, None] for right in (correct, rival))
-    (result,) = compare([Comparison(METRICS["accuracy_score"], ours, theirs, margin)])
-    if not result.passed:
-        raise GateError(sentence(result, f"champion version {champion.version}"))
-    return {
-        "accuracy": accuracy,
-        "champion": f"version {champion.version}",
-        "champion_accuracy": result.champion,
-        "difference": result.difference,
-        "difference_low": result.low,
-        "p_worse_by_margin": result.p,
-    }
+    holdout = data.load(request.data, request.target)
+    candidate = mlflow.pyfunc.load_model(model_uri)
+    report = checks.check(holdout.frame, request.checks, candidate.metadata.signature, request.target)
+    client.log_dict(source.run_id, report.details, "data_checks.json")
+    if report.failed:
+        raise GateError(f"data checks failed: {'; '.join(report.failed)}")
+    probabilities = wants_probabilities(request)
+    ours = answers.ask(candidate, holdout.features, holdout.targets, "candidate", probabilities)
+    champion = _champion(client, request)
+    theirs = None
+    if champion is not None:
+        loaded, called = _loaded(champion), _called(champion)
+        theirs = answers.ask(loaded, holdout.features, holdout.targets, called, probabilities)
+    judgement = judge(request, holdout, ours, theirs, _called(champion))
+    client.log_dict(source.run_id, judgement.details(holdout.digest), "gate.json")
+    _log(client, source.run_id, judgement)
+    if judgement.refusals:
+        raise GateError("; ".join(judgement.refusals))
+    return {**judgement.evidence(), "data_hash": holdout.digest, "data_checks": report.passed}
 
 
-def _correct(model: Any, data: Any) -> Any:
-    import numpy as np
+def _log(client: Any, run_id: str, judgement: GateJudgement) -> None:
+    for name, value in judgement.numbers().items():
+        client.log_metric(run_id, f"gate_{name}", value)
 
-    return np.asarray(model.predict(data.test_images)) == data.test_labels
 
-
-def _champion(model_name: str) -> Any:
-    import mlflow
+def _champion(client: Any, request: GateRequest) -> Any:
+    """The registered version that serves; None for the first model, where that is allowed."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return mlflow.MlflowClient().get_model_version_by_alias(model_name, "champion")
+        return client.get_model_version_by_alias(request.model_name, "champion")
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+    if request.first == "refuse":
+        remedy = "give one the alias 'champion', or say first='allow'"
+        raise GateError(f"{request.model_name} has no champion to compare with: {remedy}")
+    return None
+
+
+def _called(champion: Any) -> str:
+    return f"champion version {champion.version}" if champion is not None else ""
+
+
+def _loaded(champion: Any) -> Any:
+    import mlflow
+
+    try:
+        return mlflow.pyfunc.load_model(champion.source)
+    except Exception as wrong:  # whatever a model's own code or its registry raises
+        remedy = "mend it, or give the alias 'champion' to a version that loads"
+        raise GateError(f"{_called(champion)} does not load: {type(wrong).__name__}: {wrong}; {remedy}") from wrong
 
 
 if __name__ == "__main__":

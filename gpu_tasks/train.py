@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkhead.gpu_tasks.entry import run
-from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.errors import ConfigError, GateError
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, from_environment
 
 _BATCH = 64
@@ -67,6 +67,7 @@ def train(
 
     Raises:
         ConfigError: an argument is out of range, or a checkpoint belongs to another training.
+        GateError: the data are not what they should be.
     """
     if epochs < 1 or channels < 1:
         raise ConfigError(f"epochs = {epochs}, channels = {channels}: give at least 1 of each")
@@ -75,11 +76,14 @@ def train(
     import torch
 
     from bulkhead.gpu_tasks import digits
+    from bulkhead.gpu_tasks.data_checks import check_digits
     from bulkhead.gpu_tasks.pyfunc_model import FAULTS
 
     if fault not in FAULTS:
         raise ConfigError(f"fault = {fault!r}: give one of {', '.join(FAULTS)}")
     data = digits.load()
+    if failed := check_digits(data).failed:
+        raise GateError(f"data checks failed: {'; '.join(failed)}")
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)  # with more, the order of sums depends on what else runs, a checkpoint's thread for one
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from bulkhead import arguments
+from bulkhead.errors import InvalidInputError, first_invalid, first_known
+from bulkhead.gpu_tasks.gate.request import GateRequest
+from bulkhead.operators.ends import refused
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.links import MlflowRunLink, ModelVersionLink, Pages
 from bulkhead.operators.local_pod import LocalPodOperator
+from bulkhead.operators.templates import is_templated
 from bulkhead.registries.pages import model_page, run_page
 from bulkhead.rollout.revision import check_model_name
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
     from airflow.sdk.types import TaskInstanceKey
 
 
 class EvaluateOperator(LocalPodOperator):
     """Checks the data and the candidate in a pod; a candidate that does not pass fails the task, without retry.
 
+    First Great Expectations checks the data, then every metric is held to its limits and compared with the champion's
+    on the same rows (docs/gate.md), on all of them and on each slice. The evidence is returned, and kept in the MLflow
+    run that logged the model, also where it refuses: ``gate.json``, ``data_checks.json``, metrics and tags.
+
     Args:
-        model_name: registered model, whose champion is the rival.
+        model_name: registered model, whose version with the alias ``champion`` is the rival.
+        data: rows that were not trained on: a file (.parquet, .csv, .jsonl, .npz) by its path or a URL that fsspec
+            knows in the pod, or ``package.module:function``, which returns a pandas DataFrame; templated.
+        target: column of what is true; templated.
+        metrics: what each metric has to keep, by MLflow's name of it, or by ``package.module:function`` for one of
+            your own, which takes targets and predictions and returns one number a row: a mapping of ``at_least``,
+            ``at_most``, ``margin`` (by so much, in the metric's unit, it may be worse than the champion's),
+            ``superiority``, and for your own ``greater_is_better``; templated.
+        slices: columns whose values are judged each for itself, or functions that take the data and return masks by
+            name.
+        least_rows: of a slice that is judged.
+        checks: suite of Great Expectations: a JSON file, or ``package.module:function``, which returns expectations; by
+            default what the model's signature says; templated.
+        first: what becomes of a model without a champion: ``allow``, if it keeps the limits, or ``refuse``.
+        alpha: probability that a model passes which is worse by a margin.
+        candidate: URI of the model, ``models:/m-…``, ``models:/NAME/VERSION`` or ``runs:/RUN/PATH``; templated; by
+            default ``model_uri`` of what ``train_task_id`` returned.
         train_task_id: the task whose result names the candidate.
-        min_accuracy: threshold on the test images.
-        margin: so much lower than the champion's the accuracy may be, as a share; the test images have to show that it
-            is no lower (docs/gate.md). 0 asks for a better model.
-        kwargs: of ``LocalPodOperator``.
+        kwargs: of ``LocalPodOperator``, without ``command``.
 
     Raises:
         InvalidInputError: an argument is wrong.
     """
 
-    template_fields: Sequence[str] = (*LocalPodOperator.template_fields, "candidate")
+    template_fields: Sequence[str] = (*LocalPodOperator.template_fields, "asked", "candidate")
 
     operator_extra_links = (MlflowRunLink(), ModelVersionLink())
 
@@ -39,24 +63,58 @@ class EvaluateOperator(LocalPodOperator):
         self,
         *,
         model_name: str,
+        data: str,
+        target: str,
+        metrics: Mapping[str, Mapping[str, Any]],
+        slices: Sequence[str] = (),
+        least_rows: int = 50,
+        checks: str | None = None,
+        first: str = "allow",
+        alpha: float = 0.05,
+        candidate: str | None = None,
         train_task_id: str = "train",
-        min_accuracy: float = 0.97,
-        margin: float = 0.02,
         **kwargs: Any,
     ) -> None:
         check_model_name("model_name", model_name)
         arguments.text("train_task_id", train_task_id)
-        for name, value in (("min_accuracy", min_accuracy), ("margin", margin)):
-            arguments.number(name, value, lambda share: 0 <= share <= 1, "give a share from 0 to 1")
-        trained = "{{ ti.xcom_pull(task_ids='" + train_task_id + "')['%s'] }}"
-        command = ["python", "-m", "bulkhead.gpu_tasks.evaluate", "--model-name", model_name]
-        command += ["--model-uri", trained % "model_uri", "--run-id", trained % "run_id"]
-        command += ["--data-hash", trained % "data_hash"]
-        command += ["--min-accuracy", str(min_accuracy), "--margin", str(margin)]
-        super().__init__(command=command, **kwargs)
-        fields = ("model_uri", "run_id", "experiment_id")
+        if candidate is not None:
+            arguments.text("candidate", candidate)
+        asked = {
+            "model_name": model_name,
+            "data": data,
+            "target": target,
+            "metrics": metrics,
+            "slices": slices,
+            "least_rows": least_rows,
+            "checks": checks,
+            "first": first,
+            "alpha": alpha,
+        }
+        try:
+            GateRequest.model_validate(asked)
+        except ValidationError as error:
+            if (wrong := first_known(error, is_templated)) is not None:
+                raise wrong from error
+        super().__init__(command=["python", "-m", "bulkhead.gpu_tasks.evaluate"], **kwargs)
+        self.asked = asked
         pulled = "{{ (ti.xcom_pull(task_ids='" + train_task_id + "') or {}).get('%s') or '' }}"
-        self.candidate = {field: pulled % field for field in fields}
+        self.candidate = {name: pulled % name for name in ("model_uri", "run_id", "experiment_id")}
+        if candidate is not None:
+            self.candidate = {"model_uri": candidate, "run_id": "", "experiment_id": ""}
+        self.train_task_id = train_task_id
+
+    def launch(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
+        """Launch the pod, or find it, and defer; see ``LocalPodOperator``."""
+        model_uri = str(self.candidate["model_uri"])
+        if not model_uri:
+            remedy = "let it return one, or give candidate"
+            raise refused(InvalidInputError(f"model_uri of task {self.train_task_id}", model_uri, remedy))
+        try:
+            asked = GateRequest.model_validate(self.asked)
+        except ValidationError as wrong:
+            raise refused(first_invalid(wrong)) from wrong
+        self.command = [*self.command, "--model-uri", model_uri, "--request", asked.model_dump_json()]
+        return super().launch(context, event)
 
     def pages(self, ti_key: TaskInstanceKey) -> Pages:
         """Where the candidate is looked at.

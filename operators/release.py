@@ -33,10 +33,9 @@ def release(
 
     ::
 
-        with DAG("digits", schedule="@daily") as dag:
-            train = TrainOperator(task_id="train", experiment="digits")
-            evaluate = EvaluateOperator(task_id="evaluate", model_name="digits")
-            train >> evaluate >> release("digits", "digits", plan={"steps": [10, {"weight": 50, "approve": True}, 100]})
+        with DAG("churn", schedule="@daily") as dag:
+            evaluate = EvaluateOperator(task_id="evaluate", model_name="churn", candidate="models:/churn/7", …)
+            evaluate >> release("churn", "churn", plan={"steps": [10, {"weight": 50, "approve": True}, 100]})
 
     Tasks: ``deploy``; for each step of the plan with ``approve: true`` one ``approve_N`` (an ``ApprovalOperator``: the
     question is in Airflow's web UI under "Required actions"), ``promote_N``, and ``roll_back_N``, which runs where the

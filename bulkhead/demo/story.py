@@ -256,7 +256,7 @@ class Story:
         return self.stack.control.ledger.revisions.get(rollout.revision_id).model_version
 
     def _accuracy(self, rollout: Rollout) -> float:
-        return float(self.stack.control.ledger.revisions.get(rollout.revision_id).evidence.get("accuracy", 0.0))
+        return float(self.stack.control.ledger.revisions.get(rollout.revision_id).evidence.get("accuracy_score", 0.0))
 
     def _last_passed(self, rollout: Rollout) -> str:
         passed = self.stack.control.ledger.events.select(rollout.id, "passed")

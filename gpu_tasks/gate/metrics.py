@@ -33,6 +33,8 @@ class Metric:
         proportion: whether each row contributes one 0 or 1 and the metric is their mean: exact tests are made of it.
         bounded: whether it lies between 0 and 1.
         probabilities: whether it asks for probabilities in place of predicted values.
+        relative: whether what a row contributes depends on the other rows, so that each slice has contributions of its
+            own.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Metric:
     proportion: bool = False
     bounded: bool = False
     probabilities: bool = False
+    relative: bool = False
 
 
 def of(name: str) -> Metric:
@@ -112,12 +115,13 @@ def _counts(targets: Array, predictions: Array) -> Array:
 
 
 def _mean_over_classes(share: Callable[[Array, Array, Array], Array]) -> Callable[[Array], Array]:
-    """The mean over classes of a share of their counts; 0 for a class without any, as in scikit-learn."""
+    """The mean, over classes that are there, of a share of their counts, where 0 of 0 is 0, as in scikit-learn."""
 
     def value(means: Array) -> Array:
         hits, predicted, actual = np.split(means, 3, axis=-1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(np.nan_to_num(share(hits, predicted, actual), nan=0.0).mean(axis=-1))
+            shares = np.nan_to_num(share(hits, predicted, actual), nan=0.0)
+        return np.asarray(shares.sum(axis=-1) / np.maximum((predicted + actual > 0).sum(axis=-1), 1))
 
     return value
 
@@ -213,7 +217,7 @@ _ALL = (
     Metric("recall_score", True, _counts, _mean_over_classes(_recall), bounded=True),
     Metric("log_loss", False, _log_loss, _mean, probabilities=True),
     Metric("brier_score_loss", False, _brier, _mean, bounded=True, probabilities=True),
-    Metric("roc_auc", True, _auc, _mean, bounded=True, probabilities=True),
+    Metric("roc_auc", True, _auc, _mean, bounded=True, probabilities=True, relative=True),
     Metric("mean_absolute_error", False, _absolute, _mean),
     Metric("mean_squared_error", False, _square, _mean),
     Metric("root_mean_squared_error", False, _square, _root),

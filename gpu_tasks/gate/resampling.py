@@ -43,7 +43,7 @@ class Difference:
 
     Attributes:
         candidate: what each row contributes to the candidate's metric, shape (rows, columns).
-        champion: likewise.
+        champion: likewise; it may have other columns, for instance of classes that only it predicts.
         value: the metric from the means of the columns, of shape (…, columns); returns shape (…).
         within: whether each row is of the slice, shape (rows,); None for all.
     """
@@ -224,9 +224,10 @@ class _Slice:
         whole, drawn = self._counts @ self._columns, np.concatenate(self._drawn)
         begin = 1
         for one in differences:
-            width = one.candidate.shape[1]
-            ours, theirs = slice(begin, begin + width), slice(begin + width, begin + 2 * width)
-            begin += 2 * width
+            middle = begin + one.candidate.shape[1]
+            end = middle + one.champion.shape[1]
+            ours, theirs = slice(begin, middle), slice(middle, end)
+            begin = end
 
             def metrics(sums: Array, value: Value = one.value, ours: slice = ours, theirs: slice = theirs) -> Any:
                 with np.errstate(invalid="ignore", divide="ignore"):

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from bulkhead.gpu_tasks import digits
-from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.errors import ConfigError, GateError
 from bulkhead.gpu_tasks.train import train
 
 _EPOCHS = 12
@@ -138,3 +138,11 @@ def test_a_flaky_model_is_right_on_batches_and_fails_on_single_images(mlflow_uri
 def test_bad_input_is_refused_before_a_run_begins(arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         _train(**arguments)
+
+
+def test_defective_data_are_not_trained_on(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = digits.load()
+    data.train_images[0, 0] = 99.0
+    monkeypatch.setattr(digits, "load", lambda: data)
+    with pytest.raises(GateError, match=r"data checks failed: .*pixel_00: saw \[99\.0\]"):
+        train("digits", seed=0, epochs=1, channels=1, fault="none")

@@ -13,6 +13,7 @@ from bulkhead.operators.deploy import DeployOperator
 from bulkhead.operators.evaluate import EvaluateOperator
 
 Context = Callable[..., Any]
+GATE: dict[str, Any] = {"model_name": "m", "data": "a.csv", "target": "y", "metrics": {"roc_auc": {"margin": 0.1}}}
 TRAINED = {"model_uri": "models:/m-1f", "run_id": "r1", "experiment_id": "7"}
 UI = "http://127.0.0.1:5000/#"
 
@@ -82,7 +83,7 @@ def test_an_evaluate_task_leads_to_the_run_and_the_logged_model_even_if_it_refus
     control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__BULKHEAD__MLFLOW_UI_URL", "https://somebody:secret@mlflow.example/ui/")
-    operator = EvaluateOperator(task_id="evaluate", model_name="digits", train_task_id="fit")
+    operator = EvaluateOperator(task_id="evaluate", train_task_id="fit", **GATE)
     pulled: dict[str, Any] = {"fit": TRAINED}
     ti = SimpleNamespace(xcom_pull=lambda task_ids: pulled.get(task_ids))
     operator.render_template_fields({"ti": ti})  # type: ignore[typeddict-item]
@@ -93,7 +94,7 @@ def test_an_evaluate_task_leads_to_the_run_and_the_logged_model_even_if_it_refus
 
 
 def test_a_training_of_somebody_else_that_left_nothing_has_no_link(control: Control) -> None:
-    operator = EvaluateOperator(task_id="evaluate", model_name="digits")
+    operator = EvaluateOperator(task_id="evaluate", **GATE)
     operator.candidate = operator.render_template(
         operator.candidate, {"ti": SimpleNamespace(xcom_pull=lambda **_: None)}
     )  # type: ignore[typeddict-item]

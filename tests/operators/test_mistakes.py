@@ -50,6 +50,21 @@ POD: dict[str, Any] = {
     "local_conn_id": [""],
     **CONN,
 }
+METRICS: list[Any] = [
+    {},
+    {"accuracy": {"margin": 0.1}},
+    {"f1_score": {}},
+    {"f1_score": {"margin": -0.1}},
+    {"f1_score": {"margin": nan}},
+    {"f1_score": {"margin": True}},
+    {"f1_score": {"margn": 0.1}},
+    {"f1_score": {"margin": 0.1, "superiority": True}},
+    {"f1_score": {"at_least": 0.9, "at_most": 0.8}},
+    {"f1_score": {"margin": 0.1, "greater_is_better": True}},
+    {"my_team.metrics:cost": {"margin": 0.1}},
+    ["f1_score"],
+]
+
 PLANS: list[Any] = [
     {"steps": [10, 90]},
     {"stepz": [100]},
@@ -122,12 +137,19 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, list[Any]]]] = {
         },
     ),
     "EvaluateOperator": (
-        {**TASK, "model_name": "digits"},
+        {**TASK, "model_name": "churn", "data": "a.csv", "target": "y", "metrics": {"roc_auc": {"margin": 0.1}}},
         {
             "model_name": ["", None],
             "train_task_id": ["", None],
-            "min_accuracy": [97, nan, "0.9"],
-            "margin": [-0.1, nan],
+            "candidate": ["", 5],
+            "data": ["", "a.xlsx", None, "no/function:", "s3://me:secret@bucket/a.csv"],
+            "target": ["", None],
+            "metrics": METRICS,
+            "slices": ["region", [""], ["a", "a"], [5]],
+            "least_rows": [0, "50", True],
+            "checks": ["", "suite.yaml", 5],
+            "first": ["maybe", None],
+            "alpha": [0, 0.5, nan, "0.05", True],
         },
     ),
     "FleetHealthOperator": (TASK, {"polls": [0, "4"], **CONN}),

@@ -1,8 +1,23 @@
-import pytest
+import json
+from typing import Any
 
+import pytest
+from airflow.exceptions import AirflowFailException
+
+from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
+from bulkhead.gpu_tasks.gate.request import GateRequest
 from bulkhead.operators.evaluate import EvaluateOperator
+from bulkhead.operators.local_pod import LocalPodOperator
 from bulkhead.operators.train import TrainOperator
+
+GATE: dict[str, Any] = {
+    "model_name": "churn",
+    "data": "s3://bucket/{{ ds }}.parquet",
+    "target": "churned",
+    "metrics": {"f1_score": {"at_least": 0.7, "margin": 0.02}},
+    "slices": ["region"],
+}
 
 
 def test_train_builds_the_command_of_its_pod() -> None:
@@ -14,19 +29,61 @@ def test_train_builds_the_command_of_its_pod() -> None:
     assert "command" in operator.template_fields
 
 
-@pytest.mark.parametrize(("option", "field"), [("--model-uri", "model_uri"), ("--run-id", "run_id")])
-def test_evaluate_takes_the_candidate_from_the_train_task(option: str, field: str) -> None:
-    command = list(EvaluateOperator(task_id="evaluate", model_name="digits", train_task_id="fit").command)
-    value = command[command.index(option) + 1]
-    assert value == "{{ ti.xcom_pull(task_ids='fit')['" + field + "'] }}"
+class Pulled:
+    """A task instance that knows what another task returned."""
+
+    def __init__(self, **returned: Any) -> None:
+        self.returned = returned
+
+    def xcom_pull(self, task_ids: str) -> Any:
+        return self.returned.get(task_ids)
 
 
-def test_evaluate_passes_its_thresholds_on() -> None:
-    command = list(EvaluateOperator(task_id="e", model_name="digits", min_accuracy=0.9, margin=0.01).command)
-    assert command[-4:] == ["--min-accuracy", "0.9", "--margin", "0.01"]
+def _launched(operator: EvaluateOperator, monkeypatch: pytest.MonkeyPatch, **returned: Any) -> list[str]:
+    """The command that is launched, once templates are rendered."""
+    monkeypatch.setattr(LocalPodOperator, "launch", lambda self, context, event=None: list(self.command))
+    context: Any = {"ti": Pulled(**returned), "ds": "2026-11-30"}
+    operator.render_template_fields(context)
+    return operator.launch(context)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("limits", [{"min_accuracy": float("nan")}, {"margin": float("nan")}, {"margin": -0.1}])
-def test_a_limit_that_never_binds_is_refused_when_the_dag_is_read(limits: dict[str, float]) -> None:
-    with pytest.raises(InvalidInputError, match=rf"{next(iter(limits))} = .*: give a share from 0 to 1"):
-        EvaluateOperator(task_id="e", model_name="digits", **limits)
+def test_evaluate_takes_the_candidate_from_the_train_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = EvaluateOperator(task_id="evaluate", train_task_id="fit", **GATE)
+    command = _launched(operator, monkeypatch, fit={"model_uri": "models:/m-1f", "run_id": "r"})
+    assert command[:5] == ["python", "-m", "bulkhead.gpu_tasks.evaluate", "--model-uri", "models:/m-1f"]
+    assert command[5] == "--request"
+    expected = GateRequest.model_validate({**GATE, "data": "s3://bucket/2026-11-30.parquet"})
+    assert GateRequest.model_validate_json(command[6]) == expected
+
+
+def test_or_from_where_the_author_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = EvaluateOperator(task_id="evaluate", candidate="models:/churn/{{ ds[:4] }}", **GATE)
+    assert "models:/churn/2026" in _launched(operator, monkeypatch)
+
+
+@pytest.mark.parametrize("returned", [None, {}, {"model_uri": ""}])
+def test_a_train_task_that_names_no_model_is_told_by_its_name(
+    control: Control, monkeypatch: pytest.MonkeyPatch, returned: Any
+) -> None:
+    operator = EvaluateOperator(task_id="evaluate", train_task_id="fit", **GATE)
+    with pytest.raises(AirflowFailException, match=r"model_uri of task fit = '': let it return one, or give candidate"):
+        _launched(operator, monkeypatch, fit=returned)
+
+
+def test_what_a_template_turns_out_to_be_is_checked_before_the_pod(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = EvaluateOperator(task_id="e", candidate="models:/m-1", **{**GATE, "data": "{{ ds }}.xlsx"})
+    with pytest.raises(AirflowFailException, match=r"data = '2026-11-30.xlsx': give a file that ends in .parquet or "):
+        _launched(operator, monkeypatch)
+
+
+def test_the_request_is_json_that_its_program_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = _launched(EvaluateOperator(task_id="e", candidate="models:/m-1", **GATE), monkeypatch)
+    asked = json.loads(command[-1])["metrics"]["f1_score"]
+    assert (asked["at_least"], asked["at_most"], asked["margin"]) == (0.7, None, 0.02)
+
+
+def test_a_mistake_beside_a_template_is_told_when_the_dag_is_read() -> None:
+    with pytest.raises(InvalidInputError, match=r"metrics.f1_score.margin = -1: "):
+        EvaluateOperator(task_id="e", **{**GATE, "metrics": {"f1_score": {"margin": -1}}})

@@ -1,0 +1,104 @@
+"""The rows that candidate and champion are judged by."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.gate.functions import function
+from bulkhead.gpu_tasks.gate.request import is_function
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Rows that were not trained on.
+
+    Attributes:
+        features: what the model is asked, a column each.
+        targets: what is true, shape (rows,).
+        frame: both.
+        digest: SHA-256 of the file, or of the frame's columns and values.
+    """
+
+    features: pd.DataFrame
+    targets: Any
+    frame: pd.DataFrame
+    digest: str
+
+
+def load(source: str, target: str) -> Holdout:
+    """Load the data.
+
+    Args:
+        source: see ``GateRequest.data``.
+        target: column of what is true.
+
+    Raises:
+        ConfigError: it is not there, cannot be read, holds no row, lacks the target, or has rows without one.
+    """
+    frame, digest = _from_function(source) if is_function(source) else _from_file(source)
+    if not len(frame):
+        raise ConfigError(f"data = {source!r}: it holds no row; give others")
+    if target not in frame.columns:
+        columns = ", ".join(map(str, frame.columns[:20]))
+        raise ConfigError(f"target = {target!r}: the data have no such column; they have {columns}")
+    if missing := int(frame[target].isna().sum()):
+        raise ConfigError(f"target = {target!r}: {missing} of {len(frame)} rows have none; leave them out of the data")
+    return Holdout(frame.drop(columns=[target]), frame[target].to_numpy(), frame, digest)
+
+
+def _from_function(source: str) -> tuple[pd.DataFrame, str]:
+    frame = function("data", source)()
+    if not isinstance(frame, pd.DataFrame):
+        raise ConfigError(f"data = {source!r}: it returned {type(frame).__name__}; let it return a pandas DataFrame")
+    frame = frame.reset_index(drop=True)
+    schema = json.dumps([[str(name), str(kind)] for name, kind in frame.dtypes.items()])
+    rows = pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
+    return frame, hashlib.sha256(schema.encode() + rows).hexdigest()
+
+
+def _from_file(source: str) -> tuple[pd.DataFrame, str]:
+    import fsspec
+
+    try:
+        with fsspec.open(source, "rb") as file:
+            content = file.read()
+    except (OSError, ImportError, ValueError) as away:  # fsspec raises the latter two for a protocol it does not serve
+        raise ConfigError(f"data = {source!r}: cannot be read: {type(away).__name__}: {away}") from away
+    read = next(reader for ending, reader in _READERS.items() if source.endswith(ending))
+    try:
+        frame = read(io.BytesIO(content))
+    except (ValueError, KeyError, OSError) as wrong:  # what pandas, pyarrow and numpy raise of a broken file
+        raise ConfigError(f"data = {source!r}: not readable: {type(wrong).__name__}: {wrong}") from wrong
+    return frame, hashlib.sha256(content).hexdigest()
+
+
+def _npz(file: io.BytesIO) -> pd.DataFrame:
+    """Arrays by name; those of two dimensions a column each, ``name_0``, ``name_1`` and so on."""
+    import numpy as np
+
+    columns: dict[str, Any] = {}
+    with np.load(file, allow_pickle=False) as arrays:
+        for name in arrays.files:
+            array = arrays[name]
+            if array.ndim == 1:
+                columns[name] = array
+            else:
+                flat = array.reshape(len(array), -1)
+                columns |= {f"{name}_{index}": flat[:, index] for index in range(flat.shape[1])}
+    return pd.DataFrame(columns)
+
+
+_READERS: Mapping[str, Callable[[io.BytesIO], pd.DataFrame]] = {
+    ".parquet": pd.read_parquet,
+    ".csv": pd.read_csv,
+    ".jsonl": lambda file: pd.read_json(file, lines=True),
+    ".npz": _npz,
+}

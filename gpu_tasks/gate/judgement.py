@@ -1,0 +1,203 @@
+"""The verdict on a candidate: every metric, on all rows and on each slice, against its limits and the champion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bulkhead.gpu_tasks.errors import ConfigError, GateError
+from bulkhead.gpu_tasks.gate.answers import ModelAnswers
+from bulkhead.gpu_tasks.gate.comparison import Comparison, ComparisonResult, ComparisonVerdict, compare
+from bulkhead.gpu_tasks.gate.data import Holdout
+from bulkhead.gpu_tasks.gate.functions import function
+from bulkhead.gpu_tasks.gate.metrics import METRICS, Metric, by_row
+from bulkhead.gpu_tasks.gate.request import GateRequest, MetricRequest, is_function
+from bulkhead.gpu_tasks.gate.resampling import Array
+from bulkhead.gpu_tasks.gate.sentences import sentence
+from bulkhead.gpu_tasks.gate.slices import Slice, cut
+
+_MOST_SENTENCES = 3
+"""Reasons that a refusal names; all of them stand in ``gate.json``."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric of the candidate.
+
+    Attributes:
+        metric: its name.
+        slice_name: empty for all rows.
+        rows: how many.
+        value: of the metric.
+        broken: the limit that it does not keep, for people; empty where it keeps all.
+    """
+
+    metric: str
+    slice_name: str
+    rows: int
+    value: float
+    broken: str
+
+
+@dataclass(frozen=True)
+class GateJudgement:
+    """What was found.
+
+    Attributes:
+        measured: of all rows and of each slice.
+        compared: with the champion, likewise; empty for the first model.
+        champion: how it is called; empty for the first model.
+        too_small: slices with too few rows to judge.
+    """
+
+    measured: Sequence[Measured]
+    compared: Sequence[ComparisonResult]
+    champion: str
+    too_small: Sequence[str]
+
+    @property
+    def refusals(self) -> list[str]:
+        """Why the candidate is refused, the worst first; empty where it passes."""
+        broken = [one.broken for one in self.measured if one.broken]
+        order = {ComparisonVerdict.WORSE: 0, ComparisonVerdict.TOO_LITTLE_DATA: 1}
+        failed = sorted((one for one in self.compared if not one.passed), key=lambda one: (order[one.verdict], one.low))
+        said = [*broken, *(sentence(one, self.champion) for one in failed)]
+        more = len(said) - _MOST_SENTENCES
+        return said if more <= 0 else [*said[:_MOST_SENTENCES], f"and {more} more, in the run's gate.json"]
+
+    def evidence(self) -> dict[str, Any]:
+        """What goes with the revision: small enough for a pod's outcome."""
+        found: dict[str, Any] = dict(self.numbers())
+        found["champion"] = self.champion.removeprefix("champion ") or "none: the first model is held to limits alone"
+        if self.too_small:
+            found["slices_too_small"] = len(self.too_small)
+        return found
+
+    def numbers(self) -> dict[str, float]:
+        """Metrics on all rows, and how they compare."""
+        found = {one.metric: one.value for one in self.measured if not one.slice_name}
+        for one in self.compared:
+            if not one.comparison.slice_name:
+                name = one.comparison.metric.name
+                found |= {f"champion_{name}": one.champion, f"{name}_difference": one.difference}
+                found |= {f"{name}_difference_low": one.low, f"{name}_p_worse_by_margin": one.p}
+        return found
+
+    def details(self, digest: str) -> dict[str, Any]:
+        """Everything, for MLflow.
+
+        Args:
+            digest: of the data.
+        """
+        return {
+            "passed": not self.refusals,
+            "champion": self.champion,
+            "data_hash": digest,
+            "measured": [vars(one) for one in self.measured],
+            "compared": [_as_document(one, self.champion) for one in self.compared],
+            "slices_too_small": list(self.too_small),
+        }
+
+
+def judge(
+    request: GateRequest, holdout: Holdout, candidate: ModelAnswers, champion: ModelAnswers | None, called: str
+) -> GateJudgement:
+    """Judge a candidate.
+
+    Args:
+        request: what is asked.
+        holdout: the rows.
+        candidate: what it answers to them.
+        champion: what the champion answers; None where there is none.
+        called: the champion, for people.
+
+    Returns:
+        The judgement.
+
+    Raises:
+        GateError: a metric is not a number, or the answers are not what it takes.
+        ConfigError: a metric or a slice of the user's cannot be used.
+    """
+    slices = cut(holdout.frame, request.slices)
+    large = [one for one in slices if one.rows >= request.least_rows]
+    measured: list[Measured] = []
+    family: list[Comparison] = []
+    for name, asked in request.metrics.items():
+        metric = _metric(name, asked)
+        for part in (None, *large):
+            ours = _contributions(metric, holdout.targets, candidate, part, "candidate")
+            measured.append(_measured(metric, asked, ours, part))
+            if champion is not None and asked.compares:
+                theirs = _contributions(metric, holdout.targets, champion, part, called)
+                within, part_name = (part.within, part.name) if part else (None, "")
+                limits = (asked.margin or 0.0, asked.superiority)
+                family.append(Comparison(metric, ours, theirs, *limits, part_name, within))
+    compared = compare(family, request.alpha)
+    too_small = [f"{one.name}: {one.rows} rows" for one in slices if one.rows < request.least_rows]
+    return GateJudgement(measured, compared, called if champion is not None else "", too_small)
+
+
+def wants_probabilities(request: GateRequest) -> bool:
+    """Whether a metric is asked for that takes probabilities."""
+    return any(METRICS[name].probabilities for name in request.metrics if name in METRICS)
+
+
+def _metric(name: str, asked: MetricRequest) -> Metric:
+    if not is_function(name):
+        return METRICS[name]
+    assert asked.greater_is_better is not None  # the request was checked
+    return by_row(name.partition(":")[2], function("metrics", name), asked.greater_is_better)
+
+
+def _contributions(metric: Metric, targets: Array, answers: ModelAnswers, part: Slice | None, whose: str) -> Array:
+    predictions = answers.probabilities if metric.probabilities else answers.values
+    if predictions is None:
+        raise ConfigError(f"metrics: {metric.name} wants probabilities, and the {whose} gives none; leave it out")
+    try:
+        if part is None or not metric.relative:
+            return metric.contributions(targets, predictions)
+        inside = metric.contributions(targets[part.within], predictions[part.within])
+    except GateError as wrong:
+        raise GateError(f"{wrong} (of {part.name if part else 'all'}, {whose})") from wrong
+    except (TypeError, ValueError, ArithmeticError, LookupError) as wrong:  # of what a function of the user's meets
+        raise GateError(f"{metric.name} of the {whose} cannot be computed: {type(wrong).__name__}: {wrong}") from wrong
+    spread = np.zeros((len(targets), inside.shape[1]))
+    spread[part.within] = inside
+    return spread
+
+
+def _measured(metric: Metric, asked: MetricRequest, contributions: Array, part: Slice | None) -> Measured:
+    inside = contributions if part is None else contributions[part.within]
+    value, name = float(metric.value(inside.mean(axis=0))), part.name if part else ""
+    said = f"{metric.name} of {name}" if name else metric.name
+    said = f"{said} is {value:.4g} on {len(inside)} rows"
+    broken = ""
+    if not math.isfinite(value):
+        raise GateError(f"{said}: it has to be a number")
+    if asked.at_least is not None and value < asked.at_least:
+        broken = f"{said}, under at_least {asked.at_least:g}"
+    if asked.at_most is not None and value > asked.at_most:
+        broken = f"{said}, over at_most {asked.at_most:g}"
+    return Measured(metric.name, name, len(inside), value, broken)
+
+
+def _as_document(one: ComparisonResult, champion: str) -> dict[str, Any]:
+    return {
+        "metric": one.comparison.metric.name,
+        "slice": one.comparison.slice_name,
+        "rows": one.rows,
+        "verdict": one.verdict.value,
+        "candidate": one.candidate,
+        "champion": one.champion,
+        "difference": one.difference,
+        "low": one.low,
+        "high": one.high,
+        "p": one.p,
+        "adjusted_p": one.adjusted_p,
+        "rows_needed": one.rows_needed,
+        "sentence": sentence(one, champion),
+    }
