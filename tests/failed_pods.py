@@ -51,7 +51,7 @@ CASES: list[tuple[str, Pod, str, str]] = [
     ("killed by something else", ended(137), "application", "killed"),
     ("SIGTERM from nobody known", ended(143), "cancelled", "sigterm"),
     ("an exception with an outcome", reported(FailureClass.APPLICATION, "KeyError: 'epochs'"), "application", ""),
-    ("the gate", reported(FailureClass.GATE, "accuracy 0.9 is under 0.97"), "gate", ""),
+    ("the gate", reported(FailureClass.GATE, "accuracy_score is 0.9 on 450 rows, under at_least 0.97"), "gate", ""),
     ("a config error with an outcome", reported(FailureClass.CONFIG, "epochs = 0"), "config", ""),
     ("hung, said by its own watch", reported(FailureClass.HUNG, "rank 3 made no progress for 600 s"), "hung", ""),
     ("preempted, said by its own handler", reported(FailureClass.PREEMPTED, "SIGTERM at step 40"), "preempted", ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from bulkhead.gpu_tasks.gate.slices import Slice, cut
 
 _MOST_SENTENCES = 3
 """Reasons that a refusal names; all of them stand in ``gate.json``."""
+
+
+_MOST_BYTES = 2_500
+"""Of the evidence: a termination message holds 4,096, with where the model comes from."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +75,16 @@ class GateJudgement:
         return said if more <= 0 else [*said[:_MOST_SENTENCES], f"and {more} more, in the run's gate.json"]
 
     def evidence(self) -> dict[str, Any]:
-        """What goes with the revision: small enough for a pod's outcome."""
-        found: dict[str, Any] = dict(self.numbers())
-        found["champion"] = self.champion.removeprefix("champion ") or "none: the first model is held to limits alone"
+        """What goes with the revision: of many metrics only as many numbers as fit a pod's outcome."""
+        found: dict[str, Any] = {
+            "champion": self.champion.removeprefix("champion ") or "none: the first model is held to limits alone"
+        }
         if self.too_small:
             found["slices_too_small"] = len(self.too_small)
+        for name, value in self.numbers().items():
+            if len(json.dumps({**found, name: value})) > _MOST_BYTES:
+                return {**found, "more": "in the run's gate.json"}
+            found[name] = value
         return found
 
     def numbers(self) -> dict[str, float]:

@@ -201,7 +201,7 @@ def _root(means: Array) -> Array:
 
 
 def _explained(targets: Array, predictions: Array) -> Array:
-    centred = targets - targets.mean()  # the same value, without the loss of digits of a large mean
+    centred = targets - targets.mean()  # the same value, without the loss of precision of a large mean
     return np.stack([(predictions - targets) ** 2, centred, centred**2], axis=1)
 
 

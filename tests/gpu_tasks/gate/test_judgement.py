@@ -8,8 +8,9 @@ import pytest
 from bulkhead.gpu_tasks.errors import ConfigError, GateError
 from bulkhead.gpu_tasks.gate.answers import ModelAnswers
 from bulkhead.gpu_tasks.gate.data import load
-from bulkhead.gpu_tasks.gate.judgement import GateJudgement, judge
+from bulkhead.gpu_tasks.gate.judgement import GateJudgement, Measured, judge
 from bulkhead.gpu_tasks.gate.request import GateRequest
+from bulkhead.pods.outcome import Outcome
 
 HOLDOUT = load("tests.team:holdout", "left")
 LEFT = HOLDOUT.targets
@@ -99,6 +100,14 @@ def test_of_the_area_under_the_curve_each_slice_has_its_own() -> None:
     values = {one.slice_name: one.value for one in found.measured}
     assert values["old"] == pytest.approx(roc_auc_score(LEFT[old], answers.probabilities[old]))  # type: ignore[index]
     assert _judge({"roc_auc": {"margin": 0.2}}, answers, answers, slices=["tests.team:by_age"]).refusals == []
+
+
+def test_the_evidence_of_many_metrics_fits_an_outcome() -> None:
+    measured = [Measured(f"metric_{number}", "", 400, number / 7, "") for number in range(200)]
+    evidence = GateJudgement(measured, [], "", ["small"]).evidence()
+    assert evidence["more"] == "in the run's gate.json" and evidence["metric_3"] == 3 / 7
+    assert evidence["slices_too_small"] == 1 and "metric_199" not in evidence
+    assert len(Outcome(result={**evidence, "model_uri": "m" * 500, "run_id": "r" * 32}).encode()) < 4096
 
 
 def test_a_slice_in_which_a_metric_means_nothing_is_named() -> None:
