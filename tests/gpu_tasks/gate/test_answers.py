@@ -98,6 +98,14 @@ def test_a_model_that_cannot_be_judged_is_refused(predict: Callable[[Any], Any],
         ask(Model(predict), FEATURES, TARGETS, "candidate")
 
 
+def test_numbers_that_differ_by_their_rounding_alone_are_the_same() -> None:
+    answers = iter([[0.2, 1.5, 2.5], [0.2, 1.5 + 1e-7, 2.5]])
+    assert ask(Model(lambda _: next(answers)), FEATURES, TARGETS, "candidate").values.tolist() == [0.2, 1.5, 2.5]
+    classes = iter([[1, 2, 3], [1, 2, 4]])
+    with pytest.raises(GateError, match="differently"):
+        ask(Model(lambda _: next(classes)), FEATURES, TARGETS, "candidate")
+
+
 def test_what_is_no_number_twice_is_the_same_twice() -> None:
     found = ask(Model(lambda _: [np.nan, 1.5, 2.5]), FEATURES, TARGETS, "candidate")
     assert np.isnan(found.values[0])
