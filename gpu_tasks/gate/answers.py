@@ -11,7 +11,6 @@ import pandas as pd
 from bulkhead.gpu_tasks.errors import GateError
 from bulkhead.gpu_tasks.gate.resampling import Array
 
-
 _ROUNDING = 1e-5
 """So much two answers to one row may differ: on a GPU sums are not always taken in one order."""
 
