@@ -119,13 +119,14 @@ def _judged(client: Any, model_uri: str, source: ModelSource, request: GateReque
 
     from bulkhead.gpu_tasks.gate import answers, checks, data
     from bulkhead.gpu_tasks.gate.judgement import judge, wants_probabilities
+    from bulkhead.gpu_tasks.gate.report import report
 
     holdout = data.load(request.data, request.target)
     candidate = mlflow.pyfunc.load_model(model_uri)
-    report = checks.check(holdout.frame, request.checks, candidate.metadata.signature, request.target)
-    client.log_dict(source.run_id, report.details, "data_checks.json")
-    if report.failed:
-        raise GateError(f"data checks failed: {'; '.join(report.failed)}")
+    checked = checks.check(holdout.frame, request.checks, candidate.metadata.signature, request.target)
+    client.log_dict(source.run_id, checked.details, "data_checks.json")
+    if checked.failed:
+        raise GateError(f"data checks failed: {'; '.join(checked.failed)}")
     probabilities = wants_probabilities(request)
     ours = answers.ask(candidate, holdout.features, holdout.targets, "candidate", probabilities)
     champion = _champion(client, request)
@@ -135,10 +136,11 @@ def _judged(client: Any, model_uri: str, source: ModelSource, request: GateReque
         theirs = answers.ask(loaded, holdout.features, holdout.targets, called, probabilities)
     judgement = judge(request, holdout, ours, theirs, _called(champion))
     client.log_dict(source.run_id, judgement.details(holdout.digest), "gate.json")
+    client.log_text(source.run_id, report(judgement, request, model_uri, holdout.digest, checked.passed), "gate.html")
     _log(client, source.run_id, judgement)
     if judgement.refusals:
         raise GateError("; ".join(judgement.refusals))
-    return {**judgement.evidence(), "data_hash": holdout.digest, "data_checks": report.passed}
+    return {**judgement.evidence(), "data_hash": holdout.digest, "data_checks": checked.passed}
 
 
 def _log(client: Any, run_id: str, judgement: GateJudgement) -> None:

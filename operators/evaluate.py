@@ -28,7 +28,8 @@ class EvaluateOperator(LocalPodOperator):
 
     First Great Expectations checks the data, then every metric is held to its limits and compared with the champion's
     on the same rows (docs/gate.md), on all of them and on each slice. The evidence is returned, and kept in the MLflow
-    run that logged the model, also where it refuses: ``gate.json``, ``data_checks.json``, metrics and tags.
+    run that logged the model, also where it refuses: ``gate.html``, ``gate.json``, ``data_checks.json``, metrics and
+    tags.
 
     Args:
         model_name: registered model, whose version with the alias ``champion`` is the rival.

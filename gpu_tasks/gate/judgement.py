@@ -66,10 +66,11 @@ class GateJudgement:
 
     @property
     def refusals(self) -> list[str]:
-        """Why the candidate is refused, the worst first; empty where it passes."""
+        """Why the candidate is refused, what is surest first, all rows before slices; empty where it passes."""
         broken = [one.broken for one in self.measured if one.broken]
         order = {ComparisonVerdict.WORSE: 0, ComparisonVerdict.TOO_LITTLE_DATA: 1}
-        failed = sorted((one for one in self.compared if not one.passed), key=lambda one: (order[one.verdict], one.low))
+        failed = [one for one in self.compared if not one.passed]
+        failed.sort(key=lambda one: (order[one.verdict], bool(one.comparison.slice_name), -one.p))
         said = [*broken, *(sentence(one, self.champion) for one in failed)]
         more = len(said) - _MOST_SENTENCES
         return said if more <= 0 else [*said[:_MOST_SENTENCES], f"and {more} more, in the run's gate.json"]

@@ -66,7 +66,7 @@ def _by(frame: pd.DataFrame, name: str) -> list[Slice]:
         named = [Slice(f"{name} = {value}", (column == value).to_numpy()) for value in sorted(values, key=str)]
     elif pd.api.types.is_numeric_dtype(column):
         quartiles = pd.qcut(column, 4, duplicates="drop")
-        named = [Slice(f"{name} in {part}", (quartiles == part).to_numpy()) for part in quartiles.cat.categories]
+        named = [_quartile(name, quartiles, part) for part in quartiles.cat.categories]
     else:
         raise ConfigError(
             f"slices: column {name!r} has {len(values)} values, and at most {_MOST_VALUES} are judged; "
@@ -74,6 +74,10 @@ def _by(frame: pd.DataFrame, name: str) -> list[Slice]:
         )
     missing = column.isna().to_numpy()
     return [*named, Slice(f"{name} missing", missing)] if missing.any() else named
+
+
+def _quartile(name: str, quartiles: pd.Series, part: pd.Interval) -> Slice:
+    return Slice(f"{name} from {part.left:.4g} to {part.right:.4g}", (quartiles == part).to_numpy())
 
 
 def _by_function(frame: pd.DataFrame, name: str) -> list[Slice]:

@@ -55,7 +55,7 @@ def test_a_good_first_model_passes_and_the_evidence_is_kept(good: dict[str, Any]
     assert (evidence["run_id"], evidence["experiment_id"]) == (good["run_id"], good["experiment_id"])
     assert _tags(good)["bulkhead.gate"] == "passed"
     names = {item.path for item in mlflow.MlflowClient().list_artifacts(good["run_id"])}
-    assert {"data_checks.json", "gate.json"} <= names
+    assert {"data_checks.json", "gate.html", "gate.json"} <= names
 
 
 def test_a_poor_model_is_refused_with_the_numbers_in_mlflow_too(poor: dict[str, Any]) -> None:

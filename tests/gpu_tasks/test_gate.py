@@ -59,6 +59,10 @@ class Client:
         assert run_id == "r"
         self.files[name] = what
 
+    def log_text(self, run_id: str, what: str, name: str) -> None:
+        assert run_id == "r"
+        self.files[name] = what
+
     def _model(self, *which: str) -> Any:
         self.asked.append(which)
         return SimpleNamespace(tags=self.model_tags.get(which, {}), source_run_id=self.run_id, run_id=self.run_id)
@@ -220,6 +224,7 @@ def test_a_first_model_passes_with_its_evidence(client: Client) -> None:
     assert client.metrics == {"gate_accuracy_score": 0.97}
     assert client.files["data_checks.json"] == {"all": "of it"}
     assert (client.files["gate.json"]["passed"], client.files["gate.json"]["data_hash"]) == (True, digest)
+    assert "The candidate for churn passes: " in client.files["gate.html"]
     assert client.asked == [("m-1",), ("churn", "champion")]
 
 

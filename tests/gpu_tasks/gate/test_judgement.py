@@ -73,10 +73,11 @@ def test_a_candidate_that_is_worse_in_one_slice_is_refused_there() -> None:
     found = _judge(
         {"accuracy_score": {"at_least": 0.85, "margin": 0.05}}, _answers(*north), _answers(), slices=["region"]
     )
-    limit, worst, *_ = found.refusals
+    limit, whole, in_the_north = found.refusals
     assert limit == "accuracy_score of region = north is 0.8 on 200 rows, under at_least 0.85"
-    assert worst.startswith(
-        "accuracy_score of region = north 0.8 against 1 of champion version 3 on 200 rows: worse by"
+    assert whole.startswith("accuracy_score 0.9 against 1 of champion version 3 on 400 rows: worse by more than")
+    assert in_the_north.startswith(
+        "accuracy_score of region = north 0.8 against 1 of champion version 3 on 200 rows: wo"
     )
 
 

@@ -1,0 +1,134 @@
+"""The gate's report: one page of HTML that needs nothing else, with the verdict in its first sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from bulkhead.gpu_tasks.gate.comparison import ComparisonResult
+from bulkhead.gpu_tasks.gate.judgement import GateJudgement, Measured
+from bulkhead.gpu_tasks.gate.request import GateRequest
+
+_WIDTH, _LABELS, _ROW = 860, 300, 26
+"""Of a plot, of its labels, and the height of a row; in pixels."""
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #1b1f24 }
+h1 { font-size: 1.35em } h2 { font-size: 1.1em; margin-top: 2em } code { overflow-wrap: anywhere }
+table { border-collapse: collapse }
+th, td { text-align: left; padding: .2em 1em .2em 0; border-bottom: 1px solid #d5d9de }
+td.number { text-align: right; font-variant-numeric: tabular-nums } svg text { font-size: 13px; fill: #1b1f24 }
+.passed { color: #146c2e } .refused { color: #b3261e }
+"""
+_COLOURS = {"not-worse": "#146c2e", "better": "#146c2e", "worse": "#b3261e", "too-little-data": "#8a6100"}
+
+
+def report(judgement: GateJudgement, request: GateRequest, model_uri: str, digest: str, checks: int) -> str:
+    """The page.
+
+    Args:
+        judgement: what was found.
+        request: what was asked.
+        model_uri: of the candidate.
+        digest: of the data.
+        checks: expectations that the data kept.
+
+    Returns:
+        HTML. Whatever a model, a slice or a column is called is text in it, never markup.
+    """
+    verdict = "refused" if judgement.refusals else "passed"
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        f"<title>{escape(request.model_name)}: {verdict}</title>",
+        f"<style>{_STYLE}</style></head><body>",
+        f'<h1 class="{verdict}">{_first_sentence(judgement, request)}</h1>',
+        _reasons(judgement.refusals[1:]),
+        f"<p>Candidate <code>{escape(model_uri)}</code>, {_against(judgement)}, on {_rows(judgement)} rows of "
+        f"<code>{escape(request.data)}</code> (SHA-256 <code>{escape(digest)}</code>), which kept {checks} checks. A "
+        f"model that is worse by a margin passes with a probability of at most {request.alpha:g}.</p>",
+        *(_plot(metric, judgement.compared) for metric in request.metrics),
+        _table(judgement.measured),
+        _too_small(judgement.too_small, request.least_rows),
+        "</body></html>",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _first_sentence(judgement: GateJudgement, request: GateRequest) -> str:
+    name = escape(request.model_name)
+    if judgement.refusals:
+        return f"The candidate for {name} is refused: {escape(judgement.refusals[0])}."
+    if not judgement.champion:
+        return f"The candidate for {name} passes: it keeps every limit, and there is no champion to compare with."
+    return f"The candidate for {name} passes: it keeps every limit, and is not worse than {escape(judgement.champion)}."
+
+
+def _reasons(refusals: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(one)}</li>" for one in refusals) + "</ul>" if refusals else ""
+
+
+def _against(judgement: GateJudgement) -> str:
+    return f"against {escape(judgement.champion)}" if judgement.champion else "the first model"
+
+
+def _rows(judgement: GateJudgement) -> int:
+    return max(one.rows for one in judgement.measured)
+
+
+def _plot(metric: str, compared: Sequence[ComparisonResult]) -> str:
+    """Differences of one metric with their intervals, a row for all rows and for each slice, the worst slice first."""
+    name = metric.rpartition(":")[2]
+    mine = [one for one in compared if one.comparison.metric.name == name]
+    if not mine:
+        return ""
+    sign = 1 if mine[0].comparison.metric.greater_is_better else -1
+    mine.sort(key=lambda one: (bool(one.comparison.slice_name), sign * one.difference))
+    bound = -sign * mine[0].comparison.allowed
+    low, high = min(bound, 0.0, *(one.low for one in mine)), max(bound, 0.0, *(one.high for one in mine))
+    scale = (_WIDTH - _LABELS - 20) / ((high - low) or 1.0)
+
+    def x(value: float) -> float:
+        return round(_LABELS + 10 + (value - low) * scale, 1)
+
+    height = _ROW * (len(mine) + 1)
+    lines = [
+        f'<line x1="{x(0)}" x2="{x(0)}" y1="0" y2="{height - _ROW}" stroke="#5f6771"/>',
+        f'<line x1="{x(bound)}" x2="{x(bound)}" y1="0" y2="{height - _ROW}" stroke="#b3261e" stroke-dasharray="4 3"/>',
+        f'<text x="{x(0)}" y="{height - 8}" text-anchor="middle">0</text>',
+    ]
+    if bound:
+        lines.append(f'<text x="{x(bound)}" y="{height - 8}" text-anchor="middle">{bound:+g}</text>')
+    for row, one in enumerate(mine):
+        y, colour = _ROW * row + _ROW // 2, _COLOURS[one.verdict]
+        label = escape(f"{one.comparison.slice_name or 'all rows'} ({one.rows})")
+        lines += [
+            f'<text x="0" y="{y + 4}">{label}</text>',
+            f'<line x1="{x(one.low)}" x2="{x(one.high)}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>',
+            f'<circle cx="{x(one.difference)}" cy="{y}" r="4" fill="{colour}"><title>{escape(one.verdict)}: '
+            f"{one.difference:+.4g}, between {one.low:+.4g} and {one.high:+.4g}</title></circle>",
+        ]
+    better = "larger" if sign > 0 else "smaller"
+    return (
+        f"<h2>{escape(name)}: candidate less champion ({better} is better)</h2>\n"
+        f'<svg role="img" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}">'
+        + "".join(lines)
+        + "</svg>"
+    )
+
+
+def _table(measured: Sequence[Measured]) -> str:
+    rows = [
+        f"<tr><td>{escape(one.metric)}</td><td>{escape(one.slice_name or 'all rows')}</td>"
+        f'<td class="number">{one.rows}</td><td class="number">{one.value:.4g}</td>'
+        f'<td class="{"refused" if one.broken else "passed"}">{escape(one.broken) or "kept"}</td></tr>'
+        for one in measured
+    ]
+    head = "<tr><th>metric</th><th>of</th><th>rows</th><th>candidate</th><th>limits</th></tr>"
+    return f"<h2>Metrics and their limits</h2>\n<table>{head}{''.join(rows)}</table>"
+
+
+def _too_small(names: Sequence[str], least_rows: int) -> str:
+    if not names:
+        return ""
+    listed = "".join(f"<li>{escape(name)}</li>" for name in names)
+    return f"<h2>Not judged: slices of fewer than {least_rows} rows</h2>\n<ul>{listed}</ul>"
