@@ -148,8 +148,10 @@ def compare(
         drawn = iter(resample(estimated, number, seed)) if estimated else iter(())
         found = [known or _Estimated(one, next(drawn)) for one, known in zip(comparisons, exact, strict=True)]
         results = _results(found, alpha, _SURE)
-        # Of p-values that more resamples may halve, it is worth having more.
-        if [one.verdict for one in results] == [one.verdict for one in _results(found, alpha, 0.5)]:
+        likely = _results(found, alpha, 0.5)
+        if not any(
+            _may_be_halved(*pair) and pair[0].verdict != pair[1].verdict for pair in zip(results, likely, strict=True)
+        ):
             break
     return results
 
@@ -275,6 +277,11 @@ def _p_of_so_few(differing: int, rows: int, allowed: float, reach: float) -> flo
     if not reach:
         return 1.0
     return float(binom.cdf(differing, rows, min(1.0, allowed / reach)))
+
+
+def _may_be_halved(sure: ComparisonResult, likely: ComparisonResult) -> bool:
+    """Whether a p-value rests on so few resamples that more of them may well halve it."""
+    return likely.p < sure.p / 2
 
 
 def _result(

@@ -174,16 +174,26 @@ def test_a_large_family_has_resamples_enough_to_pass(asked: list[int]) -> None:
     assert _one(_costs(2000, 0.0), resamples=500).passed
     assert asked == [500]
     resampled = replace(_right(4000, 20, 20), metric=replace(ACCURACY, proportion=False))
-    assert all(found.passed for found in compare([resampled] * 300, resamples=500))
-    assert asked[:2] == [500, 55_263]
+    assert all(found.passed for found in compare([resampled] * 60, resamples=500))
+    assert asked[:2] == [500, 11_053]
 
 
-def test_where_more_resamples_may_decide_they_are_drawn(asked: list[int]) -> None:
+def test_where_a_few_resamples_beyond_the_margin_decide_more_are_drawn(asked: list[int]) -> None:
+    runs = []
+    for losses in range(40, 90, 2):
+        asked.clear()
+        compare([replace(_right(4000, 20, losses), metric=replace(ACCURACY, proportion=False))] * 30, resamples=500)
+        runs.append(list(asked))
+    assert {tuple(run) for run in runs} == {(5527,), (5527, 22_108)}
+    assert 0 < runs.count([5527, 22_108]) < 15
+
+
+def test_a_p_value_beside_alpha_is_no_reason_for_more(asked: list[int]) -> None:
     close = _costs(1000, 0.07)
-    p = _one(close).p
+    p = _one(close, resamples=1000).p
     asked.clear()
-    _one(close, resamples=500, alpha=p)
-    assert asked == [500, 2000]
+    assert not _one(close, resamples=1000, alpha=0.95 * p).passed
+    assert asked == [1000]
 
 
 def test_the_same_seed_says_the_same() -> None:
