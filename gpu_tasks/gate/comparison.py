@@ -148,10 +148,7 @@ def compare(
         drawn = iter(resample(estimated, number, seed)) if estimated else iter(())
         found = [known or _Estimated(one, next(drawn)) for one, known in zip(comparisons, exact, strict=True)]
         results = _results(found, alpha, _SURE)
-        likely = _results(found, alpha, 0.5)
-        if not any(
-            _may_be_halved(*pair) and pair[0].verdict != pair[1].verdict for pair in zip(results, likely, strict=True)
-        ):
+        if not any(map(_may_change, results, _results(found, alpha, 0.5))):
             break
     return results
 
@@ -204,10 +201,8 @@ class _Estimated:
     def __init__(self, comparison: Comparison, resampled: Resampled) -> None:
         self.comparison, self._resampled = comparison, resampled
         self._sign = 1 if comparison.metric.greater_is_better else -1
-        self.rows, self.reach = (
-            resampled.rows,
-            max(1.0, resampled.reach) if comparison.metric.bounded else resampled.reach,
-        )
+        self.rows = resampled.rows
+        self.reach = max(1.0, resampled.reach) if comparison.metric.bounded else resampled.reach
         self.candidate, self.champion = self._sign * resampled.candidate, self._sign * resampled.champion
         matter = resampled.rows_that_matter
         more = (matter + 2) / max(1.0, matter)  # as of two that were not seen
@@ -279,9 +274,9 @@ def _p_of_so_few(differing: int, rows: int, allowed: float, reach: float) -> flo
     return float(binom.cdf(differing, rows, min(1.0, allowed / reach)))
 
 
-def _may_be_halved(sure: ComparisonResult, likely: ComparisonResult) -> bool:
-    """Whether a p-value rests on so few resamples that more of them may well halve it."""
-    return likely.p < sure.p / 2
+def _may_change(sure: ComparisonResult, likely: ComparisonResult) -> bool:
+    """Whether a verdict rests on so few resamples that more may well halve its p-value, and change it."""
+    return sure.verdict is not likely.verdict and likely.p < sure.p / 2
 
 
 def _result(
