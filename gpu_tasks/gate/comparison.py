@@ -29,6 +29,10 @@ _MORE = 4
 _SURE = 0.99
 """That a p-value, which is itself estimated by resampling, is no larger: another seed does not undo what it says."""
 
+_ROOM = 1.25
+"""P-values count so much larger than computed: room for what a simulation and a grid are not exact about, so that what
+passes falsely stays below alpha also where it is counted (``benchmarks.gate``)."""
+
 _LEAST_ROWS = 30
 """Under it resamples say little about rows that were not seen."""
 
@@ -91,7 +95,7 @@ class ComparisonResult:
         rows: rows of the slice.
         candidate: its metric.
         champion: its metric.
-        low: lower end of the interval of the difference, candidate minus champion, which holds at alpha on each side.
+        low: lower end of the interval of the difference, candidate minus champion, in step with the verdict.
         high: upper end.
         p: that so good a candidate is worse by the margin, for this comparison alone.
         adjusted_p: the same for the family.
@@ -143,7 +147,7 @@ def compare(
     exact = [_Exact(one) if _few(one) else None for one in comparisons]
     estimated = [_gain(one) for one, known in zip(comparisons, exact, strict=True) if known is None]
     # Fewer could not show what a member of so large a family has to.
-    least = max(resamples, math.ceil(-2 * math.log(1 - _SURE) * len(comparisons) / alpha))
+    least = max(resamples, math.ceil(-2 * math.log(1 - _SURE) * _ROOM * len(comparisons) / alpha))
     for number in (least, _MORE * least):
         drawn = iter(resample(estimated, number, seed)) if estimated else iter(())
         found = [known or _Estimated(one, next(drawn)) for one, known in zip(comparisons, exact, strict=True)]
@@ -249,7 +253,7 @@ def _few(comparison: Comparison) -> bool:
 
 
 def _results(found: Sequence[_Exact | _Estimated], alpha: float, sure: float) -> list[ComparisonResult]:
-    p_values = [one.p_values(sure) for one in found]
+    p_values = [tuple(min(1.0, _ROOM * p) for p in one.p_values(sure)) for one in found]
     adjusted, adjusted_worse = (holm([pair[side] for pair in p_values]) for side in (0, 1))
     return [
         _result(evidence, p, ours, worse, alpha, len(found))
@@ -296,7 +300,7 @@ def _result(
         evidence.rows,
         evidence.candidate,
         evidence.champion,
-        *evidence.interval(alpha),
+        *evidence.interval(alpha / _ROOM),
         p,
         adjusted_p,
         _rows_needed(evidence, alpha, family) if open_ else None,
@@ -310,9 +314,10 @@ def _rows_needed(evidence: _Exact | _Estimated, alpha: float, family: int) -> in
     gain = sign * (evidence.candidate - evidence.champion) if comparison.superiority else comparison.allowed
     if gain <= 0 or not math.isfinite(evidence.variance_of_a_row):
         return None
-    z = float(norm.isf(alpha / family) + norm.isf(_MISSED / family))
+    level = alpha / _ROOM / family
+    z = float(norm.isf(level) + norm.isf(_MISSED / family))
     needed = max(_LEAST_ROWS, math.ceil(evidence.variance_of_a_row * (z / gain) ** 2))
     share = min(comparison.allowed / evidence.reach, 0.5) if evidence.reach else 0.0
     if share:  # with fewer, not even models that never differ would pass
-        needed = max(needed, math.ceil(math.log(alpha / family) / math.log1p(-share)) + 1)
+        needed = max(needed, math.ceil(math.log(level) / math.log1p(-share)) + 1)
     return math.ceil(needed * len(comparison.candidate) / evidence.rows)
