@@ -41,6 +41,9 @@ from bulkhead.gpu_tasks.stores.base import (
 
 _LOCAL = ("file", "local")
 
+_UNFINISHED = ".unfinished"
+"""Ends the name of what is being written to a folder."""
+
 log = logging.getLogger(__name__)
 
 
@@ -60,7 +63,7 @@ class ObjectStore(Store):
             self._fs, root = fsspec.core.url_to_fs(url, **({"auto_mkdir": True} if protocol in _LOCAL else {}))
         except (ImportError, ValueError) as error:
             raise ConfigError(f"checkpoints = {url!r}: {error}; install its library, or name another store") from error
-        self.where, self._root = url, root.rstrip("/")
+        self.where, self._root, self._renames = url, root.rstrip("/"), protocol in _LOCAL
         name = hashlib.sha256(url.encode()).hexdigest()[:16]
         self._here = Path(tempfile.gettempdir()) / f"bulkhead-{os.getuid()}-{name}"
 
@@ -147,7 +150,7 @@ class ObjectStore(Store):
         """See ``Store``."""
         with _reached(self.where):
             self._fs.makedirs(self._root, exist_ok=True)
-            self._fs.pipe_file(self.path(name), text.encode())
+            self._put_whole(self.path(name), text.encode())
 
     def upload(self, file: Path, *names: str) -> None:
         """Put a file into the store.
@@ -169,13 +172,21 @@ class ObjectStore(Store):
         """
         name = name_of(manifest.step)
         with _reached(self.where):
-            self._fs.pipe_file(self.path(name, MANIFEST), json.dumps(asdict(manifest)).encode())
+            self._put_whole(self.path(name, MANIFEST), json.dumps(asdict(manifest)).encode())
         try:
             with _reached(self.where):
                 for path in set(self._fs.find(self.path(name))) - self._of(manifest):
                     self._fs.rm_file(path)
         except OSError as error:  # the new one is there all the same
             log.warning("what checkpoint %s has replaced cannot be deleted: %s", name, error)
+
+    def _put_whole(self, path: str, content: bytes) -> None:
+        """Write an object whole or not at all, in a folder too: a writer may be killed at any moment."""
+        if not self._renames:
+            self._fs.pipe_file(path, content)
+            return
+        self._fs.pipe_file(f"{path}{_UNFINISHED}", content)
+        self._fs.mv(f"{path}{_UNFINISHED}", path)
 
     def path(self, *names: str) -> str:
         """As the file system calls it.

@@ -185,3 +185,33 @@ def test_notes_are_kept_beside_the_checkpoints() -> None:
     store.write_note("run", "zwölf")
     assert store.read_note("run") == "zwölf"
     assert store.names() == []
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_a_writer_killed_while_it_writes_to_a_folder_leaves_no_half_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = f"file://{tmp_path}/kept"
+    checkpoints = Checkpoints(where, {"model": "tiny"})
+    checkpoints.save(1, _tensors(), {}, wait=True)
+    local = fsspec.filesystem("file", auto_mkdir=True)
+
+    def opened_and_killed(self: Any, path: str, value: bytes, **_: Any) -> None:
+        Path(path).write_bytes(value[: len(value) // 2])
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(local), "pipe_file", opened_and_killed)
+        store, manifest = ObjectStore(where), ObjectStore(where).manifest(name_of(1))
+        with pytest.raises(Killed):
+            store.publish(manifest)
+        with pytest.raises(Killed):
+            store.write_note("note", "checked")
+    assert ObjectStore(where).manifest(name_of(1)) == manifest
+    assert ObjectStore(where).read_note("note") is None
+    again = Checkpoints(where, {"model": "tiny"})  # which clears what was left
+    again.save(2, _tensors(2), {}, wait=True)
+    assert not list((tmp_path / "kept").rglob("step-*/**/*.unfinished"))
