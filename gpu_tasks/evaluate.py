@@ -130,11 +130,11 @@ def _judged(client: Any, model_uri: str, source: ModelSource, request: GateReque
     probabilities = wants_probabilities(request)
     ours = answers.ask(candidate, holdout.features, holdout.targets, "candidate", probabilities)
     champion = _champion(client, request)
-    theirs = None
+    called, theirs = _called(champion), None
     if champion is not None:
-        loaded, called = _loaded(champion), _called(champion)
+        loaded = _loaded(champion)
         theirs = answers.ask(loaded, holdout.features, holdout.targets, called, probabilities)
-    judgement = judge(request, holdout, ours, theirs, _called(champion))
+    judgement = judge(request, holdout, ours, theirs, called)
     client.log_dict(source.run_id, judgement.details(holdout.digest), "gate.json")
     client.log_text(source.run_id, report(judgement, request, model_uri, holdout.digest, checked.passed), "gate.html")
     _log(client, source.run_id, judgement)

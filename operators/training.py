@@ -11,7 +11,7 @@ from bulkhead.errors import InvalidInputError
 from bulkhead.operators.templates import is_templated
 from bulkhead.pods.distributed import Gang
 from bulkhead.pods.identity import TaskIdentity
-from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, is_url
+from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, is_url, user_with_password
 
 _PROGRESS = "/tmp/bulkhead-progress"
 """Where ranks leave signs of progress whose checkpoints are behind a URL."""
@@ -72,12 +72,11 @@ def _check_place(checkpoint: str) -> None:
             remedy = "give an absolute path on a volume that outlives the pod, or a URL such as s3://bucket/folder"
             raise InvalidInputError("checkpoint", checkpoint, remedy)
         return
-    protocol, _, rest = checkpoint.partition("://")
+    protocol = checkpoint.partition("://")[0]
     if protocol in _GONE_WITH_POD:
         raise InvalidInputError("checkpoint", checkpoint, "give the path itself, on a volume that outlives the pod")
-    user, at, _ = rest.partition("/")[0].rpartition("@")
-    if at and ":" in user:  # it would stand in the pod, readable by all who may read pods
-        shown = f"{protocol}://{user.partition(':')[0]}:***@…"
+    if (user := user_with_password(checkpoint)) is not None:
+        shown = f"{protocol}://{user}:***@…"
         raise InvalidInputError(
             "checkpoint", shown, "leave the password out; give it by a secret, or a service account"
         )

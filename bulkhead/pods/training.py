@@ -31,3 +31,13 @@ def is_url(checkpoints: str) -> bool:
         checkpoints: path or URL of them.
     """
     return "://" in checkpoints
+
+
+def user_with_password(url: str) -> str | None:
+    """The user of a URL that has a password in it, which all would read who may read pods; None where it has none.
+
+    Args:
+        url: for instance ``s3://user:password@bucket/folder``.
+    """
+    user, at, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
+    return user.partition(":")[0] if at and ":" in user else None

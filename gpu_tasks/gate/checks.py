@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.gate.files import read
 from bulkhead.gpu_tasks.gate.functions import function
 from bulkhead.gpu_tasks.gate.request import is_function
 
@@ -97,13 +98,11 @@ def _suite(source: str) -> list[Any]:
 
 
 def _from_file(source: str) -> Any:
-    import fsspec
     import great_expectations as gx
 
     try:
-        with fsspec.open(source, "rb") as file:
-            document = json.load(file)
-    except (OSError, ImportError, ValueError) as wrong:
+        document = json.loads(read("checks", source))
+    except ValueError as wrong:
         raise ConfigError(f"checks = {source!r}: cannot be read: {type(wrong).__name__}: {wrong}") from wrong
     try:
         # One by one: of a suite the library leaves out what it does not know, and only logs that.

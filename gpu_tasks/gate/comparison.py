@@ -151,10 +151,10 @@ def compare(
     for number in (least, _MORE * least):
         drawn = iter(resample(estimated, number, seed)) if estimated else iter(())
         found = [known or _Estimated(one, next(drawn)) for one, known in zip(comparisons, exact, strict=True)]
-        results = _results(found, alpha, _SURE)
-        if not any(map(_may_change, results, _results(found, alpha, 0.5))):
+        decided = _decide(found, alpha, _SURE)
+        if not any(map(_may_change, decided, _decide(found, alpha, 0.5))):
             break
-    return results
+    return [_result(*pair, alpha, len(found)) for pair in zip(found, decided, strict=True)]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -204,7 +204,7 @@ class _Estimated:
 
     def __init__(self, comparison: Comparison, resampled: Resampled) -> None:
         self.comparison, self._resampled = comparison, resampled
-        self._sign = 1 if comparison.metric.greater_is_better else -1
+        self._sign = comparison.metric.sign
         self.rows = resampled.rows
         self.reach = max(1.0, resampled.reach) if comparison.metric.bounded else resampled.reach
         self.candidate, self.champion = self._sign * resampled.candidate, self._sign * resampled.champion
@@ -252,20 +252,35 @@ def _few(comparison: Comparison) -> bool:
     return int((candidate != champion).sum()) <= proportions.FEW
 
 
-def _results(found: Sequence[_Exact | _Estimated], alpha: float, sure: float) -> list[ComparisonResult]:
+@dataclass(frozen=True)
+class _Decision:
+    """The verdict of a comparison, and the p-values that it rests on; see ``ComparisonResult``."""
+
+    verdict: ComparisonVerdict
+    p: float
+    adjusted_p: float
+
+
+def _decide(found: Sequence[_Exact | _Estimated], alpha: float, sure: float) -> list[_Decision]:
     p_values = [tuple(min(1.0, _ROOM * p) for p in one.p_values(sure)) for one in found]
     adjusted, adjusted_worse = (holm([pair[side] for pair in p_values]) for side in (0, 1))
     return [
-        _result(evidence, p, ours, worse, alpha, len(found))
+        _Decision(_verdict(evidence.comparison, ours, worse, alpha), p, ours)
         for evidence, (p, _), ours, worse in zip(found, p_values, adjusted, adjusted_worse, strict=True)
     ]
 
 
+def _verdict(comparison: Comparison, adjusted_p: float, adjusted_worse: float, alpha: float) -> ComparisonVerdict:
+    if adjusted_p <= alpha:
+        return ComparisonVerdict.BETTER if comparison.superiority else ComparisonVerdict.NOT_WORSE
+    return ComparisonVerdict.WORSE if adjusted_worse <= alpha else ComparisonVerdict.TOO_LITTLE_DATA
+
+
 def _gain(comparison: Comparison) -> Difference:
     """What is resampled: larger is better."""
-    value = comparison.metric.value
-    oriented = value if comparison.metric.greater_is_better else lambda means: -value(means)
-    return Difference(comparison.candidate, comparison.champion, oriented, comparison.within)
+    metric = comparison.metric
+    gain = metric.value if metric.greater_is_better else lambda means: -metric.value(means)
+    return Difference(comparison.candidate, comparison.champion, gain, comparison.within)
 
 
 def _p_of_so_few(differing: int, rows: int, allowed: float, reach: float) -> float:
@@ -278,40 +293,34 @@ def _p_of_so_few(differing: int, rows: int, allowed: float, reach: float) -> flo
     return float(binom.cdf(differing, rows, min(1.0, allowed / reach)))
 
 
-def _may_change(sure: ComparisonResult, likely: ComparisonResult) -> bool:
+def _may_change(sure: _Decision, likely: _Decision) -> bool:
     """Whether a verdict rests on so few resamples that more may well halve its p-value, and change it."""
     return sure.verdict is not likely.verdict and likely.p < sure.p / 2
 
 
-def _result(
-    evidence: _Exact | _Estimated, p: float, adjusted_p: float, adjusted_worse: float, alpha: float, family: int
-) -> ComparisonResult:
-    comparison = evidence.comparison
-    if adjusted_p <= alpha:
-        verdict = ComparisonVerdict.BETTER if comparison.superiority else ComparisonVerdict.NOT_WORSE
-    elif adjusted_worse <= alpha:
-        verdict = ComparisonVerdict.WORSE
-    else:
-        verdict = ComparisonVerdict.TOO_LITTLE_DATA
-    open_ = verdict is ComparisonVerdict.TOO_LITTLE_DATA
+def _result(evidence: _Exact | _Estimated, decided: _Decision, alpha: float, family: int) -> ComparisonResult:
+    wanted = decided.verdict is ComparisonVerdict.TOO_LITTLE_DATA
     return ComparisonResult(
-        comparison,
-        verdict,
+        evidence.comparison,
+        decided.verdict,
         evidence.rows,
         evidence.candidate,
         evidence.champion,
         *evidence.interval(alpha / _ROOM),
-        p,
-        adjusted_p,
-        _rows_needed(evidence, alpha, family) if open_ else None,
+        decided.p,
+        decided.adjusted_p,
+        _rows_needed(evidence, alpha, family) if wanted else None,
     )
 
 
 def _rows_needed(evidence: _Exact | _Estimated, alpha: float, family: int) -> int | None:
     """Rows with which the test, by its normal approximation, has its power for all of the family at once."""
     comparison = evidence.comparison
-    sign = 1 if comparison.metric.greater_is_better else -1
-    gain = sign * (evidence.candidate - evidence.champion) if comparison.superiority else comparison.allowed
+    gain = (
+        comparison.metric.sign * (evidence.candidate - evidence.champion)
+        if comparison.superiority
+        else comparison.allowed
+    )
     if gain <= 0 or not math.isfinite(evidence.variance_of_a_row):
         return None
     level = alpha / _ROOM / family

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.gate.files import read
 from bulkhead.gpu_tasks.gate.functions import function
 from bulkhead.gpu_tasks.gate.request import is_function
 
@@ -65,16 +67,10 @@ def _from_function(source: str) -> tuple[pd.DataFrame, str]:
 
 
 def _from_file(source: str) -> tuple[pd.DataFrame, str]:
-    import fsspec
-
+    content = read("data", source)
+    parse = next(reader for ending, reader in _READERS.items() if source.endswith(ending))
     try:
-        with fsspec.open(source, "rb") as file:
-            content = file.read()
-    except (OSError, ImportError, ValueError) as away:  # fsspec raises the latter two for a protocol it does not serve
-        raise ConfigError(f"data = {source!r}: cannot be read: {type(away).__name__}: {away}") from away
-    read = next(reader for ending, reader in _READERS.items() if source.endswith(ending))
-    try:
-        frame = read(io.BytesIO(content))
+        frame = parse(io.BytesIO(content))
     except (ValueError, KeyError, OSError) as wrong:  # what pandas, pyarrow and numpy raise of a broken file
         raise ConfigError(f"data = {source!r}: not readable: {type(wrong).__name__}: {wrong}") from wrong
     return frame, hashlib.sha256(content).hexdigest()
@@ -82,8 +78,6 @@ def _from_file(source: str) -> tuple[pd.DataFrame, str]:
 
 def _npz(file: io.BytesIO) -> pd.DataFrame:
     """Arrays by name; those of two dimensions a column each, ``name_0``, ``name_1`` and so on."""
-    import numpy as np
-
     columns: dict[str, Any] = {}
     with np.load(file, allow_pickle=False) as arrays:
         for name in arrays.files:

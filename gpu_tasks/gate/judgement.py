@@ -24,7 +24,6 @@ from bulkhead.gpu_tasks.gate.slices import Slice, cut
 _MOST_SENTENCES = 3
 """Reasons that a refusal names; all of them stand in ``gate.json``."""
 
-
 _MOST_BYTES = 2_500
 """Of the evidence: a termination message holds 4,096, with where the model comes from."""
 
@@ -139,11 +138,14 @@ def judge(
     family: list[Comparison] = []
     for name, asked in request.metrics.items():
         metric = _metric(name, asked)
+        rival = champion if asked.compares else None
+        ours = theirs = None
         for part in (None, *large):
-            ours = _contributions(metric, holdout.targets, candidate, part, "candidate")
+            if ours is None or metric.relative:
+                ours = _contributions(metric, holdout.targets, candidate, part, "candidate")
+                theirs = None if rival is None else _contributions(metric, holdout.targets, rival, part, called)
             measured.append(_measured(metric, asked, ours, part))
-            if champion is not None and asked.compares:
-                theirs = _contributions(metric, holdout.targets, champion, part, called)
+            if theirs is not None:
                 within, part_name = (part.within, part.name) if part else (None, "")
                 limits = (asked.margin or 0.0, asked.superiority)
                 family.append(Comparison(metric, ours, theirs, *limits, part_name, within))
@@ -169,7 +171,7 @@ def _contributions(metric: Metric, targets: Array, answers: ModelAnswers, part: 
     if predictions is None:
         raise ConfigError(f"metrics: {metric.name} wants probabilities, and the {whose} gives none; leave it out")
     try:
-        if part is None or not metric.relative:
+        if part is None:
             return metric.contributions(targets, predictions)
         inside = metric.contributions(targets[part.within], predictions[part.within])
     except GateError as wrong:

@@ -46,6 +46,11 @@ class Metric:
     probabilities: bool = False
     relative: bool = False
 
+    @property
+    def sign(self) -> int:
+        """1 where greater is better, else -1: the metric times it is better when it is greater."""
+        return 1 if self.greater_is_better else -1
+
 
 def of(name: str) -> Metric:
     """A metric by its name.

@@ -7,6 +7,7 @@ from html import escape
 
 from bulkhead.gpu_tasks.gate.comparison import ComparisonResult
 from bulkhead.gpu_tasks.gate.judgement import GateJudgement, Measured
+from bulkhead.gpu_tasks.gate.metrics import Metric
 from bulkhead.gpu_tasks.gate.request import GateRequest
 
 _WIDTH, _LABELS, _ROW = 860, 300, 26
@@ -46,7 +47,10 @@ def report(judgement: GateJudgement, request: GateRequest, model_uri: str, diges
         f"<p>Candidate <code>{escape(model_uri)}</code>, {_against(judgement)}, on {_rows(judgement)} rows of "
         f"<code>{escape(request.data)}</code> (SHA-256 <code>{escape(digest)}</code>), which kept {checks} checks. A "
         f"model that is worse by a margin passes with a probability of at most {request.alpha:g}.</p>",
-        *(_plot(metric, judgement.compared) for metric in request.metrics),
+        *(
+            _plot(metric, judgement.compared)
+            for metric in dict.fromkeys(one.comparison.metric for one in judgement.compared)
+        ),
         _table(judgement.measured),
         _too_small(judgement.too_small, request.least_rows),
         "</body></html>",
@@ -75,13 +79,9 @@ def _rows(judgement: GateJudgement) -> int:
     return max(one.rows for one in judgement.measured)
 
 
-def _plot(metric: str, compared: Sequence[ComparisonResult]) -> str:
+def _plot(metric: Metric, compared: Sequence[ComparisonResult]) -> str:
     """Differences of one metric with their intervals, a row for all rows and for each slice, the worst slice first."""
-    name = metric.rpartition(":")[2]
-    mine = [one for one in compared if one.comparison.metric.name == name]
-    if not mine:
-        return ""
-    sign = 1 if mine[0].comparison.metric.greater_is_better else -1
+    mine, sign = [one for one in compared if one.comparison.metric is metric], metric.sign
     mine.sort(key=lambda one: (bool(one.comparison.slice_name), sign * one.difference))
     bound = -sign * mine[0].comparison.allowed
     low, high = min(bound, 0.0, *(one.low for one in mine)), max(bound, 0.0, *(one.high for one in mine))
@@ -109,7 +109,7 @@ def _plot(metric: str, compared: Sequence[ComparisonResult]) -> str:
         ]
     better = "larger" if sign > 0 else "smaller"
     return (
-        f"<h2>{escape(name)}: candidate less champion ({better} is better)</h2>\n"
+        f"<h2>{escape(metric.name)}: candidate less champion ({better} is better)</h2>\n"
         f'<svg role="img" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}">'
         + "".join(lines)
         + "</svg>"

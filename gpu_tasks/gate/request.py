@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from bulkhead.pods.training import is_url
+from bulkhead.pods.training import user_with_password
 
 NAMES = (
     "accuracy_score",
@@ -150,8 +150,6 @@ def _checked(source: str, endings: tuple[str, ...]) -> str:
         return source
     if not source.endswith(endings):
         raise ValueError(f"give a file that ends in {' or '.join(endings)}, or package.module:function")
-    if is_url(source):
-        user, at, _ = source.partition("://")[2].partition("/")[0].rpartition("@")
-        if at and ":" in user:  # it would stand in the pod's command, readable by all who may read pods
-            raise ValueError("leave the password out; give it by a secret, or a service account")
+    if user_with_password(source) is not None:  # it would stand in the pod's command
+        raise ValueError("leave the password out; give it by a secret, or a service account")
     return source
