@@ -8,6 +8,7 @@ are called by the dag-processor. So these are one way among several: the listene
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.notifier import BaseNotifier
@@ -15,6 +16,7 @@ from airflow.sdk.bases.notifier import BaseNotifier
 from bulkhead import arguments
 from bulkhead.ledger.requests import Request
 from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.insistence import insist
 from bulkhead.operators.templates import check_known
 from bulkhead.pods.identity import run_owner
 
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from bulkhead.control import Control
+    from bulkhead.commands import Commands
+
+_PATIENCE = timedelta(seconds=30)
+"""How long a ledger that is busy is tried again: the dag-processor gives a DAG's callbacks 50 s."""
 
 
 class _ReleaseNotifier(BaseNotifier):
@@ -41,8 +46,8 @@ class _ReleaseNotifier(BaseNotifier):
         arguments.text("bulkhead_conn_id", bulkhead_conn_id)
         self.service, self.reason, self.bulkhead_conn_id = service, reason, bulkhead_conn_id
 
-    def _control(self) -> Control:
-        return BulkheadHook(self.bulkhead_conn_id).control()
+    def _commands(self) -> Commands:
+        return BulkheadHook(self.bulkhead_conn_id).control().commands
 
 
 class RollBackNotifier(_ReleaseNotifier):
@@ -67,7 +72,7 @@ class RollBackNotifier(_ReleaseNotifier):
             NotFoundError, ConflictError: see ``Commands.roll_back_owner``.
         """
         owner, request = _request(context, self.reason)
-        self._control().commands.roll_back_owner(owner, self.service, request)
+        insist(lambda: self._commands().roll_back_owner(owner, self.service, request), _PATIENCE)
 
 
 class IsolateNotifier(_ReleaseNotifier):
@@ -89,7 +94,7 @@ class IsolateNotifier(_ReleaseNotifier):
             context: of the task or the DAG run that failed.
         """
         owner, request = _request(context, self.reason)
-        self._control().commands.isolate_released(owner, self.service, request)
+        insist(lambda: self._commands().isolate_released(owner, self.service, request), _PATIENCE)
 
 
 def _request(context: Mapping[str, Any], reason: str) -> tuple[str, Request]:

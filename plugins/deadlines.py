@@ -6,7 +6,6 @@ one only records an intent and nudges; what contains the failure is the reconcil
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from bulkhead import arguments
 from bulkhead.commands import Commands
 from bulkhead.ledger.requests import Request
 from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.insistence import ainsist
 from bulkhead.pods.identity import run_owner
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ async def _contain(
     request = Request(f"deadline/{deadline['id']}", why, "airflow: deadline")
     control = await BulkheadHook(bulkhead_conn_id).acontrol()
     owner = run_owner(run["dag_id"], run["dag_run_id"])
-    await asyncio.to_thread(act, control.commands, owner, service, request)
+    await ainsist(lambda: act(control.commands, owner, service, request))
 
 
 def _shown(at: object) -> str:

@@ -4,7 +4,7 @@ Airflow's other ways to learn of this are lossy: ``BaseTrigger.on_kill`` never r
 where a task is marked within the second before its trigger has started (measured on 3.3.2); a task's callbacks are
 lost on SIGKILL. The hooks here ran in every case that was tried: ``on_task_instance_*`` in the api-server when a
 person sets a task's state, ``on_dag_run_*`` where the run ends. They must not block there, so the work is done by a
-thread. All of it is idempotent, since ``on_kill`` may do the same.
+thread, which insists where the ledger is busy. All of it is idempotent, since ``on_kill`` may do the same.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Rollout
 from bulkhead.operators.clusters import connect
 from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.insistence import insist
 from bulkhead.pods.identity import TaskIdentity, run_owner
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
 
 log = logging.getLogger(__name__)
+
+_REMEDY = "run 'bulkhead status'; 'bulkhead collect' ends pods"
 
 
 @hookimpl
@@ -84,13 +87,18 @@ def end_task(dag_id: str, run_id: str, task_id: str, map_index: int) -> None:
     """
     task = TaskIdentity(dag_id, run_id, task_id, map_index)
     reason = "its task was marked in Airflow"
-    _end(lambda rollout: task.owns(rollout.key), lambda launches: launches.end_instance(task.instance, reason), reason)
+    _end(
+        task.instance,
+        lambda rollout: task.owns(rollout.key),
+        lambda launches: launches.end_instance(task.instance, reason),
+        reason,
+    )
 
 
 def end_run(dag_id: str, run_id: str) -> None:
     """End the pods of a run that is over, and take its rollouts back."""
     owner, reason = run_owner(dag_id, run_id), "its DAG run has ended"
-    _end(lambda rollout: rollout.owner == owner, lambda launches: launches.end_run(owner, reason), reason)
+    _end(owner, lambda rollout: rollout.owner == owner, lambda launches: launches.end_run(owner, reason), reason)
 
 
 def _task_ended(previous_state: Any, task_instance: Any) -> None:
@@ -99,18 +107,24 @@ def _task_ended(previous_state: Any, task_instance: Any) -> None:
         _in_background(end_task, task_instance.dag_id, task_instance.run_id, task_instance.task_id, map_index)
 
 
-def _end(concerned: Callable[[Rollout], bool], end_launches: Callable[[Launches], int], reason: str) -> None:
-    try:
+def _end(
+    whose: str, concerned: Callable[[Rollout], bool], end_launches: Callable[[Launches], int], reason: str
+) -> None:
+    def record() -> Launches | None:
         control = BulkheadHook().control()
         for rollout in filter(concerned, control.ledger.rollouts.active()):
             control.commands.abort(rollout.id, Request(f"ended/{rollout.id}", reason, "airflow: listener"))
-        if end_launches(control.ledger.launches):
-            Collector(control.ledger.launches, connect).collect()
+        return control.ledger.launches if end_launches(control.ledger.launches) else None
+
+    try:
+        launches = insist(record)
+        if launches is not None:
+            Collector(launches, connect).collect()
     except BulkheadError as error:
         # Airflow's process must go on; what was not done shows in its log and in 'bulkhead status'.
-        log.error("%s, and what it has in progress could not be ended: %s; run 'bulkhead status'", reason, error)
+        log.error("%s: %s, and what it has in progress could not be ended: %s; %s", whose, reason, error, _REMEDY)
     except Exception:
-        log.exception("%s, and what it has in progress could not be ended; run 'bulkhead status'", reason)
+        log.exception("%s: %s, and what it has in progress could not be ended; %s", whose, reason, _REMEDY)
 
 
 def _in_background(work: Callable[..., None], *arguments: Any) -> None:

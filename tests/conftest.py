@@ -15,6 +15,7 @@ settings.register_profile("bulkhead", deadline=None, suppress_health_check=[Heal
 settings.load_profile("bulkhead")
 
 pytest_plugins = [
+    "tests.fixtures.busy",
     "tests.fixtures.ledger",
     "tests.fixtures.runtime",
     "tests.fixtures.envoy",

@@ -15,6 +15,7 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.insistence import ainsist
 from bulkhead.operators.rollout_log import log_events
 from bulkhead.operators.triggers.polling import PollingTrigger, poll
 
@@ -152,7 +153,7 @@ class ReleaseTrigger(RolloutTrigger):
         control = await BulkheadHook(self.bulkhead_conn_id).acontrol()
         why = "its deploy task was marked or cleared in Airflow"
         request = Request(f"task-killed/{self.rollout_id}", why, "airflow: on_kill")
-        await asyncio.to_thread(control.commands.abort, self.rollout_id, request)
+        await ainsist(lambda: control.commands.abort(self.rollout_id, request))
 
 
 class NoTrafficTrigger(LedgerTrigger):

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from bulkhead.control import Control
 from bulkhead.demo.airflow_client import AirflowClient
 from bulkhead.pods.identity import matches, run_labels, run_owner
 from bulkhead.runtimes.kubernetes.access import Access, client
-from tests.waiting import until
+from tests.waiting import Found, until
 
 ROOT = Path(__file__).parents[2]
 BULKHEAD = str(Path(sys.executable).with_name("bulkhead"))
@@ -80,16 +80,21 @@ class Kept:
 
     def task(self, dag_id: str, run_id: str, task_id: str, state: str) -> None:
         """Wait for a state of a task."""
+        in_state = lambda: self.airflow.task_states(dag_id, run_id)[task_id] == state  # noqa: E731
+        self.until(dag_id, run_id, in_state, f"{task_id} to be {state}")
+
+    def until(self, dag_id: str, run_id: str, poll: Callable[[], Found | None], what: str) -> Found:
+        """As ``tests.waiting.until``; what does not come is told with what Airflow has said of the run."""
         try:
-            until(lambda: self.airflow.task_states(dag_id, run_id)[task_id] == state, f"{task_id} to be {state}")
+            return until(poll, what)
         except AssertionError as error:
             error.add_note(f"the run's tasks: {self.airflow.task_states(dag_id, run_id)}")
             error.add_note(self._said(run_id))
             raise
 
     def _said(self, run_id: str) -> str:
-        """What schedulers and triggerers have said of a run."""
-        logs = sorted((self.folder / "logs").glob("airflow-[st]*.log"))
+        """What Airflow's processes have said of a run."""
+        logs = sorted((self.folder / "logs").glob("airflow-*.log"))
         return "\n".join(line for log in logs for line in log.read_text().splitlines() if run_id in line)
 
     @contextmanager

@@ -53,20 +53,21 @@ def test_a_task_marked_failed_takes_its_pod_down(kept: Kept) -> None:
     (pod,) = _pods(kept, "sleeper", "marked", "sleep")
     assert not kept.control.runtime.status(pod).ended
     _patch(kept, "sleeper/dagRuns/marked/taskInstances/sleep", {"new_state": "failed"})
-    until(lambda: kept.control.runtime.status(pod).ended, "the pod to end")
+    kept.until("sleeper", "marked", lambda: kept.control.runtime.status(pod).ended, "the pod to end")
 
 
 def test_a_cleared_task_takes_its_pod_down_and_runs_a_new_one(kept: Kept) -> None:
     kept.deferred("sleeper", "cleared", "sleep")
     (first,) = _pods(kept, "sleeper", "cleared", "sleep")
     _clear(kept, "sleeper", "cleared", "sleep")
-    until(lambda: len(_pods(kept, "sleeper", "cleared", "sleep")) == 2, "the new pod")
-    until(lambda: kept.control.runtime.status(first).ended, "the old pod to end")
+    run = ("sleeper", "cleared")
+    kept.until(*run, lambda: len(_pods(kept, *run, "sleep")) == 2, "the new pod")
+    kept.until(*run, lambda: kept.control.runtime.status(first).ended, "the old pod to end")
     kept.task("sleeper", "cleared", "sleep", "deferred")
     (second,) = set(_pods(kept, "sleeper", "cleared", "sleep")) - {first}
     assert not kept.control.runtime.status(second).ended
     _patch(kept, "sleeper/dagRuns/cleared", {"state": "failed"})
-    until(lambda: kept.control.runtime.status(second).ended, "the new pod to end with its run")
+    kept.until(*run, lambda: kept.control.runtime.status(second).ended, "the new pod to end with its run")
 
 
 def test_a_triggerer_that_is_killed_loses_no_pod_and_runs_none_twice(kept: Kept) -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from airflow.sdk import AsyncCallback, DeadlineAlert
 from airflow.sdk.module_loading import import_string
+from tenacity import stop_after_attempt
 
 from bulkhead.control import Control
 from bulkhead.errors import ConflictError, UnavailableError
 from bulkhead.ledger.tables import Phase
+from bulkhead.operators import insistence
 from bulkhead.plugins.deadlines import RunParamDeadline, isolate_on_deadline, rollback_on_deadline
 from tests.rollouts import advance, promote, request
 
@@ -124,8 +126,9 @@ def test_without_a_context_it_says_what_is_wrong(control: Control) -> None:
 
 
 def test_a_ledger_that_is_away_is_an_error_in_the_triggerers_log_and_not_silence(
-    control: Control, monkeypatch: pytest.MonkeyPatch, tmp_path
+    control: Control, no_waiting: None, monkeypatch: pytest.MonkeyPatch, tmp_path
 ) -> None:
+    monkeypatch.setattr(insistence, "stop_after_delay", lambda _: stop_after_attempt(2))
     (tmp_path / "no-folder").touch()
     monkeypatch.setenv("BULKHEAD_LEDGER_URL", f"sqlite:///{tmp_path}/no-folder/ledger.db")
     with pytest.raises(UnavailableError):

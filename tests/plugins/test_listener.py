@@ -4,9 +4,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from tenacity import stop_after_attempt
 
 from bulkhead.control import Control
 from bulkhead.ledger.tables import Phase
+from bulkhead.operators import insistence
 from bulkhead.plugins import listener
 from bulkhead.pods.identity import TaskIdentity
 from bulkhead.pods.spec import PodRequest, build
@@ -71,8 +73,9 @@ def test_twice_is_one_rollback(control: Control) -> None:
 
 
 def test_a_ledger_that_is_away_does_not_stop_airflow_and_is_logged(
-    control: Control, monkeypatch: pytest.MonkeyPatch, tmp_path, caplog: pytest.LogCaptureFixture
+    control: Control, no_waiting: None, monkeypatch: pytest.MonkeyPatch, tmp_path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(insistence, "stop_after_delay", lambda _: stop_after_attempt(2))
     (tmp_path / "no-folder").touch()
     monkeypatch.setenv("BULKHEAD_LEDGER_URL", f"sqlite:///{tmp_path}/no-folder/ledger.db")
     with caplog.at_level("ERROR", logger="bulkhead.plugins.listener"):
