@@ -4,8 +4,6 @@ from bulkhead.health.requirement import DeviceRequirement as DeviceRequirement
 from bulkhead.operators.collect import CollectOperator as CollectOperator
 from bulkhead.operators.deploy import DeployOperator as DeployOperator
 from bulkhead.operators.diagnose import GpuDiagnosticOperator as GpuDiagnosticOperator
-from bulkhead.operators.diagnose import LocalGpuDiagnosticOperator as LocalGpuDiagnosticOperator
-from bulkhead.operators.distributed_train import DistributedTrainOperator as DistributedTrainOperator
 from bulkhead.operators.evaluate import EvaluateOperator as EvaluateOperator
 from bulkhead.operators.fleet import FLEET as FLEET
 from bulkhead.operators.fleet import FleetHealthOperator as FleetHealthOperator
@@ -13,8 +11,7 @@ from bulkhead.operators.gpu_pod import GpuPodOperator as GpuPodOperator
 from bulkhead.operators.hooks import BulkheadHook as BulkheadHook
 from bulkhead.operators.hooks import LocalRuntimeHook as LocalRuntimeHook
 from bulkhead.operators.isolate import IsolateOperator as IsolateOperator
-from bulkhead.operators.local_distributed_train import LocalDistributedTrainOperator as LocalDistributedTrainOperator
-from bulkhead.operators.local_pod import LocalPodOperator as LocalPodOperator
+from bulkhead.operators.pod import PodOperator as PodOperator
 from bulkhead.operators.promote import PromoteOperator as PromoteOperator
 from bulkhead.operators.release import release as release
 from bulkhead.operators.retry import ContainmentRetryPolicy as ContainmentRetryPolicy

@@ -8,28 +8,18 @@ as it takes. What it does is idempotent, and it may run anywhere and any number 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kubernetes import client as k8s
-
-from bulkhead.errors import BulkheadError, NotFoundError
+from bulkhead.errors import BulkheadError
 from bulkhead.ledger.launches import Launches, cluster_key_of
 from bulkhead.ledger.tables import Launch
-from bulkhead.pods.distributed import GANG
 from bulkhead.pods.identity import TaskIdentity
-from bulkhead.runtimes.kubernetes import jobs, pods
-from bulkhead.runtimes.kubernetes.access import Access
-from bulkhead.runtimes.local.runtime import LocalRuntime
+from bulkhead.runtimes.base import TaskRuntime
+from bulkhead.runtimes.reach import Connect, reach
 
 log = logging.getLogger(__name__)
-
-Connect = Callable[[Access], k8s.ApiClient]
-"""Gives a client of a cluster."""
-
-LOCAL_ROOT = "local_root"
-"""Key of a launch's access that names the root of a local runtime."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +48,7 @@ class Collector:
 
     def __init__(self, launches: Launches, connect: Connect) -> None:
         self._launches, self._connect = launches, connect
-        self._apis: dict[str, k8s.ApiClient] = {}
+        self._reached: dict[str, TaskRuntime] = {}
 
     def collect(self) -> Sequence[Collected]:
         """Take one step for every pod that no task waits for.
@@ -79,12 +69,10 @@ class Collector:
             Their names, with their namespaces.
         """
         clusters = {(launch.cluster_key, launch.namespace): launch for launch in self._launches.active()}
-        strangers = []
+        strangers: list[str] = []
         for launch in clusters.values():
-            if LOCAL_ROOT not in launch.access:
-                names = pods.managed_names(k8s.CoreV1Api(self._api(launch.access)), launch.namespace)
-                launched = self._launches.known(launch.access, launch.namespace)
-                strangers += sorted(f"{launch.namespace}/{name}" for name, of in names.items() if of not in launched)
+            launched = self._launches.known(launch.access, launch.namespace)
+            strangers += self._runtime(launch.access).strangers(launch.namespace, launched)
         return strangers
 
     def _collect(self, launch: Launch) -> Collected:
@@ -109,30 +97,13 @@ class Collector:
         Raises:
             BulkheadError: the cluster cannot be reached, or refuses.
         """
-        if LOCAL_ROOT in launch.access:
-            return _end_local(LocalRuntime(launch.access[LOCAL_ROOT]), launch)
-        api, labels = self._api(launch.access), TaskIdentity(**launch.task).instance_labels()
-        if launch.kind == "Pod":
-            return pods.end(k8s.CoreV1Api(api), launch.pod, launch.namespace, labels, launch.keep)
-        return jobs.end(api, launch.kind, launch.pod, launch.namespace, labels, launch.keep)
+        reason = launch.reason or "no task waits for it"
+        own = TaskIdentity(**launch.task).instance_labels()
+        runtime = self._runtime(launch.access)
+        return runtime.end(launch.kind, launch.pod, launch.namespace, own, launch.keep, reason)
 
-    def _api(self, access: Mapping[str, Any]) -> k8s.ApiClient:
+    def _runtime(self, access: Mapping[str, Any]) -> TaskRuntime:
         key = cluster_key_of(access)
-        if key not in self._apis:
-            self._apis[key] = self._connect(Access(**access))
-        return self._apis[key]
-
-
-def _end_local(runtime: LocalRuntime, launch: Launch) -> tuple[bool, str]:
-    """A local pod's record stays: it costs nothing and is all that is left to look at."""
-    single = launch.kind == "Pod"
-    found = []
-    for name in [launch.pod] if single else [metadata.name for metadata in runtime.list({GANG: launch.pod})]:
-        try:
-            ended = runtime.status(name, launch.namespace).ended
-        except NotFoundError:
-            continue
-        found.append(ended)
-        if not ended:
-            runtime.terminate(name, launch.namespace, reason=launch.reason or "no task waits for it")
-    return True, "gone" if not found else "ended" if all(found) else "told to end"
+        if key not in self._reached:
+            self._reached[key] = reach(access, self._connect)
+        return self._reached[key]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from kubernetes import client as k8s
 
 from bulkhead import arguments
-from bulkhead.errors import InvalidInputError, NotFoundError
+from bulkhead.errors import InvalidInputError, NotFoundError, UnsupportedError
 from bulkhead.gpu_tasks.diagnose import LEVELS, NODE_VARIABLE
 from bulkhead.operators.ends import PlainFailure
-from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.operators.hooks import BulkheadHook
-from bulkhead.operators.local_pod import LocalPodOperator
+from bulkhead.operators.pod import PodOperator
+from bulkhead.operators.runtimes import AirflowRuntime
 from bulkhead.operators.templates import check_known
 from bulkhead.pods.gpu import GpuRequest, bind
 from bulkhead.pods.policy import Changes
@@ -25,19 +25,60 @@ if TYPE_CHECKING:
 _UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 
 
-class _Diagnostic:
-    """What both diagnostics do: the command, and what becomes of its result."""
+class GpuDiagnosticOperator(PodOperator):
+    """Tests GPUs in a pod; what has passed may leave its quarantine.
 
-    bulkhead_conn_id: str
-    target: str | None
+    Args:
+        level: ``quick`` (under 15 s a device), ``medium`` (2 minutes) or ``long`` (15 minutes).
+        node: on Kubernetes: whose GPUs; it may be in quarantine. By default wherever the pod lands.
+        target: device or node in quarantine that this is for; by default the node, and every device that is tested.
+        experiment: MLflow experiment; empty for none.
+        kwargs: of ``PodOperator``, without ``command``; ``gpus`` says how many to test.
 
-    @staticmethod
-    def _command(level: str, experiment: str) -> list[str]:
+    Raises:
+        InvalidInputError: an argument is out of range.
+    """
+
+    template_fields: Sequence[str] = (*PodOperator.template_fields, "node", "target")
+
+    def __init__(
+        self,
+        *,
+        level: str = "quick",
+        node: str | None = None,
+        target: str | None = None,
+        experiment: str = "",
+        **kwargs: Any,
+    ) -> None:
         arguments.choice("level", level, LEVELS)
         if not isinstance(experiment, str):
             raise InvalidInputError("experiment", experiment, "give a text; empty for none")
+        for name, value in (("node", node), ("target", target)):
+            if value is not None:
+                check_known(arguments.text, name, value)
         command = ["python", "-m", "bulkhead.gpu_tasks.diagnose", "--level", level]
-        return [*command, "--experiment", experiment] if experiment else command
+        super().__init__(command=[*command, "--experiment", experiment] if experiment else command, **kwargs)
+        self.node, self.target = node, target or node
+
+    def pod_of(self, context: Context, runtime: AirflowRuntime) -> k8s.V1Pod:
+        """The pod, on the node that is to be tested, whatever keeps others away."""
+        if self.node and not runtime.is_cluster:
+            raise UnsupportedError("node", self.node, "the local runtime has one machine; leave it out")
+        pod = super().pod_of(context, runtime)
+        if runtime.is_cluster:
+            field = k8s.V1EnvVarSource(field_ref=k8s.V1ObjectFieldSelector(field_path="spec.nodeName"))
+            container = pod.spec.containers[0]
+            container.env = [*(container.env or []), k8s.V1EnvVar(name=NODE_VARIABLE, value_from=field)]
+        if self.node:
+            bind(pod, self.node)
+            keys = (TAINT, _UNSCHEDULABLE)
+            tolerations = [k8s.V1Toleration(key=key, operator="Exists", effect="NoSchedule") for key in keys]
+            pod.spec.tolerations = [*(pod.spec.tolerations or []), *tolerations]
+        return pod
+
+    def gpus_for(self, changed: Changes) -> GpuRequest:
+        """See ``LaunchOperator``; a node that is to be tested is not avoided."""
+        return self.gpu_request if self.node else super().gpus_for(changed)
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Read how the pod ended, and tell the ledger of what has passed.
@@ -48,7 +89,7 @@ class _Diagnostic:
         Raises:
             AirflowFailException: something has not passed; the text says what.
         """
-        result: dict[str, Any] = super().resume(context, event)  # type: ignore[misc]
+        result: dict[str, Any] = super().resume(context, event)
         return self._report(result)
 
     def _report(self, result: dict[str, Any]) -> dict[str, Any]:
@@ -68,76 +109,3 @@ class _Diagnostic:
             except NotFoundError:  # released meanwhile: there is nothing left to tell
                 continue
         return result
-
-
-class GpuDiagnosticOperator(_Diagnostic, GpuPodOperator):
-    """Tests GPUs in a pod on Kubernetes; what has passed may leave its quarantine.
-
-    Args:
-        level: ``quick`` (under 15 s a device), ``medium`` (2 minutes) or ``long`` (15 minutes).
-        node: whose GPUs; it may be in quarantine. By default wherever the pod lands.
-        target: device or node in quarantine that this is for; by default the node, and every device that is tested.
-        experiment: MLflow experiment; empty for none.
-        kwargs: of ``GpuPodOperator``; ``gpus`` says how many to test.
-
-    Raises:
-        InvalidInputError: an argument is out of range.
-    """
-
-    template_fields: Sequence[str] = (*GpuPodOperator.template_fields, "node", "target")
-
-    def __init__(
-        self,
-        *,
-        level: str = "quick",
-        node: str | None = None,
-        target: str | None = None,
-        experiment: str = "",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(cmds=self._command(level, experiment), **kwargs)
-        for name, value in (("node", node), ("target", target)):
-            if value is not None:
-                check_known(arguments.text, name, value)
-        self.node, self.target = node, target or node
-
-    def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
-        """The pod, on the node that is to be tested, whatever keeps others away.
-
-        Args:
-            dry_run: whether to do without a cluster.
-        """
-        pod = super().build_pod_request_obj(context, dry_run=dry_run)
-        field = k8s.V1EnvVarSource(field_ref=k8s.V1ObjectFieldSelector(field_path="spec.nodeName"))
-        container = pod.spec.containers[0]
-        container.env = [*(container.env or []), k8s.V1EnvVar(name=NODE_VARIABLE, value_from=field)]
-        if self.node:
-            bind(pod, self.node)
-            keys = (TAINT, _UNSCHEDULABLE)
-            tolerations = [k8s.V1Toleration(key=key, operator="Exists", effect="NoSchedule") for key in keys]
-            pod.spec.tolerations = [*(pod.spec.tolerations or []), *tolerations]
-        return pod
-
-    def _request(self, changed: Changes) -> GpuRequest:
-        """The GPUs; a node that is to be tested is not avoided."""
-        return self.gpu_request if self.node else super()._request(changed)
-
-
-class LocalGpuDiagnosticOperator(_Diagnostic, LocalPodOperator):
-    """What ``GpuDiagnosticOperator`` does, on the worker's machine.
-
-    Args:
-        level: as there.
-        target: as there.
-        experiment: as there.
-        kwargs: of ``LocalPodOperator``.
-
-    Raises:
-        InvalidInputError: an argument is out of range.
-    """
-
-    def __init__(self, *, level: str = "quick", target: str | None = None, experiment: str = "", **kwargs: Any) -> None:
-        super().__init__(command=self._command(level, experiment), **kwargs)
-        if target is not None:
-            arguments.text("target", target)
-        self.target = target

@@ -10,20 +10,18 @@ from pydantic import ValidationError
 from bulkhead import arguments
 from bulkhead.errors import InvalidInputError, first_invalid, first_known
 from bulkhead.gpu_tasks.gate.request import GateRequest
-from bulkhead.operators.ends import refused
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.links import MlflowRunLink, ModelVersionLink, Pages
-from bulkhead.operators.local_pod import LocalPodOperator
+from bulkhead.operators.pod import PodOperator
 from bulkhead.operators.templates import is_templated
 from bulkhead.registries.pages import model_page, run_page
 from bulkhead.rollout.revision import check_model_name
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
     from airflow.sdk.types import TaskInstanceKey
 
 
-class EvaluateOperator(LocalPodOperator):
+class EvaluateOperator(PodOperator):
     """Checks the data and the candidate in a pod; a candidate that does not pass fails the task, without retry.
 
     First Great Expectations checks the data, then every metric is held to its limits and compared with the champion's
@@ -50,13 +48,13 @@ class EvaluateOperator(LocalPodOperator):
         candidate: URI of the model, ``models:/m-…``, ``models:/NAME/VERSION`` or ``runs:/RUN/PATH``; templated; by
             default ``model_uri`` of what ``train_task_id`` returned.
         train_task_id: the task whose result names the candidate.
-        kwargs: of ``LocalPodOperator``, without ``command``.
+        kwargs: of ``PodOperator``, without ``command``.
 
     Raises:
         InvalidInputError: an argument is wrong.
     """
 
-    template_fields: Sequence[str] = (*LocalPodOperator.template_fields, "asked", "candidate")
+    template_fields: Sequence[str] = (*PodOperator.template_fields, "asked", "candidate")
 
     operator_extra_links = (MlflowRunLink(), ModelVersionLink())
 
@@ -104,18 +102,17 @@ class EvaluateOperator(LocalPodOperator):
             self.candidate = {"model_uri": candidate, "run_id": "", "experiment_id": ""}
         self.train_task_id = train_task_id
 
-    def launch(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
-        """Launch the pod, or find it, and defer; see ``LocalPodOperator``."""
+    def argv(self) -> Sequence[str]:
+        """See ``PodOperator``: with the candidate, and what is asked of it."""
         model_uri = str(self.candidate["model_uri"])
         if not model_uri:
             remedy = "let it return one, or give candidate"
-            raise refused(InvalidInputError(f"model_uri of task {self.train_task_id}", model_uri, remedy))
+            raise InvalidInputError(f"model_uri of task {self.train_task_id}", model_uri, remedy)
         try:
             asked = GateRequest.model_validate(self.asked)
         except ValidationError as wrong:
-            raise refused(first_invalid(wrong)) from wrong
-        self.command = [*self.command, "--model-uri", model_uri, "--request", asked.model_dump_json()]
-        return super().launch(context, event)
+            raise first_invalid(wrong) from wrong
+        return [*super().argv(), "--model-uri", model_uri, "--request", asked.model_dump_json()]
 
     def pages(self, ti_key: TaskInstanceKey) -> Pages:
         """Where the candidate is looked at.

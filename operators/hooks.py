@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 SECTION = "bulkhead"
 """Of Airflow's configuration; the provider describes it."""
 
-OPTIONS = ("config_file", "home", "ledger_url", "mlflow_tracking_uri", "mlflow_ui_url", "simulated_gpus")
+OPTIONS = (
+    "config_file",
+    "home",
+    "ledger_url",
+    "mlflow_tracking_uri",
+    "mlflow_ui_url",
+    "mlflow_secret",
+    "runtime_conn_id",
+    "simulated_gpus",
+)
 """Of that section."""
 
 
@@ -52,11 +61,11 @@ class BulkheadHook(BaseHook):
         Raises:
             InvalidInputError: a field of the connection or the file is wrong.
         """
-        return Control(_configured(_fields(_find(self.bulkhead_conn_id))))
+        return Control(configured(_fields(find_connection(self.bulkhead_conn_id))))
 
     async def acontrol(self) -> Control:
         """As ``control``, in the triggerer."""
-        return Control(_configured(_fields(await _afind(self.bulkhead_conn_id))))
+        return Control(configured(_fields(await _afind(self.bulkhead_conn_id))))
 
     def test_connection(self) -> tuple[bool, str]:
         """Open the ledger: what the UI's "Test" button does."""
@@ -88,24 +97,31 @@ class LocalRuntimeHook(BaseHook):
         Raises:
             InvalidInputError: a field of the connection is wrong.
         """
-        connection = _find(self.local_conn_id)
+        connection = find_connection(self.local_conn_id)
         extra: Mapping[str, Any] = connection.extra_dejson if connection else {}
-        configured = _configured({})
-        simulated_gpus = extra.get("simulated_gpus", configured.simulated_gpus)
+        own = configured()
+        simulated_gpus = extra.get("simulated_gpus", own.simulated_gpus)
         try:
             count = int(simulated_gpus or 0)
         except (TypeError, ValueError):
             raise InvalidInputError(
                 f"{self.local_conn_id}.simulated_gpus", simulated_gpus, "give a whole number"
             ) from None
-        return LocalRuntime(Path(extra.get("root") or configured.pods), count)
+        return LocalRuntime(Path(extra.get("root") or own.pods), count)
 
 
-def _configured(fields: Mapping[str, Any]) -> settings.Settings:
-    """Bulkhead's file, what Airflow's section [bulkhead] says otherwise, and what a connection says otherwise."""
+def configured(fields: Mapping[str, Any] | None = None) -> settings.Settings:
+    """Bulkhead's file, what Airflow's section [bulkhead] says otherwise, and what a connection says otherwise.
+
+    Args:
+        fields: of a connection.
+
+    Raises:
+        InvalidInputError: a field is wrong.
+    """
     section = {name: conf.get(SECTION, name, fallback=None) for name in OPTIONS}
     file = section.pop("config_file")
-    return settings.load(section, fields, file=file)
+    return settings.load(section, fields or {}, file=file)
 
 
 def _fields(connection: Connection | None) -> dict[str, Any]:
@@ -116,7 +132,8 @@ def _fields(connection: Connection | None) -> dict[str, Any]:
     return {**given, "ledger_url": connection.password}
 
 
-def _find(conn_id: str) -> Connection | None:
+def find_connection(conn_id: str) -> Connection | None:
+    """A connection, or None where there is none of that name."""
     try:
         return BaseHook.get_connection(conn_id)
     except (AirflowNotFoundException, AirflowRuntimeError) as error:

@@ -29,9 +29,9 @@ _ONCE_MORE_AFTER = timedelta(seconds=5)
 class ContainmentRetryPolicy(RetryPolicy):
     """Decides by what failed: retry here, elsewhere, with more memory, after a wait, or not at all.
 
-    A task's ``retries`` stay the user's own: ``LocalPodOperator`` adds ``infrastructure_retries`` to them, since
-    Airflow lets a policy end retries early but not extend them. So Airflow shows the sum. What Airflow itself retries,
-    because no policy saw it (a worker that was killed), counts against the sum alone.
+    A task's ``retries`` stay the user's own: ``LaunchOperator`` adds ``infrastructure_retries`` to them, since Airflow
+    lets a policy end retries early but not extend them. So Airflow shows the sum. What Airflow itself retries, because
+    no policy saw it (a worker that was killed), counts against the sum alone.
 
     Args:
         infrastructure_retries: for failures that are not the program's own.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from bulkhead import arguments
-from bulkhead.operators.local_pod import LocalPodOperator
+from bulkhead.operators.pod import PodOperator
 from bulkhead.operators.templates import check_known
 
 
-class TrainOperator(LocalPodOperator):
+class TrainOperator(PodOperator):
     """Trains a model in a GPU pod.
 
     It returns ``run_id``, ``experiment_id``, ``model_uri``, ``accuracy`` and ``data_hash``.
@@ -19,7 +19,7 @@ class TrainOperator(LocalPodOperator):
         seed: makes the training deterministic; templated.
         epochs: passes over the data; templated.
         fault: ``none``, or ``flaky`` for a model that fails under live traffic; templated.
-        kwargs: of ``LocalPodOperator``.
+        kwargs: of ``PodOperator``.
 
     Raises:
         InvalidInputError: an argument is wrong.

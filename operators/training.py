@@ -94,12 +94,13 @@ def claims(checkpoint: str | None) -> dict[str, str]:
     return {checkpoint: CLAIM} if checkpoint is not None and not is_url(checkpoint) else {}
 
 
-def check_kept(checkpoint: str | None, mounts: Mapping[str, bool]) -> None:
+def check_kept(checkpoint: str | None, mounts: Mapping[str, bool], by: str = "volumes, volume_mounts") -> None:
     """Refuse a folder for checkpoints that ends with its pod.
 
     Args:
         checkpoint: see ``environment``.
         mounts: whether what is mounted outlives the pod, by path.
+        by: arguments that mount something.
 
     Raises:
         InvalidInputError: nothing is mounted there, or nothing that stays.
@@ -108,7 +109,7 @@ def check_kept(checkpoint: str | None, mounts: Mapping[str, bool]) -> None:
         return
     below = [path for path in mounts if f"{checkpoint}/".startswith(f"{path.rstrip('/')}/")]
     if not below or not mounts[max(below, key=len)]:
-        remedy = "mount a volume that outlives the pod there (volumes, volume_mounts): its checkpoints end with it"
+        remedy = f"mount a volume that outlives the pod there ({by}): its checkpoints end with it"
         raise InvalidInputError("checkpoint", checkpoint, remedy)
 
 

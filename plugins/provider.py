@@ -44,6 +44,14 @@ _CONFIG = {
                 "Of MLflow's UI, as a browser reaches it, for links on tasks. By default the tracking URI.",
                 "https://mlflow.example.com",
             ),
+            "mlflow_secret": _option(
+                "Secret in the namespace of a task's pods that holds MLflow's username and password.", "mlflow"
+            ),
+            "runtime_conn_id": _option(
+                "Connection of where tasks run their pods, unless they name another: of type Kubernetes or Bulkhead "
+                "local runtime. By default the local runtime.",
+                "kubernetes_default",
+            ),
             "simulated_gpus": _option(
                 "Simulated GPUs of the local runtime. 0: a GPU request on a machine without GPUs is an error.",
                 "2",
@@ -66,13 +74,11 @@ def get_provider_info() -> dict[str, Any]:
             "bulkhead.operators.collect",
             "bulkhead.operators.deploy",
             "bulkhead.operators.diagnose",
-            "bulkhead.operators.distributed_train",
             "bulkhead.operators.evaluate",
             "bulkhead.operators.fleet",
             "bulkhead.operators.gpu_pod",
             "bulkhead.operators.isolate",
-            "bulkhead.operators.local_distributed_train",
-            "bulkhead.operators.local_pod",
+            "bulkhead.operators.pod",
             "bulkhead.operators.promote",
             "bulkhead.operators.roll_back",
             "bulkhead.operators.train",
@@ -84,7 +90,7 @@ def get_provider_info() -> dict[str, Any]:
             "bulkhead.operators.triggers.kubernetes_gang",
             "bulkhead.operators.triggers.kubernetes_pod",
             "bulkhead.operators.triggers.local_gang",
-            "bulkhead.operators.triggers.pod",
+            "bulkhead.operators.triggers.local_pod",
             "bulkhead.operators.triggers.rollout",
             "bulkhead.operators.triggers.serving",
         ),

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from bulkhead import LocalDistributedTrainOperator
+from bulkhead import PodOperator
 
 WORDS = 7
 """Of ``benchmarks.goodput.arguments``, which says what is trained."""
@@ -17,7 +17,7 @@ with DAG(
     is_paused_upon_creation=False,
     params={"arguments": Param([""] * WORDS, type="array", minItems=WORDS, maxItems=WORDS)},
 ):
-    LocalDistributedTrainOperator(
+    PodOperator(
         task_id="train",
         nodes=1,
         processes_per_node=2,

@@ -21,7 +21,14 @@ CONFIG_VARIABLE = "BULKHEAD_CONFIG"
 """Environment variable that names the configuration file."""
 
 _DEFAULT = Path("~/.bulkhead/config.yaml")
-_OVERRIDES = ("ledger_url", "mlflow_tracking_uri", "mlflow_ui_url", "simulated_gpus")
+_OVERRIDES = (
+    "ledger_url",
+    "mlflow_tracking_uri",
+    "mlflow_ui_url",
+    "mlflow_secret",
+    "runtime_conn_id",
+    "simulated_gpus",
+)
 
 
 class Settings(BaseModel):
@@ -32,6 +39,10 @@ class Settings(BaseModel):
         ledger_url: of the ledger; SQLite below ``home`` by default.
         mlflow_tracking_uri: of the MLflow server.
         mlflow_ui_url: of MLflow's UI, as a browser reaches it, for links in Airflow's UI; by default the tracking URI.
+        mlflow_secret: Secret in the namespace of tasks' pods that holds MLflow's ``username`` and ``password``; None
+            where the server needs none.
+        runtime_conn_id: Airflow connection of where tasks run their pods, unless the task names another: of type
+            *Kubernetes* or *Bulkhead local runtime*.
         simulated_gpus: simulated GPUs that may serve GPU requests where NVML sees no GPU; 0 for none.
         services: by name: ``ServicePorts`` or ``ClusterService``.
         log_format: of what services write to their standard error: ``text``, or ``json``, an object a line.
@@ -46,6 +57,8 @@ class Settings(BaseModel):
     ledger_url: str = ""
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     mlflow_ui_url: str = Field("", pattern="^(https?://.*)?$")
+    mlflow_secret: str | None = Field(None, min_length=1)
+    runtime_conn_id: str = Field("bulkhead_local_default", min_length=1)
     simulated_gpus: int = Field(0, ge=0)
     services: Mapping[str, AnyService] = Field(default_factory=dict)
     log_format: Format = "text"

@@ -7,13 +7,14 @@ import kmock
 import pytest
 from kubernetes import client as k8s
 
-from bulkhead.collector import LOCAL_ROOT, Collected, Collector
+from bulkhead.collector import Collected, Collector
 from bulkhead.ledger.launches import Launches
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.pods.identity import TaskIdentity
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.runtimes.kubernetes.access import Access, client
 from bulkhead.runtimes.local.runtime import LocalRuntime
+from bulkhead.runtimes.local.tasks import LOCAL_ROOT
 from tests.fixtures.kubernetes import PODS, pod
 
 TASK = TaskIdentity("release", "run", "train")

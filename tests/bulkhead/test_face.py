@@ -13,7 +13,7 @@ from tests.imports import imported, readme_dag
 
 ROOT = Path(__file__).parents[2]
 NEEDED = """TrainOperator EvaluateOperator DeployOperator PromoteOperator RollBackOperator IsolateOperator
-GpuPodOperator DistributedTrainOperator GpuDiagnosticOperator DeviceHealthSensor DeviceFaultSensor ServingSLOSensor
+GpuPodOperator PodOperator GpuDiagnosticOperator DeviceHealthSensor DeviceFaultSensor ServingSLOSensor
 release rollback_on_deadline isolate_on_deadline Plan Relaxations ContainmentRetryPolicy"""
 
 

@@ -9,7 +9,6 @@ from kubernetes import client as k8s
 
 from bulkhead.collector import Collector
 from bulkhead.control import Control
-from bulkhead.operators.distributed_train import DistributedTrainOperator
 from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.pods.exceptions import ApplicationFailedError, PodConfigError
 from bulkhead.runtimes.kubernetes.access import client
@@ -35,7 +34,7 @@ FAIL = (
 def gang(job: Job) -> Job:
     def make(words: str = "true", **more: Any) -> GpuPodOperator:
         settings = {"nodes": 3, "cmds": ["sh", "-c"], "arguments": [words], "schedulername": None, **more}
-        return job(DistributedTrainOperator, **settings)
+        return job(**settings)
 
     return make
 

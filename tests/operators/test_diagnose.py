@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
@@ -8,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
 from bulkhead.ledger.quarantines import Target
-from bulkhead.operators.diagnose import GpuDiagnosticOperator, LocalGpuDiagnosticOperator
+from bulkhead.operators.diagnose import GpuDiagnosticOperator
 
 PASSED = {"passed": True, "level": "quick", "node": "n1", "devices": [{"uuid": "GPU-1"}], "wrong": {}, "run_id": "r1"}
 
@@ -29,7 +31,7 @@ def hold(control: Control, name: str) -> None:
 def test_what_has_passed_may_leave_its_quarantine(control: Control) -> None:
     hold(control, "GPU-1")
     hold(control, "GPU-2")
-    operator = LocalGpuDiagnosticOperator(task_id="t")
+    operator = GpuDiagnosticOperator(task_id="t")
     assert operator._report(PASSED) == PASSED
     passed = {
         quarantine.target: quarantine.passed_at is not None for quarantine in control.ledger.quarantines.open_ones()
@@ -47,13 +49,15 @@ def test_what_has_not_passed_fails_the_task_and_stays(control: Control) -> None:
     hold(control, "GPU-1")
     result = {**PASSED, "passed": False, "wrong": {"GPU-1": ["memory: it lies"]}}
     with pytest.raises(AirflowFailException, match="quick diagnostic of n1 has not passed: GPU-1: memory: it lies"):
-        LocalGpuDiagnosticOperator(task_id="t")._report(result)
+        GpuDiagnosticOperator(task_id="t")._report(result)
     assert [quarantine.passed_at for quarantine in control.ledger.quarantines.open_ones()] == [None]
 
 
-def test_its_pod_goes_to_the_node_in_quarantine_and_knows_its_name() -> None:
-    operator = GpuDiagnosticOperator(task_id="t", image="x", node="n1", gpus=8, level="medium")
-    pod = operator.build_pod_request_obj(dry_run=True)
+def test_its_pod_goes_to_the_node_in_quarantine_and_knows_its_name(
+    control: Control, context: Callable[..., Any], cluster_connection: str
+) -> None:
+    operator = GpuDiagnosticOperator(task_id="t", node="n1", gpus=8, level="medium", runtime_conn_id=cluster_connection)
+    pod = operator.pod_of(context("t"), operator.runtime())
     (term,) = pod.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution.node_selector_terms
     assert [(field.key, field.operator, field.values) for field in term.match_fields] == [
         ("metadata.name", "In", ["n1"])
@@ -64,7 +68,12 @@ def test_its_pod_goes_to_the_node_in_quarantine_and_knows_its_name() -> None:
     }
     fields = {one.name: one.value_from.field_ref.field_path for one in pod.spec.containers[0].env if one.value_from}
     assert fields["BULKHEAD_NODE"] == "spec.nodeName"
-    assert operator.cmds[-2:] == ["--level", "medium"]
+    assert pod.spec.containers[0].command[-2:] == ["--level", "medium"]
+
+
+def test_this_machine_has_no_node_to_choose(control: Control, context: Callable[..., Any]) -> None:
+    with pytest.raises(AirflowFailException, match="node = 'n1': the local runtime has one machine"):
+        GpuDiagnosticOperator(task_id="t", node="n1").execute(context("t"))
 
 
 def test_bad_input_is_refused_when_the_dag_is_read() -> None:

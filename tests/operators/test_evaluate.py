@@ -12,6 +12,7 @@ from sklearn.linear_model import LinearRegression
 from bulkhead.control import Control
 from bulkhead.operators.evaluate import EvaluateOperator
 from bulkhead.pods.exceptions import GateRefusedError, PodConfigError
+from bulkhead.runtimes.local.tasks import end_event
 from tests.local_pods import from_inside
 from tests.waiting import until
 
@@ -89,7 +90,7 @@ def _result(control: Control, context: Callable[..., Any], uri: str, project: Pa
         operator.execute(context("evaluate"))
     name = deferred.value.trigger.name  # type: ignore[attr-defined]
     until(lambda: control.runtime.status(name).ended, "the pod to end")
-    return operator.resume(context("evaluate"), {"name": name, "namespace": "default"})
+    return operator.resume(context("evaluate"), end_event(control.runtime, name, None))
 
 
 def test_a_regression_of_another_team_is_judged_by_its_own_data_metrics_and_slices(

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import (
 
 from bulkhead.errors import InvalidInputError
 from bulkhead.operators.gpu_pod import GpuPodOperator
-from bulkhead.operators.local_pod import LocalPodOperator
+from bulkhead.operators.pod import PodOperator
 from bulkhead.operators.retry import ContainmentRetryPolicy
 from bulkhead.pods.exceptions import (
     ClusterUnreachableError,
@@ -109,7 +109,7 @@ def test_the_dags_own_defaults_come_before_ours() -> None:
     own = ContainmentRetryPolicy(infrastructure_retries=7)
     defaults = {"retry_policy": own, "retries": 2, "startup_timeout_seconds": 5}
     with DAG("d", schedule=None, default_args=defaults):
-        job, local = GpuPodOperator(task_id="t", image=DIGEST), LocalPodOperator(task_id="p", command=["x"])
+        job, local = GpuPodOperator(task_id="t", image=DIGEST), PodOperator(task_id="p", command=["x"])
     assert job.retry_policy is local.retry_policy is own
     assert (job.retries, job.startup_timeout_seconds) == (9, 5)
 

@@ -14,13 +14,14 @@ from kubernetes import client as k8s
 import bulkhead
 from bulkhead.errors import InvalidInputError
 from bulkhead.operators.deploy import DeployOperator
+from bulkhead.operators.launching import LaunchOperator
 from bulkhead.operators.templates import is_templated
 from bulkhead.rollout.plan import check_plan, parse_plan
 
 TASK: dict[str, Any] = {"task_id": "t"}
 CONN: dict[str, Any] = {"bulkhead_conn_id": ["", 5]}
-GPUS: dict[str, Any] = {
-    "gpus": [-1, "2", 1.5],
+LAUNCH: dict[str, Any] = {
+    "gpus": [-1, "2", 1.5, True],
     "device_class": ["", 5],
     "device_selectors": ["one", [1]],
     "gpu_product": ["", "two words"],
@@ -30,6 +31,11 @@ GPUS: dict[str, Any] = {
     "tolerate_spot": ["spot", [""]],
     "kueue_queue": ["", 5],
     "require_digest": ["yes"],
+    "nodes": [0, "2"],
+    "processes_per_node": [0, "8"],
+    "restarts": [-1, "2"],
+    "backend": ["mpi", None],
+    "master_port": [80, 70000, "29500"],
     "relax": [{"run_as_root": True}, True],
     "checkpoint": ["relative", "", "file:///x", "s3://user:secret@bucket/x"],
     "resume": ["maybe"],
@@ -39,16 +45,17 @@ GPUS: dict[str, Any] = {
 POD: dict[str, Any] = {
     "command": ["python train.py", [], [1]],
     "image": ["", None],
-    "gpus": [-1, "2", True],
     "cpu": ["two", "-1", 2],
     "memory": ["4Gb", "0", 4],
     "env": [{"A": 1}, ["A=1"]],
-    "checkpoint": ["relative", "memory://x"],
-    "resume": ["maybe", None],
+    "secrets": [{"A": "no-key"}, {"A": "/key"}, {"A": "secret/"}, {"A": "a/b/c"}, ["A"], {"A": 1}],
     "claims": [{"relative": "claim"}, {"/data": "My Claim"}, ["claim"]],
     "deadline": [timedelta(0), timedelta(seconds=-5), timedelta(milliseconds=500), 3600],
-    "local_conn_id": [""],
-    **CONN,
+    "startup_timeout": [timedelta(0), 600],
+    "torchrun": ["no"],
+    "namespace": ["", 5],
+    "keep": ["maybe", None],
+    "runtime_conn_id": ["", 5],
 }
 METRICS: list[Any] = [
     {},
@@ -126,16 +133,6 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, list[Any]]]] = {
         {"count": [0, "8"], "nodes": [0, 1.5], "model": ["", None], "free": ["no"], **CONN},
     ),
     "DeviceRequirement": ({}, {"count": [0, "8", True], "nodes": [0], "model": ["", None], "free": [1]}),
-    "DistributedTrainOperator": (
-        {**TASK, "image": "x", "nodes": 2},
-        {
-            "nodes": [0, "2"],
-            "processes_per_node": [0, "8"],
-            "backend": ["mpi", None],
-            "master_port": [80, 70000, "29500"],
-            "restarts": [-1, 2],
-        },
-    ),
     "EvaluateOperator": (
         {**TASK, "model_name": "churn", "data": "a.csv", "target": "y", "metrics": {"roc_auc": {"margin": 0.1}}},
         {
@@ -157,25 +154,14 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, list[Any]]]] = {
         {**TASK, "image": "x"},
         {"level": ["deep"], "node": [""], "target": ["", 5], "experiment": [None]},
     ),
-    "GpuPodOperator": ({**TASK, "image": "x"}, GPUS),
+    "GpuPodOperator": ({**TASK, "image": "x"}, LAUNCH),
     "IsolateNotifier": ({"service": "digits"}, {"service": ["My Service!"], "reason": [""], **CONN}),
     "IsolateOperator": (
         {**TASK, "reason": "why", "revision": "digits-1"},
         {"reason": ["", None], "revision": ["", 5, None], "deploy_task_id": ["", "deploy"]},
     ),
-    "LocalDistributedTrainOperator": (
-        {**TASK, "command": ["train.py"], "nodes": 1},
-        {
-            "command": ["train.py", []],
-            "nodes": [0, "2"],
-            "processes_per_node": [0, "8"],
-            "torchrun": ["no"],
-            "restarts": [-1, "2"],
-        },
-    ),
-    "LocalGpuDiagnosticOperator": (TASK, {"level": ["deep"], "target": [""], "experiment": [None]}),
     "LocalRuntimeHook": ({}, {"local_conn_id": ["", 5]}),
-    "LocalPodOperator": ({**TASK, "command": ["true"]}, POD),
+    "PodOperator": ({**TASK, "command": ["true"]}, {**LAUNCH, **POD}),
     "PromoteOperator": (
         {**TASK, "deploy_task_id": "deploy"},
         {"deploy_task_id": ["", None], "step": [0, "1"], "stop_at_approval": ["yes"]},
@@ -243,11 +229,18 @@ NOT_OURS = {"release": {"group_id"}}
 """Airflow checks these."""
 
 
+INHERITED = {"GpuPodOperator", "PodOperator"}
+"""Those on whose behalf the arguments of ``LaunchOperator`` are tried."""
+
+
+def _parameters(of: Any) -> set[str]:
+    parameters = inspect.signature(of).parameters.values()
+    return {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+
+
 def _own(name: str) -> set[str]:
-    parameters = inspect.signature(getattr(bulkhead, name)).parameters.values()
-    return {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD} - NOT_OURS.get(
-        name, set()
-    )
+    inherited = _parameters(LaunchOperator) if name in INHERITED else set()
+    return (_parameters(getattr(bulkhead, name)) | inherited) - NOT_OURS.get(name, set())
 
 
 def test_the_table_names_every_argument_of_everything_public() -> None:
@@ -316,9 +309,7 @@ def test_templates_and_results_of_other_tasks_are_left_for_later() -> None:
             task = DeployOperator(task_id=f"{name}_of", service="digits", model_name="digits", **{name: result})
             assert task.upstream_task_ids == {"before"}
         _call("RollBackOperator", {**TASK, "service": "{{ params.service }}", "reason": "{{ params.why }}"})
-        _call(
-            "LocalPodOperator", {**TASK, "command": ["x", "{{ y }}"], "env": {"A": "{{ b }}"}, "checkpoint": "{{ c }}"}
-        )
+        _call("PodOperator", {**TASK, "command": ["x", "{{ y }}"], "env": {"A": "{{ b }}"}, "checkpoint": "{{ c }}"})
         resources = {"limits": {"memory": "{{ params.memory }}", "cpu": 2}}
         _call("GpuPodOperator", {**TASK, "image": "{{ i }}", "namespace": "{{ n }}", "container_resources": resources})
 

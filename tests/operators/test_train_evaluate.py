@@ -2,13 +2,10 @@ import json
 from typing import Any
 
 import pytest
-from airflow.exceptions import AirflowFailException
 
-from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
 from bulkhead.gpu_tasks.gate.request import GateRequest
 from bulkhead.operators.evaluate import EvaluateOperator
-from bulkhead.operators.local_pod import LocalPodOperator
 from bulkhead.operators.train import TrainOperator
 
 GATE: dict[str, Any] = {
@@ -39,47 +36,42 @@ class Pulled:
         return self.returned.get(task_ids)
 
 
-def _launched(operator: EvaluateOperator, monkeypatch: pytest.MonkeyPatch, **returned: Any) -> list[str]:
+def _launched(operator: EvaluateOperator, **returned: Any) -> list[str]:
     """The command that is launched, once templates are rendered."""
-    monkeypatch.setattr(LocalPodOperator, "launch", lambda self, context, event=None: list(self.command))
     context: Any = {"ti": Pulled(**returned), "ds": "2026-11-30"}
     operator.render_template_fields(context)
-    return operator.launch(context)  # type: ignore[no-any-return]
+    return list(operator.argv())
 
 
-def test_evaluate_takes_the_candidate_from_the_train_task(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_takes_the_candidate_from_the_train_task() -> None:
     operator = EvaluateOperator(task_id="evaluate", train_task_id="fit", **GATE)
-    command = _launched(operator, monkeypatch, fit={"model_uri": "models:/m-1f", "run_id": "r"})
+    command = _launched(operator, fit={"model_uri": "models:/m-1f", "run_id": "r"})
     assert command[:5] == ["python", "-m", "bulkhead.gpu_tasks.evaluate", "--model-uri", "models:/m-1f"]
     assert command[5] == "--request"
     expected = GateRequest.model_validate({**GATE, "data": "s3://bucket/2026-11-30.parquet"})
     assert GateRequest.model_validate_json(command[6]) == expected
 
 
-def test_or_from_where_the_author_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_or_from_where_the_author_says() -> None:
     operator = EvaluateOperator(task_id="evaluate", candidate="models:/churn/{{ ds[:4] }}", **GATE)
-    assert "models:/churn/2026" in _launched(operator, monkeypatch)
+    assert "models:/churn/2026" in _launched(operator)
 
 
 @pytest.mark.parametrize("returned", [None, {}, {"model_uri": ""}])
-def test_a_train_task_that_names_no_model_is_told_by_its_name(
-    control: Control, monkeypatch: pytest.MonkeyPatch, returned: Any
-) -> None:
+def test_a_train_task_that_names_no_model_is_told_by_its_name(returned: Any) -> None:
     operator = EvaluateOperator(task_id="evaluate", train_task_id="fit", **GATE)
-    with pytest.raises(AirflowFailException, match=r"model_uri of task fit = '': let it return one, or give candidate"):
-        _launched(operator, monkeypatch, fit=returned)
+    with pytest.raises(InvalidInputError, match=r"model_uri of task fit = '': let it return one, or give candidate"):
+        _launched(operator, fit=returned)
 
 
-def test_what_a_template_turns_out_to_be_is_checked_before_the_pod(
-    control: Control, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_template_turns_out_to_be_is_checked_before_the_pod() -> None:
     operator = EvaluateOperator(task_id="e", candidate="models:/m-1", **{**GATE, "data": "{{ ds }}.xlsx"})
-    with pytest.raises(AirflowFailException, match=r"data = '2026-11-30.xlsx': give a file that ends in .parquet or "):
-        _launched(operator, monkeypatch)
+    with pytest.raises(InvalidInputError, match=r"data = '2026-11-30.xlsx': give a file that ends in .parquet or "):
+        _launched(operator)
 
 
-def test_the_request_is_json_that_its_program_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = _launched(EvaluateOperator(task_id="e", candidate="models:/m-1", **GATE), monkeypatch)
+def test_the_request_is_json_that_its_program_reads() -> None:
+    command = _launched(EvaluateOperator(task_id="e", candidate="models:/m-1", **GATE))
     asked = json.loads(command[-1])["metrics"]["f1_score"]
     assert (asked["at_least"], asked["at_most"], asked["margin"]) == (0.7, None, 0.02)
 

@@ -14,10 +14,8 @@ from kubernetes import client as k8s
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
 from bulkhead.operators import training
-from bulkhead.operators.distributed_train import DistributedTrainOperator
 from bulkhead.operators.gpu_pod import GpuPodOperator
-from bulkhead.operators.local_distributed_train import LocalDistributedTrainOperator
-from bulkhead.operators.local_pod import LocalPodOperator
+from bulkhead.operators.pod import PodOperator
 from bulkhead.operators.train import TrainOperator
 from bulkhead.pods.distributed import Gang
 from bulkhead.pods.identity import TaskIdentity
@@ -30,9 +28,9 @@ EMPTY = k8s.V1Volume(name="data", empty_dir=k8s.V1EmptyDirVolumeSource())
 MOUNT = k8s.V1VolumeMount(name="data", mount_path="/data")
 
 
-def _folder(operator: LocalPodOperator, context: Any, try_number: int = 1) -> str:
+def _folder(operator: PodOperator, context: Any, try_number: int = 1) -> str:
     pod = f"train-{try_number}"
-    return operator._request(pod, context).env[CHECKPOINTS_VARIABLE]
+    return operator._request(pod, context, operator.runtime()).env[CHECKPOINTS_VARIABLE]
 
 
 def _gpu_pod(**more: Any) -> GpuPodOperator:
@@ -40,15 +38,15 @@ def _gpu_pod(**more: Any) -> GpuPodOperator:
 
 
 def test_every_try_has_the_same_folder_also_after_a_clear(control: Control, context: Context) -> None:
-    operator = LocalPodOperator(task_id="train", command=["true"], checkpoint="/checkpoints/")
+    operator = PodOperator(task_id="train", command=["true"], checkpoint="/checkpoints/")
     tries = [context("train"), context("train", try_number=2), context("train", try_number=3, max_tries=2)]
     [folder] = {_folder(operator, attempt) for attempt in tries}
     assert folder.startswith("/checkpoints/release/run/train-")
-    assert operator._request("train-1", tries[0]).env[PROGRESS_VARIABLE] == f"{folder}/progress"
+    assert operator._request("train-1", tries[0], operator.runtime()).env[PROGRESS_VARIABLE] == f"{folder}/progress"
 
 
 def test_without_resume_each_try_has_one_of_its_own(control: Control, context: Context) -> None:
-    operator = LocalPodOperator(task_id="train", command=["true"], checkpoint="/checkpoints", resume="never")
+    operator = PodOperator(task_id="train", command=["true"], checkpoint="/checkpoints", resume="never")
     folders = {_folder(operator, context("train", try_number=number), number) for number in (1, 2)}
     assert len(folders) == 2
 
@@ -67,23 +65,24 @@ def test_other_runs_tasks_and_indices_have_other_folders() -> None:
 
 def test_the_local_runtime_mounts_a_claim_where_none_is_named(control: Control, context: Context) -> None:
     operator = TrainOperator(task_id="train", experiment="digits", checkpoint="/checkpoints")
-    assert operator._request("train-1", context("train")).claims == {"/checkpoints": "checkpoints"}
-    named = LocalPodOperator(task_id="train", command=["true"], checkpoint="/data/own", claims={"/data": "team"})
-    assert named._request("train-1", context("train")).claims == {"/data": "team"}
+    assert operator._request("train-1", context("train"), operator.runtime()).claims == {"/checkpoints": "checkpoints"}
+    named = PodOperator(task_id="train", command=["true"], checkpoint="/data/own", claims={"/data": "team"})
+    assert named._request("train-1", context("train"), named.runtime()).claims == {"/data": "team"}
 
 
 def test_without_checkpoints_nothing_is_told(control: Control, context: Context) -> None:
-    request = LocalPodOperator(task_id="train", command=["true"])._request("train-1", context("train"))
+    operator = PodOperator(task_id="train", command=["true"])
+    request = operator._request("train-1", context("train"), operator.runtime())
     assert request.claims == {} and not {CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE} & set(request.env)
 
 
-@pytest.mark.parametrize("operator", [LocalPodOperator, LocalDistributedTrainOperator])
+@pytest.mark.parametrize("nodes", [1, 2])
 @pytest.mark.parametrize(("path", "claims"), [("here", None), ("/elsewhere", {"/data": "team"})])
 def test_a_folder_that_would_not_stay_fails_at_once(
-    control: Control, context: Context, operator: type[LocalPodOperator], path: str, claims: dict[str, str] | None
+    control: Control, context: Context, nodes: int, path: str, claims: dict[str, str] | None
 ) -> None:
-    size = {"nodes": 1} if operator is LocalDistributedTrainOperator else {}
-    asked = operator(task_id="train", command=["true"], checkpoint="{{ params.place }}", claims=claims, gpus=0, **size)
+    size = {"nodes": nodes, "gpus": 0}
+    asked = PodOperator(task_id="train", command=["true"], checkpoint="{{ params.place }}", claims=claims, **size)
     asked.checkpoint = path  # as its template is rendered
     with pytest.raises(AirflowFailException, match=f"checkpoint = '{path}'"):
         asked.execute(context("train"))
@@ -106,7 +105,7 @@ def test_what_ends_with_the_pod_is_no_place_for_checkpoints(volume: k8s.V1Volume
 
 def test_behind_a_url_nothing_is_mounted_and_progress_stays_in_the_pod(control: Control, context: Context) -> None:
     operator = TrainOperator(task_id="train", experiment="digits", checkpoint="s3://team/checkpoints/")
-    request = operator._request("train-1", context("train"))
+    request = operator._request("train-1", context("train"), operator.runtime())
     assert request.claims == {}
     assert request.env[CHECKPOINTS_VARIABLE].startswith("s3://team/checkpoints/release/run/train-")
     assert request.env[PROGRESS_VARIABLE] == "/tmp/bulkhead-progress"
@@ -124,8 +123,8 @@ def test_a_url_that_would_not_stay_or_tells_a_password_fails_at_once(
     control: Control, context: Context, url: str, message: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=re.escape(message)):
-        LocalPodOperator(task_id="train", command=["true"], checkpoint=url)
-    asked = LocalPodOperator(task_id="train", command=["true"], checkpoint="{{ params.place }}")
+        PodOperator(task_id="train", command=["true"], checkpoint=url)
+    asked = PodOperator(task_id="train", command=["true"], checkpoint="{{ params.place }}")
     asked.checkpoint = url  # as its template is rendered
     with pytest.raises(AirflowFailException) as refused:
         asked.execute(context("train"))
@@ -172,7 +171,7 @@ async def test_a_gpu_pod_without_a_volume_for_its_checkpoints_is_not_created(
 
 def test_how_to_resume_is_checked_when_the_dag_is_read() -> None:
     for make in (
-        lambda: LocalPodOperator(task_id="t", command=["true"], resume="maybe"),
+        lambda: PodOperator(task_id="t", command=["true"], resume="maybe"),
         lambda: _gpu_pod(resume="maybe"),
     ):
         with pytest.raises(InvalidInputError, match=r"resume = 'maybe': give 'auto'"):
@@ -180,24 +179,24 @@ def test_how_to_resume_is_checked_when_the_dag_is_read() -> None:
 
 
 def test_ranks_of_one_node_are_restarted_in_place_where_that_is_asked_for() -> None:
-    local = LocalDistributedTrainOperator(task_id="t", command=["-m", "own"], nodes=1, processes_per_node=2, restarts=3)
+    local = PodOperator(task_id="t", command=["-m", "own"], nodes=1, processes_per_node=2, restarts=3)
     start = ["python", "-m", "bulkhead.gpu_tasks.launch", "--processes=2", "--restarts=3"]
     assert local.command == [*start, "-m", "own"]
-    remote = DistributedTrainOperator(task_id="t", image="i", nodes=1, gpus=2, restarts=3, arguments=["-m", "own"])
+    remote = GpuPodOperator(task_id="t", image="i", nodes=1, gpus=2, restarts=3, arguments=["-m", "own"])
     assert remote.cmds == start
 
 
 def test_a_node_has_as_many_ranks_as_gpus_also_by_default_args() -> None:
     with DAG("train", default_args={"gpus": 4}):
-        train = DistributedTrainOperator(task_id="t", image="i", nodes=1, restarts=1, arguments=["own.py"])
+        train = GpuPodOperator(task_id="t", image="i", nodes=1, restarts=1, arguments=["own.py"])
     assert (train.gang.processes, train.cmds[3]) == (4, "--processes=4")
 
 
 def test_who_restarts_ranks_has_to_start_them() -> None:
     with pytest.raises(InvalidInputError, match=r"restarts = 1: leave cmds out"):
-        DistributedTrainOperator(task_id="t", image="i", nodes=1, restarts=1, cmds=["own"])
+        GpuPodOperator(task_id="t", image="i", nodes=1, restarts=1, cmds=["own"])
     with pytest.raises(InvalidInputError, match=r"restarts = 1: leave torchrun=False out"):
-        LocalDistributedTrainOperator(task_id="t", command=["own"], nodes=1, restarts=1, torchrun=False)
+        PodOperator(task_id="t", command=["own"], nodes=1, restarts=1, torchrun=False)
 
 
 @pytest.mark.parametrize(("nodes", "restarts"), [(2, 1), (1, -1)])

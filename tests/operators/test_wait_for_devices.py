@@ -12,10 +12,9 @@ from bulkhead.errors import InvalidInputError
 from bulkhead.health.requirement import DeviceRequirement
 from bulkhead.operators.ends import LoggedInOneLine
 from bulkhead.operators.gpu_pod import GpuPodOperator
-from bulkhead.operators.local_distributed_train import LocalDistributedTrainOperator
-from bulkhead.operators.local_pod import LocalPodOperator
+from bulkhead.operators.pod import PodOperator
 from bulkhead.operators.triggers.fleet import DeviceHealthTrigger
-from bulkhead.operators.triggers.pod import LocalPodTrigger
+from bulkhead.operators.triggers.local_pod import LocalPodTrigger
 
 Context = Callable[..., Any]
 EIGHT = DeviceRequirement(8, model="*H100*")
@@ -24,8 +23,8 @@ EIGHT = DeviceRequirement(8, model="*H100*")
 @pytest.mark.parametrize(
     "operator",
     [
-        LocalPodOperator(task_id="t", command=["true"], require_devices=EIGHT),
-        LocalDistributedTrainOperator(task_id="t", command=["true"], nodes=2, require_devices=EIGHT),
+        PodOperator(task_id="t", command=["true"], require_devices=EIGHT),
+        PodOperator(task_id="t", command=["true"], nodes=2, require_devices=EIGHT),
         GpuPodOperator(task_id="t", image="x", require_devices=EIGHT, devices_timeout=timedelta(minutes=5)),
     ],
     ids=lambda one: type(one).__name__,
@@ -40,7 +39,7 @@ def test_a_launch_waits_for_healthy_devices_before_there_is_a_pod(operator: Any,
 
 
 def test_when_they_are_there_it_launches(control: Control, context: Context) -> None:
-    operator = LocalPodOperator(task_id="t", command=["sleep", "60"], gpus=0, require_devices=EIGHT)
+    operator = PodOperator(task_id="t", command=["sleep", "60"], gpus=0, require_devices=EIGHT)
     with pytest.raises(TaskDeferred) as deferred:
         operator.launch(context("t"), {"devices": {"n1": []}, "text": "there"})
     assert isinstance(deferred.value.trigger, LocalPodTrigger)
@@ -77,4 +76,4 @@ def test_a_trigger_that_failed_keeps_its_traceback(context: Context) -> None:
 
 def test_bad_input_is_refused_when_the_dag_is_read() -> None:
     with pytest.raises(InvalidInputError, match="devices_timeout"):
-        LocalPodOperator(task_id="t", command=["true"], require_devices=EIGHT, devices_timeout=timedelta(0))
+        PodOperator(task_id="t", command=["true"], require_devices=EIGHT, devices_timeout=timedelta(0))

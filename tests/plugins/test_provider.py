@@ -59,7 +59,10 @@ def _defined(folder: str, base: type) -> set[str]:
 def test_airflow_is_told_of_every_module() -> None:
     info = get_provider_info()
     listed = {kind: set(info[kind][0]["python-modules"]) for kind in ("operators", "sensors", "hooks", "triggers")}
-    bases = {f"bulkhead.operators.{name}" for name in ("ends", "wait_for_devices", "rollouts", "triggers.polling")}
+    bases = {
+        f"bulkhead.operators.{name}"
+        for name in ("ends", "launching", "rollouts", "triggers.polling", "wait_for_devices")
+    }
     assert listed["operators"] == _defined("operators", BaseOperator) - bases
     assert listed["sensors"] == _defined("plugins", BaseSensorOperator)
     assert listed["hooks"] == _defined("operators", BaseHook)

@@ -64,9 +64,9 @@ NEEDS = (
     Need("", "pods", ("create", "get", "list", "watch", "delete")),
     Need("", "pods/log", ("get",)),
     Need("", "events", ("list",), "why a pod does not start"),
-    Need("batch", "jobs", ("create", "get", "list", "delete"), "DistributedTrainOperator"),
-    Need("", "services", ("create",), "DistributedTrainOperator"),
-    Need("jobset.x-k8s.io", "jobsets", ("create", "get", "list", "delete"), "DistributedTrainOperator as a JobSet"),
+    Need("batch", "jobs", ("create", "get", "list", "delete"), "jobs of several nodes"),
+    Need("", "services", ("create",), "jobs of several nodes"),
+    Need("jobset.x-k8s.io", "jobsets", ("create", "get", "list", "delete"), "jobs of several nodes, backend=jobset"),
     Need("resource.k8s.io", "resourceclaimtemplates", ("create",), "GPUs by device class"),
 )
 

@@ -108,16 +108,22 @@ def events(core: k8s.CoreV1Api, name: str, namespace: str) -> Sequence[Mapping[s
         return ()
 
 
-def delete(core: k8s.CoreV1Api, name: str, namespace: str, uid: str | None = None) -> None:
+def delete(
+    core: k8s.CoreV1Api, name: str, namespace: str, uid: str | None = None, grace_s: float | None = None
+) -> None:
     """Delete a pod; one that is not there, or is another one by now, is as good as deleted.
 
     Args:
         uid: of exactly the pod that is meant, or None.
+        grace_s: seconds between SIGTERM and SIGKILL; None for the pod's own.
 
     Raises:
         PodFailedError: the API server refuses, or does not answer.
     """
-    exactly = k8s.V1DeleteOptions(preconditions=k8s.V1Preconditions(uid=uid)) if uid else None
+    grace = None if grace_s is None else int(grace_s)
+    exactly = k8s.V1DeleteOptions(
+        preconditions=k8s.V1Preconditions(uid=uid) if uid else None, grace_period_seconds=grace
+    )
     with refusal_named(name, namespace):
         try:
             core.delete_namespaced_pod(name, namespace, body=exactly)

@@ -4,19 +4,17 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from bulkhead import DeployOperator, LocalPodOperator
+from bulkhead import DeployOperator, PodOperator
 
 # On SQLite, Airflow gives the id of a trigger that is gone to the next one: the late event of a cleared task's trigger
 # may resume its next try, which Airflow then takes for one that somebody has killed, and tries again: soon, here.
 SOON = timedelta(seconds=1)
 
 with DAG("sleeper", schedule=None, is_paused_upon_creation=False):
-    LocalPodOperator(
-        task_id="sleep", command=["python", "-c", "import time; time.sleep(600)"], gpus=0, retry_delay=SOON
-    )
+    PodOperator(task_id="sleep", command=["python", "-c", "import time; time.sleep(600)"], gpus=0, retry_delay=SOON)
 
 with DAG("counter", schedule=None, is_paused_upon_creation=False):
-    LocalPodOperator(
+    PodOperator(
         task_id="count",
         command=["python", "-c", "import time; print('counted once', flush=True); time.sleep(12)"],
         gpus=0,

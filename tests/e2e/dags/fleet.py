@@ -2,11 +2,11 @@
 
 from airflow.sdk import DAG, Asset, AssetWatcher, get_current_context, task
 
-from bulkhead import DeviceFaultTrigger, DeviceHealthSensor, LocalGpuDiagnosticOperator
+from bulkhead import DeviceFaultTrigger, DeviceHealthSensor, GpuDiagnosticOperator
 
 with DAG("fleet_waits", schedule=None, is_paused_upon_creation=False):
     waits = DeviceHealthSensor(task_id="devices", count=2, nodes=2, model="*H100*", timeout=300)
-    waits >> LocalGpuDiagnosticOperator(task_id="diagnose", gpus=1, experiment="diagnostics")
+    waits >> GpuDiagnosticOperator(task_id="diagnose", gpus=1, experiment="diagnostics")
 
 with DAG("fleet_gives_up", schedule=None, is_paused_upon_creation=False):
     DeviceHealthSensor(task_id="devices", count=99, timeout=12, soft_fail=True)

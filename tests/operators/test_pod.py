@@ -7,24 +7,27 @@ from typing import Any
 
 import pytest
 from airflow.sdk.definitions.retry_policy import ExceptionRetryPolicy
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from bulkhead.backends import MLFLOW_SECRET
 from bulkhead.control import Control
 from bulkhead.operators.identity import identity
-from bulkhead.operators.local_pod import LocalPodOperator
+from bulkhead.operators.pod import PodOperator
 from bulkhead.operators.retry import ContainmentRetryPolicy
-from bulkhead.operators.triggers.pod import LocalPodTrigger
+from bulkhead.operators.triggers.local_pod import LocalPodTrigger
 from bulkhead.pods.exceptions import (
     ApplicationFailedError,
     GateRefusedError,
     GpuOutOfMemoryError,
+    NodeLostError,
     PodConfigError,
     PodFailedError,
     error,
 )
 from bulkhead.pods.outcome import Failure, FailureClass
+from bulkhead.pods.spec import PodRequest
 from bulkhead.pods.status import PodPhase
+from bulkhead.runtimes.local.tasks import end_event
 from tests.waiting import until
 
 SLEEP = ["python", "-c", "import time; time.sleep(60)"]
@@ -41,11 +44,11 @@ def _gated(code: str) -> list[str]:
 SUCCEED = _gated(LEAVE % '{"version": 1, "result": {"accuracy": 0.98}}')
 
 
-def _operator(command: list[str], **more: Any) -> LocalPodOperator:
-    return LocalPodOperator(task_id="train", command=command, gpus=1, **more)
+def _operator(command: list[str], **more: Any) -> PodOperator:
+    return PodOperator(task_id="train", command=command, gpus=1, **more)
 
 
-def _launch(operator: LocalPodOperator, context: Any) -> LocalPodTrigger:
+def _launch(operator: PodOperator, context: Any) -> LocalPodTrigger:
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute(context)
     trigger = deferred.value.trigger
@@ -58,7 +61,11 @@ def _end(control: Control, trigger: LocalPodTrigger) -> dict[str, Any]:
     until((volumes / "scratch-0").exists, "the pod's /tmp")
     (volumes / "scratch-0" / "gate").touch()
     until(lambda: control.runtime.status(trigger.name).ended, "the pod to end")
-    return {"name": trigger.name, "namespace": trigger.namespace}
+    return end_event(control.runtime, trigger.name, None)
+
+
+def _request(operator: PodOperator, context: Any) -> PodRequest:
+    return operator._request("p", context, operator.runtime())
 
 
 def _pods(control: Control) -> list[str]:
@@ -68,7 +75,7 @@ def _pods(control: Control) -> list[str]:
 def test_it_launches_a_pod_and_defers_with_a_limit(control: Control, context: Context) -> None:
     with pytest.raises(TaskDeferred) as deferred:
         _operator(SLEEP, deadline=timedelta(minutes=5)).execute(context("train"))
-    assert deferred.value.timeout == timedelta(minutes=10)
+    assert deferred.value.timeout == timedelta(minutes=5 + 10 + 5)  # its own, to start, to end
     assert _pods(control) == [deferred.value.trigger.name]
 
 
@@ -117,7 +124,7 @@ def test_late_word_of_a_pod_from_before_the_clear_is_none(control: Control, cont
     assert deferred.value.trigger.name == second.name
     assert not control.runtime.status(second.name).ended
     control.runtime.terminate(second.name, reason="a test")
-    own = {"event": {"name": second.name, "namespace": "default"}}
+    own = {"event": end_event(control.runtime, second.name, None)}
     with pytest.raises(PodFailedError, match="a test"):
         _operator(SLEEP).resume_execution("resume", own, context("train", try_number=3, max_tries=1))
 
@@ -154,10 +161,10 @@ def test_a_retry_after_a_host_oom_has_more_memory_and_knows_the_checkpoint(contr
         Failure(failure_class=FailureClass.HOST_OOM),
     ):
         operator.retry_policy.evaluate(error("train-1", failure), 1, 3, task)
-    request = operator._request("p", task)
+    request = _request(operator, task)
     assert request.memory == str(3 * 2**30)
     assert request.env["BULKHEAD_RESUME_FROM"] == "file:///c/step-40"
-    assert "BULKHEAD_RESUME_FROM" not in operator._request("p", context("train", max_tries=4)).env  # cleared: anew
+    assert "BULKHEAD_RESUME_FROM" not in _request(operator, context("train", max_tries=4)).env  # cleared: anew
 
 
 def test_the_log_of_the_pod_is_in_the_log_of_the_task(
@@ -180,20 +187,20 @@ def test_a_pod_that_somebody_deleted_is_said(control: Control, context: Context)
     operator, task = _operator(SLEEP), context("train")
     trigger = _launch(operator, task)
     control.runtime.delete(trigger.name, reason="a person", grace_s=0)
-    with pytest.raises(AirflowException, match="is gone: it was deleted"):
-        operator.resume(task, {"name": trigger.name, "namespace": "default"})
+    with pytest.raises(NodeLostError, match="it was deleted"):
+        operator.resume(task, end_event(control.runtime, trigger.name, None))
 
 
 def test_bad_input_fails_at_once_and_starts_nothing(control: Control, context: Context) -> None:
     with pytest.raises(AirflowFailException, match=r"nvidia.com/gpu'\] = 99"):
-        LocalPodOperator(task_id="train", command=SLEEP, gpus=99).execute(context("train"))
+        PodOperator(task_id="train", command=SLEEP, gpus=99).execute(context("train"))
     assert _pods(control) == []
 
 
 def test_mlflows_credentials_go_by_reference_where_there_are_any(control: Control, context: Context) -> None:
-    assert _operator(SLEEP)._request("p", context("train")).secret_env == {}
+    assert _request(_operator(SLEEP), context("train")).secret_env == {}
     control.runtime.write_secret(MLFLOW_SECRET, {"username": "u", "password": "hunter2"})
-    request = _operator(SLEEP)._request("p", context("train"))
+    request = _request(_operator(SLEEP), context("train"))
     assert set(request.secret_env) == {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
     assert "hunter2" not in repr(request)
 

@@ -10,9 +10,10 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from bulkhead.collector import Collector
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
-from bulkhead.operators.local_distributed_train import LocalDistributedTrainOperator
-from bulkhead.operators.triggers.local_gang import LocalGangTrigger, node_names
+from bulkhead.operators.pod import PodOperator
+from bulkhead.operators.triggers.local_gang import LocalGangTrigger
 from bulkhead.pods.exceptions import ApplicationFailedError
+from bulkhead.runtimes.local.tasks import node_names
 from tests.local_pods import from_inside
 
 PROGRAM = Path(__file__).parents[1] / "programs" / "ddp.py"
@@ -20,11 +21,11 @@ SLEEP = ["python", "-c", "import time; time.sleep(60)"]
 Context = Callable[..., Any]
 
 
-def _operator(command: list[str], **more: Any) -> LocalDistributedTrainOperator:
-    return LocalDistributedTrainOperator(task_id="train", command=command, gpus=0, **{"nodes": 2, **more})
+def _operator(command: list[str], **more: Any) -> PodOperator:
+    return PodOperator(task_id="train", command=command, **{"nodes": 2, "gpus": 0, **more})
 
 
-def _launch(operator: LocalDistributedTrainOperator, context: Any) -> LocalGangTrigger:
+def _launch(operator: PodOperator, context: Any) -> LocalGangTrigger:
     with pytest.raises(TaskDeferred) as deferred:
         operator.execute(context)
     assert isinstance(deferred.value.trigger, LocalGangTrigger)
@@ -49,7 +50,10 @@ async def test_the_rank_that_failed_is_the_cause_and_its_victims_are_not(control
     program = from_inside(control.runtime, PROGRAM)
     operator, task = _operator([program, "1"]), context("train")
     event = await _wait(_launch(operator, task))
-    with pytest.raises(ApplicationFailedError, match=r"node rank 1 of 2 failed first: layer 7 is out of") as caught:
+    with pytest.raises(
+        ApplicationFailedError,
+        match=r"node rank 1 of 2 \(pod .*-1\) failed first; node ranks 0 failed after it: layer 7",
+    ) as caught:
         operator.resume(task, event)
     assert (caught.value.failure.rank, caught.value.failure.exception) == (1, "builtins.IndexError")
     assert all(control.runtime.status(name).ended for name in node_names(event["name"], 2))
@@ -87,8 +91,7 @@ def test_the_collector_ends_all_nodes(control: Control, context: Context) -> Non
 
 
 def test_all_nodes_or_none(control: Control, context: Context) -> None:
-    job = _operator(SLEEP, torchrun=False)
-    job.gpus = 99
+    job = _operator(SLEEP, torchrun=False, gpus=99)
     with pytest.raises(AirflowFailException, match=r"nvidia.com/gpu'\] = 99"):
         job.execute(context("train"))
     assert list(control.runtime.list({})) == []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bulkhead.operators.triggers.pod import LocalPodTrigger
+from bulkhead.operators.triggers.local_pod import LocalPodTrigger
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.pods.status import PodPhase, PodStatus
 from bulkhead.runtimes.local.runtime import LocalRuntime
@@ -24,7 +24,8 @@ def test_it_fires_when_the_pod_ends(runtime: LocalRuntime) -> None:
     command = ["python", "-c", "import time; time.sleep(0.5)"]
     runtime.launch(build(PodRequest(name="job", image="none", command=command)))
     payload = asyncio.run(asyncio.wait_for(_first(_trigger(runtime)), 30))
-    assert payload == {"name": "job", "namespace": "default"}
+    assert (payload["name"], payload["namespace"], payload["why"]) == ("job", "default", "ended")
+    assert payload["pod"]["status"]["phase"] == "Succeeded"
     assert runtime.status("job").phase is PodPhase.SUCCEEDED
 
 
@@ -35,7 +36,8 @@ def test_it_fires_for_a_pod_that_ended_before(runtime: LocalRuntime, run_pod: Ca
 
 def test_it_fires_for_a_pod_that_is_gone(runtime: LocalRuntime) -> None:
     runtime.layout.make()
-    assert asyncio.run(asyncio.wait_for(_first(_trigger(runtime, "absent")), 10))["name"] == "absent"
+    payload = asyncio.run(asyncio.wait_for(_first(_trigger(runtime, "absent")), 10))
+    assert (payload["name"], payload["why"], payload["pod"]) == ("absent", "gone", None)
 
 
 def test_triggers_of_one_runtime_share_one_watch(runtime: LocalRuntime, run_pod: Callable[..., PodStatus]) -> None:
@@ -60,7 +62,7 @@ def test_an_event_of_another_pod_does_not_fire_it(runtime: LocalRuntime) -> None
 
 def test_it_survives_the_triggerers_database(runtime: LocalRuntime) -> None:
     path, arguments = _trigger(runtime).serialize()
-    assert path == "bulkhead.operators.triggers.pod.LocalPodTrigger"
+    assert path == "bulkhead.operators.triggers.local_pod.LocalPodTrigger"
     assert LocalPodTrigger(**arguments).serialize() == (path, arguments)
 
 

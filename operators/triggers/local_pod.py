@@ -10,11 +10,12 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from bulkhead.errors import NotFoundError
 from bulkhead.runtimes.local.runtime import LocalRuntime
+from bulkhead.runtimes.local.tasks import end_event
 from bulkhead.runtimes.local.watch import changes
 
 
 class LocalPodTrigger(BaseEventTrigger):
-    """Fires when a pod has ended, or is gone.
+    """Fires when a pod has ended, or is gone: ``{"why": ended | gone, "pod": …, "text": …}``, with its last state.
 
     Args:
         root: of the local runtime.
@@ -25,6 +26,7 @@ class LocalPodTrigger(BaseEventTrigger):
     def __init__(self, root: str, name: str, namespace: str = "default") -> None:
         super().__init__()
         self.root, self.name, self.namespace = root, name, namespace
+        self.runtime = LocalRuntime(root)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments."""
@@ -51,13 +53,15 @@ class LocalPodTrigger(BaseEventTrigger):
         Args:
             shared_stream: of changed pod ids; an empty set asks to poll again.
         """
-        if await self._ended():  # it may have ended before this trigger joined the watch
-            yield self._event()
-            return
-        async for changed in shared_stream:
-            if (not changed or self._concerned(changed)) and await self._ended():
-                yield self._event()
-                return
+        event = await asyncio.to_thread(self._poll)  # it may have ended before this trigger joined the watch
+        if event is None:
+            async for changed in shared_stream:
+                if changed and not self._concerned(changed):
+                    continue
+                if (event := await asyncio.to_thread(self._poll)) is not None:
+                    break
+        if event is not None:
+            yield TriggerEvent(event)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """As ``filter_shared_stream``, with a watch of its own."""
@@ -66,19 +70,21 @@ class LocalPodTrigger(BaseEventTrigger):
 
     async def on_kill(self) -> None:
         """The task was marked or cleared by a person: take its pod down."""
-        runtime = LocalRuntime(self.root)
         await asyncio.to_thread(
-            runtime.terminate, self.name, self.namespace, reason="its task was marked or cleared", timeout_s=25
+            self.runtime.terminate, self.name, self.namespace, reason="its task was marked or cleared", timeout_s=25
         )
 
     def _concerned(self, changed: Set[str]) -> bool:
         return f"{self.namespace}.{self.name}" in changed
 
-    async def _ended(self) -> bool:
+    def _poll(self) -> dict[str, Any] | None:
+        return self._event() if self._ended() else None
+
+    def _ended(self) -> bool:
         try:
-            return (await asyncio.to_thread(LocalRuntime(self.root).status, self.name, self.namespace)).ended
+            return self.runtime.status(self.name, self.namespace).ended
         except NotFoundError:
             return True
 
-    def _event(self) -> TriggerEvent:
-        return TriggerEvent({"name": self.name, "namespace": self.namespace})
+    def _event(self) -> dict[str, Any]:
+        return end_event(self.runtime, self.name, None, self.namespace)
