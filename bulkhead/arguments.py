@@ -17,6 +17,7 @@ SERVICE_NAME = "use lower-case letters, digits and '-', at most 40, a letter fir
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _SERVICE = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
@@ -45,6 +46,25 @@ def service(field: str, value: Any) -> None:
     """
     if not is_service(value):
         raise InvalidInputError(field, value, SERVICE_NAME)
+
+
+def is_function(value: Any) -> bool:
+    """Whether a value names a function as ``package.module:function``."""
+    return isinstance(value, str) and _FUNCTION.fullmatch(value) is not None
+
+
+def function_name(field: str, value: Any) -> None:
+    """Refuse what does not name a function as ``package.module:function``.
+
+    Args:
+        field: see ``text``.
+        value: see ``text``.
+
+    Raises:
+        InvalidInputError: see ``text``.
+    """
+    if not is_function(value):
+        raise InvalidInputError(field, value, "name a function as package.module:function")
 
 
 def is_service(value: Any) -> bool:

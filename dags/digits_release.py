@@ -41,10 +41,9 @@ with DAG(
 ) as dag:
     train = TrainOperator(
         task_id="train",
+        entrypoint="bulkhead.gpu_tasks.train:train",
+        parameters={"seed": "{{ params.seed }}", "epochs": "{{ params.epochs }}", "fault": "{{ params.fault }}"},
         experiment="digits",
-        seed="{{ params.seed }}",
-        epochs="{{ params.epochs }}",
-        fault="{{ params.fault }}",
         checkpoint="/checkpoints",
         cpu="2",
         memory="4Gi",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bulkhead.gpu_tasks.entry import run
 from bulkhead.gpu_tasks.errors import ConfigError, GateError
 from bulkhead.gpu_tasks.gate.request import GateRequest
+from bulkhead.pods.training import training_data
 
 if TYPE_CHECKING:
     from bulkhead.gpu_tasks.gate.judgement import GateJudgement
@@ -31,11 +32,13 @@ class ModelSource:
         run_id: MLflow run that logged it; the evidence is kept there.
         experiment_id: of the run.
         tags: of the model.
+        training_data: that its run has logged; empty where it has not.
     """
 
     run_id: str
     experiment_id: str
     tags: Mapping[str, str]
+    training_data: str = ""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -105,7 +108,8 @@ def source_of(client: Any, model_uri: str) -> ModelSource:
         raise ConfigError(
             f"model_uri = {model_uri!r}: logged outside of a run, which keeps the evidence; log it in one"
         )
-    return ModelSource(run_id, client.get_run(run_id).info.experiment_id, tags)
+    run = client.get_run(run_id)
+    return ModelSource(run_id, run.info.experiment_id, tags, training_data(run))
 
 
 def _refuse_isolated(model_uri: str, source: ModelSource) -> None:
@@ -140,7 +144,12 @@ def _judged(client: Any, model_uri: str, source: ModelSource, request: GateReque
     _log(client, source.run_id, judgement)
     if judgement.refusals:
         raise GateError("; ".join(judgement.refusals))
-    return {**judgement.evidence(), "data_hash": holdout.digest, "data_checks": checked.passed}
+    return {
+        **judgement.evidence(),
+        "data_hash": holdout.digest,
+        "data_checks": checked.passed,
+        **({"training_data": source.training_data} if source.training_data else {}),
+    }
 
 
 def _log(client: Any, run_id: str, judgement: GateJudgement) -> None:

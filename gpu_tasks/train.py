@@ -1,16 +1,13 @@
-"""``python -m bulkhead.gpu_tasks.train``: train the digits CNN, log it to MLflow, leave an outcome."""
+"""The demo's training: an entry point as a user would write one, for the digits that ship with scikit-learn."""
 
 from __future__ import annotations
 
-import argparse
-import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bulkhead.gpu_tasks.entry import run
 from bulkhead.gpu_tasks.errors import ConfigError, GateError
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE, from_environment
 
@@ -19,35 +16,11 @@ _LEARNING_RATE = 4e-3
 _HANG_S = 600.0
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Parse the arguments and train.
-
-    Args:
-        argv: arguments; the process' own by default.
-    """
-    parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.train")
-    parser.add_argument("--experiment", required=True, help="MLflow experiment")
-    parser.add_argument("--seed", type=int, default=0, help="makes the training deterministic")
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--channels", type=int, default=16, help="width of the network")
-    parser.add_argument("--fault", default="none", help="none, or flaky: see bulkhead.gpu_tasks.pyfunc_model")
-    parser.add_argument(
-        "--checkpoints", default=from_environment(CHECKPOINTS_VARIABLE), help="folder or URL that outlives the job"
-    )
-    parser.add_argument(
-        "--progress", type=Path, default=from_environment(PROGRESS_VARIABLE), help="for signs of progress"
-    )
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    run(lambda: train(**vars(arguments)))
-
-
 def train(
-    experiment: str,
-    seed: int,
-    epochs: int,
-    channels: int,
-    fault: str,
+    seed: int = 0,
+    epochs: int = 30,
+    channels: int = 16,
+    fault: str = "none",
     checkpoints: str | Path | None = None,
     progress: Path | None = None,
 ) -> Mapping[str, Any]:
@@ -57,9 +30,9 @@ def train(
         seed: makes weights, order and dropout deterministic.
         epochs: passes over the training images, but for a last part of a batch.
         channels: width of the network.
-        fault: ``none`` or ``flaky``.
-        checkpoints: folder or URL that outlives the job; None for none.
-        progress: folder for signs of progress; None for none.
+        fault: ``none`` or ``flaky``, see ``bulkhead.gpu_tasks.pyfunc_model``.
+        checkpoints: folder or URL that outlives the job; by default what the environment names, if anything.
+        progress: folder for signs of progress; likewise.
 
     Returns:
         ``run_id``, ``experiment_id``, ``model_uri``, ``accuracy`` (on the test images), ``data_hash``, ``device``, and
@@ -88,11 +61,13 @@ def train(
     torch.set_num_threads(1)  # with more, the order of sums depends on what else runs, a checkpoint's thread for one
     device = "cuda" if torch.cuda.is_available() else "cpu"
     params = {"seed": seed, "epochs": epochs, "channels": channels, "fault": fault, "device": device}
-    mlflow.set_experiment(experiment)
-    with _kept(checkpoints) as folder, mlflow.start_run() as active:
+    signs = progress or from_environment(PROGRESS_VARIABLE)
+    with _kept(checkpoints or from_environment(CHECKPOINTS_VARIABLE)) as folder, mlflow.start_run() as active:
         mlflow.log_params(params)
+        used = mlflow.data.from_numpy(data.train_images, targets=data.train_labels, name="digits")
+        mlflow.log_input(used, context="training")
         mlflow.set_tag("bulkhead.data_hash", data.data_hash)
-        model, accuracy, resumed_from = _fit(data, seed, epochs, channels, folder, progress)
+        model, accuracy, resumed_from = _fit(data, seed, epochs, channels, folder, Path(signs) if signs else None)
         return {
             "run_id": active.info.run_id,
             "experiment_id": active.info.experiment_id,
@@ -183,7 +158,3 @@ def _log_model(model: Any, data: Any, channels: int, fault: str) -> str:
             pip_requirements=["mlflow", "torch", "safetensors", "scikit-learn", "numpy"],
         )
     return str(info.model_uri)
-
-
-if __name__ == "__main__":
-    main()

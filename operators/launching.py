@@ -211,15 +211,33 @@ class LaunchOperator(WaitForDevicesMixin):
             found = results.of_job(event, runtime.events, self.gang.nodes)
         if self.get_logs:
             self._show(found.logs, namespace, runtime)
+        # First, since what it needs may be away: then the pod stays, and the next try reads it again.
+        result = self.completed(dict(found.result), context) if found.failure is None else self.failed(context)
         if found.there:
             self._clean_up(runtime, name, namespace, failed=found.failure is not None)
         if found.failure is None:
-            return dict(found.result)
+            return result
         if found.exit_code in self.skip_on_exit_code:
             raise AirflowSkipException(f"pod {name} ended with exit code {found.exit_code}: skipped, as asked for")
         if self.do_xcom_push and found.result:  # as KubernetesPodOperator does with what a pod left
             context["ti"].xcom_push(key="return_value", value=dict(found.result))
         raise error(name, found.failure, found.node)
+
+    def completed(self, result: dict[str, Any], context: Context) -> dict[str, Any]:
+        """What the task returns of a pod that has succeeded; for operators that know more than its program.
+
+        Args:
+            result: that the program left.
+        """
+        return result
+
+    def failed(self, context: Context) -> dict[str, Any]:
+        """What an operator does about a pod that has failed, before its failure is raised.
+
+        Returns:
+            Nothing.
+        """
+        return {}
 
     def on_kill(self) -> None:
         """The task process was told to end: take the pod, or all of the job's, down."""

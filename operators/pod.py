@@ -23,6 +23,8 @@ from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, ch
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from bulkhead.control import Control
+
 _KEEP = ("never", "failed", "always")
 
 
@@ -116,6 +118,14 @@ class PodOperator(LaunchOperator):
         """
         return [str(word) for word in self.command]
 
+    def variables(self, context: Context, control: Control) -> dict[str, str]:
+        """Variables that the pod has besides its author's.
+
+        Args:
+            control: the control plane.
+        """
+        return {}
+
     def _starter(self, torchrun: bool) -> Sequence[str]:
         """What starts the ranks of a distributed job."""
         if self.gang is None:
@@ -128,6 +138,7 @@ class PodOperator(LaunchOperator):
         control = BulkheadHook(self.bulkhead_conn_id).control()
         changed = changes_for(self, context)
         variables = training.environment(self.checkpoint, self.resume_mode, identity(context), name)
+        variables |= self.variables(context, control)
         if changed.resume_from:
             variables[RESUME_VARIABLE] = changed.resume_from
         claims = self.claims or (training.claims(self.checkpoint) if not runtime.is_cluster else {})

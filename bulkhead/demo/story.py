@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from bulkhead.errors import UnavailableError
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.pods.spec import PodRequest, SecretRef, build
+from bulkhead.pods.training import PARAMETERS_VARIABLE
 from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.revision import RevisionSpec
@@ -132,13 +134,17 @@ class Story:
         progress.say(f"service [b]{SERVICE}[/b] is in use: revision {done.revision_id}, clients ask for digits")
 
     def _training(self, name: str, epochs: int) -> PodRequest:
-        command = ["python", "-m", "bulkhead.gpu_tasks.train", "--experiment", _MODEL, "--epochs", str(epochs)]
+        command = ["python", "-m", "bulkhead.gpu_tasks.entrypoint", "bulkhead.gpu_tasks.train:train"]
         return PodRequest(
             name=name,
             image=_IMAGE,
             command=command,
             gpus=1,
-            env={"MLFLOW_TRACKING_URI": self.stack.settings.mlflow_tracking_uri},
+            env={
+                "MLFLOW_TRACKING_URI": self.stack.settings.mlflow_tracking_uri,
+                "MLFLOW_EXPERIMENT_NAME": _MODEL,
+                PARAMETERS_VARIABLE: json.dumps({"epochs": epochs}),
+            },
             secret_env={name: SecretRef(*at) for name, at in self.stack.control.backends.local_credentials().items()},
         )
 

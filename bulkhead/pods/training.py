@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 CHECKPOINTS_VARIABLE = "BULKHEAD_CHECKPOINTS"
 """Environment variable that names the folder or URL of a training's checkpoints: the same at each try of a task."""
@@ -11,8 +12,26 @@ CHECKPOINTS_VARIABLE = "BULKHEAD_CHECKPOINTS"
 PROGRESS_VARIABLE = "BULKHEAD_PROGRESS"
 """Environment variable that names the folder in which each rank leaves signs of progress."""
 
+PARAMETERS_VARIABLE = "BULKHEAD_PARAMETERS"
+"""Environment variable that holds a training's parameters: a JSON object."""
+
+_LONGEST_LINEAGE = 500
+
 CHECKPOINT = re.compile(r"step-(\d{10})")
 """Name of a checkpoint in that folder."""
+
+
+def training_data(run: Any) -> str:
+    """Data that an MLflow run has logged (``mlflow.log_input``), for people and for a revision's evidence.
+
+    Args:
+        run: as MLflow's client returns it.
+
+    Returns:
+        ``name@digest`` of each, sorted, at most 500 characters; empty where it has logged none.
+    """
+    used = [one.dataset for one in (run.inputs.dataset_inputs if run.inputs is not None else [])]
+    return ", ".join(sorted({f"{data.name}@{data.digest}" for data in used}))[:_LONGEST_LINEAGE]
 
 
 def from_environment(variable: str) -> str | None:

@@ -57,7 +57,7 @@ class MlflowRegistry:
         """
         import mlflow
 
-        with _translated(f"model {model_uri!r}"):
+        with translated(f"model {model_uri!r}"):
             # By the tag alone: MLflow's filters have no way to write a name that has quotes.
             tagged = self._client.search_model_versions(f"tags.`{_REVISION_TAG}` = '{revision}'")
             versions = [one for one in tagged if one.name == model_name]
@@ -82,13 +82,13 @@ class MlflowRegistry:
         Raises:
             NotFoundError: it does not.
         """
-        with _translated(f"version {version} of model {model_name!r}"):
+        with translated(f"version {version} of model {model_name!r}"):
             self._client.get_model_version(model_name, version)
 
     def champion(self, model_name: str) -> str | None:
         """The version that the alias names, or None."""
         try:
-            with _translated(f"alias {self.alias!r} of model {model_name!r}"):
+            with translated(f"alias {self.alias!r} of model {model_name!r}"):
                 return str(self._client.get_model_version_by_alias(model_name, self.alias).version)
         except NotFoundError:
             return None
@@ -108,7 +108,7 @@ class MlflowRegistry:
             FencedError: a later generation has written.
             UnavailableError: the alias does not read back as written.
         """
-        with _translated(f"model {model_name!r}"):
+        with translated(f"model {model_name!r}"):
             model = self._client.get_registered_model(model_name)
             tag = f"{_GENERATION_TAG}.{service}"
             theirs = _number(model.tags.get(tag))
@@ -130,7 +130,7 @@ class MlflowRegistry:
             model_uri: of the model; a logged model (``models:/m-…``) carries the tag itself.
             version: in it; None where it was never registered.
         """
-        with _translated(f"model {model_uri!r}"):
+        with translated(f"model {model_uri!r}"):
             if (model_id := logged_model(model_uri)) is not None:
                 self._client.set_logged_model_tags(model_id, {ISOLATED_TAG: bounded(reason, _LONGEST_TAG)})
             if version is not None:
@@ -142,7 +142,7 @@ class MlflowRegistry:
         Args:
             version: in it; None where it was never registered.
         """
-        with _translated(f"model {model_uri!r}"):
+        with translated(f"model {model_uri!r}"):
             model_id = logged_model(model_uri)
             if model_id is not None and ISOLATED_TAG in self._client.get_logged_model(model_id).tags:
                 self._client.delete_logged_model_tag(model_id, ISOLATED_TAG)
@@ -160,7 +160,7 @@ class MlflowRegistry:
         Returns:
             Values by name; nothing for a version that is no logged model, which has no metrics of its own.
         """
-        with _translated(f"version {version} of model {model_name!r}"):
+        with translated(f"version {version} of model {model_name!r}"):
             model_version = self._client.get_model_version(model_name, version)
             model_id = model_version.model_id or logged_model(
                 model_version.source or ""
@@ -179,7 +179,7 @@ class MlflowRegistry:
         Returns:
             Id of the run.
         """
-        with _translated(f"experiment {_EVIDENCE!r}"):
+        with translated(f"experiment {_EVIDENCE!r}"):
             client = self._client
             experiment = client.get_experiment_by_name(_EVIDENCE)
             experiment_id = experiment.experiment_id if experiment else client.create_experiment(_EVIDENCE)
@@ -197,12 +197,21 @@ class MlflowRegistry:
 
     @functools.cached_property
     def _client(self) -> Any:
-        # By itself mlflow goes on trying for minutes, and the reconciler waits; the reconciler tries again anyway.
-        for variable, value in _IMPATIENT.items():
-            os.environ.setdefault(variable, value)
-        import mlflow
+        return mlflow_client(self._uri)
 
-        return mlflow.MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
+
+def mlflow_client(uri: str) -> Any:
+    """A client of MLflow that does not wait for long.
+
+    Args:
+        uri: of the server, for runs and for models.
+    """
+    # By itself mlflow goes on trying for minutes, and the caller waits; the caller tries again anyway.
+    for variable, value in _IMPATIENT.items():
+        os.environ.setdefault(variable, value)
+    import mlflow
+
+    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _number(tag: str | None) -> int:
@@ -219,7 +228,15 @@ def _index(name: str, files: Mapping[str, str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Iterator[None]:
+    """MLflow's errors as the project's.
+
+    Args:
+        what: is asked for, in words.
+
+    Raises:
+        NotFoundError, RefusedError, UnavailableError: it is not there; MLflow does not take it; it does not answer.
+    """
     from mlflow.exceptions import MlflowException, RestException
 
     try:

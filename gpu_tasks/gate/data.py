@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bulkhead.arguments import is_function
 from bulkhead.gpu_tasks.errors import ConfigError
+from bulkhead.gpu_tasks.functions import function
 from bulkhead.gpu_tasks.gate.files import read
-from bulkhead.gpu_tasks.gate.functions import function
-from bulkhead.gpu_tasks.gate.request import is_function
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from bulkhead.arguments import is_function
 from bulkhead.gpu_tasks.errors import ConfigError, GateError
+from bulkhead.gpu_tasks.functions import function
 from bulkhead.gpu_tasks.gate.answers import ModelAnswers
 from bulkhead.gpu_tasks.gate.comparison import Comparison, ComparisonResult, ComparisonVerdict, compare
 from bulkhead.gpu_tasks.gate.data import Holdout
-from bulkhead.gpu_tasks.gate.functions import function
 from bulkhead.gpu_tasks.gate.metrics import METRICS, Metric, by_row
-from bulkhead.gpu_tasks.gate.request import GateRequest, MetricRequest, is_function
+from bulkhead.gpu_tasks.gate.request import GateRequest, MetricRequest
 from bulkhead.gpu_tasks.gate.resampling import Array
 from bulkhead.gpu_tasks.gate.sentences import sentence
 from bulkhead.gpu_tasks.gate.slices import Slice, cut

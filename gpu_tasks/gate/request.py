@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from bulkhead.arguments import is_function
 from bulkhead.pods.training import user_with_password
 
 NAMES = (
@@ -28,13 +28,6 @@ NAMES = (
 
 ENDINGS = (".parquet", ".csv", ".jsonl", ".npz")
 """Of files of data."""
-
-_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-
-
-def is_function(source: str) -> bool:
-    """Whether something is named as a function is: ``package.module:function``."""
-    return _FUNCTION.fullmatch(source) is not None
 
 
 def _number(value: object) -> object:

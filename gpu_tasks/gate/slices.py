@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bulkhead.arguments import is_function
 from bulkhead.gpu_tasks.errors import ConfigError
-from bulkhead.gpu_tasks.gate.functions import function
-from bulkhead.gpu_tasks.gate.request import is_function
+from bulkhead.gpu_tasks.functions import function
 from bulkhead.gpu_tasks.gate.resampling import Array
 
 _MOST_VALUES = 20

@@ -29,13 +29,13 @@ DIGITS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def good(mlflow_uri: str) -> dict[str, Any]:
     mlflow.set_tracking_uri(mlflow_uri)
-    return dict(train("digits", seed=0, epochs=12, channels=16, fault="none"))
+    return dict(train(seed=0, epochs=12, channels=16, fault="none"))
 
 
 @pytest.fixture(scope="module")
 def poor(mlflow_uri: str) -> dict[str, Any]:
     mlflow.set_tracking_uri(mlflow_uri)
-    return dict(train("digits", seed=0, epochs=2, channels=1, fault="none"))
+    return dict(train(seed=0, epochs=2, channels=1, fault="none"))
 
 
 def _evaluate(trained: dict[str, Any], model_name: str, **more: Any) -> dict[str, Any]:

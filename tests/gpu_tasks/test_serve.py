@@ -23,7 +23,7 @@ from tests.waiting import until
 @pytest.fixture(scope="module")
 def model_uri(mlflow_uri: str) -> str:
     mlflow.set_tracking_uri(mlflow_uri)
-    return str(train("digits", seed=0, epochs=1, channels=4, fault="none")["model_uri"])
+    return str(train(seed=0, epochs=1, channels=4, fault="none")["model_uri"])
 
 
 def _serve(model_uri: str, port: int) -> list[str]:

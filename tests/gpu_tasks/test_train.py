@@ -20,7 +20,7 @@ _EPOCHS = 12
 
 
 def _train(**more: Any) -> dict[str, Any]:
-    return dict(train("digits", **{"seed": 0, "epochs": _EPOCHS, "channels": 16, "fault": "none", **more}))
+    return dict(train(**{"seed": 0, "epochs": _EPOCHS, "channels": 16, "fault": "none", **more}))
 
 
 @pytest.fixture(scope="module")
@@ -145,4 +145,4 @@ def test_defective_data_are_not_trained_on(mlflow_uri: str, monkeypatch: pytest.
     data.train_images[0, 0] = 99.0
     monkeypatch.setattr(digits, "load", lambda: data)
     with pytest.raises(GateError, match=r"data checks failed: .*pixel_00: saw \[99\.0\]"):
-        train("digits", seed=0, epochs=1, channels=1, fault="none")
+        train(seed=0, epochs=1, channels=1, fault="none")

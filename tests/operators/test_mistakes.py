@@ -197,8 +197,13 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, list[Any]]]] = {
         },
     ),
     "TrainOperator": (
-        {**TASK, "experiment": "digits"},
-        {"experiment": ["", None], "seed": [-1, 0.5], "epochs": [0, "30"], "fault": [""]},
+        {**TASK, "entrypoint": "my_team.train:main"},
+        {
+            "entrypoint": ["my_team.train", "my_team.train:", "train.py", 5, None],
+            "command": [["python", "train.py"]],
+            "parameters": [["seed"], {1: 2}, {"rate": nan}, {"data": {1, 2}}, "seed=1"],
+            "experiment": ["", 5],
+        },
     ),
     "isolate_on_deadline": (
         {"service": "digits"},
@@ -266,7 +271,13 @@ def test_a_wrong_value_is_refused_by_name(name: str, argument: str, value: Any) 
     with pytest.raises(InvalidInputError) as message:
         _call(name, {**WRONG[name][0], argument: value})
     nothing_names_the_model = (name, argument, value) == ("DeployOperator", "evaluate_task_id", None)
-    either = {"deploy_task_id": "revision"} if value == "deploy" else {}
+    either = (
+        {"deploy_task_id": "revision"}
+        if value == "deploy"
+        else {"command": "entrypoint"}
+        if name == "TrainOperator"
+        else {}
+    )
     wanted = "model_uri" if nothing_names_the_model else either.get(argument, argument)
     assert wanted in message.value.field
     assert message.value.remedy and "Error" not in message.value.remedy

@@ -16,7 +16,6 @@ from bulkhead.errors import InvalidInputError
 from bulkhead.operators import training
 from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.operators.pod import PodOperator
-from bulkhead.operators.train import TrainOperator
 from bulkhead.pods.distributed import Gang
 from bulkhead.pods.identity import TaskIdentity
 from bulkhead.pods.training import CHECKPOINTS_VARIABLE, PROGRESS_VARIABLE
@@ -64,7 +63,7 @@ def test_other_runs_tasks_and_indices_have_other_folders() -> None:
 
 
 def test_the_local_runtime_mounts_a_claim_where_none_is_named(control: Control, context: Context) -> None:
-    operator = TrainOperator(task_id="train", experiment="digits", checkpoint="/checkpoints")
+    operator = PodOperator(task_id="train", command=["true"], checkpoint="/checkpoints")
     assert operator._request("train-1", context("train"), operator.runtime()).claims == {"/checkpoints": "checkpoints"}
     named = PodOperator(task_id="train", command=["true"], checkpoint="/data/own", claims={"/data": "team"})
     assert named._request("train-1", context("train"), named.runtime()).claims == {"/data": "team"}
@@ -104,7 +103,7 @@ def test_what_ends_with_the_pod_is_no_place_for_checkpoints(volume: k8s.V1Volume
 
 
 def test_behind_a_url_nothing_is_mounted_and_progress_stays_in_the_pod(control: Control, context: Context) -> None:
-    operator = TrainOperator(task_id="train", experiment="digits", checkpoint="s3://team/checkpoints/")
+    operator = PodOperator(task_id="train", command=["true"], checkpoint="s3://team/checkpoints/")
     request = operator._request("train-1", context("train"), operator.runtime())
     assert request.claims == {}
     assert request.env[CHECKPOINTS_VARIABLE].startswith("s3://team/checkpoints/release/run/train-")

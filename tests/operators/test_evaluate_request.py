@@ -6,7 +6,6 @@ import pytest
 from bulkhead.errors import InvalidInputError
 from bulkhead.gpu_tasks.gate.request import GateRequest
 from bulkhead.operators.evaluate import EvaluateOperator
-from bulkhead.operators.train import TrainOperator
 
 GATE: dict[str, Any] = {
     "model_name": "churn",
@@ -15,15 +14,6 @@ GATE: dict[str, Any] = {
     "metrics": {"f1_score": {"at_least": 0.7, "margin": 0.02}},
     "slices": ["region"],
 }
-
-
-def test_train_builds_the_command_of_its_pod() -> None:
-    operator = TrainOperator(task_id="train", experiment="digits", seed="{{ params.seed }}", fault="flaky")
-    assert operator.command == [
-        *("python", "-m", "bulkhead.gpu_tasks.train", "--experiment", "digits"),
-        *("--seed", "{{ params.seed }}", "--epochs", "30", "--fault", "flaky"),
-    ]
-    assert "command" in operator.template_fields
 
 
 class Pulled:
