@@ -43,6 +43,7 @@ class PodOperator(LaunchOperator):
             share is mounted at ``checkpoint`` where none is named.
         deadline: longest time that the pod may run.
         startup_timeout: a pod that is not running by then is given up.
+        user_id: on Kubernetes: number of the user that the program runs as, where the image names none but root.
         torchrun: whether ``torchrun`` starts a distributed job's program; else ``command`` is run as it is.
         namespace: on Kubernetes; templated; by default the connection's. The local runtime has one.
         keep: whether a pod on Kubernetes stays once it has finished: ``never``, ``failed`` or ``always``.
@@ -68,6 +69,7 @@ class PodOperator(LaunchOperator):
         claims: Mapping[str, str] | None = None,
         deadline: timedelta = timedelta(hours=24),
         startup_timeout: timedelta = timedelta(minutes=10),
+        user_id: int | None = None,
         torchrun: bool = True,
         namespace: str | None = None,
         keep: str = "never",
@@ -85,6 +87,8 @@ class PodOperator(LaunchOperator):
         arguments.duration("startup_timeout", startup_timeout, 1)
         arguments.switch("torchrun", torchrun)
         arguments.choice("keep", keep, _KEEP)
+        if user_id is not None:
+            arguments.whole("user_id", user_id, 1)
         for name, value in (("namespace", namespace), ("runtime_conn_id", runtime_conn_id)):
             if value is not None:
                 check_known(arguments.text, name, value)
@@ -95,7 +99,7 @@ class PodOperator(LaunchOperator):
         self.command: list[str] = [*self._starter(torchrun), *command]
         self.image, self.cpu, self.memory = image, cpu, memory
         self.env, self.secret_env = dict(env or {}), _references(secrets or {})
-        self.claims, self.deadline = dict(claims or {}), deadline
+        self.claims, self.deadline, self.user_id = dict(claims or {}), deadline, user_id
         self.startup_timeout_seconds = int(startup_timeout.total_seconds())
         self.namespace, self.keep, self.runtime_conn_id = namespace, keep, runtime_conn_id
 
@@ -108,7 +112,9 @@ class PodOperator(LaunchOperator):
         self.check_image(self.image, runtime)
         changed = changes_for(self, context)
         name = identity(context).pod_name(context["ti"].try_number)
-        return runtime.place(build(self._request(name, context, runtime), self.relax), self.gpus_for(changed))
+        pod = build(self._request(name, context, runtime), self.relax)
+        pod.spec.security_context.run_as_user = self.user_id
+        return runtime.place(pod, self.gpus_for(changed))
 
     def argv(self) -> Sequence[str]:
         """What the pod runs, once its templates are rendered.

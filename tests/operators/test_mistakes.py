@@ -52,6 +52,7 @@ POD: dict[str, Any] = {
     "claims": [{"relative": "claim"}, {"/data": "My Claim"}, ["claim"]],
     "deadline": [timedelta(0), timedelta(seconds=-5), timedelta(milliseconds=500), 3600],
     "startup_timeout": [timedelta(0), 600],
+    "user_id": [0, -1, "1000", True],
     "torchrun": ["no"],
     "namespace": ["", 5],
     "keep": ["maybe", None],

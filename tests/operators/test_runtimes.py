@@ -114,6 +114,7 @@ async def test_a_pod_of_a_cluster_is_placed_hardened_named_and_has_its_secrets_b
         secrets={"TOKEN": "hub/token"},
         claims={"/data": "team-data"},
         kueue_queue="team-a",
+        user_id=1000,
         runtime_conn_id=cluster_connection,
     )
     trigger = await _launch(operator, task)
@@ -125,7 +126,8 @@ async def test_a_pod_of_a_cluster_is_placed_hardened_named_and_has_its_secrets_b
     assert spec["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
     assert container["resources"]["limits"] == {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "2"}
     assert {mount["mountPath"] for mount in container["volumeMounts"]} >= {"/data", "/dev/shm", "/tmp"}
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]} and spec["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert (spec["securityContext"]["runAsNonRoot"], spec["securityContext"]["runAsUser"]) == (True, 1000)
     secrets = {
         one["name"]: (one["valueFrom"]["secretKeyRef"]["name"], one["valueFrom"]["secretKeyRef"]["key"])
         for one in container["env"]
