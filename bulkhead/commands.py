@@ -6,14 +6,17 @@ milliseconds, and is kept also where its caller dies right after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bulkhead.errors import NotFoundError, UnsupportedError
+from bulkhead.events import EventKind
+from bulkhead.gate_overrides import OVERRIDE_TAG, GateOverride
 from bulkhead.isolation_levels import DEFAULT, IsolationLevel
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Intent, Phase, Revision, Rollout
+from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.rollout.plan import Plan, first_release
 from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.revision import RevisionSpec
@@ -35,6 +38,25 @@ class Commands:
 
     settings: Settings
     ledger: Ledger
+
+    def override_gate(self, model: str, version: str | None, override: GateOverride) -> Sequence[str]:
+        """Let a model pass the evaluate gate: recorded first, then shown in the registry. Again, it does no harm.
+
+        Args:
+            model: URI of a logged model, or name of a registered one.
+            version: of the registered one.
+
+        Returns:
+            URIs of what may pass.
+
+        Raises:
+            NotFoundError, InvalidInputError, UnavailableError: see ``MlflowRegistry.names``.
+        """
+        registry = MlflowRegistry(self.settings.mlflow_tracking_uri)
+        uris = registry.names(model, version)
+        self.ledger.events.record(None, EventKind.GATE_OVERRIDE, {"models": uris, **override.model_dump(mode="json")})
+        registry.tag(uris, OVERRIDE_TAG, override.model_dump_json())
+        return uris
 
     def wake(self) -> None:
         """Wake the reconciler."""

@@ -6,11 +6,14 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from bulkhead.gate_overrides import GateOverride
 from bulkhead.gpu_tasks.entry import run
 from bulkhead.gpu_tasks.errors import ConfigError, GateError
 from bulkhead.gpu_tasks.gate.request import GateRequest
+from bulkhead.gpu_tasks.gate.verdict import GateVerdict, decide
 from bulkhead.pods.training import training_data
 
 if TYPE_CHECKING:
@@ -50,16 +53,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.evaluate")
     parser.add_argument("--model-uri", required=True, help="models:/m-…, models:/NAME/VERSION or runs:/RUN/PATH")
     parser.add_argument("--request", required=True, help="what is asked: bulkhead.gpu_tasks.gate.request, as JSON")
-    arguments = parser.parse_args(argv)
-    run(lambda: evaluate(arguments.model_uri, GateRequest.model_validate_json(arguments.request)))
+    parser.add_argument("--override", help="a person's word that it may pass: bulkhead.gate_overrides, as JSON")
+    given = parser.parse_args(argv)
+    override = GateOverride.model_validate_json(given.override) if given.override else None
+    run(lambda: evaluate(given.model_uri, GateRequest.model_validate_json(given.request), override))
 
 
-def evaluate(model_uri: str, request: GateRequest) -> Mapping[str, Any]:
+def evaluate(model_uri: str, request: GateRequest, override: GateOverride | None = None) -> Mapping[str, Any]:
     """Evaluate a candidate; the verdict and its numbers go to MLflow whether it passes or not.
 
     Args:
         model_uri: ``models:/m-…``, ``models:/NAME/VERSION`` or ``runs:/RUN/PATH``.
         request: what is asked.
+        override: a person's word that it may pass although it is refused; None for none.
 
     Returns:
         The evidence: metrics, differences to the champion with their lower confidence bounds, data checks.
@@ -74,12 +80,12 @@ def evaluate(model_uri: str, request: GateRequest) -> Mapping[str, Any]:
     source = source_of(client, model_uri)
     try:
         _refuse_isolated(model_uri, source)
-        evidence = _judged(client, model_uri, source, request)
+        evidence = _judged(client, model_uri, source, request, override)
     except GateError as error:
         client.set_tag(source.run_id, "bulkhead.gate", "refused")
         client.set_tag(source.run_id, "bulkhead.gate.reason", str(error))
         raise
-    client.set_tag(source.run_id, "bulkhead.gate", "passed")
+    client.set_tag(source.run_id, "bulkhead.gate", "overridden" if "overridden" in evidence else "passed")
     return {**evidence, "model_uri": model_uri, "run_id": source.run_id, "experiment_id": source.experiment_id}
 
 
@@ -117,7 +123,9 @@ def _refuse_isolated(model_uri: str, source: ModelSource) -> None:
         raise GateError(f"model {model_uri} is isolated: {reason}; run 'bulkhead unisolate' once that is mended")
 
 
-def _judged(client: Any, model_uri: str, source: ModelSource, request: GateRequest) -> dict[str, Any]:
+def _judged(
+    client: Any, model_uri: str, source: ModelSource, request: GateRequest, override: GateOverride | None
+) -> dict[str, Any]:
     """The evidence, of a candidate that passes."""
     import mlflow
 
@@ -131,25 +139,40 @@ def _judged(client: Any, model_uri: str, source: ModelSource, request: GateReque
     client.log_dict(source.run_id, checked.details, "data_checks.json")
     if checked.failed:
         raise GateError(f"data checks failed: {'; '.join(checked.failed)}")
+    champion = _champion(client, request)  # before the candidate answers, which may take long
     probabilities = wants_probabilities(request)
     ours = answers.ask(candidate, holdout.features, holdout.targets, "candidate", probabilities)
-    champion = _champion(client, request)
     called, theirs = _called(champion), None
     if champion is not None:
         loaded = _loaded(champion)
         theirs = answers.ask(loaded, holdout.features, holdout.targets, called, probabilities)
     judgement = judge(request, holdout, ours, theirs, called)
-    client.log_dict(source.run_id, judgement.details(holdout.digest), "gate.json")
-    client.log_text(source.run_id, report(judgement, request, model_uri, holdout.digest, checked.passed), "gate.html")
+    verdict = _verdict(judgement, request, model_uri, override)
+    client.log_dict(source.run_id, {**judgement.details(holdout.digest), **verdict.details()}, "gate.json")
+    page = report(judgement, request, model_uri, holdout.digest, checked.passed, verdict)
+    client.log_text(source.run_id, page, "gate.html")
     _log(client, source.run_id, judgement)
-    if judgement.refusals:
-        raise GateError("; ".join(judgement.refusals))
+    if not verdict.passed:
+        raise GateError("; ".join(verdict.refusals))
     return {
         **judgement.evidence(),
+        **verdict.evidence(),
         "data_hash": holdout.digest,
         "data_checks": checked.passed,
         **({"training_data": source.training_data} if source.training_data else {}),
     }
+
+
+def _verdict(
+    judgement: GateJudgement, request: GateRequest, model_uri: str, override: GateOverride | None
+) -> GateVerdict:
+    refusals = list(judgement.refusals)
+    if request.first == "approve" and not judgement.champion:
+        refusals.append(
+            f"{request.model_name} has no champion to compare with, and a first model is approved by a person: "
+            f"bulkhead gate override {model_uri} --reason TEXT"
+        )
+    return decide(refusals, override, datetime.now(UTC))
 
 
 def _log(client: Any, run_id: str, judgement: GateJudgement) -> None:

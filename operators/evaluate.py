@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from bulkhead import arguments
-from bulkhead.errors import InvalidInputError, first_invalid, first_known
+from bulkhead.errors import InvalidInputError, UnavailableError, first_invalid, first_known
 from bulkhead.gpu_tasks.gate.request import GateRequest
 from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.launches import ledger_away
 from bulkhead.operators.links import MlflowRunLink, ModelVersionLink, Pages
 from bulkhead.operators.pod import PodOperator
 from bulkhead.operators.templates import is_templated
@@ -43,7 +44,8 @@ class EvaluateOperator(PodOperator):
         least_rows: of a slice that is judged.
         checks: suite of Great Expectations: a JSON file, or ``package.module:function``, which returns expectations; by
             default what the model's signature says; templated.
-        first: what becomes of a model without a champion: ``allow``, if it keeps the limits, or ``refuse``.
+        first: what becomes of a model without a champion: ``allow``, if it keeps the limits; ``approve``, if a person
+            lets it pass as well (``bulkhead gate override``); or ``refuse``.
         alpha: probability that a model passes which is worse by a margin.
         candidate: URI of the model, ``models:/m-…``, ``models:/NAME/VERSION`` or ``runs:/RUN/PATH``; templated; by
             default ``model_uri`` of what ``train_task_id`` returned.
@@ -112,7 +114,16 @@ class EvaluateOperator(PodOperator):
             asked = GateRequest.model_validate(self.asked)
         except ValidationError as wrong:
             raise first_invalid(wrong) from wrong
-        return [*super().argv(), "--model-uri", model_uri, "--request", asked.model_dump_json()]
+        command = [*super().argv(), "--model-uri", model_uri, "--request", asked.model_dump_json()]
+        return [*command, *self._override(model_uri)]
+
+    def _override(self, model_uri: str) -> Sequence[str]:
+        """A person's word that this model may pass: the ledger has it."""
+        try:
+            override = BulkheadHook(self.bulkhead_conn_id).control().ledger.events.gate_override(model_uri)
+        except UnavailableError as away:
+            raise ledger_away(self.task_id, away) from away
+        return ("--override", override.model_dump_json()) if override is not None else ()
 
     def pages(self, ti_key: TaskInstanceKey) -> Pages:
         """Where the candidate is looked at.

@@ -12,7 +12,7 @@ from bulkhead.ledger.tables import Launch
 from bulkhead.operators.clusters import connect
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.identity import identity
-from bulkhead.pods.exceptions import error
+from bulkhead.pods.exceptions import PodFailedError, error
 from bulkhead.pods.outcome import Failure, FailureClass
 
 if TYPE_CHECKING:
@@ -52,9 +52,17 @@ def record(
         whose: dict[str, Any] = {"owner": task.owner, "instance": task.instance, "task": task_ids}
         return launches.record(access, namespace, pod, **whose, keep=keep, kind=kind)
     except BulkheadError as away:
-        message = f"the launch cannot be recorded, so nothing was created: {away}"
-        failure = Failure(failure_class=FailureClass.CLUSTER_UNREACHABLE, kind="ledger", message=message)
-        raise error(pod, failure) from away
+        raise ledger_away(pod, away) from away
+
+
+def ledger_away(pod: str, away: BulkheadError) -> PodFailedError:
+    """What a launch that needs the ledger fails with where that does not answer; another try may find it.
+
+    Args:
+        pod: that was to be created.
+    """
+    message = f"the launch cannot be recorded, so nothing was created: {away}"
+    return error(pod, Failure(failure_class=FailureClass.CLUSTER_UNREACHABLE, kind="ledger", message=message))
 
 
 def mark_gone(conn_id: str, access: Mapping[str, Any], namespace: str, pod: str, reason: str) -> None:

@@ -1,6 +1,6 @@
 """The command line."""
 
-from bulkhead.cli import fleet, releases, services, status
+from bulkhead.cli import fleet, gate, releases, services, status
 from bulkhead.cli.console import app
 
-__all__ = ["app", "fleet", "releases", "services", "status"]
+__all__ = ["app", "fleet", "gate", "releases", "services", "status"]

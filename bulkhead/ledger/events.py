@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from bulkhead.events import EventKind
+from bulkhead.gate_overrides import GateOverride
 from bulkhead.ledger.tables import Event, Rollout
 from bulkhead.ledger.transactions import Transactions
 
@@ -78,10 +79,24 @@ class Events(Transactions):
             event = Event(at=self._clock(), service=rollout.service, rollout_id=rollout.id, kind=kind, data=dict(data))
             session.add(event)
 
-    def record(self, service: str, kind: str, data: Mapping[str, Any]) -> None:
-        """Append an event of a service outside its rollouts.
+    def gate_override(self, model_uri: str) -> GateOverride | None:
+        """The latest word of a person that a model may pass the gate, whether it holds still or has expired.
 
         Args:
+            model_uri: as the evaluate task has it.
+        """
+        query = select(Event).where(Event.kind == EventKind.GATE_OVERRIDE).order_by(Event.id.desc())
+        with self._reading() as session:
+            for event in session.scalars(query):
+                if model_uri in event.data["models"]:
+                    return GateOverride(**{name: event.data[name] for name in GateOverride.model_fields})
+        return None
+
+    def record(self, service: str | None, kind: str, data: Mapping[str, Any]) -> None:
+        """Append an event of a service outside its rollouts, or of none.
+
+        Args:
+            service: whose; None for what concerns no service.
             data: what JSON can hold.
         """
         with self._writing() as session:

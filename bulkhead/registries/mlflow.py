@@ -6,14 +6,14 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from bulkhead.errors import FencedError, NotFoundError, RefusedError, UnavailableError
-from bulkhead.registries.uris import logged_model
+from bulkhead.errors import FencedError, InvalidInputError, NotFoundError, RefusedError, UnavailableError
+from bulkhead.registries.uris import logged_model, registered_version
 from bulkhead.text import bounded, storable
 
 ISOLATED_TAG = "bulkhead.isolated"
@@ -148,6 +148,42 @@ class MlflowRegistry:
                 self._client.delete_logged_model_tag(model_id, ISOLATED_TAG)
             if version is not None and ISOLATED_TAG in self._client.get_model_version(model_name, version).tags:
                 self._client.delete_model_version_tag(model_name, version, ISOLATED_TAG)
+
+    def names(self, model: str, version: str | None) -> Sequence[str]:
+        """Every URI by which a model may be asked for.
+
+        Args:
+            model: URI of a logged model (``models:/m-…``), or name of a registered model.
+            version: in it; None with a URI.
+
+        Raises:
+            NotFoundError: there is no such model, or version.
+            InvalidInputError: it is neither.
+        """
+        model_id = logged_model(model)
+        if (model_id is None) == (version is None):
+            remedy = "give the URI of a logged model (models:/m-…), or the name of a registered one and its version"
+            raise InvalidInputError("model", model if version is None else f"{model} {version}", remedy)
+        with translated(f"model {model!r}"):
+            if version is None:
+                self._client.get_logged_model(model_id)
+                return [model]
+            known = self._client.get_model_version(model, version)
+            source = f"models:/{known.model_id}" if known.model_id else known.source or ""
+            return [f"models:/{model}/{version}", *([source] if logged_model(source) is not None else [])]
+
+    def tag(self, model_uris: Iterable[str], name: str, value: str) -> None:
+        """Tag models for people. Idempotent.
+
+        Args:
+            model_uris: of logged models and of registered versions.
+        """
+        for uri in model_uris:
+            with translated(f"model {uri!r}"):
+                if (model_id := logged_model(uri)) is not None:
+                    self._client.set_logged_model_tags(model_id, {name: value})
+                elif (version := registered_version(uri)) is not None:
+                    self._client.set_model_version_tag(*version, name, value)
 
     def measured(self, model_name: str, version: str, names: Collection[str], since: datetime) -> dict[str, float]:
         """The latest values of a model's metrics.

@@ -25,7 +25,7 @@ from bulkhead.gpu_tasks.gate.slices import Slice, cut
 _MOST_SENTENCES = 3
 """Reasons that a refusal names; all of them stand in ``gate.json``."""
 
-_MOST_BYTES = 2_500
+_MOST_BYTES = 2000
 """Of the evidence: a termination message holds 4,096, with where the model comes from."""
 
 

@@ -9,6 +9,7 @@ from bulkhead.gpu_tasks.gate.comparison import ComparisonResult
 from bulkhead.gpu_tasks.gate.judgement import GateJudgement, Measured
 from bulkhead.gpu_tasks.gate.metrics import Metric
 from bulkhead.gpu_tasks.gate.request import GateRequest
+from bulkhead.gpu_tasks.gate.verdict import GateVerdict
 
 _WIDTH, _LABELS, _ROW = 860, 300, 26
 """Of a plot, of its labels, and the height of a row; in pixels."""
@@ -24,7 +25,9 @@ td.number { text-align: right; font-variant-numeric: tabular-nums } svg text { f
 _COLOURS = {"not-worse": "#146c2e", "better": "#146c2e", "worse": "#b3261e", "too-little-data": "#8a6100"}
 
 
-def report(judgement: GateJudgement, request: GateRequest, model_uri: str, digest: str, checks: int) -> str:
+def report(
+    judgement: GateJudgement, request: GateRequest, model_uri: str, digest: str, checks: int, verdict: GateVerdict
+) -> str:
     """The page.
 
     Args:
@@ -33,17 +36,18 @@ def report(judgement: GateJudgement, request: GateRequest, model_uri: str, diges
         model_uri: of the candidate.
         digest: of the data.
         checks: expectations that the data kept.
+        verdict: what follows from the judgement, and from a person's override.
 
     Returns:
         HTML. Whatever a model, a slice or a column is called is text in it, never markup.
     """
-    verdict = "refused" if judgement.refusals else "passed"
+    called = "passed" if verdict.passed else "refused"
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        f"<title>{escape(request.model_name)}: {verdict}</title>",
+        f"<title>{escape(request.model_name)}: {called}</title>",
         f"<style>{_STYLE}</style></head><body>",
-        f'<h1 class="{verdict}">{_first_sentence(judgement, request)}</h1>',
-        _reasons(judgement.refusals[1:]),
+        f'<h1 class="{called}">{_first_sentence(judgement, request, verdict)}</h1>',
+        _reasons(verdict.refusals if verdict.override_used else verdict.refusals[1:]),
         f"<p>Candidate <code>{escape(model_uri)}</code>, {_against(judgement)}, on {_rows(judgement)} rows of "
         f"<code>{escape(request.data)}</code> (SHA-256 <code>{escape(digest)}</code>), which kept {checks} checks. A "
         f"model that is worse by a margin passes with a probability of at most {request.alpha:g}.</p>",
@@ -58,10 +62,14 @@ def report(judgement: GateJudgement, request: GateRequest, model_uri: str, diges
     return "\n".join(part for part in parts if part)
 
 
-def _first_sentence(judgement: GateJudgement, request: GateRequest) -> str:
+def _first_sentence(judgement: GateJudgement, request: GateRequest, verdict: GateVerdict) -> str:
     name = escape(request.model_name)
-    if judgement.refusals:
-        return f"The candidate for {name} is refused: {escape(judgement.refusals[0])}."
+    if verdict.override_used:
+        assert verdict.override is not None
+        word = escape(verdict.override.sentence())
+        return f"The candidate for {name} is refused, and passes by a person's word: {word}."
+    if verdict.refusals:
+        return f"The candidate for {name} is refused: {escape(verdict.refusals[0])}."
     if not judgement.champion:
         return f"The candidate for {name} passes: it keeps every limit, and there is no champion to compare with."
     return f"The candidate for {name} passes: it keeps every limit, and is not worse than {escape(judgement.champion)}."

@@ -89,7 +89,8 @@ class GateRequest(BaseModel):
         least_rows: of a slice that is judged.
         checks: Great Expectations' suite of the data: a JSON file, or ``package.module:function``, which returns
             expectations; None for what the model's signature says.
-        first: what becomes of a model without a champion: ``allow`` it, if it keeps the limits, or ``refuse`` it.
+        first: what becomes of a model without a champion: ``allow`` it, if it keeps the limits; ``approve``: refuse it
+            until a person lets it pass (``bulkhead gate override``); ``refuse`` it.
         alpha: probability that a model passes which is worse by a margin.
     """
 
@@ -102,7 +103,7 @@ class GateRequest(BaseModel):
     slices: tuple[str, ...] = ()
     least_rows: Annotated[int, BeforeValidator(_number)] = Field(50, ge=1)
     checks: str | None = None
-    first: Literal["allow", "refuse"] = "allow"
+    first: Literal["allow", "approve", "refuse"] = "allow"
     alpha: Number = Field(0.05, gt=0, lt=0.5)
 
     @field_validator("data")

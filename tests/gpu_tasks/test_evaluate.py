@@ -1,5 +1,6 @@
 """The gate, on real models of a real MLflow server: the demo's, and one of another team's."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import mlflow
@@ -10,9 +11,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from bulkhead.gate_overrides import OVERRIDE_TAG, override
 from bulkhead.gpu_tasks import digits
 from bulkhead.gpu_tasks.errors import GateError
 from bulkhead.gpu_tasks.evaluate import evaluate
+from bulkhead.gpu_tasks.gate import answers
 from bulkhead.gpu_tasks.gate.request import GateRequest
 from bulkhead.gpu_tasks.train import train
 from bulkhead.registries.mlflow import MlflowRegistry
@@ -73,6 +76,45 @@ def test_one_that_is_worse_than_the_champion_is_refused(good: dict[str, Any], po
         _evaluate(poor, "gate-champion", metrics={"accuracy_score": {"margin": 0.02}})
     evidence = _evaluate(good, "gate-champion")
     assert (evidence["champion"], evidence["accuracy_score_difference"]) == ("version 1", 0.0)
+
+
+def test_a_person_may_let_a_refused_model_pass_for_a_time(poor: dict[str, Any]) -> None:
+    now = datetime.now(UTC)
+    request = GateRequest.model_validate({**DIGITS, "model_name": "gate-override"})
+    word = override("cli: ada", "the holdout is from before the recall", now, now + timedelta(hours=1))
+    evidence = evaluate(poor["model_uri"], request, word)
+    assert evidence["gate_override"].startswith("cli: ada lets it pass until ")
+    assert evidence["overridden"].startswith("accuracy_score is 0.")
+    assert _tags(poor)["bulkhead.gate"] == "overridden"
+    expired = word.model_copy(update={"at": now - timedelta(hours=2), "until": now - timedelta(hours=1)})
+    with pytest.raises(GateError, match=r"accuracy_score is .*; an override has expired \(cli: ada lets it pass until"):
+        evaluate(poor["model_uri"], request, expired)
+
+
+def test_a_tag_that_a_training_has_written_lets_nothing_pass(poor: dict[str, Any]) -> None:
+    now = datetime.now(UTC)
+    word = override("a job", "trust me", now, now + timedelta(hours=1))
+    model_id = poor["model_uri"].removeprefix("models:/")
+    mlflow.MlflowClient().set_logged_model_tags(model_id, {OVERRIDE_TAG: word.model_dump_json()})
+    with pytest.raises(GateError, match="accuracy_score is"):
+        _evaluate(poor, "gate-forged")
+
+
+def test_a_first_model_may_need_a_persons_word(good: dict[str, Any]) -> None:
+    with pytest.raises(GateError, match=r"is approved by a person: bulkhead gate override models:/m-\w+ --reason TEXT"):
+        _evaluate(good, "gate-approve", first="approve")
+    now = datetime.now(UTC)
+    request = GateRequest.model_validate({**DIGITS, "model_name": "gate-approve", "first": "approve"})
+    evidence = evaluate(good["model_uri"], request, override("ada", "looked at it", now, now + timedelta(hours=1)))
+    assert "no champion to compare with" in evidence["overridden"]
+
+
+def test_where_the_first_model_is_refused_it_is_not_asked_at_all(
+    good: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "ask", None)
+    with pytest.raises(GateError, match="gate-refuse has no champion to compare with"):
+        _evaluate(good, "gate-refuse", first="refuse")
 
 
 def test_a_model_that_is_isolated_is_refused_everywhere_until_it_is_released(

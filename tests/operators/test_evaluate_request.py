@@ -1,11 +1,17 @@
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from bulkhead.errors import InvalidInputError
+from bulkhead.events import EventKind
+from bulkhead.gate_overrides import GateOverride, override
 from bulkhead.gpu_tasks.gate.request import GateRequest
 from bulkhead.operators.evaluate import EvaluateOperator
+from bulkhead.operators.hooks import BulkheadHook
+
+pytestmark = pytest.mark.usefixtures("control")
 
 GATE: dict[str, Any] = {
     "model_name": "churn",
@@ -45,6 +51,17 @@ def test_evaluate_takes_the_candidate_from_the_train_task() -> None:
 def test_or_from_where_the_author_says() -> None:
     operator = EvaluateOperator(task_id="evaluate", candidate="models:/churn/{{ ds[:4] }}", **GATE)
     assert "models:/churn/2026" in _launched(operator)
+
+
+def test_a_persons_word_about_this_very_model_goes_with_the_request() -> None:
+    now = datetime.now(UTC)
+    events = BulkheadHook().control().ledger.events
+    for model, reason in (("models:/m-1", "old"), ("models:/m-1", "new"), ("models:/m-2", "another")):
+        word = override("ada", reason, now, now + timedelta(hours=1)).model_dump(mode="json")
+        events.record(None, EventKind.GATE_OVERRIDE, {"models": ["models:/churn/7", model], **word})
+    command = _launched(EvaluateOperator(task_id="e", candidate="models:/m-1", **GATE))
+    assert command[-2] == "--override" and GateOverride.model_validate_json(command[-1]).reason == "new"
+    assert "--override" not in _launched(EvaluateOperator(task_id="e", candidate="models:/m-3", **GATE))
 
 
 @pytest.mark.parametrize("returned", [None, {}, {"model_uri": ""}])

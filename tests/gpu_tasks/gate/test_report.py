@@ -1,5 +1,6 @@
 """The page that people look at."""
 
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from bulkhead.gate_overrides import GateOverride, override
 from bulkhead.gpu_tasks.gate.answers import ModelAnswers
 from bulkhead.gpu_tasks.gate.data import load
 from bulkhead.gpu_tasks.gate.judgement import GateJudgement, Measured, judge
 from bulkhead.gpu_tasks.gate.report import report
 from bulkhead.gpu_tasks.gate.request import GateRequest
+from bulkhead.gpu_tasks.gate.verdict import GateVerdict, decide
 from tests.hostile import TEXT
 
 HOLDOUT = load("tests.team:holdout", "left")
@@ -26,6 +29,10 @@ ASKED: dict[str, Any] = {
     },
     "slices": ["region"],
 }
+
+
+def _verdict(judgement: GateJudgement, override: GateOverride | None = None) -> GateVerdict:
+    return decide(judgement.refusals, override, datetime.now(UTC))
 
 
 class Page(HTMLParser):
@@ -61,7 +68,7 @@ def _page(candidate: int, champion: int | None, **more: Any) -> Page:
     request = GateRequest.model_validate({**ASKED, **more})
     theirs = None if champion is None else _answers(champion)
     found = judge(request, HOLDOUT, _answers(candidate), theirs, "champion version 3")
-    page = Page(report(found, request, "models:/m-1", "d1", 7))
+    page = Page(report(found, request, "models:/m-1", "d1", 7, _verdict(found)))
     assert page.open == []
     return page
 
@@ -84,6 +91,17 @@ def test_one_that_is_refused_is_told_why() -> None:
     assert "worse: -0.145, between " in page.text
 
 
+@pytest.mark.parametrize("word", ["the feed was <b>late</b>", "mended"])
+def test_one_that_a_person_lets_pass_is_told_so_with_the_reasons_against_it(word: str) -> None:
+    request, now = GateRequest.model_validate(ASKED), datetime.now(UTC)
+    found = judge(request, HOLDOUT, _answers(60), _answers(2), "champion version 3")
+    override_by = override("ada", word, now, now + timedelta(hours=1))
+    page = Page(report(found, request, "models:/m-1", "d1", 7, _verdict(found, override_by)))
+    assert "The candidate for churn is refused, and passes by a person's word: ada lets it pass until" in page.text
+    assert word in page.text and "b" not in page.tags
+    assert "accuracy_score is 0.85 on 400 rows, under at_least 0.9" in page.text
+
+
 def test_the_first_model_has_nothing_to_be_compared_with() -> None:
     page = _page(2, None, slices=["tests.team:by_age"], least_rows=100)
     assert "and there is no champion to compare with." in page.text and "svg" not in page.tags
@@ -99,8 +117,8 @@ def test_names_are_text_and_never_markup(hostile: str) -> None:
     request = GateRequest.model_construct(
         **{**ASKED, "model_name": hostile, "data": hostile, "metrics": {}, "alpha": 0.05}
     )
-    measured = [Measured(hostile, hostile, 3, 0.5, hostile)]
-    page = Page(report(GateJudgement(measured, [], hostile, [hostile]), request, hostile, hostile, 1))
+    judged = GateJudgement([Measured(hostile, hostile, 3, 0.5, hostile)], [], hostile, [hostile])
+    page = Page(report(judged, request, hostile, hostile, 1, _verdict(judged)))
     assert page.open == []
     assert set(page.tags) <= {
         *("html", "head", "meta", "title", "style", "body", "h1", "h2", "ul", "li", "p", "code"),
@@ -112,4 +130,4 @@ def test_names_are_text_and_never_markup(hostile: str) -> None:
 def test_a_slice_of_that_name_runs_nothing(name: str) -> None:
     request = GateRequest.model_validate(ASKED)
     found = judge(request, HOLDOUT, _answers(2), _answers(2), name)
-    assert not {"script", "img"} & set(Page(report(found, request, name, name, 1)).tags)
+    assert not {"script", "img"} & set(Page(report(found, request, name, name, 1, _verdict(found))).tags)
