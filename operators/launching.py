@@ -192,7 +192,7 @@ class LaunchOperator(WaitForDevicesMixin):
             self.log.warning("pod %s does not end: its node may be lost; going on without it", event["name"])
         return self._start(context, waits=event["why"] != "late")
 
-    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+    def resume(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Read how the pod or the job ended, from the states that the trigger brought along.
 
         Args:
@@ -223,7 +223,7 @@ class LaunchOperator(WaitForDevicesMixin):
             context["ti"].xcom_push(key="return_value", value=dict(found.result))
         raise error(name, found.failure, found.node)
 
-    def completed(self, result: dict[str, Any], context: Context) -> dict[str, Any]:
+    def completed(self, result: dict[str, Any], context: Context) -> Any:
         """What the task returns of a pod that has succeeded; for operators that know more than its program.
 
         Args:

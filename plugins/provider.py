@@ -81,8 +81,10 @@ def get_provider_info() -> dict[str, Any]:
             "bulkhead.operators.pod",
             "bulkhead.operators.promote",
             "bulkhead.operators.roll_back",
+            "bulkhead.operators.task_decorator",
             "bulkhead.operators.train",
         ),
+        "task-decorators": [{"name": "gpu_pod", "class-name": "bulkhead.operators.task_decorator.gpu_pod_task"}],
         "sensors": _modules("bulkhead.plugins.device_sensors", "bulkhead.plugins.sensors"),
         "hooks": _modules("bulkhead.operators.hooks"),
         "triggers": _modules(
