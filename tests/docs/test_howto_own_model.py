@@ -11,6 +11,7 @@ import mlflow
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
+from bulkhead.cli.project import lay_down
 from bulkhead.control import Control
 from bulkhead.operators.pod import PodOperator
 from bulkhead.pods.exceptions import PodConfigError
@@ -24,11 +25,8 @@ FILES = dict(re.findall(r"`([\w/]+\.(?:py|json))`[^\n]*:\n\n```\w+\n(.+?)```", T
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name, content in FILES.items():
-        path = tmp_path / "project" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return tmp_path / "project"
+    lay_down(tmp_path / "tumours")
+    return tmp_path / "tumours"
 
 
 @pytest.fixture
@@ -53,11 +51,12 @@ def _run(control: Control, task: PodOperator, context: Any, **rendered: Any) -> 
     return task.resume(context, end_event(control.runtime, name, None))
 
 
-def test_every_file_of_the_page_is_found() -> None:
+def test_the_page_shows_what_is_laid_down(project: Path) -> None:
     assert set(FILES) == {
         *(f"tumours/{name}" for name in ("data.py", "train.py", "metrics.py", "checks.json")),
         "dags/tumours_release.py",
     }
+    assert {name: (project / name).read_text() for name in FILES} == FILES
 
 
 def test_it_trains_and_passes_as_the_page_says(

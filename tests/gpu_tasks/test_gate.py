@@ -1,6 +1,7 @@
 """The gate's way through MLflow, without a model to train: see test_evaluate.py for those on real ones."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 
+from bulkhead.gate_overrides import GateOverride, override
 from bulkhead.gpu_tasks import evaluate as module
 from bulkhead.gpu_tasks.errors import ConfigError, GateError
 from bulkhead.gpu_tasks.gate import checks, proportions
@@ -53,7 +55,8 @@ class Client:
 
     def get_run(self, run_id: str) -> Any:
         assert run_id in ("r", "0af9")
-        return SimpleNamespace(info=SimpleNamespace(experiment_id="7"))
+        used = SimpleNamespace(dataset=SimpleNamespace(name="customers", digest="d7"))
+        return SimpleNamespace(info=SimpleNamespace(experiment_id="7"), inputs=SimpleNamespace(dataset_inputs=[used]))
 
     def log_dict(self, run_id: str, what: Any, name: str) -> None:
         assert run_id == "r"
@@ -129,13 +132,19 @@ def _champion(client: Client, models: dict[str, Any], model: Any) -> None:
 # The command line
 
 
-def test_the_command_line_is_what_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+NOW = datetime.now(UTC)
+WORD = override("ada", "mended", NOW, NOW + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("word", [None, WORD])
+def test_the_command_line_is_what_is_evaluated(monkeypatch: pytest.MonkeyPatch, word: GateOverride | None) -> None:
     seen: list[tuple[Any, ...]] = []
     monkeypatch.setattr(module, "evaluate", lambda *words: seen.append(words))
     monkeypatch.setattr(module, "run", lambda job: job())
     request = GateRequest.model_validate(ASKED)
-    module.main(["--model-uri", "models:/m-1", "--request", request.model_dump_json()])
-    assert seen == [("models:/m-1", request)]
+    more = [] if word is None else ["--override", word.model_dump_json()]
+    module.main(["--model-uri", "models:/m-1", "--request", request.model_dump_json(), *more])
+    assert seen == [("models:/m-1", request, word)]
 
 
 @pytest.mark.parametrize("missing", ["--model-uri", "--request"])
@@ -219,6 +228,7 @@ def test_a_first_model_passes_with_its_evidence(client: Client) -> None:
         "run_id": "r",
         "experiment_id": "7",
         "data_checks": 9,
+        "training_data": "customers@d7",
     }
     assert client.tags == {"bulkhead.gate": "passed"}
     assert client.metrics == {"gate_accuracy_score": 0.97}
