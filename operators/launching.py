@@ -211,12 +211,14 @@ class LaunchOperator(WaitForDevicesMixin):
             found = results.of_job(event, runtime.events, self.gang.nodes)
         if self.get_logs:
             self._show(found.logs, namespace, runtime)
-        # First, since what it needs may be away: then the pod stays, and the next try reads it again.
-        result = self.completed(dict(found.result), context) if found.failure is None else self.failed(context)
-        if found.there:
-            self._clean_up(runtime, name, namespace, failed=found.failure is not None)
         if found.failure is None:
+            # First, since what it needs may be away: then the pod stays, and the next try reads it again.
+            result = self.completed(dict(found.result), context)
+            self._clean_up(runtime, name, namespace, failed=False)
             return result
+        self.failed(context)
+        if found.there:
+            self._clean_up(runtime, name, namespace, failed=True)
         if found.exit_code in self.skip_on_exit_code:
             raise AirflowSkipException(f"pod {name} ended with exit code {found.exit_code}: skipped, as asked for")
         if self.do_xcom_push and found.result:  # as KubernetesPodOperator does with what a pod left
@@ -231,13 +233,8 @@ class LaunchOperator(WaitForDevicesMixin):
         """
         return result
 
-    def failed(self, context: Context) -> dict[str, Any]:
-        """What an operator does about a pod that has failed, before its failure is raised.
-
-        Returns:
-            Nothing.
-        """
-        return {}
+    def failed(self, context: Context) -> None:
+        """What an operator does about a pod that has failed, before its failure is raised."""
 
     def on_kill(self) -> None:
         """The task process was told to end: take the pod, or all of the job's, down."""

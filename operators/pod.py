@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kubernetes import client as k8s
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from bulkhead.control import Control
+
+Value = TypeVar("Value")
 
 _KEEP = ("never", "failed", "always")
 
@@ -149,6 +151,7 @@ class PodOperator(LaunchOperator):
             variables[RESUME_VARIABLE] = changed.resume_from
         claims = self.claims or (training.claims(self.checkpoint) if not runtime.is_cluster else {})
         training.check_kept(self.checkpoint, dict.fromkeys(claims, True), "claims")
+        ours = {**variables, "MLFLOW_TRACKING_URI": control.settings.mlflow_tracking_uri}
         credentials = {name: SecretRef(*there) for name, there in runtime.credentials(control).items()}
         return PodRequest(
             name=name,
@@ -156,17 +159,18 @@ class PodOperator(LaunchOperator):
             command=self.argv(),
             cpu=self.cpu,
             memory=scale(self.memory, changed.memory_factor),
-            env={**variables, "MLFLOW_TRACKING_URI": control.settings.mlflow_tracking_uri, **self.env},
-            secret_env={
-                variable: reference
-                for variable, reference in {**credentials, **self.secret_env}.items()
-                if variable not in self.env
-            },
+            # The author's own take our places; what the author gives twice, plain and from a Secret, is refused.
+            env={**_without(ours, self.secret_env), **self.env},
+            secret_env={**_without(credentials, self.env), **self.secret_env},
             labels={**identity(context).labels(), **({QUEUE: self.kueue_queue} if self.kueue_queue else {})},
             claims=claims,
             deadline_s=int(self.deadline.total_seconds()),
             namespace=runtime.namespace(self.namespace),
         )
+
+
+def _without(variables: Mapping[str, Value], others: Container[str]) -> dict[str, Value]:
+    return {name: value for name, value in variables.items() if name not in others}
 
 
 def _references(secrets: Mapping[str, str]) -> dict[str, SecretRef]:

@@ -118,7 +118,7 @@ class TrainOperator(PodOperator):
         control = BulkheadHook(self.bulkhead_conn_id).control()
         return insist(lambda: self._completed(result, context, _runs(control)))
 
-    def failed(self, context: Context) -> dict[str, Any]:
+    def failed(self, context: Context) -> None:
         """See ``LaunchOperator``: the run has failed as well, until the next try goes on with it."""
         try:
             runs = _runs(BulkheadHook(self.bulkhead_conn_id).control())
@@ -128,7 +128,6 @@ class TrainOperator(PodOperator):
                 runs.end(run, "FAILED")
         except BulkheadError as away:  # the failure itself is what counts
             self.log.warning("the MLflow run could not be marked as failed: %s", away)
-        return {}
 
     def pages(self, ti_key: TaskInstanceKey) -> Pages:
         """Where the run is looked at.

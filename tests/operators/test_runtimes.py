@@ -140,6 +140,23 @@ async def test_a_pod_of_a_cluster_is_placed_hardened_named_and_has_its_secrets_b
     }
 
 
+def test_the_authors_variables_take_the_place_of_ours_wherever_they_are_from(
+    control: Control, context: Context, cluster_connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__BULKHEAD__MLFLOW_SECRET", "tracking")
+
+    def variables(**more: Any) -> dict[str, Any]:
+        operator = PodOperator(task_id="train", image=DIGEST, command=SLEEP, runtime_conn_id=cluster_connection, **more)
+        pod = operator.pod_of(context("train"), operator.runtime())
+        return {one.name: one.value or one.value_from.secret_key_ref.name for one in pod.spec.containers[0].env}
+
+    plain = variables(env={"MLFLOW_TRACKING_USERNAME": "ada"})
+    assert (plain["MLFLOW_TRACKING_USERNAME"], plain["MLFLOW_TRACKING_PASSWORD"]) == ("ada", "tracking")
+    assert variables(secrets={"MLFLOW_TRACKING_URI": "team/uri"})["MLFLOW_TRACKING_URI"] == "team"
+    with pytest.raises(InvalidInputError, match=r"pod.env = \['TOKEN'\]: give each variable once"):
+        variables(env={"TOKEN": "t"}, secrets={"TOKEN": "hub/token"})
+
+
 async def test_a_cleared_task_on_a_cluster_waits_for_the_end_of_its_earlier_pod(
     control: Control, context: Context, cluster: kmock.KubernetesEmulator, cluster_connection: str
 ) -> None:
