@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+from bulkhead.gpu_tasks.errors import ConfigError, GateError, VoidError
 from bulkhead.gpu_tasks.timeouts import within
 from bulkhead.health.faults import Fault, faults
 from bulkhead.health.sources.nvml import NvmlSource
@@ -66,16 +68,56 @@ def named(failure: Failure, source: NvmlSource | None, own: str | None) -> Failu
     mine = {own: by_device[own]} if own is not None and own in by_device else {}
     suspects = mine if mine or (own is not None and not reasons.is_victim(failure)) else by_device
     if suspects:
-        uuid, fault = min(suspects.items(), key=lambda one: one[1].at)
-        numbers = ", ".join(str(number) for number in (fault.xid.number, *fault.others))
-        device = f"{uuid} has reported Xid {numbers} ({fault.xid.description}); to be done: {fault.action}"
-        message = f"{failure.message.rstrip()}; {device}"
-        return _fault(failure, f"xid-{fault.xid.number}", uuid, message)
+        uuid, kind, words = _first(suspects)
+        return _fault(failure, kind, uuid, f"{failure.message.rstrip()}; {words}")
     said = device_texts.device(f"{failure.message}\n{failure.evidence}")
     if said is not None and said[0] is FailureClass.DEVICE_FAULT:
         where = f" (on {own})" if own is not None else ""
         return _fault(failure, said[1], own, f"{failure.message.rstrip()}{where}")
     return failure
+
+
+@contextmanager
+def voided(what: str) -> Iterator[None]:
+    """Void what is computed inside if a device fails meanwhile: whether it ends well, badly, or with wrong numbers.
+
+    Args:
+        what: is computed, for people.
+
+    Raises:
+        VoidError: this process' own GPU has failed, or one that it sees where its own is not known; or it has
+            ended with an error whose text is of a device that failed.
+    """
+    source = listen()
+    try:
+        yield
+    except (GateError, ConfigError) as error:  # other errors are named by ``named``
+        _void(what, source, str(error), error)
+        raise
+    else:
+        _void(what, source, "", None)
+    finally:
+        if source is not None:
+            source.close()
+
+
+def _void(what: str, source: NvmlSource | None, text: str, error: Exception | None) -> None:
+    own, by_device = own_gpu(), _by_device(source)
+    suspects = by_device if own is None else {uuid: fault for uuid, fault in by_device.items() if uuid == own}
+    if suspects:
+        uuid, kind, said = _first(suspects)
+        raise VoidError(f"{what} is void: {said}", kind, uuid) from error
+    by_text = device_texts.device(text)
+    if by_text is not None and by_text[0] is FailureClass.DEVICE_FAULT:
+        raise VoidError(f"{what} is void: {text}", by_text[1], own) from error
+
+
+def _first(suspects: Mapping[str, Fault]) -> tuple[str, str, str]:
+    """Of devices that have failed the one that did first: its UUID, the failure's kind, and a sentence."""
+    uuid, fault = min(suspects.items(), key=lambda one: one[1].at)
+    numbers = ", ".join(str(number) for number in (fault.xid.number, *fault.others))
+    said = f"{uuid} has reported Xid {numbers} ({fault.xid.description}); to be done: {fault.action}"
+    return uuid, f"xid-{fault.xid.number}", said
 
 
 def _by_device(source: NvmlSource | None) -> Mapping[str, Fault]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bulkhead.gpu_tasks import device_faults
-from bulkhead.gpu_tasks.errors import ConfigError, GateError, PreemptedError
+from bulkhead.gpu_tasks.errors import ConfigError, GateError, PreemptedError, VoidError
 from bulkhead.gpu_tasks.stores.find import last_checkpoint
 from bulkhead.pods.outcome import FailureClass, Outcome, failed
 
@@ -55,6 +55,8 @@ def run(job: Callable[[], Mapping[str, Any]]) -> None:
         )
         assert outcome.failure is not None
         failure = device_faults.named(outcome.failure, devices, device_faults.own_gpu())
+        if isinstance(error, VoidError):
+            failure = failure.model_copy(update={"kind": error.kind, "device": error.device})
         Outcome(failure=failure).write_first()
         sys.exit(1)
 
@@ -70,6 +72,8 @@ def classify(error: Exception) -> FailureClass:
             return FailureClass.GATE
         case ConfigError():
             return FailureClass.CONFIG
+        case VoidError():
+            return FailureClass.DEVICE_FAULT
         case PreemptedError():
             return FailureClass.PREEMPTED
         case MemoryError():

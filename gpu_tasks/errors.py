@@ -22,3 +22,17 @@ class PreemptedError(Exception):
 
 class ConfigError(Exception):
     """The job was told something impossible. The text names it and the remedy."""
+
+
+class VoidError(Exception):
+    """A device failed under the job, so that what it computed counts for nothing. The text says which, and how.
+
+    Args:
+        message: for people.
+        kind: of ``Failure``, for instance ``xid-79``.
+        device: UUID of the GPU; None if that is not known.
+    """
+
+    def __init__(self, message: str, kind: str, device: str | None) -> None:
+        super().__init__(message)
+        self.kind, self.device = kind, device

@@ -5,22 +5,29 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bulkhead.gate_overrides import GateOverride
+from bulkhead.gpu_tasks.device_faults import voided
 from bulkhead.gpu_tasks.entry import run
-from bulkhead.gpu_tasks.errors import ConfigError, GateError
+from bulkhead.gpu_tasks.errors import ConfigError, GateError, VoidError
+from bulkhead.gpu_tasks.gate.logged_data import LoggedData, logged
 from bulkhead.gpu_tasks.gate.request import GateRequest
 from bulkhead.gpu_tasks.gate.verdict import GateVerdict, decide
 from bulkhead.pods.training import training_data
 
 if TYPE_CHECKING:
+    from bulkhead.gpu_tasks.gate.answers import GateAnswers, ModelAnswers
+    from bulkhead.gpu_tasks.gate.cost import Rival
+    from bulkhead.gpu_tasks.gate.data import Holdout
     from bulkhead.gpu_tasks.gate.judgement import GateJudgement
 
 ISOLATED_TAG = "bulkhead.isolated"
 """Tag of a model that is isolated, and why; ``bulkhead.registries.mlflow`` writes it."""
+
+_LONGEST_LOST = 300
 
 _LOGGED = re.compile(r"models:/(m-[0-9a-f]+)")
 _VERSION = re.compile(r"models:/([^/@]+)/(\d+)")
@@ -35,13 +42,15 @@ class ModelSource:
         run_id: MLflow run that logged it; the evidence is kept there.
         experiment_id: of the run.
         tags: of the model.
-        training_data: that its run has logged; empty where it has not.
+        training_data: that its run has logged, for people; empty where it has not.
+        logged: the same, one by one.
     """
 
     run_id: str
     experiment_id: str
     tags: Mapping[str, str]
     training_data: str = ""
+    logged: Sequence[LoggedData] = ()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -73,6 +82,7 @@ def evaluate(model_uri: str, request: GateRequest, override: GateOverride | None
     Raises:
         GateError: the candidate is refused; the text says why.
         ConfigError: the data, a function or the model cannot be used; the text says why.
+        VoidError: a device failed under the evaluation: whatever came out says nothing of the candidate.
     """
     import mlflow
 
@@ -83,6 +93,10 @@ def evaluate(model_uri: str, request: GateRequest, override: GateOverride | None
         evidence = _judged(client, model_uri, source, request, override)
     except GateError as error:
         client.set_tag(source.run_id, "bulkhead.gate", "refused")
+        client.set_tag(source.run_id, "bulkhead.gate.reason", str(error))
+        raise
+    except VoidError as error:
+        client.set_tag(source.run_id, "bulkhead.gate", "void")
         client.set_tag(source.run_id, "bulkhead.gate.reason", str(error))
         raise
     client.set_tag(source.run_id, "bulkhead.gate", "overridden" if "overridden" in evidence else "passed")
@@ -101,8 +115,8 @@ def source_of(client: Any, model_uri: str) -> ModelSource:
     """
     tags: Mapping[str, str] = {}
     if found := _LOGGED.fullmatch(model_uri):
-        logged = client.get_logged_model(found[1])
-        run_id, tags = logged.source_run_id, logged.tags
+        model = client.get_logged_model(found[1])
+        run_id, tags = model.source_run_id, model.tags
     elif found := _VERSION.fullmatch(model_uri):
         version = client.get_model_version(found[1], found[2])
         run_id, tags = version.run_id, version.tags
@@ -115,7 +129,7 @@ def source_of(client: Any, model_uri: str) -> ModelSource:
             f"model_uri = {model_uri!r}: logged outside of a run, which keeps the evidence; log it in one"
         )
     run = client.get_run(run_id)
-    return ModelSource(run_id, run.info.experiment_id, tags, training_data(run))
+    return ModelSource(run_id, run.info.experiment_id, tags, training_data(run), logged(run))
 
 
 def _refuse_isolated(model_uri: str, source: ModelSource) -> None:
@@ -129,38 +143,66 @@ def _judged(
     """The evidence, of a candidate that passes."""
     import mlflow
 
-    from bulkhead.gpu_tasks.gate import answers, checks, data
-    from bulkhead.gpu_tasks.gate.judgement import judge, wants_probabilities
+    from bulkhead.gpu_tasks.gate import data
+    from bulkhead.gpu_tasks.gate.cost import Rival
+    from bulkhead.gpu_tasks.gate.overlap import refuse_overlap
+    from bulkhead.gpu_tasks.gate.plots import plots
     from bulkhead.gpu_tasks.gate.report import report
 
     holdout = data.load(request.data, request.target)
-    candidate = mlflow.pyfunc.load_model(model_uri)
-    checked = checks.check(holdout.frame, request.checks, candidate.metadata.signature, request.target)
-    client.log_dict(source.run_id, checked.details, "data_checks.json")
-    if checked.failed:
-        raise GateError(f"data checks failed: {'; '.join(checked.failed)}")
-    champion = _champion(client, request)  # before the candidate answers, which may take long
-    probabilities = wants_probabilities(request)
-    ours = answers.ask(candidate, holdout.features, holdout.targets, "candidate", probabilities)
-    called, theirs = _called(champion), None
-    if champion is not None:
-        loaded = _loaded(champion)
-        theirs = answers.ask(loaded, holdout.features, holdout.targets, called, probabilities)
-    judgement = judge(request, holdout, ours, theirs, called)
+    candidate = Rival(model_uri, mlflow.pyfunc.load_model(model_uri), "candidate")
+    kept = _checked(client, source, holdout, request, candidate.model)
+    overlap = refuse_overlap(request, holdout, source.logged)
+    champion, lost = _champion(client, request)  # before the candidate answers, which may take long
+    judgement, answered = _answered(request, holdout, candidate, champion)
+    judgement = replace(judgement, lost=lost)
     verdict = _verdict(judgement, request, model_uri, override)
     client.log_dict(source.run_id, {**judgement.details(holdout.digest), **verdict.details()}, "gate.json")
-    page = report(judgement, request, model_uri, holdout.digest, checked.passed, verdict)
+    pictures = plots(holdout.targets, answered)
+    page = report(judgement, request, model_uri, holdout.digest, kept, verdict, pictures)
     client.log_text(source.run_id, page, "gate.html")
-    _log(client, source.run_id, judgement)
+    for name, value in judgement.numbers().items():
+        client.log_metric(source.run_id, f"gate_{name}", value)
     if not verdict.passed:
         raise GateError("; ".join(verdict.refusals))
     return {
         **judgement.evidence(),
         **verdict.evidence(),
+        **overlap.evidence(),
         "data_hash": holdout.digest,
-        "data_checks": checked.passed,
+        "data_checks": kept,
         **({"training_data": source.training_data} if source.training_data else {}),
     }
+
+
+def _checked(client: Any, source: ModelSource, holdout: Holdout, request: GateRequest, model: Any) -> int:
+    """How many checks the data have kept, which is all of them."""
+    from bulkhead.gpu_tasks.gate import checks
+
+    checked = checks.check(holdout.frame, request.checks, model, request.target)
+    client.log_dict(source.run_id, checked.details, "data_checks.json")
+    client.log_text(source.run_id, checked.page, "data_docs.html")
+    if checked.failed:
+        raise GateError(f"data checks failed: {'; '.join(checked.failed)}")
+    return checked.passed
+
+
+def _answered(
+    request: GateRequest, holdout: Holdout, candidate: Rival, champion: Rival | None
+) -> tuple[GateJudgement, GateAnswers]:
+    """The judgement, and the answers that it is of. A device that fails meanwhile voids both."""
+    from bulkhead.gpu_tasks.gate import answers, cost
+    from bulkhead.gpu_tasks.gate.judgement import judge, wants_lists, wants_probabilities
+
+    def ask(rival: Rival) -> ModelAnswers:
+        wanted = wants_probabilities(request), wants_lists(request)
+        return answers.ask(rival.model, holdout.features, holdout.targets, rival.called, *wanted)
+
+    with voided("the evaluation"):
+        ours, theirs = ask(candidate), ask(champion) if champion is not None else None
+        costs, timings = cost.measure(request, holdout.features, candidate, champion)
+    called = champion.called if champion is not None else ""
+    return judge(request, holdout, ours, theirs, called, costs), answers.GateAnswers(ours, theirs, timings)
 
 
 def _verdict(
@@ -175,38 +217,31 @@ def _verdict(
     return decide(refusals, override, datetime.now(UTC))
 
 
-def _log(client: Any, run_id: str, judgement: GateJudgement) -> None:
-    for name, value in judgement.numbers().items():
-        client.log_metric(run_id, f"gate_{name}", value)
-
-
-def _champion(client: Any, request: GateRequest) -> Any:
-    """The registered version that serves; None for the first model, where that is allowed."""
+def _champion(client: Any, request: GateRequest) -> tuple[Rival | None, str]:
+    """The registered version that serves, and None for the first model, where that is allowed; why it is lost."""
+    import mlflow
     from mlflow.exceptions import MlflowException
 
+    from bulkhead.gpu_tasks.gate.cost import Rival
+
     try:
-        return client.get_model_version_by_alias(request.model_name, "champion")
+        found = client.get_model_version_by_alias(request.model_name, "champion")
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-    if request.first == "refuse":
-        remedy = "give one the alias 'champion', or say first='allow'"
-        raise GateError(f"{request.model_name} has no champion to compare with: {remedy}")
-    return None
-
-
-def _called(champion: Any) -> str:
-    return f"champion version {champion.version}" if champion is not None else ""
-
-
-def _loaded(champion: Any) -> Any:
-    import mlflow
-
+        if request.first == "refuse":
+            remedy = "give one the alias 'champion', or say first='allow'"
+            raise GateError(f"{request.model_name} has no champion to compare with: {remedy}") from error
+        return None, ""
+    called = f"champion version {found.version}"
     try:
-        return mlflow.pyfunc.load_model(champion.source)
+        return Rival(found.source, mlflow.pyfunc.load_model(found.source), called), ""
     except Exception as wrong:  # whatever a model's own code or its registry raises
-        remedy = "mend it, or give the alias 'champion' to a version that loads"
-        raise GateError(f"{_called(champion)} does not load: {type(wrong).__name__}: {wrong}; {remedy}") from wrong
+        lost = f"{called} does not load: {type(wrong).__name__}: {wrong}"
+        if "refuse" in (request.lost_champion, request.first):
+            remedy = "mend it, give the alias 'champion' to a version that loads, or say lost_champion='first'"
+            raise GateError(f"{lost}; {remedy}") from wrong
+        return None, lost[:_LONGEST_LOST]
 
 
 if __name__ == "__main__":

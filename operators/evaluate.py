@@ -33,12 +33,16 @@ class EvaluateOperator(PodOperator):
     Args:
         model_name: registered model, whose version with the alias ``champion`` is the rival.
         data: rows that were not trained on: a file (.parquet, .csv, .jsonl, .npz) by its path or a URL that fsspec
-            knows in the pod, or ``package.module:function``, which returns a pandas DataFrame; templated.
+            knows in the pod, or as an artifact of an MLflow run (``runs:/RUN/path.parquet``); data that a run has
+            logged (``runs:/RUN/NAME``); or ``package.module:function``, which returns a pandas DataFrame; templated.
         target: column of what is true; templated.
         metrics: what each metric has to keep, by MLflow's name of it, or by ``package.module:function`` for one of
             your own, which takes targets and predictions and returns one number a row: a mapping of ``at_least``,
             ``at_most``, ``margin`` (by so much, in the metric's unit, it may be worse than the champion's),
             ``superiority``, and for your own ``greater_is_better``; templated.
+        training_data: what the candidate was trained on, named as ``data`` is; rows that judge it must not be among it;
+            by default what its run has logged (``mlflow.log_input``), as far as that can be read; templated.
+        most_overlap: largest share of rows that may be, for data whose rows are alike by nature.
         slices: columns whose values are judged each for itself, or functions that take the data and return masks by
             name.
         least_rows: of a slice that is judged.
@@ -46,11 +50,18 @@ class EvaluateOperator(PodOperator):
             default what the model's signature says; templated.
         first: what becomes of a model without a champion: ``allow``, if it keeps the limits; ``approve``, if a person
             lets it pass as well (``bulkhead gate override``); or ``refuse``.
+        lost_champion: what becomes of it where the champion no longer loads: ``refuse``, or ``first``, as of a model
+            without a champion.
         alpha: probability that a model passes which is worse by a margin.
+        cost: what answering may cost: ``latency_median_ms``, ``latency_p95_ms`` (of a request, for each of the
+            ``batch_sizes``), ``memory_mib`` (of a process with the model, host and GPU), ``size_mib`` (of its files):
+            mappings of ``at_most``, in that unit, and ``at_most_times`` the champion's, which is measured in turns with
+            it; templated.
+        batch_sizes: rows of a request.
         candidate: URI of the model, ``models:/m-…``, ``models:/NAME/VERSION`` or ``runs:/RUN/PATH``; templated; by
             default ``model_uri`` of what ``train_task_id`` returned.
         train_task_id: the task whose result names the candidate.
-        kwargs: of ``PodOperator``, without ``command``.
+        kwargs: of ``PodOperator``, without ``command`` and ``nodes``.
 
     Raises:
         InvalidInputError: an argument is wrong.
@@ -67,16 +78,23 @@ class EvaluateOperator(PodOperator):
         data: str,
         target: str,
         metrics: Mapping[str, Mapping[str, Any]],
+        training_data: str | None = None,
+        most_overlap: float = 0.0,
         slices: Sequence[str] = (),
         least_rows: int = 50,
         checks: str | None = None,
         first: str = "allow",
+        lost_champion: str = "refuse",
         alpha: float = 0.05,
+        cost: Mapping[str, Mapping[str, Any]] | None = None,
+        batch_sizes: Sequence[int] = (1, 32),
         candidate: str | None = None,
         train_task_id: str = "train",
         **kwargs: Any,
     ) -> None:
         check_model_name("model_name", model_name)
+        if "nodes" in kwargs:
+            raise InvalidInputError("nodes", kwargs["nodes"], "leave it out: one pod judges a model")
         arguments.text("train_task_id", train_task_id)
         if candidate is not None:
             arguments.text("candidate", candidate)
@@ -85,11 +103,16 @@ class EvaluateOperator(PodOperator):
             "data": data,
             "target": target,
             "metrics": metrics,
+            "training_data": training_data,
+            "most_overlap": most_overlap,
             "slices": slices,
             "least_rows": least_rows,
             "checks": checks,
             "first": first,
+            "lost_champion": lost_champion,
             "alpha": alpha,
+            "cost": cost or {},
+            "batch_sizes": batch_sizes,
         }
         try:
             GateRequest.model_validate(asked)

@@ -13,6 +13,9 @@ _MISTYPED = "failed to create typed patch object"  # said with a 500 of a custom
 _ACCESS = re.compile(
     r'User "(?P<user>[^"]+)" cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
 )
+_NO_TIME = re.compile(r"unable to return a response in the time allotted|context deadline exceeded|etcdserver: ", re.I)
+"""An API server that did not get its own answers in time says 403 and "forbidden", from inside its admission."""
+
 _NAMESPACE = re.compile(r'namespaces "(?P<name>[^"]+)" not found')
 
 
@@ -29,6 +32,8 @@ def classify_refusal(status: int, body: str, namespace: str) -> Failure:
     text = _message(body)
     if status == 403 and _QUOTA.search(text):
         return _failure(FailureClass.UNSCHEDULABLE, "quota", text)
+    if status == 403 and _NO_TIME.search(text) and not _POLICY.search(text):
+        return _failure(FailureClass.CLUSTER_UNREACHABLE, "timeout", text)
     access = _ACCESS.search(text)
     if status == 403 and access is not None:
         return _failure(FailureClass.CONFIG, "access", f"{text}; grant it by\n{_role(access, namespace)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bulkhead.gpu_tasks.errors import GateError
+from bulkhead.gpu_tasks.gate.cost import Timing
 from bulkhead.gpu_tasks.gate.resampling import Array
 
 _ROUNDING = 1e-5
@@ -20,7 +22,7 @@ class ModelAnswers:
     """What a model answers.
 
     Attributes:
-        values: predicted class or number, shape (rows,).
+        values: predicted class, number, text or list of each row, shape (rows,).
         probabilities: of the classes, shape (rows, classes), or of the second of two, shape (rows,); None where the
             model gives none.
     """
@@ -29,7 +31,29 @@ class ModelAnswers:
     probabilities: Array | None
 
 
-def ask(model: Any, features: pd.DataFrame, targets: Array, whose: str, probabilities: bool = False) -> ModelAnswers:
+@dataclass(frozen=True)
+class GateAnswers:
+    """What both models answered, and how long they took.
+
+    Attributes:
+        candidate: its answers.
+        champion: likewise, to the same rows; None without a champion.
+        timings: single requests of both; empty where no latency was asked for.
+    """
+
+    candidate: ModelAnswers
+    champion: ModelAnswers | None
+    timings: Sequence[Timing]
+
+
+def ask(
+    model: Any,
+    features: pd.DataFrame,
+    targets: Array,
+    whose: str,
+    probabilities: bool = False,
+    lists: bool = False,
+) -> ModelAnswers:
     """Ask a model for all rows, twice: what does not agree with itself cannot be judged.
 
     Args:
@@ -38,19 +62,23 @@ def ask(model: Any, features: pd.DataFrame, targets: Array, whose: str, probabil
         targets: what is true, shape (rows,): numbers between 0 and 1 are probabilities where these are 0 and 1 alone.
         whose: ``candidate`` or ``champion version 3``, for errors.
         probabilities: whether to ask for them where ``predict`` does not tell them.
+        lists: whether each row is answered by a list.
 
     Raises:
         GateError: the data do not meet the model's signature, it raised, it answers another number of rows, or it
             answers the same rows differently.
     """
+    read = _lists if lists else _array
     try:
-        first, again = (_array(model.predict(features)) for _ in range(2))
+        first, again = (read(model.predict(features)) for _ in range(2))
     except Exception as wrong:  # whatever a user's model raises
         raise _cannot(whose, wrong) from wrong
     if len(first) != len(features):
         raise GateError(f"{whose} answered {len(first)} rows of {len(features)}: it has to answer each")
     if not _same(first, again):
         raise GateError(f"{whose} answers the same rows differently when asked again: it cannot be judged")
+    if lists:
+        return ModelAnswers(first, None)
     if first.ndim == 2:
         return ModelAnswers(first.argmax(axis=1), first)
     if _are_probabilities(first, targets):
@@ -66,6 +94,15 @@ def _array(answer: Any) -> Array:
     """ModelAnswers of all the shapes that pyfunc allows, one or two dimensions."""
     array = np.asarray(answer)
     return array.reshape(len(array)) if array.ndim == 2 and array.shape[1] == 1 else array
+
+
+def _lists(answer: Any) -> Array:
+    """Lists of all the shapes that pyfunc allows, one a row."""
+    column = answer.iloc[:, 0] if isinstance(answer, pd.DataFrame) else answer
+    rows = [one.tolist() if hasattr(one, "tolist") else one for one in column]
+    array = np.empty(len(rows), dtype=object)
+    array[:] = rows
+    return array
 
 
 def _same(first: Array, again: Array) -> bool:

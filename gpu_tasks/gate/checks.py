@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,14 @@ from bulkhead.gpu_tasks.errors import ConfigError
 from bulkhead.gpu_tasks.functions import function
 from bulkhead.gpu_tasks.gate.files import read
 
+_LARGEST = sys.float_info.max
+
+_POLICY = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+    "style-src 'unsafe-inline' https:; font-src https:; img-src data:\">"
+)
+"""Names of columns stand in the library's page as they are: so no script may run in it, theirs included."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -23,20 +32,22 @@ class Report:
         passed: number of expectations that held.
         failed: a sentence for each that did not.
         details: Great Expectations' own result, for MLflow.
+        page: its Data Docs of this result, HTML.
     """
 
     passed: int
     failed: list[str]
     details: Mapping[str, Any]
+    page: str = ""
 
 
-def check(frame: pd.DataFrame, source: str | None, signature: Any, target: str) -> Report:
-    """Check the data, by a suite of the user's or by the model's signature.
+def check(frame: pd.DataFrame, source: str | None, model: Any, target: str) -> Report:
+    """Check the data, by a suite of the user's or by what the model says of its inputs.
 
     Args:
         frame: the data.
         source: see ``GateRequest.checks``.
-        signature: the model's, of MLflow; None where it was logged without one.
+        model: loaded by ``mlflow.pyfunc``.
         target: column of what is true.
 
     Returns:
@@ -45,9 +56,7 @@ def check(frame: pd.DataFrame, source: str | None, signature: Any, target: str) 
     Raises:
         ConfigError: the suite cannot be read, or is none.
     """
-    import great_expectations.expectations as gxe
-
-    return validate("holdout", frame, _by_signature(gxe, signature, target) if source is None else _suite(source))
+    return validate("holdout", frame, expected_by(model, target) if source is None else _suite(source))
 
 
 def validate(name: str, frame: pd.DataFrame, expectations: Sequence[Any]) -> Report:
@@ -74,19 +83,65 @@ def validate(name: str, frame: pd.DataFrame, expectations: Sequence[Any]) -> Rep
     )
     result = batch.validate(gx.ExpectationSuite(name=name, expectations=list(expectations)))
     failed = [_sentence(one) for one in result.results if not one.success]
-    return Report(len(result.results) - len(failed), failed, result.to_json_dict())
+    return Report(len(result.results) - len(failed), failed, result.to_json_dict(), _data_docs(result))
 
 
-def _by_signature(gxe: Any, signature: Any, target: str) -> list[Any]:
-    """What the model's signature says of its inputs, and that every row has a target."""
-    inputs = getattr(signature, "inputs", None)
-    columns = inputs.inputs if inputs is not None and inputs.has_input_names() else []
+def expected_by(model: Any, target: str) -> list[Any]:
+    """What a model says of its inputs: by its signature, else by its input example; and that every row has a target.
+
+    Args:
+        model: loaded by ``mlflow.pyfunc``.
+        target: column of what is true.
+
+    Returns:
+        Expectations of Great Expectations.
+    """
+    import great_expectations.expectations
+
+    gxe: Any = great_expectations.expectations
     checks: list[Any] = [gxe.ExpectColumnValuesToNotBeNull(column=target)]
-    for column in columns:
-        if getattr(column, "required", True):
-            checks.append(gxe.ExpectColumnToExist(column=column.name))
-            checks.append(gxe.ExpectColumnValuesToNotBeNull(column=column.name))
+    for name, kind, required in _columns(model):
+        if required:
+            checks.append(gxe.ExpectColumnToExist(column=name))
+            checks.append(gxe.ExpectColumnValuesToNotBeNull(column=name))
+            if kind == "number":  # one, and a finite one, whatever type the data keep it as
+                checks.append(gxe.ExpectColumnValuesToBeBetween(column=name, min_value=-_LARGEST, max_value=_LARGEST))
+            elif kind == "boolean":
+                checks.append(gxe.ExpectColumnValuesToBeInSet(column=name, value_set=[False, True]))
     return checks
+
+
+def _columns(model: Any) -> list[tuple[str, str, bool]]:
+    """Of each column that a model takes: name, kind (``number``, ``boolean`` or another), and whether it is needed."""
+    inputs = getattr(model.metadata.signature, "inputs", None)
+    if inputs is not None and inputs.has_input_names():
+        return [(one.name, _kind(one), getattr(one, "required", True)) for one in inputs.inputs]
+    example = getattr(model, "input_example", None)
+    if not isinstance(example, pd.DataFrame):
+        return []
+    complete = example.notna().all()
+    return [(str(name), _kind_of(example[name]), bool(complete[name])) for name in example.columns]
+
+
+def _kind(column: Any) -> str:
+    """Of a column of a signature; a tensor has a type of numpy's."""
+    kind = getattr(column.type, "name", "")
+    return "number" if kind in ("integer", "long", "float", "double") else kind
+
+
+def _kind_of(column: pd.Series) -> str:
+    if pd.api.types.is_bool_dtype(column):
+        return "boolean"
+    return "number" if pd.api.types.is_numeric_dtype(column) else ""
+
+
+def _data_docs(result: Any) -> str:
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view.view import DefaultJinjaPageView
+
+    page: str = DefaultJinjaPageView().render(ValidationResultsPageRenderer(run_info_at_end=True).render(result))
+    head, found, rest = page.partition("<head>")
+    return f"{head}{found}{_POLICY}{rest}" if found else f"{_POLICY}{page}"
 
 
 def _suite(source: str) -> list[Any]:

@@ -16,6 +16,8 @@ from bulkhead.arguments import is_function
 from bulkhead.gpu_tasks.errors import ConfigError
 from bulkhead.gpu_tasks.functions import function
 from bulkhead.gpu_tasks.gate.files import read
+from bulkhead.gpu_tasks.gate.logged_data import source_of
+from bulkhead.gpu_tasks.gate.request import LOGGED
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,7 @@ def load(source: str, target: str) -> Holdout:
     Raises:
         ConfigError: it is not there, cannot be read, holds no row, lacks the target, or has rows without one.
     """
-    frame, digest = _from_function(source) if is_function(source) else _from_file(source)
-    if not len(frame):
-        raise ConfigError(f"data = {source!r}: it holds no row; give others")
+    frame, digest = rows("data", source)
     if target not in frame.columns:
         columns = ", ".join(map(str, frame.columns[:20]))
         raise ConfigError(f"target = {target!r}: the data have no such column; they have {columns}")
@@ -56,23 +56,70 @@ def load(source: str, target: str) -> Holdout:
     return Holdout(frame.drop(columns=[target]), frame[target].to_numpy(), frame, digest)
 
 
-def _from_function(source: str) -> tuple[pd.DataFrame, str]:
-    frame = function("data", source)()
+def rows(field: str, source: str) -> tuple[pd.DataFrame, str]:
+    """Rows that a user names.
+
+    Args:
+        field: where its name stands, for errors.
+        source: see ``GateRequest.data``.
+
+    Returns:
+        The rows, and the SHA-256 of the file, or of the frame's columns and values.
+
+    Raises:
+        ConfigError: it is not there, cannot be read, or holds no row.
+    """
+    if is_function(source):
+        frame, digest = _from_function(field, source)
+    else:
+        frame, digest = _from_file(field, source_of(field, source) if LOGGED.fullmatch(source) else source)
+    if not len(frame):
+        raise ConfigError(f"{field} = {source!r}: it holds no row; give others")
+    return frame, digest
+
+
+def plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same values, of which each can be hashed: lists and the like as JSON.
+
+    Args:
+        frame: any.
+    """
+    found = frame.copy(deep=False)
+    for place, kind in enumerate(frame.dtypes):
+        column = frame.iloc[:, place]
+        if (
+            pd.api.types.is_object_dtype(kind)
+            and column.map(lambda value: isinstance(value, list | dict | set | np.ndarray)).any()
+        ):
+            found.isetitem(place, column.map(lambda value: json.dumps(value, default=_as_json)))
+    return found
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, list | dict | set | np.ndarray)
+
+
+def _as_json(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _from_function(field: str, source: str) -> tuple[pd.DataFrame, str]:
+    frame = function(field, source)()
     if not isinstance(frame, pd.DataFrame):
-        raise ConfigError(f"data = {source!r}: it returned {type(frame).__name__}; let it return a pandas DataFrame")
+        raise ConfigError(f"{field} = {source!r}: it returned {type(frame).__name__}; let it return a pandas DataFrame")
     frame = frame.reset_index(drop=True)
     schema = json.dumps([[str(name), str(kind)] for name, kind in frame.dtypes.items()])
-    rows = pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
-    return frame, hashlib.sha256(schema.encode() + rows).hexdigest()
+    hashes = pd.util.hash_pandas_object(plain(frame), index=False).to_numpy().tobytes()
+    return frame, hashlib.sha256(schema.encode() + hashes).hexdigest()
 
 
-def _from_file(source: str) -> tuple[pd.DataFrame, str]:
-    content = read("data", source)
+def _from_file(field: str, source: str) -> tuple[pd.DataFrame, str]:
+    content = read(field, source)
     parse = next(reader for ending, reader in _READERS.items() if source.endswith(ending))
     try:
         frame = parse(io.BytesIO(content))
     except (ValueError, KeyError, OSError) as wrong:  # what pandas, pyarrow and numpy raise of a broken file
-        raise ConfigError(f"data = {source!r}: not readable: {type(wrong).__name__}: {wrong}") from wrong
+        raise ConfigError(f"{field} = {source!r}: not readable: {type(wrong).__name__}: {wrong}") from wrong
     return frame, hashlib.sha256(content).hexdigest()
 
 

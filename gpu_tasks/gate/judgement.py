@@ -13,11 +13,13 @@ import numpy as np
 from bulkhead.arguments import is_function
 from bulkhead.gpu_tasks.errors import ConfigError, GateError
 from bulkhead.gpu_tasks.functions import function
+from bulkhead.gpu_tasks.gate import mlflow_metrics
 from bulkhead.gpu_tasks.gate.answers import ModelAnswers
 from bulkhead.gpu_tasks.gate.comparison import Comparison, ComparisonResult, ComparisonVerdict, compare
+from bulkhead.gpu_tasks.gate.cost import Costed
 from bulkhead.gpu_tasks.gate.data import Holdout
 from bulkhead.gpu_tasks.gate.metrics import METRICS, Metric, by_row
-from bulkhead.gpu_tasks.gate.request import GateRequest, MetricRequest
+from bulkhead.gpu_tasks.gate.request import AT_K, GateRequest, MetricRequest
 from bulkhead.gpu_tasks.gate.resampling import Array
 from bulkhead.gpu_tasks.gate.sentences import sentence
 from bulkhead.gpu_tasks.gate.slices import Slice, cut
@@ -57,12 +59,16 @@ class GateJudgement:
         compared: with the champion, likewise; empty for the first model.
         champion: how it is called; empty for the first model.
         too_small: slices with too few rows to judge.
+        costs: of answering.
+        lost: why there is a champion and nothing to compare with; empty where that is not so.
     """
 
     measured: Sequence[Measured]
     compared: Sequence[ComparisonResult]
     champion: str
     too_small: Sequence[str]
+    costs: Sequence[Costed] = ()
+    lost: str = ""
 
     @property
     def refusals(self) -> list[str]:
@@ -71,15 +77,15 @@ class GateJudgement:
         order = {ComparisonVerdict.WORSE: 0, ComparisonVerdict.TOO_LITTLE_DATA: 1}
         failed = [one for one in self.compared if not one.passed]
         failed.sort(key=lambda one: (order[one.verdict], bool(one.comparison.slice_name), -one.p))
-        said = [*broken, *(sentence(one, self.champion) for one in failed)]
+        costly = [one.broken for one in self.costs if one.broken]
+        said = [*broken, *(sentence(one, self.champion) for one in failed), *costly]
         more = len(said) - _MOST_SENTENCES
         return said if more <= 0 else [*said[:_MOST_SENTENCES], f"and {more} more, in the run's gate.json"]
 
     def evidence(self) -> dict[str, Any]:
         """What goes with the revision: of many metrics only as many numbers as fit a pod's outcome."""
-        found: dict[str, Any] = {
-            "champion": self.champion.removeprefix("champion ") or "none: the first model is held to limits alone"
-        }
+        none = f"none: {self.lost or 'the first model is held to limits alone'}"
+        found: dict[str, Any] = {"champion": self.champion.removeprefix("champion ") or none}
         if self.too_small:
             found["slices_too_small"] = len(self.too_small)
         for name, value in self.numbers().items():
@@ -89,13 +95,17 @@ class GateJudgement:
         return found
 
     def numbers(self) -> dict[str, float]:
-        """Metrics on all rows, and how they compare."""
+        """Metrics on all rows, how they compare, and costs."""
         found = {one.metric: one.value for one in self.measured if not one.slice_name}
         for one in self.compared:
             if not one.comparison.slice_name:
                 name = one.comparison.metric.name
                 found |= {f"champion_{name}": one.champion, f"{name}_difference": one.difference}
                 found |= {f"{name}_difference_low": one.low, f"{name}_p_worse_by_margin": one.p}
+        for cost in self.costs:
+            found[cost.key] = cost.candidate
+            if cost.champion is not None:
+                found[f"champion_{cost.key}"] = cost.champion
         return found
 
     def details(self, digest: str) -> dict[str, Any]:
@@ -107,15 +117,22 @@ class GateJudgement:
         return {
             "passed": not self.refusals,
             "champion": self.champion,
+            "champion_lost": self.lost,
             "data_hash": digest,
             "measured": [vars(one) for one in self.measured],
             "compared": [_as_document(one, self.champion) for one in self.compared],
             "slices_too_small": list(self.too_small),
+            "costs": [vars(one) for one in self.costs],
         }
 
 
 def judge(
-    request: GateRequest, holdout: Holdout, candidate: ModelAnswers, champion: ModelAnswers | None, called: str
+    request: GateRequest,
+    holdout: Holdout,
+    candidate: ModelAnswers,
+    champion: ModelAnswers | None,
+    called: str,
+    costs: Sequence[Costed] = (),
 ) -> GateJudgement:
     """Judge a candidate.
 
@@ -125,6 +142,7 @@ def judge(
         candidate: what it answers to them.
         champion: what the champion answers; None where there is none.
         called: the champion, for people.
+        costs: of answering.
 
     Returns:
         The judgement.
@@ -152,7 +170,7 @@ def judge(
                 family.append(Comparison(metric, ours, theirs, *limits, part_name, within))
     compared = compare(family, request.alpha)
     too_small = [f"{one.name}: {one.rows} rows" for one in slices if one.rows < request.least_rows]
-    return GateJudgement(measured, compared, called if champion is not None else "", too_small)
+    return GateJudgement(measured, compared, called if champion is not None else "", too_small, costs)
 
 
 def wants_probabilities(request: GateRequest) -> bool:
@@ -160,9 +178,14 @@ def wants_probabilities(request: GateRequest) -> bool:
     return any(METRICS[name].probabilities for name in request.metrics if name in METRICS)
 
 
+def wants_lists(request: GateRequest) -> bool:
+    """Whether a metric is asked for that takes a list a row."""
+    return any(AT_K.fullmatch(name) for name in request.metrics)
+
+
 def _metric(name: str, asked: MetricRequest) -> Metric:
     if not is_function(name):
-        return METRICS[name]
+        return METRICS[name] if name in METRICS else mlflow_metrics.metric(name)
     assert asked.greater_is_better is not None  # the request was checked
     return by_row(name.partition(":")[2], function("metrics", name), asked.greater_is_better)
 

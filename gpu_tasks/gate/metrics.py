@@ -33,6 +33,7 @@ class Metric:
         proportion: whether each row contributes one 0 or 1 and the metric is their mean: exact tests are made of it.
         bounded: whether it lies between 0 and 1.
         probabilities: whether it asks for probabilities in place of predicted values.
+        lists: whether it asks for a list a row.
         relative: whether what a row contributes depends on the other rows, so that each slice has contributions of its
             own.
     """
@@ -45,6 +46,7 @@ class Metric:
     bounded: bool = False
     probabilities: bool = False
     relative: bool = False
+    lists: bool = False
 
     @property
     def sign(self) -> int:
@@ -66,13 +68,14 @@ def of(name: str) -> Metric:
     return METRICS[name]
 
 
-def by_row(name: str, function: Callable[[Array, Array], Any], greater_is_better: bool) -> Metric:
-    """A metric of the user's: the mean of one number a row.
+def by_row(name: str, function: Callable[[Array, Array], Any], greater_is_better: bool, lists: bool = False) -> Metric:
+    """A metric that is the mean of one number a row.
 
     Args:
         name: for reports.
         function: takes targets and predictions, returns one number a row, shape (rows,).
         greater_is_better: direction.
+        lists: see ``Metric``.
 
     Returns:
         The metric; its contributions raise ``GateError`` where the function returns another number of rows.
@@ -86,7 +89,7 @@ def by_row(name: str, function: Callable[[Array, Array], Any], greater_is_better
             )
         return values[:, None]
 
-    return Metric(name, greater_is_better, contributions, _mean)
+    return Metric(name, greater_is_better, contributions, _mean, lists=lists)
 
 
 def compute(metric: Metric, targets: Array, predictions: Array) -> float:
@@ -201,6 +204,10 @@ def _relative(targets: Array, predictions: Array) -> Array:
     return np.asarray(relative).reshape(-1, 1)
 
 
+def _exponential(means: Array) -> Array:
+    return np.asarray(np.exp(means[..., 0]))
+
+
 def _root(means: Array) -> Array:
     return np.asarray(np.sqrt(means[..., 0]))
 
@@ -217,10 +224,12 @@ def _r2(means: Array) -> Array:
 
 _ALL = (
     Metric("accuracy_score", True, _right, _mean, proportion=True, bounded=True),
+    Metric("exact_match", True, _right, _mean, proportion=True, bounded=True),
     Metric("f1_score", True, _counts, _mean_over_classes(_f1), bounded=True),
     Metric("precision_score", True, _counts, _mean_over_classes(_precision), bounded=True),
     Metric("recall_score", True, _counts, _mean_over_classes(_recall), bounded=True),
     Metric("log_loss", False, _log_loss, _mean, probabilities=True),
+    Metric("perplexity", False, _log_loss, _exponential, probabilities=True),
     Metric("brier_score_loss", False, _brier, _mean, bounded=True, probabilities=True),
     Metric("roc_auc", True, _auc, _mean, bounded=True, probabilities=True, relative=True),
     Metric("mean_absolute_error", False, _absolute, _mean),

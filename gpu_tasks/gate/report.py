@@ -8,6 +8,7 @@ from html import escape
 from bulkhead.gpu_tasks.gate.comparison import ComparisonResult
 from bulkhead.gpu_tasks.gate.judgement import GateJudgement, Measured
 from bulkhead.gpu_tasks.gate.metrics import Metric
+from bulkhead.gpu_tasks.gate.plots import Plot
 from bulkhead.gpu_tasks.gate.request import GateRequest
 from bulkhead.gpu_tasks.gate.verdict import GateVerdict
 
@@ -26,7 +27,13 @@ _COLOURS = {"not-worse": "#146c2e", "better": "#146c2e", "worse": "#b3261e", "to
 
 
 def report(
-    judgement: GateJudgement, request: GateRequest, model_uri: str, digest: str, checks: int, verdict: GateVerdict
+    judgement: GateJudgement,
+    request: GateRequest,
+    model_uri: str,
+    digest: str,
+    checks: int,
+    verdict: GateVerdict,
+    plots: Sequence[Plot] = (),
 ) -> str:
     """The page.
 
@@ -37,6 +44,7 @@ def report(
         digest: of the data.
         checks: expectations that the data kept.
         verdict: what follows from the judgement, and from a person's override.
+        plots: of what was answered.
 
     Returns:
         HTML. Whatever a model, a slice or a column is called is text in it, never markup.
@@ -52,10 +60,12 @@ def report(
         f"<code>{escape(request.data)}</code> (SHA-256 <code>{escape(digest)}</code>), which kept {checks} checks. A "
         f"model that is worse by a margin passes with a probability of at most {request.alpha:g}.</p>",
         *(
-            _plot(metric, judgement.compared)
+            _forest(metric, judgement.compared)
             for metric in dict.fromkeys(one.comparison.metric for one in judgement.compared)
         ),
         _table(judgement.measured),
+        _costs(judgement),
+        *(f"<h2>{escape(plot.title)}</h2>\n<div>{plot.svg}</div>" for plot in plots),
         _too_small(judgement.too_small, request.least_rows),
         "</body></html>",
     ]
@@ -71,7 +81,8 @@ def _first_sentence(judgement: GateJudgement, request: GateRequest, verdict: Gat
     if verdict.refusals:
         return f"The candidate for {name} is refused: {escape(verdict.refusals[0])}."
     if not judgement.champion:
-        return f"The candidate for {name} passes: it keeps every limit, and there is no champion to compare with."
+        why = escape(judgement.lost) or "there is no champion to compare with"
+        return f"The candidate for {name} passes: it keeps every limit, and {why}."
     return f"The candidate for {name} passes: it keeps every limit, and is not worse than {escape(judgement.champion)}."
 
 
@@ -87,7 +98,7 @@ def _rows(judgement: GateJudgement) -> int:
     return max(one.rows for one in judgement.measured)
 
 
-def _plot(metric: Metric, compared: Sequence[ComparisonResult]) -> str:
+def _forest(metric: Metric, compared: Sequence[ComparisonResult]) -> str:
     """Differences of one metric with their intervals, a row for all rows and for each slice, the worst slice first."""
     mine, sign = [one for one in compared if one.comparison.metric is metric], metric.sign
     mine.sort(key=lambda one: (bool(one.comparison.slice_name), sign * one.difference))
@@ -133,6 +144,20 @@ def _table(measured: Sequence[Measured]) -> str:
     ]
     head = "<tr><th>metric</th><th>of</th><th>rows</th><th>candidate</th><th>limits</th></tr>"
     return f"<h2>Metrics and their limits</h2>\n<table>{head}{''.join(rows)}</table>"
+
+
+def _costs(judgement: GateJudgement) -> str:
+    if not judgement.costs:
+        return ""
+    rows = [
+        f'<tr><td>{escape(one.name)}</td><td class="number">{one.batch or ""}</td>'
+        f'<td class="number">{one.candidate:.4g}</td>'
+        f'<td class="number">{"" if one.champion is None else f"{one.champion:.4g}"}</td>'
+        f'<td class="{"refused" if one.broken else "passed"}">{escape(one.broken) or "kept"}</td></tr>'
+        for one in judgement.costs
+    ]
+    head = "<tr><th>cost</th><th>rows at once</th><th>candidate</th><th>champion</th><th>limits</th></tr>"
+    return f"<h2>Costs and their limits</h2>\n<table>{head}{''.join(rows)}</table>"
 
 
 def _too_small(names: Sequence[str], least_rows: int) -> str:

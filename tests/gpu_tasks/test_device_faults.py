@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from bulkhead.gpu_tasks.device_faults import listen, named, own_gpu
+from bulkhead.gpu_tasks.device_faults import listen, named, own_gpu, voided
+from bulkhead.gpu_tasks.errors import ConfigError, GateError, VoidError
 from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.pods.outcome import Failure, FailureClass
 from tests.fixtures.nvml import Library
@@ -102,3 +103,58 @@ def _missing(name: str) -> None:
 
 def test_a_process_without_cuda_has_no_gpu() -> None:
     assert own_gpu() is None
+
+
+# What is computed while a device fails
+
+
+@pytest.fixture
+def driver(library: Library, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """A library that this process has."""
+    monkeypatch.setattr("bulkhead.health.sources.nvml.import_module", lambda name: library)
+    return library
+
+
+def test_what_ended_well_while_a_device_failed_is_void(driver: Library) -> None:
+    message = r"^the evaluation is void: GPU-1 has reported Xid 48 \("
+    with pytest.raises(VoidError, match=message) as raised, voided("the evaluation"):
+        driver.events = [_xid(48)]
+    assert (raised.value.kind, raised.value.device) == ("xid-48", "GPU-1")
+
+
+def test_so_is_a_refusal(driver: Library) -> None:
+    with pytest.raises(VoidError, match="Xid 79"), voided("the evaluation"):
+        driver.events = [_xid(79)]
+        raise GateError("accuracy_score is 0.1")
+
+
+@pytest.mark.parametrize("error", [GateError, ConfigError])
+def test_without_a_driver_the_text_of_a_refusal_decides(error: type[Exception]) -> None:
+    message = f"^the evaluation is void: candidate: {LAUNCH}$"
+    with pytest.raises(VoidError, match=message) as raised, voided("the evaluation"):
+        raise error(f"candidate: {LAUNCH}")
+    assert (raised.value.kind, raised.value.device) == ("launch-failure", None)
+
+
+def test_only_its_own_gpu_counts_where_it_is_known(driver: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bulkhead.gpu_tasks.device_faults.own_gpu", lambda: "GPU-0")
+    with voided("the evaluation"):
+        driver.events = [_xid(79, device=1)]
+
+
+@pytest.mark.parametrize("number", [13, 31, 43])
+def test_what_the_program_did_itself_voids_nothing(driver: Library, number: int) -> None:
+    with pytest.raises(GateError, match="worse"), voided("the evaluation"):
+        driver.events = [_xid(number)]
+        raise GateError("it is worse")
+
+
+def test_other_errors_are_named_elsewhere(driver: Library) -> None:
+    with pytest.raises(RuntimeError, match="unspecified"), voided("the evaluation"):
+        driver.events = [_xid(79)]
+        raise RuntimeError(LAUNCH)
+
+
+def test_what_happened_before_voids_nothing(driver: Library) -> None:
+    with voided("the evaluation"):
+        pass

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bulkhead.gpu_tasks.entry import classify, run
-from bulkhead.gpu_tasks.errors import ConfigError, GateError, PreemptedError
+from bulkhead.gpu_tasks.errors import ConfigError, GateError, PreemptedError, VoidError
 from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
 from tests.fixtures.nvml import Library
 
@@ -54,10 +54,23 @@ def test_a_gpu_that_fails_while_the_job_runs_is_named(left: Path, monkeypatch: p
     assert (failure.failure_class, failure.kind, failure.device) == (FailureClass.DEVICE_FAULT, "xid-79", "GPU-1")
 
 
+def test_what_a_device_has_voided_names_the_device(left: Path) -> None:
+    def job() -> dict[str, str]:
+        raise VoidError("the evaluation is void: Xid 48", "xid-48", "GPU-1")
+
+    with pytest.raises(SystemExit):
+        run(job)
+    outcome = Outcome.decode(left.read_text())
+    assert outcome is not None and outcome.failure is not None
+    failure = outcome.failure
+    assert (failure.failure_class, failure.kind, failure.device) == (FailureClass.DEVICE_FAULT, "xid-48", "GPU-1")
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
         (GateError("x"), FailureClass.GATE),
+        (VoidError("x", "xid-48", None), FailureClass.DEVICE_FAULT),
         (ConfigError("x"), FailureClass.CONFIG),
         (MemoryError(), FailureClass.HOST_OOM),
         (OutOfMemoryError("CUDA out of memory"), FailureClass.GPU_OOM),

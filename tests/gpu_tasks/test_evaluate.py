@@ -58,7 +58,9 @@ def test_a_good_first_model_passes_and_the_evidence_is_kept(good: dict[str, Any]
     assert (evidence["run_id"], evidence["experiment_id"]) == (good["run_id"], good["experiment_id"])
     assert _tags(good)["bulkhead.gate"] == "passed"
     names = {item.path for item in mlflow.MlflowClient().list_artifacts(good["run_id"])}
-    assert {"data_checks.json", "gate.html", "gate.json"} <= names
+    assert {"data_checks.json", "data_docs.html", "gate.html", "gate.json"} <= names
+    page = mlflow.artifacts.load_text(f"runs:/{good['run_id']}/gate.html")
+    assert "Confusion: rows by" in page
 
 
 def test_a_poor_model_is_refused_with_the_numbers_in_mlflow_too(poor: dict[str, Any]) -> None:
@@ -188,3 +190,70 @@ def test_the_signature_checks_the_data_of_who_gives_no_suite(
     asked = {"data": "tests.team:holdout", "target": "left", "metrics": {"accuracy_score": {"margin": 0.1}}}
     with pytest.raises(GateError, match=r"data checks failed: .*expect_column_to_exist on spend"):
         evaluate(churn["model_uri"], GateRequest.model_validate({"model_name": "churn", **asked}))
+
+
+def test_what_it_costs_is_measured_in_turns_with_the_champion(churn: dict[str, str]) -> None:
+    limits = {"at_most_times": 3}
+    asked = {
+        "data": "tests.team:holdout",
+        "target": "left",
+        "metrics": {"accuracy_score": {"margin": 0.1}},
+        "cost": dict.fromkeys(("latency_median_ms", "memory_mib", "size_mib"), limits),
+        "batch_sizes": [1, 64],
+    }
+    evidence = dict(evaluate("models:/churn/1", GateRequest.model_validate({"model_name": "churn", **asked})))
+    for name in ("latency_median_ms_at_1", "latency_median_ms_at_64", "memory_mib", "size_mib"):
+        assert evidence[name] > 0 and evidence[f"champion_{name}"] > 0
+    asked["cost"] = {"memory_mib": {"at_most": 10}}
+    with pytest.raises(GateError, match=r"^memory_mib is \d+(\.\d)?, over at_most 10$"):
+        evaluate("models:/churn/1", GateRequest.model_validate({"model_name": "churn", **asked}))
+
+
+# Models that answer in words, with lists, and with what comes next
+
+
+def _logged(mlflow_uri: str, model: Any, example: Any) -> str:
+    mlflow.set_tracking_uri(mlflow_uri)
+    mlflow.set_experiment("words")
+    with mlflow.start_run():
+        info = mlflow.pyfunc.log_model(name="model", python_model=model, input_example=example, pip_requirements=[])
+    return str(info.model_uri)
+
+
+QUESTIONS = pd.DataFrame({"question": [f"question {number}" for number in range(120)]})
+
+
+def test_a_model_that_answers_in_words(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Answering(mlflow.pyfunc.PythonModel):
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            return [one.replace("question", "answer") for one in model_input["question"]]
+
+    frame = QUESTIONS.assign(answer=[f"answer {number if number % 10 else 0}" for number in range(120)])
+    monkeypatch.setattr(team, "holdout", lambda: frame)
+    uri = _logged(mlflow_uri, Answering(), QUESTIONS.head(2))
+    asked = {"model_name": "words", "data": "tests.team:holdout", "target": "answer"}
+    request = GateRequest.model_validate({**asked, "metrics": {"exact_match": {"at_least": 0.9}}})
+    assert evaluate(uri, request)["exact_match"] == pytest.approx(109 / 120)
+
+
+def test_a_model_that_finds_documents_against_one_that_finds_fewer(
+    mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Finding(mlflow.pyfunc.PythonModel):
+        def __init__(self, knows: int) -> None:
+            self.knows = knows
+
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            numbers = [int(one.split()[1]) for one in model_input["question"]]
+            return pd.DataFrame({"found": [[one if one % 10 < self.knows else -1, -2] for one in numbers]})
+
+    frame = QUESTIONS.assign(relevant=[[number] for number in range(120)])
+    monkeypatch.setattr(team, "holdout", lambda: frame)
+    poor, good = (_logged(mlflow_uri, Finding(knows), QUESTIONS.head(2)) for knows in (4, 9))
+    version = mlflow.register_model(good, "finding").version
+    mlflow.MlflowClient().set_registered_model_alias("finding", "champion", version)
+    asked = {"model_name": "finding", "data": "tests.team:holdout", "target": "relevant"}
+    request = GateRequest.model_validate({**asked, "metrics": {"recall_at_2": {"margin": 0.1}}})
+    assert evaluate(good, request)["recall_at_2"] == pytest.approx(0.9)
+    with pytest.raises(GateError, match=r"^recall_at_2 0\.4 against 0\.9 of champion version 1 on 120 rows: worse "):
+        evaluate(poor, request)

@@ -1,7 +1,9 @@
 """The gate's way through MLflow, without a model to train: see test_evaluate.py for those on real ones."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +16,11 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 
 from bulkhead.gate_overrides import GateOverride, override
 from bulkhead.gpu_tasks import evaluate as module
-from bulkhead.gpu_tasks.errors import ConfigError, GateError
+from bulkhead.gpu_tasks.errors import ConfigError, GateError, VoidError
 from bulkhead.gpu_tasks.gate import checks, proportions
 from bulkhead.gpu_tasks.gate.request import GateRequest
 from tests import team
+from tests.fixtures.nvml import Library
 
 ASKED: dict[str, Any] = {
     "model_name": "churn",
@@ -33,7 +36,8 @@ class Client:
     """A client of MLflow that keeps what it is told.
 
     Attributes: tags and metrics (of the run "r"), files (by name), model_tags (by what was asked for), run_id (of every
-    model), champion (or an error), asked.
+    model), champion (or an error), asked, source (of the data that the run
+    has logged, as MLflow has it).
     """
 
     def __init__(self) -> None:
@@ -44,6 +48,7 @@ class Client:
         self.run_id: str | None = "r"
         self.champion: Any = None
         self.asked: list[tuple[str, ...]] = []
+        self.source = "{}"
 
     def set_tag(self, run_id: str, name: str, value: str) -> None:
         assert run_id == "r"
@@ -55,7 +60,8 @@ class Client:
 
     def get_run(self, run_id: str) -> Any:
         assert run_id in ("r", "0af9")
-        used = SimpleNamespace(dataset=SimpleNamespace(name="customers", digest="d7"))
+        data = SimpleNamespace(name="customers", digest="d7", source=self.source)
+        used = SimpleNamespace(dataset=data, tags=[])
         return SimpleNamespace(info=SimpleNamespace(experiment_id="7"), inputs=SimpleNamespace(dataset_inputs=[used]))
 
     def log_dict(self, run_id: str, what: Any, name: str) -> None:
@@ -116,8 +122,8 @@ def _or_raise(loaded: Any) -> Any:
 
 
 def _checked(monkeypatch: pytest.MonkeyPatch, *failed: str) -> None:
-    report = SimpleNamespace(details={"all": "of it"}, failed=list(failed), passed=9)
-    monkeypatch.setattr(checks, "check", lambda frame, source, signature, target: report)
+    report = SimpleNamespace(details={"all": "of it"}, failed=list(failed), passed=9, page="<html>docs")
+    monkeypatch.setattr(checks, "check", lambda frame, source, model, target: report)
 
 
 def _evaluate(uri: str = "models:/m-1", **more: Any) -> dict[str, Any]:
@@ -229,10 +235,11 @@ def test_a_first_model_passes_with_its_evidence(client: Client) -> None:
         "experiment_id": "7",
         "data_checks": 9,
         "training_data": "customers@d7",
+        "training_overlap": "not known: the training has logged no data that can be read; give training_data",
     }
     assert client.tags == {"bulkhead.gate": "passed"}
     assert client.metrics == {"gate_accuracy_score": 0.97}
-    assert client.files["data_checks.json"] == {"all": "of it"}
+    assert client.files["data_checks.json"] == {"all": "of it"} and client.files["data_docs.html"] == "<html>docs"
     assert (client.files["gate.json"]["passed"], client.files["gate.json"]["data_hash"]) == (True, digest)
     assert "The candidate for churn passes: " in client.files["gate.html"]
     assert client.asked == [("m-1",), ("churn", "champion")]
@@ -291,16 +298,75 @@ def test_every_check_that_failed_is_named(client: Client, monkeypatch: pytest.Mo
     _checked(monkeypatch, "one", "another")
     with pytest.raises(GateError, match=r"^data checks failed: one; another$"):
         _evaluate()
-    assert client.files == {"data_checks.json": {"all": "of it"}}  # for whoever has to find out
+    # for whoever has to find out
+    assert client.files == {"data_checks.json": {"all": "of it"}, "data_docs.html": "<html>docs"}
 
 
 def test_a_champion_that_no_longer_loads_is_told_with_the_remedy(client: Client, models: dict[str, Any]) -> None:
     _champion(client, models, ModuleNotFoundError("No module named 'xgboost'"))
     message = (
-        r"^champion version 7 does not load: ModuleNotFoundError: No module named 'xgboost'; mend it, or give the al"
+        r"^champion version 7 does not load: ModuleNotFoundError: No module named 'xgboost'; mend it, give the alias"
     )
     with pytest.raises(GateError, match=message):
         _evaluate()
+
+
+def test_or_held_to_its_limits_alone_where_the_author_says_so(client: Client, models: dict[str, Any]) -> None:
+    _champion(client, models, ModuleNotFoundError("No module named 'xgboost'"))
+    evidence = _evaluate(lost_champion="first")
+    assert evidence["champion"].startswith("none: champion version 7 does not load: ModuleNotFoundError: No module")
+    assert "keeps every limit, and champion version 7 does not load: " in client.files["gate.html"]
+    assert client.files["gate.json"]["champion_lost"].startswith("champion version 7 does not load")
+    with pytest.raises(GateError, match="is approved by a person"):
+        _evaluate(lost_champion="first", first="approve")
+    with pytest.raises(GateError, match=r"^champion version 7 does not load"):
+        _evaluate(lost_champion="first", first="refuse")
+
+
+def test_costs_are_evidence_and_refuse(client: Client, models: dict[str, Any]) -> None:
+    _champion(client, models, Model(12))
+    models["models:/m-1"].metadata = SimpleNamespace(signature=None, model_size_bytes=3 * 2**20)
+    models["models:/m-7"].metadata = SimpleNamespace(signature=None, model_size_bytes=2 * 2**20)
+    asked: dict[str, Any] = {"size_mib": {"at_most_times": 2}, "latency_p95_ms": {"at_most": 1000}}
+    evidence = _evaluate(cost=asked, batch_sizes=[400])
+    assert (evidence["size_mib"], evidence["champion_size_mib"]) == (3, 2)
+    assert 0 < evidence["latency_p95_ms_at_400"] < 1000
+    assert client.metrics["gate_size_mib"] == 3 and len(client.files["gate.json"]["costs"]) == 2
+    page = client.files["gate.html"]
+    assert "Costs and their limits" in page and "Latency: share of requests" in page
+    asked["size_mib"] = {"at_most_times": 1.2}
+    with pytest.raises(GateError, match=r"^size_mib is 3, 1\.5 times the 2 of champion version 7, over at_most_ti"):
+        _evaluate(cost=asked, batch_sizes=[400])
+    word = override("ada", "it is worth it", NOW, NOW + timedelta(hours=1))
+    request = GateRequest.model_validate({**ASKED, "cost": {"size_mib": {"at_most": 1}}})
+    assert module.evaluate("models:/m-1", request, word)["overridden"] == "size_mib is 3, over at_most 1"
+
+
+def test_rows_that_were_trained_on_are_no_evidence_even_by_a_persons_word(client: Client, tmp_path: Path) -> None:
+    team.holdout().to_csv(tmp_path / "train.csv", index=False)
+    client.source = json.dumps({"uri": str(tmp_path / "train.csv")})
+    word = override("ada", "never mind", NOW, NOW + timedelta(hours=1))
+    with pytest.raises(GateError, match=r"^400 of 400 rows of data = .* \(customers@d7\): it may know them by heart"):
+        module.evaluate("models:/m-1", GateRequest.model_validate(ASKED), word)
+    assert client.tags["bulkhead.gate"] == "refused" and "gate.json" not in client.files
+
+
+def test_a_device_that_fails_meanwhile_is_no_verdict_on_the_model(
+    client: Client, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library()
+    monkeypatch.setattr("bulkhead.health.sources.nvml.import_module", lambda name: library)
+
+    class Failing(Model):
+        def predict(self, features: pd.DataFrame) -> Any:
+            library.events = [SimpleNamespace(device=1, eventData=48)]
+            return super().predict(features)
+
+    models["models:/m-1"] = Failing(200)
+    with pytest.raises(VoidError, match=r"^the evaluation is void: GPU-1 has reported Xid 48 \("):
+        _evaluate()
+    assert client.tags["bulkhead.gate"] == "void" and "Xid 48" in client.tags["bulkhead.gate.reason"]
+    assert client.metrics == {}
 
 
 def test_data_that_cannot_be_used_are_no_verdict_on_the_model(client: Client) -> None:

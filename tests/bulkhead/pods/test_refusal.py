@@ -26,6 +26,15 @@ ACCESS = (
         (403, 'pods "train" is forbidden: violates PodSecurity "restricted:latest"', "admission", "policy"),
         (403, 'pods "train" is forbidden: no PriorityClass with name gold was found', "admission", "policy"),
         (400, 'admission webhook "policy.example" denied the request: no latest tag', "admission", "policy"),
+        (
+            403,
+            'pods "train" is forbidden: the server was unable to return a response in the time allotted, but may still '
+            "be processing the request (get limitranges)",
+            "cluster_unreachable",
+            "timeout",
+        ),
+        (403, 'pods "train" is forbidden: etcdserver: leader changed', "cluster_unreachable", "timeout"),
+        (403, 'admission webhook "slow" denied the request: context deadline exceeded', "admission", "policy"),
         (404, 'namespaces "ml" not found', "config", "namespace"),
         (422, 'Pod "train" is invalid: spec.containers[0].image: Required value', "config", "invalid"),
         (400, "Pod in version v1 cannot be handled: unknown field", "config", "invalid"),
