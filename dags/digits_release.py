@@ -54,6 +54,7 @@ with DAG(
         model_name="digits",
         data="bulkhead.gpu_tasks.digits:holdout",
         target="label",
+        training_data="bulkhead.gpu_tasks.digits:training",
         metrics={"accuracy_score": {"at_least": 0.97, "margin": 0.02}},
         checks="bulkhead.gpu_tasks.data_checks:digits_suite",
         cpu="2",

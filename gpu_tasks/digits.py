@@ -38,11 +38,20 @@ class DigitsSplit:
 
 def holdout() -> Any:
     """The test images as the gate takes them: a pandas DataFrame, a column each for 64 pixels, and ``label``."""
+    data = load()
+    return _frame(data.test_images, data.test_labels)
+
+
+def training() -> Any:
+    """The training images in the same form."""
+    data = load()
+    return _frame(data.train_images, data.train_labels)
+
+
+def _frame(images: Images, labels: Labels) -> Any:
     import pandas as pd
 
-    data = load()
-    pixels = {f"pixel_{index:02}": data.test_images[:, index] for index in range(PIXELS)}
-    return pd.DataFrame({**pixels, "label": data.test_labels})
+    return pd.DataFrame({**{f"pixel_{index:02}": images[:, index] for index in range(PIXELS)}, "label": labels})
 
 
 def load(test_share: float = 0.25) -> DigitsSplit:

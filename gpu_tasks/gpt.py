@@ -45,6 +45,7 @@ class GptConfig:
 
 
 SIZES = {
+    "100k": GptConfig(layers=2, heads=2, width=64, block=128),
     "1m": GptConfig(layers=4, heads=4, width=128, block=256),
     "10m": GptConfig(layers=6, heads=6, width=384, block=512),
     "124m": GptConfig(layers=12, heads=12, width=768, block=1024),

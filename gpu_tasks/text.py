@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bulkhead.gpu_tasks.errors import ConfigError
+
+_ASCII = 128
 
 _HELD_OUT = 10
 """One file in so many is for validation, chosen by the hash of its name, so that no other file's place changes that."""
@@ -106,6 +109,49 @@ def load(folder: Path | None = None, most_bytes: int | None = None) -> Text:
             f"{root} has {len(files)} Python files with {size} bytes, too few to hold one out: give more text"
         )
     return Text(train, validation, digest.hexdigest(), tuple(files))
+
+
+def next_bytes(rows: int = 4_000, before: int = 96, most_bytes: int = 8_000_000) -> Any:
+    """Rows that judge a language model: what stands in files that were not trained on, and the byte that comes next.
+
+    Args:
+        rows: how many, spread over the text.
+        before: bytes that the model is told.
+        most_bytes: of the text, as in the training.
+
+    Returns:
+        A pandas DataFrame: ``context``, a text of ASCII, and ``next``, a byte as a number.
+
+    Raises:
+        ConfigError: the text is too short for so many rows.
+    """
+    import pandas as pd
+
+    held_out = load(most_bytes=most_bytes).validation
+    known = len(held_out) - before
+    ends = (
+        np.linspace(before, len(held_out) - 1, min(2 * rows, known), dtype=int) if known > 0 else np.empty(0, dtype=int)
+    )
+    windows = [held_out[end - before : end + 1] for end in ends]
+    plain = [window for window in windows if (window < _ASCII).all()]
+    if len(plain) < rows:
+        raise ConfigError(f"rows = {rows}: the text has {len(plain)} such; give fewer, or more text")
+    plain = [plain[place] for place in np.linspace(0, len(plain) - 1, rows, dtype=int)]
+    contexts = [window[:-1].tobytes().decode("ascii") for window in plain]
+    return pd.DataFrame({"context": contexts, "next": [int(window[-1]) for window in plain]})
+
+
+def by_place(frame: Any) -> Mapping[str, Any]:
+    """Slices of ``next_bytes``: whether the next byte is in a comment, as far as its line tells.
+
+    Args:
+        frame: of ``next_bytes``.
+
+    Returns:
+        Masks by name.
+    """
+    comment = frame["context"].map(lambda context: "#" in context.rpartition("\n")[2])
+    return {"comments": comment, "code": ~comment}
 
 
 def _sources(root: Path) -> list[Path]:

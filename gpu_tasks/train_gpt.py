@@ -58,6 +58,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     Args:
         argv: arguments; the process' own by default.
     """
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    run(lambda: train(arguments))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="bulkhead.gpu_tasks.train_gpt")
     parser.add_argument("--size", default="1m", help=f"one of {', '.join(SIZES)}")
     parser.add_argument("--steps", type=int, default=1000)
@@ -76,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--checkpoints", default=from_environment(CHECKPOINTS_VARIABLE), help="folder or URL; all ranks see it"
     )
     parser.add_argument("--checkpoint-interval", type=int, default=100, help="steps between two checkpoints")
+    parser.add_argument("--log-interval", type=int, default=10, help="steps between two reports")
     parser.add_argument("--weights", type=Path, help="safetensors file for the weights, once they are trained")
     parser.add_argument("--experiment", help="MLflow experiment; nothing is logged without one")
     parser.add_argument(
@@ -85,16 +93,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--progress", type=Path, default=from_environment(PROGRESS_VARIABLE), help="for signs of progress"
     )
     parser.add_argument("--hang-s", type=float, default=600, help="so long a phase of a step may last")
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    run(lambda: train(arguments))
+    return parser
 
 
-def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
+def train(
+    arguments: argparse.Namespace, report_metrics: Callable[[int, Mapping[str, float]], None] | None = None
+) -> Mapping[str, Any]:
     """Train.
 
     Args:
         arguments: of the command line.
+        report_metrics: is told of a step's metrics, in place of whom the arguments name; None for these.
 
     Returns:
         How it went, as ``bulkhead.gpu_tasks.trainer.Result``, with ``data_hash`` and ``parameters``.
@@ -116,6 +125,7 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
         compile=arguments.compile,
         seed=arguments.seed,
         checkpoint_interval=arguments.checkpoint_interval,
+        log_interval=arguments.log_interval,
     )
     data = TextData(text.load(arguments.text, arguments.most_bytes), shape.block)
 
@@ -133,8 +143,8 @@ def train(arguments: argparse.Namespace) -> Mapping[str, Any]:
             hang_watch.start(arguments.progress, ranks.rank, arguments.hang_s, first_of_node=first)
         params = {name: value for name, value in vars(arguments).items() if value is not None}
         params["data_hash"] = data.data_hash
-        with _reporting(arguments.experiment, kept, ranks, params, arguments.flush_s) as (report_metrics, run_id):
-            trainer = Trainer(config, ranks, build, arguments.checkpoints, arguments.progress, report_metrics)
+        with _reporting(arguments.experiment, kept, ranks, params, arguments.flush_s) as (tell, run_id):
+            trainer = Trainer(config, ranks, build, arguments.checkpoints, arguments.progress, report_metrics or tell)
             done = asdict(trainer.run())
             if arguments.weights is not None:
                 trainer.export(arguments.weights)

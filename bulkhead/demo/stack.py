@@ -25,6 +25,9 @@ from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
 SERVICE = "digits"
 """The service that the demo releases to."""
 
+SERVICES = (SERVICE, "gpt")
+"""All that stand ready: the others are for the examples that a person starts."""
+
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 """Airflow's components."""
 
@@ -42,14 +45,17 @@ class Stack:
     def __init__(self, folder: Path, dags: Path) -> None:
         self.folder = folder
         self.processes = Processes(folder / "logs")
-        ports = _free_ports(4)
+        ports = _free_ports(2 + 2 * len(SERVICES))
         self._dags, self._airflow_port = dags, ports[0]
         self._password = secrets.token_urlsafe(16)
         self.settings = Settings(
             home=folder / "home",
             mlflow_tracking_uri=f"http://127.0.0.1:{ports[1]}",
-            simulated_gpus=4,
-            services={SERVICE: ServicePorts(port=ports[2], admin_port=ports[3])},
+            simulated_gpus=8,
+            services={
+                name: ServicePorts(port=port, admin_port=admin_port)
+                for name, port, admin_port in zip(SERVICES, ports[2::2], ports[3::2], strict=True)
+            },
         )
         self.control = Control(self.settings)
         self.airflow = AirflowClient(f"http://127.0.0.1:{self._airflow_port}", _USER, self._password)
@@ -109,8 +115,10 @@ class Stack:
         self.processes.start("mlflow", _program(command), environment)
 
     def start_router(self) -> None:
-        """Start Envoy; ``router_answers`` tells when it serves."""
-        self.processes.start("envoy", _program(["bulkhead", "router", SERVICE]), self._bulkhead_environment())
+        """Start an Envoy for each service; ``router_answers`` tells when they serve."""
+        for name in SERVICES:
+            called = "envoy" if name == SERVICE else f"envoy-{name}"
+            self.processes.start(called, _program(["bulkhead", "router", name]), self._bulkhead_environment())
 
     def start_reconciler(self, name: str = "reconciler") -> None:
         """Start a reconciler as a process of its own: it works whatever becomes of Airflow."""
@@ -148,8 +156,8 @@ class Stack:
         return _listens(int(self.settings.mlflow_tracking_uri.rpartition(":")[2]))
 
     def router_answers(self) -> bool | None:
-        """True once Envoy serves; None before."""
-        return _listens(self.settings.ports[SERVICE].port)
+        """True once every Envoy serves; None before."""
+        return True if all(_listens(self.settings.ports[name].port) for name in SERVICES) else None
 
     def stop(self, report: Callable[[str], None]) -> None:
         """Stop everything: components, then pods.

@@ -17,6 +17,9 @@ _MOST_CLASSES = 20
 
 _MOST_POINTS = 1_000
 _BINS = 10
+_DARK = 0.6
+"""Share from which on a cell of a confusion is so dark that black is not legible in it."""
+
 _OURS, _THEIRS = "#1f5fa8", "#8a8f98"
 _LONGEST_LABEL = 24
 
@@ -92,7 +95,8 @@ def _confusion(targets: Array, named: Sequence[tuple[str, ModelAnswers]]) -> Plo
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
             axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1.3, edgecolors="white", linewidth=1)
             for row, column in np.argwhere(counts):
-                axes.text(column + 0.5, row + 0.5, counts[row, column], ha="center", va="center", fontsize=7)
+                ink = "white" if shares[row, column] > _DARK else "black"
+                axes.text(column + 0.5, row + 0.5, counts[row, column], ha="center", va="center", fontsize=7, color=ink)
             ticks = np.arange(len(classes)) + 0.5
             labels = [str(one)[:_LONGEST_LABEL] for one in classes]
             axes.set_xticks(
@@ -160,10 +164,8 @@ def _latency(answers: GateAnswers) -> Plot:
                 axes.step(np.sort(times), np.arange(1, len(times) + 1) / len(times), color=colour, label=name)
             for share in (0.5, 0.95):
                 axes.axhline(share, color="black", linewidth=0.6, linestyle=":")
-            axes.set(
-                title=f"{timing.batch} rows at once", xlabel="milliseconds", ylabel="share of requests", ylim=(0, 1)
-            )
-            axes.set_xscale("log")
+            axes.set(title=f"{timing.batch} rows at once", xlabel="milliseconds", ylabel="share of requests")
+            axes.set(xlim=(0, None), ylim=(0, 1))
             axes.legend(fontsize=8)
 
     return _plot(

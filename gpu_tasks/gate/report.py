@@ -15,6 +15,9 @@ from bulkhead.gpu_tasks.gate.verdict import GateVerdict
 _WIDTH, _LABELS, _ROW = 860, 300, 26
 """Of a plot, of its labels, and the height of a row; in pixels."""
 
+_EDGE = 60
+"""So near to the right end a label ends at its place, to be seen whole."""
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #1b1f24 }
 h1 { font-size: 1.35em } h2 { font-size: 1.1em; margin-top: 2em } code { overflow-wrap: anywhere }
@@ -116,7 +119,8 @@ def _forest(metric: Metric, compared: Sequence[ComparisonResult]) -> str:
         f'<text x="{x(0)}" y="{height - 8}" text-anchor="middle">0</text>',
     ]
     if bound:
-        lines.append(f'<text x="{x(bound)}" y="{height - 8}" text-anchor="middle">{bound:+g}</text>')
+        anchor = "end" if x(bound) > _WIDTH - _EDGE else "middle"
+        lines.append(f'<text x="{x(bound)}" y="{height - 8}" text-anchor="{anchor}">{bound:+g}</text>')
     for row, one in enumerate(mine):
         y, colour = _ROW * row + _ROW // 2, _COLOURS[one.verdict]
         label = escape(f"{one.comparison.slice_name or 'all rows'} ({one.rows})")

@@ -9,6 +9,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import ParamValidationError
 
+from bulkhead.gpu_tasks.gpt import SIZES
 from bulkhead.operators.deploy import DeployOperator
 from bulkhead.plugins.deadlines import RunParamDeadline
 
@@ -23,12 +24,14 @@ def dags() -> dict[str, DAG]:
 
 
 def test_they_are_there_and_documented(dags: dict[str, DAG]) -> None:
-    assert set(dags) == {"digits_release", "bulkhead_reconcile", "bulkhead_collect", "bulkhead_fleet_health"}
+    services = {"bulkhead_reconcile", "bulkhead_collect", "bulkhead_fleet_health"}
+    assert set(dags) == {"digits_release", "gpt_release", *services}
     assert all(dag.doc_md for dag in dags.values())
 
 
-def test_the_release_trains_then_evaluates_then_deploys(dags: dict[str, DAG]) -> None:
-    dag = dags["digits_release"]
+@pytest.mark.parametrize("dag_id", ["digits_release", "gpt_release"])
+def test_a_release_trains_then_evaluates_then_deploys(dags: dict[str, DAG], dag_id: str) -> None:
+    dag = dags[dag_id]
     assert [task.task_id for task in dag.topological_sort()] == ["train", "evaluate", "deploy"]
     assert isinstance(dag.get_task("deploy"), DeployOperator)
 
@@ -37,6 +40,12 @@ def test_the_release_has_a_deadline_of_each_runs_own(dags: dict[str, DAG]) -> No
     (alert,) = dags["digits_release"].deadline
     assert isinstance(alert.reference, RunParamDeadline)
     assert alert.callback.path == "bulkhead.plugins.deadlines.roll_back_late"
+
+
+def test_a_language_model_is_tried_in_a_shadow_first(dags: dict[str, DAG]) -> None:
+    first = dags["gpt_release"].get_task("deploy").plan["steps"][0]
+    assert first["mirror"] == 100 and "weight" not in first
+    assert set(dags["gpt_release"].params.get_param("size").schema["enum"]) <= set(SIZES)
 
 
 @pytest.mark.parametrize(

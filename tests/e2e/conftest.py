@@ -180,6 +180,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
     shutil.copytree(ROOT / "dags", dags)
     shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
     shutil.copy(cluster_config, dags / "kubeconfig")
+    _lay_down(dags / "tumours", folder)
     command = [BULKHEAD, "demo", "--keep", "--folder", str(folder), "--dags", str(dags)]
     log, temporary = base / "output", Path(tempfile.mkdtemp())
     try:
@@ -208,6 +209,18 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
         left = [str(path) for path in temporary.rglob("*")]
         shutil.rmtree(temporary)
         assert not left
+
+
+def _lay_down(project: Path, folder: Path) -> None:
+    """What ``bulkhead new`` makes, for a demo's folder; in place of ``pip install -e .`` its pods are told of it."""
+    subprocess.run([BULKHEAD, "new", str(project)], check=True, capture_output=True)
+    shutil.rmtree(project / "tests")
+    inside = os.path.relpath(project, folder / "home" / "pods" / "pods" / "default.pod")
+    dag = project / "dags" / f"{project.name}_release.py"
+    own = dag.read_text().replace("gpus=0,", f"gpus=0,\n        env={{'PYTHONPATH': {inside!r}}},")
+    checks = f'str(Path(__file__).parents[1] / "{project.name}" / "checks.json")'
+    assert checks in own
+    dag.write_text(own.replace(checks, repr(f"{inside}/{project.name}/checks.json")))
 
 
 def _yaml(path: Path) -> Any:

@@ -18,6 +18,7 @@ with DAG("PACKAGE_release", schedule=None, params={"c": Param(1.0, type="number"
         model_name="PACKAGE",
         data="PACKAGE.data:holdout",
         target="benign",
+        training_data="PACKAGE.data:training",
         metrics={
             "accuracy_score": {"at_least": 0.9, "margin": 0.03},
             "PACKAGE.metrics:missed": {"at_most": 0.05, "greater_is_better": False},
