@@ -14,7 +14,7 @@ from bulkhead.gpu_tasks.device_faults import voided
 from bulkhead.gpu_tasks.entry import run
 from bulkhead.gpu_tasks.errors import ConfigError, GateError, VoidError
 from bulkhead.gpu_tasks.gate.logged_data import LoggedData, logged
-from bulkhead.gpu_tasks.gate.request import GateRequest
+from bulkhead.gpu_tasks.gate.request import REPORT, GateRequest
 from bulkhead.gpu_tasks.gate.verdict import GateVerdict, decide
 from bulkhead.pods.training import training_data
 
@@ -160,7 +160,7 @@ def _judged(
     client.log_dict(source.run_id, {**judgement.details(holdout.digest), **verdict.details()}, "gate.json")
     pictures = plots(holdout.targets, answered)
     page = report(judgement, request, model_uri, holdout.digest, kept, verdict, pictures)
-    client.log_text(source.run_id, page, "gate.html")
+    client.log_text(source.run_id, page, REPORT)
     for name, value in judgement.numbers().items():
         client.log_metric(source.run_id, f"gate_{name}", value)
     if not verdict.passed:

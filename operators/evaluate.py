@@ -9,13 +9,13 @@ from pydantic import ValidationError
 
 from bulkhead import arguments
 from bulkhead.errors import InvalidInputError, UnavailableError, first_invalid, first_known
-from bulkhead.gpu_tasks.gate.request import GateRequest
+from bulkhead.gpu_tasks.gate.request import REPORT, GateRequest
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.launches import ledger_away
-from bulkhead.operators.links import MlflowRunLink, ModelVersionLink, Pages
+from bulkhead.operators.links import GateReportLink, MlflowRunLink, ModelVersionLink, Pages
 from bulkhead.operators.pod import PodOperator
 from bulkhead.operators.templates import is_templated
-from bulkhead.registries.pages import model_page, run_page
+from bulkhead.registries.pages import artifact_page, model_page, run_page
 from bulkhead.rollout.revision import check_model_name
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class EvaluateOperator(PodOperator):
 
     template_fields: Sequence[str] = (*PodOperator.template_fields, "asked", "candidate")
 
-    operator_extra_links = (MlflowRunLink(), ModelVersionLink())
+    operator_extra_links = (MlflowRunLink(), ModelVersionLink(), GateReportLink())
 
     def __init__(
         self,
@@ -160,4 +160,5 @@ class EvaluateOperator(PodOperator):
         ui = BulkheadHook(self.bulkhead_conn_id).control().settings.mlflow_ui
         candidate = {name: str(value) for name, value in self.candidate.items()}  # a DAG may render numbers as such
         run = run_page(ui, candidate["experiment_id"], candidate["run_id"])
-        return Pages(run, model_page(ui, candidate["model_uri"], candidate["experiment_id"]))
+        model = model_page(ui, candidate["model_uri"], candidate["experiment_id"])
+        return Pages(run, model, report=artifact_page(run, REPORT))

@@ -31,11 +31,13 @@ class Pages:
         run: MLflow run of the training.
         model: the model version, or the logged model where none is registered yet.
         endpoint: of the service.
+        report: the gate's, which the run keeps.
     """
 
     run: str = ""
     model: str = ""
     endpoint: str = ""
+    report: str = ""
 
 
 class _PageLink(BaseOperatorLink):
@@ -86,3 +88,10 @@ class EndpointLink(_PageLink):
 
     name = "Endpoint"
     page = "endpoint"
+
+
+class GateReportLink(_PageLink):
+    """To the page on which the gate says why a model passed, or did not."""
+
+    name = "Gate report"
+    page = "report"

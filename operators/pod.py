@@ -46,6 +46,8 @@ class PodOperator(LaunchOperator):
         deadline: longest time that the pod may run.
         startup_timeout: a pod that is not running by then is given up.
         user_id: on Kubernetes: number of the user that the program runs as, where the image names none but root.
+        service_account: on Kubernetes: under which the pod runs; of its token it gets none, unless ``relax`` says so.
+        image_pull_secrets: on Kubernetes: names of the Secrets by which a private image is pulled.
         torchrun: whether ``torchrun`` starts a distributed job's program; else ``command`` is run as it is.
         namespace: on Kubernetes; templated; by default the connection's. The local runtime has one.
         keep: whether a pod on Kubernetes stays once it has finished: ``never``, ``failed`` or ``always``.
@@ -72,6 +74,8 @@ class PodOperator(LaunchOperator):
         deadline: timedelta = timedelta(hours=24),
         startup_timeout: timedelta = timedelta(minutes=10),
         user_id: int | None = None,
+        service_account: str | None = None,
+        image_pull_secrets: Sequence[str] = (),
         torchrun: bool = True,
         namespace: str | None = None,
         keep: str = "never",
@@ -91,7 +95,9 @@ class PodOperator(LaunchOperator):
         arguments.choice("keep", keep, _KEEP)
         if user_id is not None:
             arguments.whole("user_id", user_id, 1)
-        for name, value in (("namespace", namespace), ("runtime_conn_id", runtime_conn_id)):
+        arguments.texts("image_pull_secrets", image_pull_secrets)
+        optional = {"namespace": namespace, "runtime_conn_id": runtime_conn_id, "service_account": service_account}
+        for name, value in optional.items():
             if value is not None:
                 check_known(arguments.text, name, value)
         if self.restarts and not torchrun:
@@ -103,6 +109,7 @@ class PodOperator(LaunchOperator):
         self.env, self.secret_env = dict(env or {}), _references(secrets or {})
         self.claims, self.deadline, self.user_id = dict(claims or {}), deadline, user_id
         self.startup_timeout_seconds = int(startup_timeout.total_seconds())
+        self.service_account, self.image_pull_secrets = service_account, list(image_pull_secrets)
         self.namespace, self.keep, self.runtime_conn_id = namespace, keep, runtime_conn_id
 
     def runtime(self) -> AirflowRuntime:
@@ -116,6 +123,8 @@ class PodOperator(LaunchOperator):
         name = identity(context).pod_name(context["ti"].try_number)
         pod = build(self._request(name, context, runtime), self.relax)
         pod.spec.security_context.run_as_user = self.user_id
+        pod.spec.service_account_name = self.service_account
+        pod.spec.image_pull_secrets = [k8s.V1LocalObjectReference(name=one) for one in self.image_pull_secrets] or None
         return runtime.place(pod, self.gpus_for(changed))
 
     def argv(self) -> Sequence[str]:

@@ -101,6 +101,7 @@ def get_provider_info() -> dict[str, Any]:
             "bulkhead.operators.links.EndpointLink",
             "bulkhead.operators.links.MlflowRunLink",
             "bulkhead.operators.links.ModelVersionLink",
+            "bulkhead.operators.links.GateReportLink",
         ],
         "notifications": ["bulkhead.plugins.callbacks.IsolateNotifier", "bulkhead.plugins.callbacks.RollBackNotifier"],
         "config": _CONFIG,

@@ -23,6 +23,19 @@ def run_page(ui: str, experiment_id: str, run_id: str) -> str:
     return f"{ui}/#/experiments/{quote(experiment_id, '')}/runs/{quote(run_id, '')}"
 
 
+def artifact_page(run: str, path: str) -> str:
+    """The page of an artifact.
+
+    Args:
+        run: page of its run; empty where there is none.
+        path: of the artifact in the run.
+
+    Returns:
+        Its URL; empty where the run has no page.
+    """
+    return f"{run}/artifacts/{quote(path)}" if run else ""
+
+
 def model_page(ui: str, model_uri: str, experiment_id: str = "", name: str = "", version: str | None = None) -> str:
     """The page of a model version; of a logged model that is not registered yet, its own.
 

@@ -45,6 +45,9 @@ AT_K = re.compile(r"(precision|recall|ndcg)_at_([1-9]\d{0,3})")
 """Likewise, of models that answer with a list, of documents for instance, the best first; MLflow
 computes them as well."""
 
+REPORT = "gate.html"
+"""Artifact of the run that logged the model: the page that people look at."""
+
 ENDINGS = (".parquet", ".csv", ".jsonl", ".npz")
 """Of files of data."""
 

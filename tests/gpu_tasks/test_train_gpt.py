@@ -187,4 +187,4 @@ def test_without_a_folder_for_its_checkpoints_it_says_who_names_one() -> None:
 def test_a_size_that_is_none_is_named(tmp_path: Path) -> None:
     failure = Job(tmp_path, 1, 4, "--size", "1t").end().failure
     assert failure is not None and failure.failure_class is FailureClass.CONFIG
-    assert "size = '1t': give one of 1m, 10m, 124m, 1b" in failure.message
+    assert "size = '1t': give one of 100k, 1m, 10m, 124m, 1b" in failure.message

@@ -90,6 +90,7 @@ def test_an_evaluate_task_leads_to_the_run_and_the_logged_model_even_if_it_refus
     assert _links(operator, ti) == {
         "MLflow run": "https://mlflow.example/ui/#/experiments/7/runs/r1",
         "Model version": "https://mlflow.example/ui/#/experiments/7/models/m-1f",
+        "Gate report": "https://mlflow.example/ui/#/experiments/7/runs/r1/artifacts/gate.html",
     }
 
 

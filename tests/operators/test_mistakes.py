@@ -53,6 +53,8 @@ POD: dict[str, Any] = {
     "deadline": [timedelta(0), timedelta(seconds=-5), timedelta(milliseconds=500), 3600],
     "startup_timeout": [timedelta(0), 600],
     "user_id": [0, -1, "1000", True],
+    "service_account": ["", 5],
+    "image_pull_secrets": ["registry", [""], [5]],
     "torchrun": ["no"],
     "namespace": ["", 5],
     "keep": ["maybe", None],

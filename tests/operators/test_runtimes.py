@@ -115,6 +115,8 @@ async def test_a_pod_of_a_cluster_is_placed_hardened_named_and_has_its_secrets_b
         claims={"/data": "team-data"},
         kueue_queue="team-a",
         user_id=1000,
+        service_account="trainer",
+        image_pull_secrets=["registry"],
         runtime_conn_id=cluster_connection,
     )
     trigger = await _launch(operator, task)
@@ -128,6 +130,8 @@ async def test_a_pod_of_a_cluster_is_placed_hardened_named_and_has_its_secrets_b
     assert {mount["mountPath"] for mount in container["volumeMounts"]} >= {"/data", "/dev/shm", "/tmp"}
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert (spec["securityContext"]["runAsNonRoot"], spec["securityContext"]["runAsUser"]) == (True, 1000)
+    assert (spec["serviceAccountName"], spec["automountServiceAccountToken"]) == ("trainer", False)
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
     secrets = {
         one["name"]: (one["valueFrom"]["secretKeyRef"]["name"], one["valueFrom"]["secretKeyRef"]["key"])
         for one in container["env"]

@@ -1,6 +1,6 @@
 import pytest
 
-from bulkhead.registries.pages import model_page, run_page
+from bulkhead.registries.pages import artifact_page, model_page, run_page
 
 
 @pytest.mark.parametrize("missing", range(3))
@@ -9,6 +9,12 @@ def test_a_run_of_which_something_is_not_known_has_no_page(missing: int) -> None
     assert run_page(*known) == "http://mlflow/#/experiments/7/runs/r1"
     known[missing] = ""
     assert run_page(*known) == ""
+
+
+def test_an_artifact_is_in_its_runs_page() -> None:
+    run = run_page("http://mlflow", "7", "r1")
+    assert artifact_page(run, "a b/gate.html") == f"{run}/artifacts/a%20b/gate.html"
+    assert artifact_page("", "gate.html") == ""
 
 
 @pytest.mark.parametrize(
