@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bulkhead.gate_overrides import GateOverride
 from bulkhead.gpu_tasks.device_faults import voided
 from bulkhead.gpu_tasks.entry import run
-from bulkhead.gpu_tasks.errors import ConfigError, GateError, VoidError
-from bulkhead.gpu_tasks.gate.logged_data import LoggedData, logged
+from bulkhead.gpu_tasks.errors import GateError, VoidError
+from bulkhead.gpu_tasks.gate.model_source import ModelSource, source_of
 from bulkhead.gpu_tasks.gate.request import REPORT, GateRequest
 from bulkhead.gpu_tasks.gate.verdict import GateVerdict, decide
-from bulkhead.pods.training import training_data
 
 if TYPE_CHECKING:
     from bulkhead.gpu_tasks.gate.answers import GateAnswers, ModelAnswers
@@ -28,29 +26,6 @@ ISOLATED_TAG = "bulkhead.isolated"
 """Tag of a model that is isolated, and why; ``bulkhead.registries.mlflow`` writes it."""
 
 _LONGEST_LOST = 300
-
-_LOGGED = re.compile(r"models:/(m-[0-9a-f]+)")
-_VERSION = re.compile(r"models:/([^/@]+)/(\d+)")
-_OF_RUN = re.compile(r"runs:/([0-9a-f]+)/.+")
-
-
-@dataclass(frozen=True)
-class ModelSource:
-    """Where a model comes from.
-
-    Attributes:
-        run_id: MLflow run that logged it; the evidence is kept there.
-        experiment_id: of the run.
-        tags: of the model.
-        training_data: that its run has logged, for people; empty where it has not.
-        logged: the same, one by one.
-    """
-
-    run_id: str
-    experiment_id: str
-    tags: Mapping[str, str]
-    training_data: str = ""
-    logged: Sequence[LoggedData] = ()
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -101,35 +76,6 @@ def evaluate(model_uri: str, request: GateRequest, override: GateOverride | None
         raise
     client.set_tag(source.run_id, "bulkhead.gate", "overridden" if "overridden" in evidence else "passed")
     return {**evidence, "model_uri": model_uri, "run_id": source.run_id, "experiment_id": source.experiment_id}
-
-
-def source_of(client: Any, model_uri: str) -> ModelSource:
-    """Find out where a model comes from.
-
-    Args:
-        client: of MLflow.
-        model_uri: see ``evaluate``.
-
-    Raises:
-        ConfigError: the URI is of another kind, or the model was logged outside of a run.
-    """
-    tags: Mapping[str, str] = {}
-    if found := _LOGGED.fullmatch(model_uri):
-        model = client.get_logged_model(found[1])
-        run_id, tags = model.source_run_id, model.tags
-    elif found := _VERSION.fullmatch(model_uri):
-        version = client.get_model_version(found[1], found[2])
-        run_id, tags = version.run_id, version.tags
-    elif found := _OF_RUN.fullmatch(model_uri):
-        run_id = found[1]
-    else:
-        raise ConfigError(f"model_uri = {model_uri!r}: give models:/m-…, models:/NAME/VERSION or runs:/RUN/PATH")
-    if not run_id:
-        raise ConfigError(
-            f"model_uri = {model_uri!r}: logged outside of a run, which keeps the evidence; log it in one"
-        )
-    run = client.get_run(run_id)
-    return ModelSource(run_id, run.info.experiment_id, tags, training_data(run), logged(run))
 
 
 def _refuse_isolated(model_uri: str, source: ModelSource) -> None:

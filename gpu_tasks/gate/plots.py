@@ -79,8 +79,9 @@ def _are_classes(targets: Array, answered: Sequence[Array]) -> bool:
 
 
 def _classes(targets: Array, answered: Sequence[Array]) -> list[Any]:
+    """All that there are: numbers in their order, then the others in that of their texts."""
     seen = {one for values in (targets, *answered) for one in values.tolist()}
-    return sorted(seen, key=lambda one: (str(type(one)) if isinstance(one, str) else "", one))
+    return sorted(seen, key=lambda one: (0, one, "") if isinstance(one, int | float) else (1, 0, str(one)))
 
 
 def _confusion(targets: Array, named: Sequence[tuple[str, ModelAnswers]]) -> Plot:

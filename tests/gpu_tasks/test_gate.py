@@ -18,6 +18,7 @@ from bulkhead.gate_overrides import GateOverride, override
 from bulkhead.gpu_tasks import evaluate as module
 from bulkhead.gpu_tasks.errors import ConfigError, GateError, VoidError
 from bulkhead.gpu_tasks.gate import checks, proportions
+from bulkhead.gpu_tasks.gate.model_source import source_of
 from bulkhead.gpu_tasks.gate.request import GateRequest
 from tests import team
 from tests.fixtures.nvml import Library
@@ -180,7 +181,7 @@ def test_a_model_that_is_isolated_is_refused_by_what_its_uri_is(
 
 
 def test_a_model_is_found_by_the_run_that_logged_it(client: Client) -> None:
-    found = module.source_of(client, "runs:/0af9/model")
+    found = source_of(client, "runs:/0af9/model")
     assert (found.run_id, found.experiment_id, found.tags) == ("0af9", "7", {})
     assert client.asked == []
 

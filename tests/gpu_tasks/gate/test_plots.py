@@ -5,6 +5,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from bulkhead.gpu_tasks.gate.answers import GateAnswers, ModelAnswers
 from bulkhead.gpu_tasks.gate.cost import Timing
@@ -45,8 +48,8 @@ def test_probabilities_are_calibrated_of_two_classes_and_of_more() -> None:
     probabilities = RNG.dirichlet(np.ones(3), 400)
     assert _titles(CLASSES, ModelAnswers(probabilities.argmax(axis=1), probabilities)) == ["Confusion", "Calibration"]
     two = RNG.random(400)
-    for given in (two, np.stack([1 - two, two], axis=1)):
-        assert _titles(CLASSES > 1, ModelAnswers(two > 0.5, given)) == ["Confusion", "Calibration"]
+    for told in (two, np.stack([1 - two, two], axis=1)):
+        assert _titles(CLASSES > 1, ModelAnswers(two > 0.5, told)) == ["Confusion", "Calibration"]
     constant = np.full(400, 0.5)
     assert _titles(CLASSES > 1, ModelAnswers(constant > 0.5, constant)) == ["Confusion", "Calibration"]
     many = np.arange(300)
@@ -68,6 +71,22 @@ def test_words_are_confused_where_they_are_few_and_never_markup_or_formulas() ->
 
 def test_kinds_that_differ_are_confused_all_the_same() -> None:
     assert _titles(CLASSES, ModelAnswers(np.array(["a", "b", "c"], dtype=object)[CLASSES], None)) == ["Confusion"]
+
+
+KINDS = st.sampled_from(
+    [np.bool_, np.int8, np.int64, np.uint8, np.float32, np.float64, np.dtype("U3"), np.dtype("M8[s]")]
+)
+ANSWERED = arrays.arrays(KINDS, 12)
+SURE = st.none() | arrays.arrays(np.float64, st.sampled_from([12, (12, 2), (12, 4)]))
+
+
+@settings(max_examples=30, deadline=None)
+@given(ANSWERED, ANSWERED, st.none() | ANSWERED, SURE)
+def test_no_picture_undoes_an_evaluation_whatever_was_answered(
+    targets: Any, ours: Any, theirs: Any, probabilities: Any
+) -> None:
+    rival = None if theirs is None else ModelAnswers(theirs, probabilities)
+    plots(targets, GateAnswers(ModelAnswers(ours, probabilities), rival, ()))
 
 
 def test_lists_have_no_picture() -> None:
