@@ -123,8 +123,9 @@ class PodOperator(LaunchOperator):
         name = identity(context).pod_name(context["ti"].try_number)
         pod = build(self._request(name, context, runtime), self.relax)
         pod.spec.security_context.run_as_user = self.user_id
-        pod.spec.service_account_name = self.service_account
-        pod.spec.image_pull_secrets = [k8s.V1LocalObjectReference(name=one) for one in self.image_pull_secrets] or None
+        if runtime.is_cluster:  # this machine has neither accounts nor a registry
+            secrets = [k8s.V1LocalObjectReference(name=one) for one in self.image_pull_secrets]
+            pod.spec.service_account_name, pod.spec.image_pull_secrets = self.service_account, secrets or None
         return runtime.place(pod, self.gpus_for(changed))
 
     def argv(self) -> Sequence[str]:

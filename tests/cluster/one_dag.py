@@ -7,7 +7,14 @@ from bulkhead import PodOperator, TrainOperator
 TELL = 'printf \'{"version": 1, "result": %s}\' "$1" > "$BULKHEAD_TERMINATION_LOG"'
 
 with DAG("one_dag"):
-    common = {"image": "{{ var.value.image }}", "gpus": 0, "user_id": 65534, "memory": "64Mi"}
+    common = {
+        "image": "{{ var.value.image }}",
+        "gpus": 0,
+        "user_id": 65534,
+        "service_account": "default",
+        "image_pull_secrets": ["registry"],
+        "memory": "64Mi",
+    }
     train = TrainOperator(
         task_id="train",
         command=["sh", "-c", TELL, "sh", '{"model_uri": "models:/m-1", "loss": 0.5}'],

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics as sklearn
 
@@ -100,3 +102,19 @@ def test_a_metric_that_is_not_known_is_refused_with_those_that_are() -> None:
 def test_data_that_a_metric_is_not_of_is_refused(name: str, targets: Any, predictions: Any, message: str) -> None:
     with pytest.raises(GateError, match=message):
         compute(of(name), np.asarray(targets), np.asarray(predictions))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "targets", "predictions"),
+    [("classifier", TWO, (SCORES > 0.5).astype(int)), ("regressor", NUMBERS, NUMBERS + RNG.normal(0, 1, 300))],
+)
+def test_a_name_that_mlflow_knows_means_what_mlflow_means(
+    model_type: str, targets: Any, predictions: Any, mlflow_uri: str
+) -> None:
+    mlflow.set_tracking_uri(mlflow_uri)
+    frame = pd.DataFrame({"y": targets, "said": predictions})
+    with mlflow.start_run():
+        found = mlflow.models.evaluate(data=frame, predictions="said", targets="y", model_type=model_type)
+    known = {name: value for name, value in found.metrics.items() if name in METRICS}
+    assert len(known) >= 4
+    assert {name: compute(of(name), targets, predictions) for name in known} == pytest.approx(known)
