@@ -113,7 +113,7 @@ def simulate(name: str, rate: float, seed: int) -> Stream:
         failures.append(rng.binomial(n, shares[which]))
         above.append(_over_edges(rng, n, fault.slower if which == 0 else 1.0))
     zero = [(0, 0), (1, 0)]
-    cumulative = [np.pad(np.cumsum(np.array(one), axis=1), zero) for one in (requests, failures)]
+    cumulative = [np.pad(np.cumsum(np.array(counts), axis=1), zero) for counts in (requests, failures)]
     return Stream(cumulative[0], cumulative[1], np.pad(np.cumsum(np.array(above), axis=2), [(0, 0), (0, 0), (1, 0)]))
 
 
@@ -215,8 +215,8 @@ def summary(found: list[dict[str, tuple[int, int] | None]]) -> dict[str, dict[st
     """
     contended = {}
     for name in CONTENDERS:
-        caught = [seen for one in found if (seen := one[name]) is not None]
-        both = [(mine[1], theirs[1]) for one in found if (mine := one["bulkhead"]) and (theirs := one[name])]
+        caught = [seen for case in found if (seen := case[name]) is not None]
+        both = [(mine[1], theirs[1]) for case in found if (mine := case["bulkhead"]) and (theirs := case[name])]
         contended[name] = {
             "failed": round(len(caught) / len(found), 4),
             "requests_p50": float(np.median([seen[0] for seen in caught])) if caught else None,

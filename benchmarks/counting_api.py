@@ -74,7 +74,7 @@ class Api:
         pod["metadata"]["uid"] = str(uuid.uuid4())
         self._pods[name] = pod
         self._set(name, {"phase": "Pending"}, "ADDED")
-        active = [one for one in self._pods.values() if one["status"]["phase"] in ("Pending", "Running")]
+        active = [kept for kept in self._pods.values() if kept["status"]["phase"] in ("Pending", "Running")]
         self.most_at_once = max(self.most_at_once, len(active))
         task = asyncio.create_task(self._live(name, float(pod["metadata"]["labels"].get("run-s", 1))))
         self._tasks.add(task)

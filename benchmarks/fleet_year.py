@@ -115,7 +115,7 @@ class Year:
             for name in names
             for index in range(GPUS_A_NODE)
         }
-        self._on = {name: [one for one in self._gpus.values() if one.device.node == name] for name in names}
+        self._on = {name: [gpu for gpu in self._gpus.values() if gpu.device.node == name] for name in names}
         self._states = {name: NodeState(name, True, pool=f"pool-{index // 50}") for index, name in enumerate(names)}
         self._fleets: dict[str, Fleet] = {}
         self._next: dict[str, int] = {}
@@ -219,7 +219,7 @@ class Year:
     def _repair(self) -> None:
         held = {row.target: row for row in self._quarantines.held()}
         for target, row in held.items():
-            gpus = [one for one in self._on[row.node] if target in (one.device.uuid, row.node)]
+            gpus = [played for played in self._on[row.node] if target in (played.device.uuid, row.node)]
             for gpu in gpus:
                 if gpu.repaired_at is None:
                     gpu.repaired_at = self._hour + self._random.randint(*_REPAIR_H)
@@ -266,7 +266,11 @@ class Year:
         if number in self._counted:
             return
         self._counted.add(number)
-        broken = [one for one in self._gpus.values() if one.fault and target in (one.device.uuid, one.device.node)]
+        broken = [
+            played
+            for played in self._gpus.values()
+            if played.fault and target in (played.device.uuid, played.device.node)
+        ]
         if not broken:
             self.tally.false_quarantines += 1
         for gpu in broken:
@@ -278,8 +282,8 @@ class Year:
         held = {row.node for row in self._quarantines.open_ones()}
         for node in list(self._fleets):
             gpus = self._on[node]
-            quiet = all(self._verdicts.get(one.device.uuid, _UNSEEN).health is Health.HEALTHY for one in gpus)
-            if quiet and node not in held | self._lying and not any(one.fault for one in gpus):
+            quiet = all(self._verdicts.get(gpu.device.uuid, _UNSEEN).health is Health.HEALTHY for gpu in gpus)
+            if quiet and node not in held | self._lying and not any(gpu.fault for gpu in gpus):
                 del self._fleets[node]
 
     def _shown(self, node: str, at: float, healthy: bool = False) -> Snapshot:
@@ -302,7 +306,7 @@ class Year:
     def _count(self) -> None:
         rows = self._quarantines.held()
         nodes = {row.node for row in rows}
-        broken = {one.device.node for one in self._gpus.values() if one.fault}
+        broken = {gpu.device.node for gpu in self._gpus.values() if gpu.fault}
         self.tally.gpu_hours_lost += GPUS_A_NODE * len(nodes)
         self.tally.gpu_hours_lost_falsely += GPUS_A_NODE * len(nodes - broken)
         self.tally.most_at_once = max(self.tally.most_at_once, GPUS_A_NODE * len(nodes))

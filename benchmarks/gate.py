@@ -122,10 +122,10 @@ def speed() -> dict[str, float]:
     resample(family, _TIMED_RESAMPLES, 0)
     ours = rows * _TIMED_RESAMPLES / (time.process_time() - began)
     began = time.process_time()
-    for one in family:
-        within = slice(None) if one.within is None else one.within
+    for result in family:
+        within = slice(None) if result.within is None else result.within
         stats.bootstrap(
-            (one.candidate[within, 0], one.champion[within, 0]),
+            (result.candidate[within, 0], result.champion[within, 0]),
             lambda mine, theirs, axis: mine.mean(axis=axis) - theirs.mean(axis=axis),
             paired=True,
             vectorized=True,

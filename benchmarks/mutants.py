@@ -82,9 +82,9 @@ def explained(text: str) -> dict[Change, str]:
         text: of ``survivors.yaml``.
     """
     return {
-        Change(where, one["was"], one.get("now", "")): one["why"]
+        Change(where, entry["was"], entry.get("now", "")): entry["why"]
         for where, changes in (yaml.safe_load(text) or {}).items()
-        for one in changes
+        for entry in changes
     }
 
 
@@ -110,7 +110,7 @@ def verdict(found: dict[str, str], survived: Iterable[Change], known: dict[Chang
     """
     counts = Counter(found.values())
     made, killed = len(found), sum(counts[status] for status in _NOTICED)
-    new = sorted({one for one in survived if one not in known}, key=lambda one: (one.where, one.was, one.now))
+    new = sorted({mutant for mutant in survived if mutant not in known}, key=lambda one: (one.where, one.was, one.now))
     unsettled = made - sum(counts[status] for status in _ENDED)
     return {
         "metric": "mutants",
@@ -119,7 +119,7 @@ def verdict(found: dict[str, str], survived: Iterable[Change], known: dict[Chang
         "share": round(killed / made, 4) if made else 0.0,
         "unsettled": unsettled,
         "survivors": made - killed - unsettled,
-        "unexplained": [f"{one.where}: {one.was} -> {one.now}" for one in new],
+        "unexplained": [f"{mutant.where}: {mutant.was} -> {mutant.now}" for mutant in new],
         "held": bool(made) and killed >= LEAST * made and not new and not unsettled,
     }
 

@@ -241,7 +241,7 @@ def held(scenarios: dict[str, Any]) -> dict[str, bool]:
     killed = [figures for name, figures in scenarios.items() if name != "alive"]
     return {
         "verdict_to_last_bad": alive["verdict_to_last_bad_s"]["p95"] < BARS["verdict_to_last_bad_p95_s"],
-        "killed": all(one["bad_to_last_bad_s"]["p95"] < BARS["killed_bad_to_last_bad_p95_s"] for one in killed),
+        "killed": all(kill["bad_to_last_bad_s"]["p95"] < BARS["killed_bad_to_last_bad_p95_s"] for kill in killed),
         "no_connection_error": all(scenario["connection_errors"] == 0 for scenario in scenarios.values()),
     }
 

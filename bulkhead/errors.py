@@ -69,9 +69,9 @@ def first_known(error: ValidationError, is_open: Callable[[Any], bool], *where: 
         The error about the first offending field that stays one whatever the open values turn out to be; None where
         there is none.
     """
-    for one in error.errors():
-        if one["type"] == "extra_forbidden" or not is_open(one["input"]):
-            return _as_invalid_input(one, where)
+    for detail in error.errors():
+        if detail["type"] == "extra_forbidden" or not is_open(detail["input"]):
+            return _as_invalid_input(detail, where)
     return None
 
 

@@ -45,9 +45,9 @@ def make_private(folder: Path) -> None:
     Args:
         folder: what is there already stays as it is.
     """
-    for one in (*reversed(folder.parents), folder):  # mkdir(parents=True) would leave the folders above to the umask
-        if not one.is_dir():
-            one.mkdir(mode=0o700, exist_ok=True)
+    for parent in (*reversed(folder.parents), folder):  # mkdir(parents=True) would leave the folders above to the umask
+        if not parent.is_dir():
+            parent.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextmanager

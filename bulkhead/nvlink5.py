@@ -127,7 +127,7 @@ def _table() -> Mapping[tuple[int, str], Sequence[_Row]]:
             Advice(line["immediate_action"], line["investigatory_action"], line["severity"] == "fatal"),
             [
                 (int(mask, 16), int(value, 16))
-                for mask, value in (one.split(":") for one in line["action_2_if"].split())
+                for mask, value in (pair.split(":") for pair in line["action_2_if"].split())
             ],
             line["action_2"],
         )

@@ -115,7 +115,7 @@ def _document(value: Any, most: int | None, depth: int) -> Any:
             bounded(key, MAX_NAME) if isinstance(key, str) else key: _document(one, most, depth - 1)
             for key, one in value.items()
         }
-    return [_document(one, most, depth - 1) for one in value]
+    return [_document(element, most, depth - 1) for element in value]
 
 
 def unkept(field: str, value: Any) -> tuple[str, Any, str] | None:

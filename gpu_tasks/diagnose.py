@@ -128,7 +128,7 @@ def _checks(device: torch.device, size: Size) -> list[Check]:
     from bulkhead.gpu_tasks.diagnostics.checks import link, matmul, memory
 
     types = (torch.bfloat16, torch.float16, torch.float32)
-    return [*(matmul(device, one, size) for one in types), memory(device, size), *link(device, size)]
+    return [*(matmul(device, kind, size) for kind in types), memory(device, size), *link(device, size)]
 
 
 def _judged(check: Check, product: str) -> str:

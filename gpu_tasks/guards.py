@@ -140,7 +140,7 @@ class Guard:
         if action is GuardAction.GO_ON:
             return GuardDecision(action, text)
         self.bad.add(step)
-        recent = sum(step - self.policy.window < one <= step for one in self.bad)
+        recent = sum(step - self.policy.window < bad_step <= step for bad_step in self.bad)
         if recent > self.policy.most:
             return GuardDecision(GuardAction.STOP, f"{text}; {recent} bad steps of {self.policy.window} are too many")
         return GuardDecision(action, text)

@@ -40,7 +40,7 @@ def read(body: bytes) -> list[Any] | None:
     except ValueError:
         return None
     predictions = _predictions(document)
-    return predictions if predictions and all(_usable(one) for one in predictions) else None
+    return predictions if predictions and all(_usable(prediction) for prediction in predictions) else None
 
 
 def category(prediction: Any) -> str:
@@ -158,9 +158,9 @@ def _usable(value: Any) -> bool:
         case float():
             return math.isfinite(value)
         case list():
-            return bool(value) and all(_usable(one) for one in value)
+            return bool(value) and all(_usable(element) for element in value)
         case dict():
-            return bool(value) and all(_usable(one) for one in value.values())
+            return bool(value) and all(_usable(element) for element in value.values())
     return True
 
 

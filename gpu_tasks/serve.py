@@ -158,7 +158,7 @@ class _Counting:
             self._tally.fail(status, self._raised[-1].text if self._raised else "")
 
     def _raised_by_model(self) -> Iterator[bool]:
-        return (one.by_model for one in self._raised)
+        return (error.by_model for error in self._raised)
 
 
 def bind(port: int, host: str = LOOPBACK) -> socket.socket:

@@ -54,7 +54,7 @@ class CollectOperator(PlainEnds, BaseOperator):
         for launch, state in over(launches.active(), context["ti"].get_task_states):
             launches.end([launch], f"its task is over: {state}")
         collector = Collector(launches, connect)
-        lines = [f"{one.pod}: {one.what} ({one.reason})" for one in collector.collect()]
+        lines = [f"{orphan.pod}: {orphan.what} ({orphan.reason})" for orphan in collector.collect()]
         for line in lines:
             self.log.info(line)
         try:

@@ -102,7 +102,7 @@ class GpuDiagnosticOperator(PodOperator):
             )
         quarantines = BulkheadHook(self.bulkhead_conn_id).control().ledger.quarantines
         held = {row.target for row in quarantines.held()}
-        tested = {self.target, *(one["uuid"] for one in result["devices"])}
+        tested = {self.target, *(check["uuid"] for check in result["devices"])}
         for target in sorted(held & tested):
             try:
                 quarantines.passed(target, f"{result['level']} diagnostic, MLflow run {result['run_id'] or '(none)'}")

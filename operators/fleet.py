@@ -59,7 +59,7 @@ class FleetHealthOperator(PlainEnds, BaseOperator):
         watch.remember()
         report: dict[str, Any] = {
             "devices": summary(assessment),
-            "quarantined": sorted({one.target for one in done.started}),
+            "quarantined": sorted({quarantine.target for quarantine in done.started}),
             "moved": {target: str(phase) for target, phase in done.moved.items()},
             "refused": done.refused,
             "failed": {**assessment.failed, **done.failed},

@@ -124,7 +124,9 @@ class PodOperator(LaunchOperator):
         pod = build(self._request(name, context, runtime), self.relax)
         pod.spec.security_context.run_as_user = self.user_id
         if runtime.is_cluster:  # this machine has neither accounts nor a registry
-            secrets = [k8s.V1LocalObjectReference(name=one) for one in self.image_pull_secrets]
+            secrets = [
+                k8s.V1LocalObjectReference(name=image_pull_secret) for image_pull_secret in self.image_pull_secrets
+            ]
             pod.spec.service_account_name, pod.spec.image_pull_secrets = self.service_account, secrets or None
         return runtime.place(pod, self.gpus_for(changed))
 

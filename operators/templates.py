@@ -19,9 +19,9 @@ def is_templated(value: Any) -> bool:
     if isinstance(value, str):
         return any(mark in value for mark in _MARKS)
     if isinstance(value, Mapping):
-        return any(is_templated(one) for pair in value.items() for one in pair)
+        return any(is_templated(part) for pair in value.items() for part in pair)
     if isinstance(value, list | tuple | set | frozenset):
-        return any(is_templated(one) for one in value)
+        return any(is_templated(part) for part in value)
     return isinstance(value, XComArg)
 
 

@@ -150,7 +150,7 @@ class Responder:
         promoted = [
             rollout for rollout in rollouts if rollout.revision_id == revision and rollout.phase is Phase.PROMOTED
         ]
-        ended = [one.ended_at for one in promoted if one.ended_at]
+        ended = [earlier.ended_at for earlier in promoted if earlier.ended_at]
         age = self._clock() - min(ended) if ended else timedelta.max
         return age - timedelta(microseconds=age.microseconds)
 

@@ -47,8 +47,8 @@ def fleet(
     shown = [
         device for device in assessment.devices.values() if everything or as_json or device.health is not Health.HEALTHY
     ]
-    devices = [_device_row(one) for one in sorted(shown, key=lambda one: (one.device.node, one.device.uuid))]
-    nodes = [_node_row(one) for one in sorted(assessment.nodes.values(), key=lambda one: one.node)]
+    devices = [_device_row(row) for row in sorted(shown, key=lambda row: (row.device.node, row.device.uuid))]
+    nodes = [_node_row(verdict) for verdict in sorted(assessment.nodes.values(), key=lambda verdict: verdict.node)]
     if as_json:
         print(json.dumps({**_notes(assessment), "nodes": nodes, "devices": devices, "quarantines": held}))
     else:
@@ -162,7 +162,7 @@ def _target(control: Control, name: str) -> Target:
             return Target(name, "device", node, devices[name]["device"]["model"])
     if name not in remembered and not control.settings.fleet.nodes:
         raise NotFoundError(f"{name!r} is no node or device that a watch has seen; see 'bulkhead fleet'")
-    models = [one["device"]["model"] for one in remembered.get(name, {}).values()]
+    models = [entry["device"]["model"] for entry in remembered.get(name, {}).values()]
     return Target(name, "node", name, models[0] if models else "", size=max(len(models), 1))
 
 
@@ -182,42 +182,42 @@ def _notes(assessment: Assessment) -> dict[str, Any]:
     }
 
 
-def _device_row(one: DeviceVerdict) -> dict[str, Any]:
+def _device_row(verdict: DeviceVerdict) -> dict[str, Any]:
     return {
-        "node": one.device.node,
-        "device": one.device.uuid,
-        "model": one.device.model,
-        "health": str(one.health),
-        "reason": str(one.reason),
-        "evidence": one.text,
-        "action": str(one.action),
-        "confidence": one.confidence,
-        "since": datetime.fromtimestamp(one.since, UTC).isoformat(timespec="seconds"),
-        "job": one.job,
+        "node": verdict.device.node,
+        "device": verdict.device.uuid,
+        "model": verdict.device.model,
+        "health": str(verdict.health),
+        "reason": str(verdict.reason),
+        "evidence": verdict.text,
+        "action": str(verdict.action),
+        "confidence": verdict.confidence,
+        "since": datetime.fromtimestamp(verdict.since, UTC).isoformat(timespec="seconds"),
+        "job": verdict.job,
     }
 
 
-def _node_row(one: NodeVerdict) -> dict[str, Any]:
+def _node_row(verdict: NodeVerdict) -> dict[str, Any]:
     return {
-        "node": one.node,
-        "pool": one.pool,
-        "health": str(one.health),
-        "healthy": f"{one.healthy} of {one.devices}",
-        "reason": str(one.reason),
-        "evidence": one.text,
-        "action": str(one.action),
-        "cordoned": one.cordoned,
+        "node": verdict.node,
+        "pool": verdict.pool,
+        "health": str(verdict.health),
+        "healthy": f"{verdict.healthy} of {verdict.devices}",
+        "reason": str(verdict.reason),
+        "evidence": verdict.text,
+        "action": str(verdict.action),
+        "cordoned": verdict.cordoned,
     }
 
 
-def _held_row(one: Quarantine) -> dict[str, Any]:
+def _held_row(quarantine: Quarantine) -> dict[str, Any]:
     return {
-        "target": one.target,
-        "node": one.node,
-        "phase": str(one.phase),
-        "applied phase": str(one.applied_phase) if one.applied_phase else "not yet",
-        "since": one.phase_at.isoformat(timespec="seconds"),
-        "reason": one.evidence,
-        "action": one.action,
-        "relapses": one.relapses,
+        "target": quarantine.target,
+        "node": quarantine.node,
+        "phase": str(quarantine.phase),
+        "applied phase": str(quarantine.applied_phase) if quarantine.applied_phase else "not yet",
+        "since": quarantine.phase_at.isoformat(timespec="seconds"),
+        "reason": quarantine.evidence,
+        "action": quarantine.action,
+        "relapses": quarantine.relapses,
     }

@@ -71,7 +71,7 @@ def collect(as_json: Annotated[bool, typer.Option("--json", help="for programs")
     with errors_reported():
         control = Control(settings.load())
         collector = Collector(control.ledger.launches, lambda access: client(access, control.settings.kubeconfigs))
-        rows = [asdict(one) for one in collector.collect()]
+        rows = [asdict(orphan) for orphan in collector.collect()]
         orphans = collector.orphans()
         if as_json:
             print(json.dumps({"pods": rows, "orphans": orphans}))

@@ -39,16 +39,16 @@ def status(
         isolated = control.ledger.isolations.in_force(service)
         if as_json:
             document = {
-                "services": [_service_row(control, one) for one in services],
+                "services": [_service_row(control, row) for row in services],
                 "rollouts": [_rollout_row(rollout) for rollout in rollouts],
-                "isolated": [_isolated_row(control, one) for one in isolated],
+                "isolated": [_isolated_row(control, revision) for revision in isolated],
             }
             print(json.dumps(document))
             return
         if not services:
             console.print("Nothing was released yet.")
-        for one in services:
-            _show(_service(control, one))
+        for row in services:
+            _show(_service(control, row))
         _show(_latest([rollout for rollout in rollouts if rollout.phase.ended]))
         _show(_isolations(control, isolated))
 
@@ -82,7 +82,7 @@ def split(weights: Mapping[str, int], stable: str | None, candidate: str | None)
         candidate: the revision of the rollout in progress; None where there is none.
     """
     roles = {candidate: ("candidate", "yellow"), stable: ("stable", "green")}
-    shown = list(dict.fromkeys([*weights, *(one for one in (stable, candidate) if one)]))
+    shown = list(dict.fromkeys([*weights, *(shown_id for shown_id in (stable, candidate) if shown_id)]))
     width = max(map(len, shown), default=0)
     bar = max(_SHORTEST_BAR, min(_BAR, _WIDTH - width - _BESIDE_BAR))
     for revision in shown:
@@ -114,8 +114,8 @@ def _latest(rollouts: list[Rollout]) -> Iterator[str]:
 def _isolations(control: Control, isolated: Sequence[Isolation]) -> Iterator[str]:
     if isolated:
         yield "\nIsolated revisions"
-    for one in isolated:
-        row = _isolated_row(control, one)
+    for revision in isolated:
+        row = _isolated_row(control, revision)
         yield from _wrapped(
             f"{row['revision']} (model {row['model']}) is kept from: {row['levels']}; since {row['since']}: "
             f"{row['reason']}. 'bulkhead unisolate {row['revision']}' takes that back.",
@@ -181,7 +181,7 @@ def _isolated_row(control: Control, isolation: Isolation) -> dict[str, Any]:
     return {
         "revision": isolation.revision_id,
         "model": control.ledger.revisions.get(isolation.revision_id).model_uri,
-        "levels": ", ".join(f"{one.level}{'' if one.applied_at else ' (coming)'}" for one in levels),
+        "levels": ", ".join(f"{level.level}{'' if level.applied_at else ' (coming)'}" for level in levels),
         "since": isolation.created_at.isoformat(timespec="seconds"),
         "reason": isolation.reason,
     }

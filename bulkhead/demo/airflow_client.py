@@ -59,7 +59,7 @@ class AirflowClient:
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
         """State by task."""
         instances = self.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return {one["task_id"]: one["state"] or "none" for one in instances}
+        return {instance["task_id"]: instance["state"] or "none" for instance in instances}
 
     def log(self, dag_id: str, run_id: str, task_id: str) -> str:
         """The log of a task's latest try: a scheduler that takes over another's tasks begins their next try."""

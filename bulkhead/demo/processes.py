@@ -114,7 +114,11 @@ class Processes:
             How many processes that were.
         """
         recorded = read_json(self._record) or []
-        alive = [one["pid"] for one in recorded if _started(one["pid"]) == one["started"] and _alive(one["pid"])]
+        alive = [
+            process["pid"]
+            for process in recorded
+            if _started(process["pid"]) == process["started"] and _alive(process["pid"])
+        ]
         _end_sessions(dict.fromkeys(alive, ""), lambda _: None)
         self._record.unlink(missing_ok=True)
         return len(alive)

@@ -83,15 +83,15 @@ def doubt(
     unhealthy = [
         verdict for verdict in verdicts.values() if verdict.health is Health.UNHEALTHY and not _known(verdict, previous)
     ]
-    wave = Counter((one.device.model, one.reason) for one in unhealthy)
+    wave = Counter((verdict.device.model, verdict.reason) for verdict in unhealthy)
     limits = policy.doubt
     adjusted = dict(verdicts)
-    for one in unhealthy:
-        count, all_of_it = wave[one.device.model, one.reason], of_model[one.device.model]
+    for verdict in unhealthy:
+        count, all_of_it = wave[verdict.device.model, verdict.reason], of_model[verdict.device.model]
         if count >= limits.mass_least and count >= limits.mass_share * all_of_it:
-            text = f"{count} of {all_of_it} {one.device.model or 'devices'} at once: {one.text}"
-            adjusted[one.device.uuid] = replace(
-                one,
+            text = f"{count} of {all_of_it} {verdict.device.model or 'devices'} at once: {verdict.text}"
+            adjusted[verdict.device.uuid] = replace(
+                verdict,
                 health=Health.SUSPECT,
                 reason=Reason.DOUBTED,
                 text=text,
@@ -101,9 +101,9 @@ def doubt(
     return adjusted
 
 
-def _known(one: DeviceVerdict, previous: Mapping[str, DeviceVerdict]) -> bool:
-    before = previous.get(one.device.uuid)
-    return before is not None and before.health is Health.UNHEALTHY and before.reason is one.reason
+def _known(verdict: DeviceVerdict, previous: Mapping[str, DeviceVerdict]) -> bool:
+    before = previous.get(verdict.device.uuid)
+    return before is not None and before.health is Health.UNHEALTHY and before.reason is verdict.reason
 
 
 def assess_nodes(
@@ -128,7 +128,8 @@ def _node(name: str, devices: list[DeviceVerdict], state: NodeState | None, poli
     healthy = sum(device.health is Health.HEALTHY for device in devices)
     health, reason, text, action = Health.HEALTHY, Reason.NOTHING, "", RecommendedAction.NONE
     if unhealthy and (
-        len(unhealthy) >= policy.node_devices or any(one.action is RecommendedAction.REBOOT for one in unhealthy)
+        len(unhealthy) >= policy.node_devices
+        or any(verdict.action is RecommendedAction.REBOOT for verdict in unhealthy)
     ):
         worst = max(unhealthy, key=lambda one: one.action.weight)
         health, reason, action = Health.UNHEALTHY, worst.reason, worst.action
@@ -143,6 +144,6 @@ def _node(name: str, devices: list[DeviceVerdict], state: NodeState | None, poli
         worst = max(devices, key=lambda one: one.health.weight)
         health, reason, text, action = Health.SUSPECT, worst.reason, worst.text, worst.action
     pool, cordoned = (state.pool, state.cordoned) if state is not None else ("", False)
-    evidence_at = max((one.evidence_at for one in unhealthy), default=0.0)
-    product = (state.product if state is not None else "") or next((device.device.model for device in devices), "")
+    evidence_at = max((verdict.evidence_at for verdict in unhealthy), default=0.0)
+    product = (state.product if state is not None else "") or next((verdict.device.model for verdict in devices), "")
     return NodeVerdict(name, health, reason, text, action, len(devices), healthy, pool, cordoned, evidence_at, product)

@@ -62,16 +62,16 @@ def faults(events: Iterable[XidEvent]) -> Sequence[Fault]:
 
 
 def _fault(group: Sequence[XidEvent]) -> Fault:
-    meant = [(known(one.xid, one.text), one) for one in group]
+    meant = [(known(xid_event.xid, xid_event.text), xid_event) for xid_event in group]
     xid, _ = min(meant, key=lambda pair: (pair[0].attribution.weight, -pair[0].action.weight, pair[1].at))
-    numbers = {one.number for one, _ in meant} | {one.xid for one in group}
+    numbers = {one.number for one, _ in meant} | {xid_event.xid for xid_event in group}
     action = xid.action
     if xid.number == 48 and numbers & {63, 64}:
         action = RecommendedAction.DRAIN_AND_RESET
     named = (stated_action(event.text) for event in group if event.xid == STATES_ACTION)
     stated = [named_action for named_action in named if named_action is not None]
     action = stated[-1] if stated else action
-    job = next((one.job for one in group if one.job), "")
+    job = next((xid_event.job for xid_event in group if xid_event.job), "")
     others = tuple(sorted(numbers - {xid.number}))
-    certain = any(one.certain for one in group)
+    certain = any(xid_event.certain for xid_event in group)
     return Fault(group[0].at, xid, action, job, certain, others, stated=bool(stated))

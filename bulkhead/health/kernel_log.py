@@ -136,5 +136,7 @@ def _local(month: str, day: str, clock: str, year: int) -> float | None:
 def _latest(month: str, day: str, clock: str, now: float) -> float | None:
     """A stamp without a year: the latest such day that is not in the future."""
     year = datetime.fromtimestamp(now, UTC).year
-    candidates = [_local(month, day, clock, one) for one in (year + 1, year, year - 1, year - 2, year - 3, year - 4)]
+    candidates = [
+        _local(month, day, clock, of_year) for of_year in (year + 1, year, year - 1, year - 2, year - 3, year - 4)
+    ]
     return next((at for at in candidates if at is not None and at <= now + _AHEAD_S), None)

@@ -78,8 +78,8 @@ def _window(window: EvidenceWindow) -> dict[str, Any]:
         "latest": reading,
         "source": window.source,
         "since": dict(window.since),
-        "growth": {field: [list(one) for one in grown] for field, grown in window.growth.items()},
-        "xids": [asdict(one) for one in window.xids],
+        "growth": {field: [list(pair) for pair in grown] for field, grown in window.growth.items()},
+        "xids": [asdict(event) for event in window.xids],
         "missing": window.missing,
     }
 
@@ -96,7 +96,7 @@ def _load_window(device: Device, data: Mapping[str, Any]) -> EvidenceWindow:
         source=data["source"],
         since={Condition(name): at for name, at in data["since"].items()},
         growth={Field(name): [(at, amount) for at, amount in grown] for name, grown in data["growth"].items()},
-        xids=[XidEvent(**one) for one in data["xids"]],
+        xids=[XidEvent(**event) for event in data["xids"]],
         missing=data["missing"],
     )
 

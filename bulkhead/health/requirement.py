@@ -100,15 +100,15 @@ def find(requirement: DeviceRequirement, assessment: Assessment, kept: Collectio
 
 
 def _why_not(
-    one: DeviceVerdict, requirement: DeviceRequirement, assessment: Assessment, kept: Collection[str]
+    verdict: DeviceVerdict, requirement: DeviceRequirement, assessment: Assessment, kept: Collection[str]
 ) -> str | None:
-    if one.health is not Health.HEALTHY:
-        return str(one.health)
-    if one.device.uuid in kept or one.device.node in kept:
+    if verdict.health is not Health.HEALTHY:
+        return str(verdict.health)
+    if verdict.device.uuid in kept or verdict.device.node in kept:
         return "in quarantine"
-    node = assessment.nodes.get(one.device.node)
+    node = assessment.nodes.get(verdict.device.node)
     if node is not None and node.cordoned:
         return "on a cordoned node"
     if node is not None and node.health in (Health.UNHEALTHY, Health.UNKNOWN):
         return f"on a node that is {node.health}"
-    return "taken" if requirement.free and one.job else None
+    return "taken" if requirement.free and verdict.job else None

@@ -78,7 +78,7 @@ def _doubts(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[Devi
     if frozen is not None and latest.at - frozen >= doubt.frozen_s:
         text = f"its numbers have not moved for {latest.at - frozen:.0f} s"
         yield DeviceFinding(Health.UNKNOWN, Reason.FROZEN, text, at=latest.at)
-    if not any(one in latest.fields for one in _SIGNS_OF_LIFE):
+    if not any(field in latest.fields for field in _SIGNS_OF_LIFE):
         text = f"{window.source} shows neither temperature, power, clock nor utilisation"
         yield DeviceFinding(Health.UNKNOWN, Reason.NO_DATA, text, at=latest.at)
     elif len(unseen(latest)) == len(_KINDS):
@@ -88,7 +88,7 @@ def _doubts(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[Devi
 
 def _xids(window: EvidenceWindow, policy: Policy, now: float) -> Iterator[DeviceFinding]:
     named = faults(window.xids)
-    recent = [one for one in named if now - one.at <= policy.xids.memory_s]
+    recent = [earlier for earlier in named if now - earlier.at <= policy.xids.memory_s]
     for fault in recent:
         finding = _by_blame(fault, recent, policy)
         if finding is not None:
@@ -108,7 +108,7 @@ def _by_blame(fault: Fault, recent: Sequence[Fault], policy: Policy) -> DeviceFi
         return _xid(Health.SUSPECT, fault, 0.3, " (found at the first poll: of unknown age)")
     if attribution is Attribution.UNKNOWN:
         return _xid(Health.UNHEALTHY, fault, 0.5)
-    times = sum(one.xid.number == fault.xid.number for one in recent)
+    times = sum(seen.xid.number == fault.xid.number for seen in recent)
     if attribution is Attribution.DEVICE or grave:
         if times > 1 and fault.xid.number in AGAIN:
             return _xid(Health.UNHEALTHY, replace(fault, action=AGAIN[fault.xid.number]), 0.97, f", {times} times")
@@ -223,7 +223,7 @@ def _lasting(window: EvidenceWindow, latest: Reading, policy: Policy) -> Iterato
                 health, reason, f"{what} for {seconds:.0f} s", RecommendedAction.CHECK_MECHANICALS, 0.8, latest.at
             )
     if seconds_of(Condition.NARROW) >= policy.links.narrow_s:
-        width, most = (int(latest.fields[one]) for one in (Field.PCIE_WIDTH, Field.PCIE_WIDTH_MAX))
+        width, most = (int(latest.fields[field]) for field in (Field.PCIE_WIDTH, Field.PCIE_WIDTH_MAX))
         text = f"{width} of {most} PCIe lanes for {seconds_of(Condition.NARROW):.0f} s"
         yield DeviceFinding(Health.UNHEALTHY, Reason.PCIE, text, RecommendedAction.CHECK_MECHANICALS, 0.8, latest.at)
     if seconds_of(Condition.HUNG) >= policy.hang.suspect_s:
@@ -239,6 +239,6 @@ def _lasting(window: EvidenceWindow, latest: Reading, policy: Policy) -> Iterato
 
 def _hottest(latest: Reading, policy: Policy) -> str:
     """Which of its temperatures is too high: a GPU may be cool beside memory that is not."""
-    core, memory = (latest.fields.get(one, -math.inf) for one in (Field.TEMPERATURE, Field.MEMORY_TEMPERATURE))
+    core, memory = (latest.fields.get(field, -math.inf) for field in (Field.TEMPERATURE, Field.MEMORY_TEMPERATURE))
     is_memory = core < policy.heat.hot_c and memory >= policy.heat.memory_hot_c
     return f"memory {memory:.0f} degrees C" if is_memory else f"{core:.0f} degrees C"

@@ -47,7 +47,7 @@ class EvidenceWindow:
         self.missing = 0
         now = [*conditions(reading, before, policy), *against_peers]
         if now or self.since:
-            self.since = {one: min(self.since.get(one, reading.at), reading.at) for one in now}
+            self.since = {key: min(self.since.get(key, reading.at), reading.at) for key in now}
         if before is None:
             self._first(reading)
         elif same_source:  # two sources count from different beginnings
@@ -78,9 +78,11 @@ class EvidenceWindow:
         Args:
             at: seconds since 1970.
         """
-        self.xids = [one for one in self.xids if one.at > at]
+        self.xids = [xid for xid in self.xids if xid.at > at]
         self.growth = {
-            counter: kept for counter, grown in self.growth.items() if (kept := [one for one in grown if one[0] > at])
+            counter: kept
+            for counter, grown in self.growth.items()
+            if (kept := [pair for pair in grown if pair[0] > at])
         }
         self.since = {condition: max(since, at) for condition, since in self.since.items()}
 
@@ -117,12 +119,12 @@ class EvidenceWindow:
 
     def _forget(self, now: float, policy: Policy) -> None:
         oldest = now - max(policy.xids.application_memory_s, policy.xids.memory_s)
-        self.xids = [one for one in self.xids if one.at >= oldest][-_MOST_EVENTS:]
+        self.xids = [xid for xid in self.xids if xid.at >= oldest][-_MOST_EVENTS:]
         since = now - max(policy.xids.memory_s, 3600.0)
         self.growth = {
             counter: kept
             for counter, grown in self.growth.items()
-            if (kept := [one for one in grown if one[0] >= since][-_MOST_EVENTS:])
+            if (kept := [pair for pair in grown if pair[0] >= since][-_MOST_EVENTS:])
         }
 
 

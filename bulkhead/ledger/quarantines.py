@@ -148,7 +148,7 @@ class Quarantines(Transactions):
             evidence = session.scalars(
                 select(Event).where(Event.kind == EventKind.QUARANTINE_REFUSED, Event.at >= since)
             )
-            if all(one.data["target"] != target for one in evidence):
+            if all(event.data["target"] != target for event in evidence):
                 data = {"target": target, "text": why}
                 session.add(Event(at=self._clock(), kind=EventKind.QUARANTINE_REFUSED, data=data))
 

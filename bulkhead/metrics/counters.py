@@ -184,14 +184,14 @@ def total(parts: Iterable[Counters]) -> Counters:
     return found
 
 
-def plus(one: Counters, other: Counters) -> Counters:
+def plus(counters: Counters, other: Counters) -> Counters:
     """Requests, failures and latencies of two, added up."""
-    return _combined(one, other, 1)
+    return _combined(counters, other, 1)
 
 
-def minus(one: Counters, other: Counters) -> Counters:
+def minus(counters: Counters, other: Counters) -> Counters:
     """Requests, failures and latencies of one without another's; negative where a counter fell."""
-    return _combined(one, other, -1)
+    return _combined(counters, other, -1)
 
 
 def fell(difference: Counters) -> bool:
@@ -204,14 +204,14 @@ def fell(difference: Counters) -> bool:
     return min(*counts, *difference.slow.values(), *difference.statuses.values()) < 0
 
 
-def _combined(one: Counters, other: Counters, sign: int) -> Counters:
-    edges, names = sorted({*one.slow, *other.slow}), sorted({*one.statuses, *other.statuses})
+def _combined(counters: Counters, other: Counters, sign: int) -> Counters:
+    edges, names = sorted({*counters.slow, *other.slow}), sorted({*counters.statuses, *other.statuses})
     return Counters(
-        requests=one.requests + sign * other.requests,
-        failures=one.failures + sign * other.failures,
-        slow={edge: one.slow.get(edge, 0) + sign * other.slow.get(edge, 0) for edge in edges},
-        statuses={name: one.statuses.get(name, 0) + sign * other.statuses.get(name, 0) for name in names},
-        client_errors=one.client_errors + sign * other.client_errors,
+        requests=counters.requests + sign * other.requests,
+        failures=counters.failures + sign * other.failures,
+        slow={edge: counters.slow.get(edge, 0) + sign * other.slow.get(edge, 0) for edge in edges},
+        statuses={name: counters.statuses.get(name, 0) + sign * other.statuses.get(name, 0) for name in names},
+        client_errors=counters.client_errors + sign * other.client_errors,
     )
 
 

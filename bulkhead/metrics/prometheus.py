@@ -132,10 +132,10 @@ def ask(
             raise UnavailableError(f"{url} answers {query!r} in part: {bounded(warnings, _LONGEST_TEXT)}")
         if answer["data"]["resultType"] != "vector":
             raise UnavailableError(f"Prometheus answers {query!r} with no vector; sum over the range in the query")
-        if any("histogram" in one for one in answer["data"]["result"]):
+        if any("histogram" in series for series in answer["data"]["result"]):
             remedy = "take histogram_count or histogram_fraction of it, or the classic buckets"
             raise UnavailableError(f"Prometheus answers {query!r} with native histograms: {remedy}")
-        return [(dict(one["metric"]), float(one["value"][1])) for one in answer["data"]["result"]]
+        return [(dict(series["metric"]), float(series["value"][1])) for series in answer["data"]["result"]]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UnavailableError(f"{url} answers in another form than Prometheus: {error}") from error
 

@@ -30,9 +30,9 @@ def base(status: Mapping[str, Any], name: str | None = None) -> Mapping[str, Any
     """
     found: Sequence[Mapping[str, Any]] = status.get("containerStatuses") or []
     for wanted in [name] if name is not None else _NAMES:
-        for one in found:
-            if one.get("name") == wanted:
-                return one
+        for container in found:
+            if container.get("name") == wanted:
+                return container
     return found[0] if found and name is None else {}
 
 
@@ -48,7 +48,7 @@ def sidecars(pod: Mapping[str, Any]) -> frozenset[str]:
         pod: a ``v1.Pod`` in its JSON form.
     """
     init = (pod.get("spec") or {}).get("initContainers") or []
-    return frozenset(str(one["name"]) for one in init if one.get("restartPolicy") == "Always")
+    return frozenset(str(container["name"]) for container in init if container.get("restartPolicy") == "Always")
 
 
 def asks_for_gpu(pod: Mapping[str, Any]) -> bool:
@@ -64,4 +64,4 @@ def asks_for_gpu(pod: Mapping[str, Any]) -> bool:
     if spec.get("resourceClaims"):
         return True
     requested = [container.get("resources") or {} for container in containers]
-    return any("gpu" in name or "/mig-" in name for one in requested for name in (one.get("limits") or {}))
+    return any("gpu" in name or "/mig-" in name for resources in requested for name in (resources.get("limits") or {}))

@@ -80,7 +80,7 @@ def _with_progress(named: Failure, reported: Failure | None) -> Failure:
 def _ended(pod: Mapping[str, Any]) -> Failure | None:
     """The container that is the cause; the others followed, or were told to end when it had ended."""
     beside, own = sidecars(pod), str(_base(pod).get("name"))
-    ended = [one for one in _containers(pod.get("status") or {}) if terminated(one).get("exitCode")]
+    ended = [state for state in _containers(pod.get("status") or {}) if terminated(state).get("exitCode")]
     if not ended:
         return None
 

@@ -201,7 +201,7 @@ def decide(history: Sequence[Record], limits: RetryLimits) -> FailureDecision:
     rule, name = rules[-1], _name(latest)
     if rule.action is FailureAction.FAIL:
         return FailureDecision(FailureAction.FAIL, f"{name}: another try would fail the same way")
-    spent = sum(one.budget is rule.budget for one in rules)
+    spent = sum(spent_rule.budget is rule.budget for spent_rule in rules)
     allowed = limits.user_retries if rule.budget is RetryBudget.USER else limits.infrastructure_retries
     if spent > allowed:
         return _over(latest, f"{name}: the {allowed} {rule.budget} retries are used up")
@@ -284,7 +284,7 @@ def _stalled(history: Sequence[Record]) -> int:
     """How often in a row the latest failure came with the same checkpoint (or none)."""
     latest = history[-1]
     same = [(record.failure_class, record.kind, record.checkpoint) for record in history]
-    return _run_length([one == (latest.failure_class, latest.kind, latest.checkpoint) for one in same])
+    return _run_length([cause == (latest.failure_class, latest.kind, latest.checkpoint) for cause in same])
 
 
 def _in_a_row(history: Sequence[Record]) -> int:

@@ -89,7 +89,7 @@ def cause(pods: Sequence[Mapping[str, Any]]) -> Cause | None:
         node_rank=first,
         node=(pod.get("spec") or {}).get("nodeName") or "",
         failure=failure if failure.rank is not None else failure.model_copy(update={"rank": first}),
-        victims=tuple(one[2] for one in failed[1:]),
+        victims=tuple(victim[2] for victim in failed[1:]),
     )
 
 

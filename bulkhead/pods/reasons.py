@@ -245,4 +245,4 @@ def _evicted(message: str) -> str | None:
 
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
     found: Iterable[Mapping[str, Any]] = status.get("conditions") or []
-    return next((one for one in found if one.get("type") == kind), None)
+    return next((condition for condition in found if condition.get("type") == kind), None)

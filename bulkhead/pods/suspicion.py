@@ -100,7 +100,7 @@ def avoid(said: Iterable[NodeSuspicion], places: Mapping[str, Place], share: flo
             forbidden.append(node)
     others = [node for node in sorted(of_node, key=lambda name: _latest(of_node[name])) if node not in forbidden]
     discouraged = others[-_MOST:]
-    reasons = {node: tuple(one.reason for one in of_node[node]) for node in (*forbidden, *discouraged)}
+    reasons = {node: tuple(suspicion.reason for suspicion in of_node[node]) for node in (*forbidden, *discouraged)}
     return Avoidance(tuple(sorted(forbidden)), tuple(sorted(discouraged)), reasons)
 
 
@@ -108,9 +108,9 @@ def _without_programs(said: Iterable[NodeSuspicion]) -> list[NodeSuspicion]:
     """What remains once each DAG's own bugs are taken away."""
     heard = sorted(said, key=lambda one: one.at)
     nodes: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    for one in heard:
-        nodes[one.owner, one.cause].add(one.node)
-    return [one for one in heard if len(nodes[one.owner, one.cause]) < SEVERAL]
+    for suspicion in heard:
+        nodes[suspicion.owner, suspicion.cause].add(suspicion.node)
+    return [suspicion for suspicion in heard if len(nodes[suspicion.owner, suspicion.cause]) < SEVERAL]
 
 
 def _rooms(places: Mapping[str, Place], share: float) -> dict[tuple[str, str], int]:

@@ -30,7 +30,7 @@ def training_data(run: Any) -> str:
     Returns:
         ``name@digest`` of each, sorted, at most 500 characters; empty where it has logged none.
     """
-    used = [one.dataset for one in (run.inputs.dataset_inputs if run.inputs is not None else [])]
+    used = [dataset_input.dataset for dataset_input in (run.inputs.dataset_inputs if run.inputs is not None else [])]
     return ", ".join(sorted({f"{data.name}@{data.digest}" for data in used}))[:_LONGEST_LINEAGE]
 
 

@@ -60,7 +60,7 @@ class MlflowRegistry:
         with translated(f"model {model_uri!r}"):
             # By the tag alone: MLflow's filters have no way to write a name that has quotes.
             tagged = self._client.search_model_versions(f"tags.`{_REVISION_TAG}` = '{revision}'")
-            versions = [one for one in tagged if one.name == model_name]
+            versions = [version for version in tagged if version.name == model_name]
             if versions:
                 return str(versions[0].version)
             mlflow.set_tracking_uri(self._uri)
@@ -204,7 +204,9 @@ class MlflowRegistry:
             metrics = self._client.get_logged_model(model_id).metrics if model_id else []
         at_ms = since.timestamp() * 1000
         recent = [metric for metric in metrics or [] if metric.key in names and metric.timestamp >= at_ms]
-        return {one.key: float(one.value) for one in sorted(recent, key=lambda one: (one.timestamp, one.step))}
+        return {
+            point.key: float(point.value) for point in sorted(recent, key=lambda point: (point.timestamp, point.step))
+        }
 
     def keep(self, name: str, files: Mapping[str, str]) -> str:
         """Keep evidence as one run of the experiment ``bulkhead-evidence``, with an index. Once a name.

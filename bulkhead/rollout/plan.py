@@ -190,9 +190,9 @@ class Plan(BaseModel):
     @field_validator("failing")
     @classmethod
     def _statuses(cls, failing: tuple[str, ...]) -> tuple[str, ...]:
-        for one in failing:
-            if not STATUS.fullmatch(one):
-                raise ValueError(f"{one!r} is no status: give one such as '503', a class such as '5xx', or 'none'")
+        for status in failing:
+            if not STATUS.fullmatch(status):
+                raise ValueError(f"{status!r} is no status: give one such as '503', a class such as '5xx', or 'none'")
         if "5xx" not in failing or NO_ANSWER not in failing:
             raise ValueError("a server that breaks down answers 5xx or nothing: keep '5xx' and 'none' among them")
         return failing

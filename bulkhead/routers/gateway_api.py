@@ -150,7 +150,7 @@ def unconfirmed(found: Mapping[str, Any], settings: ClusterService) -> str | Non
         ref = parent["parentRef"]
         if (ref["name"], ref.get("namespace") or metadata["namespace"], ref.get("sectionName")) != own:
             continue
-        conditions = {one["type"]: one for one in parent.get("conditions", [])}
+        conditions = {condition["type"]: condition for condition in parent.get("conditions", [])}
         reason = _lacking(conditions, metadata.get("generation", 0))
         if not reason:
             return None
@@ -195,7 +195,7 @@ def _pin(written: list[Document]) -> Pin | None:
 
 
 def _mirror(rule: Mapping[str, Any]) -> Mirror | None:
-    for one in rule.get("filters", []):
-        copies = one["requestMirror"]["backendRef"]
-        return Mirror(copies["name"].removeprefix(_COMPARER), copies["port"], one["requestMirror"]["percent"])
+    for rule_filter in rule.get("filters", []):
+        copies = rule_filter["requestMirror"]["backendRef"]
+        return Mirror(copies["name"].removeprefix(_COMPARER), copies["port"], rule_filter["requestMirror"]["percent"])
     return None

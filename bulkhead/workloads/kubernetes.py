@@ -89,7 +89,7 @@ class KubernetesWorkloads:
             generation: under which it would be written now.
         """
         drifts = [self._objects.drift(kind, wanted, generation) for kind, wanted in self._wanted(revision)]
-        return "; ".join(one for one in drifts if one) or None
+        return "; ".join(drift for drift in drifts if drift) or None
 
     def evidence(self, revision_id: str) -> dict[str, str]:
         """See ``Workloads.evidence``."""

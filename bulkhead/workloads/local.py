@@ -51,7 +51,7 @@ class LocalWorkloads:
     def statistics_endpoints(self, revision_id: str) -> Mapping[str, str]:
         """See ``Workloads.statistics_endpoints``; a pod of this runtime has one life."""
         pods = self._runtime.list({_REVISION: revision_id})
-        notes = {one.name: one.annotations for one in pods if one.annotations.get(_STATISTICS)}
+        notes = {serving.name: serving.annotations for serving in pods if serving.annotations.get(_STATISTICS)}
         return {pod: f"http://127.0.0.1:{note[_PORT]}{note[_STATISTICS]}" for pod, note in notes.items()}
 
     def placement(self, revision_id: str) -> Placement:

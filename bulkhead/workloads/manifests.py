@@ -217,11 +217,11 @@ def _laid_over(below: Any, above: Any) -> Any:
     """Mappings are merged; lists of named things by name, other lists replaced."""
     if isinstance(below, dict) and isinstance(above, Mapping):
         return {**below, **{key: _laid_over(below.get(key), value) for key, value in above.items()}}
-    named = isinstance(above, list) and all(isinstance(one, Mapping) and "name" in one for one in above)
-    if isinstance(below, list) and named and all(isinstance(one, dict) and "name" in one for one in below):
-        merged = {one["name"]: one for one in below}
-        for one in above:
-            merged[one["name"]] = _laid_over(merged.get(one["name"]), one)
+    named = isinstance(above, list) and all(isinstance(entry, Mapping) and "name" in entry for entry in above)
+    if isinstance(below, list) and named and all(isinstance(entry, dict) and "name" in entry for entry in below):
+        merged = {entry["name"]: entry for entry in below}
+        for entry in above:
+            merged[entry["name"]] = _laid_over(merged.get(entry["name"]), entry)
         return list(merged.values())
     return above
 

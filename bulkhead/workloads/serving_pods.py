@@ -62,11 +62,14 @@ def ready_pods(found: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     addresses = []
     for pod in found:
         metadata, status = pod["metadata"], pod.get("status") or {}
-        conditions = {one["type"]: one["status"] for one in status.get("conditions") or []}
+        conditions = {condition["type"]: condition["status"] for condition in status.get("conditions") or []}
         address = status.get("podIP", "")
         if address and conditions.get("Ready") == "True" and not metadata.get("deletionTimestamp"):
             first = pod["spec"]["containers"][0]["name"]
-            counts = {one["name"]: one.get("restartCount", 0) for one in status.get("containerStatuses") or []}
+            counts = {
+                container["name"]: container.get("restartCount", 0)
+                for container in status.get("containerStatuses") or []
+            }
             life = f"{metadata['name']}/{metadata['uid']}/{counts.get(first, 0)}"
             addresses.append((life, f"[{address}]" if ":" in address else address))
     return addresses
@@ -114,7 +117,7 @@ def _has_not_started(pod: Mapping[str, Any]) -> bool:
 def _as_ended(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     """A pod whose container ends again and again is as good as ended, with the way in which it did last."""
     status = pod.get("status") or {}
-    containers = [_as_last(one) for one in status.get("containerStatuses") or []]
+    containers = [_as_last(started) for started in status.get("containerStatuses") or []]
     if any("terminated" in (container.get("state") or {}) for container in containers):
         return {**pod, "status": {**status, "phase": "Failed", "containerStatuses": containers}}
     return pod
@@ -183,8 +186,8 @@ def orphan(objects: Objects, revision_id: str, until: float) -> None:
         pod for pod in pods(objects, {REVISION: revision_id}) if _labels(pod).get(SERVES, revision_id) == revision_id
     ]
     for kind, own in _inner(revision_id, grouped=any(GROUP in _labels(pod) for pod in own_pods)):
-        for one in objects.list(kind, own):
-            objects.delete(kind, one["metadata"]["name"], None, orphan=True)
+        for document in objects.list(kind, own):
+            objects.delete(kind, document["metadata"]["name"], None, orphan=True)
     for pod in own_pods:
         if KEPT_UNTIL not in _labels(pod):
             notes = {"labels": {SERVES: None, KEPT_UNTIL: "set"}, "annotations": {KEPT_UNTIL: str(int(until))}}

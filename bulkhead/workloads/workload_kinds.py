@@ -150,7 +150,7 @@ def status(kind: Kind, workload: Mapping[str, Any]) -> PodStatus:
         Ready once all pods of the newest spec are.
     """
     found, metadata = workload.get("status") or {}, workload["metadata"]
-    conditions = {one["type"]: one for one in found.get("conditions", [])}
+    conditions = {stated["type"]: stated for stated in found.get("conditions", [])}
     if kind == INFERENCE_SERVICE:  # its observedGeneration is its Deployment's: no measure of its own
         predictor = conditions.get("PredictorReady", {})
         last = (found.get("modelStatus") or {}).get("lastFailureInfo") or {}

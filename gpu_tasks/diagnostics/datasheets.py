@@ -63,4 +63,4 @@ def datasheet(name: str) -> Datasheet | None:
     Args:
         name: as the driver gives it.
     """
-    return next((one for one in DATASHEETS if one.name in name), None)
+    return next((sheet for sheet in DATASHEETS if sheet.name in name), None)

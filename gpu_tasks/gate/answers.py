@@ -99,7 +99,7 @@ def _array(answer: Any) -> Array:
 def _lists(answer: Any) -> Array:
     """Lists of all the shapes that pyfunc allows, one a row."""
     column = answer.iloc[:, 0] if isinstance(answer, pd.DataFrame) else answer
-    rows = [one.tolist() if hasattr(one, "tolist") else one for one in column]
+    rows = [cell.tolist() if hasattr(cell, "tolist") else cell for cell in column]
     array = np.empty(len(rows), dtype=object)
     array[:] = rows
     return array

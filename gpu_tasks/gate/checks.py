@@ -82,7 +82,7 @@ def validate(name: str, frame: pd.DataFrame, expectations: Sequence[Any]) -> Rep
         .get_batch({"dataframe": frame})
     )
     result = batch.validate(gx.ExpectationSuite(name=name, expectations=list(expectations)))
-    failed = [_sentence(one) for one in result.results if not one.success]
+    failed = [_sentence(validated) for validated in result.results if not validated.success]
     return Report(len(result.results) - len(failed), failed, result.to_json_dict(), _data_docs(result))
 
 
@@ -115,7 +115,7 @@ def _columns(model: Any) -> list[tuple[str, str, bool]]:
     """Of each column that a model takes: name, kind (``number``, ``boolean`` or another), and whether it is needed."""
     inputs = getattr(model.metadata.signature, "inputs", None)
     if inputs is not None and inputs.has_input_names():
-        return [(one.name, _kind(one), getattr(one, "required", True)) for one in inputs.inputs]
+        return [(column.name, _kind(column), getattr(column, "required", True)) for column in inputs.inputs]
     example = getattr(model, "input_example", None)
     if not isinstance(example, pd.DataFrame):
         return []
@@ -161,7 +161,7 @@ def _from_file(source: str) -> Any:
         raise ConfigError(f"checks = {source!r}: cannot be read: {type(wrong).__name__}: {wrong}") from wrong
     try:
         # One by one: of a suite the library leaves out what it does not know, and only logs that.
-        suites = [gx.ExpectationSuite(name="holdout", expectations=[one]) for one in document["expectations"]]
+        suites = [gx.ExpectationSuite(name="holdout", expectations=[config]) for config in document["expectations"]]
     except Exception as wrong:  # of many kinds, as the library meets what is no suite
         raise ConfigError(f"checks = {source!r}: no suite of Great Expectations: {wrong}") from wrong
     for suite, expectation in zip(suites, document["expectations"], strict=True):

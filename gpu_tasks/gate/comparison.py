@@ -144,7 +144,7 @@ def compare(
     """
     for one in comparisons:
         _check(one)
-    exact = [_Exact(one) if _few(one) else None for one in comparisons]
+    exact = [_Exact(comparison) if _few(comparison) else None for comparison in comparisons]
     estimated = [_gain(one) for one, known in zip(comparisons, exact, strict=True) if known is None]
     # Fewer could not show what a member of so large a family has to.
     least = max(resamples, math.ceil(-2 * math.log(1 - _SURE) * _ROOM * len(comparisons) / alpha))
@@ -262,7 +262,7 @@ class _Decision:
 
 
 def _decide(found: Sequence[_Exact | _Estimated], alpha: float, sure: float) -> list[_Decision]:
-    p_values = [tuple(min(1.0, _ROOM * p) for p in one.p_values(sure)) for one in found]
+    p_values = [tuple(min(1.0, _ROOM * p) for p in member.p_values(sure)) for member in found]
     adjusted, adjusted_worse = (holm([pair[side] for pair in p_values]) for side in (0, 1))
     return [
         _Decision(_verdict(evidence.comparison, ours, worse, alpha), p, ours)

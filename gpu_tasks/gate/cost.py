@@ -110,14 +110,14 @@ def measure(
         timings = [_timing(features, size, both) for size in request.batch_sizes]
     for name, asked in request.cost.items():
         if name in _QUANTILES:
-            for one in timings:
-                values = [float(np.quantile(times, _QUANTILES[name])) for times in one.times]
-                found.append(_costed(name, one.batch, asked, values, both))
+            for timing in timings:
+                values = [float(np.quantile(times, _QUANTILES[name])) for times in timing.times]
+                found.append(_costed(name, timing.batch, asked, values, both))
         elif name == "memory_mib":
             rows = features.head(max(request.batch_sizes))
-            found.append(_costed(name, 0, asked, [memory(one, rows) for one in both], both))
+            found.append(_costed(name, 0, asked, [memory(rival, rows) for rival in both], both))
         else:
-            found.append(_costed(name, 0, asked, [size(one) for one in both], both))
+            found.append(_costed(name, 0, asked, [size(rival) for rival in both], both))
     return found, timings
 
 
@@ -184,7 +184,7 @@ def _timing(features: pd.DataFrame, size: int, rivals: Sequence[Rival]) -> Timin
             if rounds >= 0:
                 times[place].append(taken)
         rounds += 1
-    return Timing(size, [np.array(one) for one in times])
+    return Timing(size, [np.array(milliseconds) for milliseconds in times])
 
 
 def _timed(rival: Rival, batch: pd.DataFrame) -> float:

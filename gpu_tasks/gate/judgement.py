@@ -73,12 +73,12 @@ class GateJudgement:
     @property
     def refusals(self) -> list[str]:
         """Why the candidate is refused, what is surest first, all rows before slices; empty where it passes."""
-        broken = [one.broken for one in self.measured if one.broken]
+        broken = [measurement.broken for measurement in self.measured if measurement.broken]
         order = {ComparisonVerdict.WORSE: 0, ComparisonVerdict.TOO_LITTLE_DATA: 1}
-        failed = [one for one in self.compared if not one.passed]
+        failed = [result for result in self.compared if not result.passed]
         failed.sort(key=lambda one: (order[one.verdict], bool(one.comparison.slice_name), -one.p))
-        costly = [one.broken for one in self.costs if one.broken]
-        said = [*broken, *(sentence(one, self.champion) for one in failed), *costly]
+        costly = [cost.broken for cost in self.costs if cost.broken]
+        said = [*broken, *(sentence(result, self.champion) for result in failed), *costly]
         more = len(said) - _MOST_SENTENCES
         return said if more <= 0 else [*said[:_MOST_SENTENCES], f"and {more} more, in the run's gate.json"]
 
@@ -96,12 +96,12 @@ class GateJudgement:
 
     def numbers(self) -> dict[str, float]:
         """Metrics on all rows, how they compare, and costs."""
-        found = {one.metric: one.value for one in self.measured if not one.slice_name}
-        for one in self.compared:
-            if not one.comparison.slice_name:
-                name = one.comparison.metric.name
-                found |= {f"champion_{name}": one.champion, f"{name}_difference": one.difference}
-                found |= {f"{name}_difference_low": one.low, f"{name}_p_worse_by_margin": one.p}
+        found = {measurement.metric: measurement.value for measurement in self.measured if not measurement.slice_name}
+        for result in self.compared:
+            if not result.comparison.slice_name:
+                name = result.comparison.metric.name
+                found |= {f"champion_{name}": result.champion, f"{name}_difference": result.difference}
+                found |= {f"{name}_difference_low": result.low, f"{name}_p_worse_by_margin": result.p}
         for cost in self.costs:
             found[cost.key] = cost.candidate
             if cost.champion is not None:
@@ -119,10 +119,10 @@ class GateJudgement:
             "champion": self.champion,
             "champion_lost": self.lost,
             "data_hash": digest,
-            "measured": [vars(one) for one in self.measured],
-            "compared": [_as_document(one, self.champion) for one in self.compared],
+            "measured": [vars(measurement) for measurement in self.measured],
+            "compared": [_as_document(result, self.champion) for result in self.compared],
             "slices_too_small": list(self.too_small),
-            "costs": [vars(one) for one in self.costs],
+            "costs": [vars(cost) for cost in self.costs],
         }
 
 
@@ -152,7 +152,7 @@ def judge(
         ConfigError: a metric or a slice of the user's cannot be used.
     """
     slices = cut(holdout.frame, request.slices)
-    large = [one for one in slices if one.rows >= request.least_rows]
+    large = [piece for piece in slices if piece.rows >= request.least_rows]
     measured: list[Measured] = []
     family: list[Comparison] = []
     for name, asked in request.metrics.items():
@@ -169,7 +169,7 @@ def judge(
                 limits = (asked.margin or 0.0, asked.superiority)
                 family.append(Comparison(metric, ours, theirs, *limits, part_name, within))
     compared = compare(family, request.alpha)
-    too_small = [f"{one.name}: {one.rows} rows" for one in slices if one.rows < request.least_rows]
+    too_small = [f"{piece.name}: {piece.rows} rows" for piece in slices if piece.rows < request.least_rows]
     return GateJudgement(measured, compared, called if champion is not None else "", too_small, costs)
 
 
@@ -222,19 +222,19 @@ def _measured(metric: Metric, asked: MetricRequest, contributions: Array, part: 
     return Measured(metric.name, name, len(inside), value, broken)
 
 
-def _as_document(one: ComparisonResult, champion: str) -> dict[str, Any]:
+def _as_document(result: ComparisonResult, champion: str) -> dict[str, Any]:
     return {
-        "metric": one.comparison.metric.name,
-        "slice": one.comparison.slice_name,
-        "rows": one.rows,
-        "verdict": one.verdict.value,
-        "candidate": one.candidate,
-        "champion": one.champion,
-        "difference": one.difference,
-        "low": one.low,
-        "high": one.high,
-        "p": one.p,
-        "adjusted_p": one.adjusted_p,
-        "rows_needed": one.rows_needed,
-        "sentence": sentence(one, champion),
+        "metric": result.comparison.metric.name,
+        "slice": result.comparison.slice_name,
+        "rows": result.rows,
+        "verdict": result.verdict.value,
+        "candidate": result.candidate,
+        "champion": result.champion,
+        "difference": result.difference,
+        "low": result.low,
+        "high": result.high,
+        "p": result.p,
+        "adjusted_p": result.adjusted_p,
+        "rows_needed": result.rows_needed,
+        "sentence": sentence(result, champion),
     }

@@ -43,7 +43,7 @@ def logged(run: Any) -> Sequence[LoggedData]:
     Args:
         run: of MLflow's client.
     """
-    return [_read(one) for one in (run.inputs.dataset_inputs if run.inputs is not None else ())]
+    return [_read(dataset_input) for dataset_input in (run.inputs.dataset_inputs if run.inputs is not None else ())]
 
 
 def source_of(field: str, uri: str) -> str:
@@ -66,9 +66,9 @@ def source_of(field: str, uri: str) -> str:
         if wrong.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise ConfigError(f"{field} = {uri!r}: MLflow has no run {run_id}") from wrong
-    mine = [one for one in found if one.name == name]
+    mine = [data for data in found if data.name == name]
     if not mine:
-        names = ", ".join(sorted({one.name for one in found})) or "none"
+        names = ", ".join(sorted({data.name for data in found})) or "none"
         raise ConfigError(f"{field} = {uri!r}: the run has logged no data of this name; it has logged {names}")
     if not mine[0].source:
         raise ConfigError(
@@ -78,12 +78,12 @@ def source_of(field: str, uri: str) -> str:
     return mine[0].source
 
 
-def _read(one: Any) -> LoggedData:
-    context = next((tag.value for tag in one.tags if tag.key == _CONTEXT), "")
+def _read(used: Any) -> LoggedData:
+    context = next((tag.value for tag in used.tags if tag.key == _CONTEXT), "")
     try:
-        source = json.loads(one.dataset.source)
+        source = json.loads(used.dataset.source)
     except ValueError:  # another program may write what it likes there
         source = {}
     path = (source.get("uri") or source.get("url") or "") if isinstance(source, dict) else ""
     readable = isinstance(path, str) and path.endswith(ENDINGS)
-    return LoggedData(one.dataset.name, one.dataset.digest, path if readable else "", context)
+    return LoggedData(used.dataset.name, used.dataset.digest, path if readable else "", context)

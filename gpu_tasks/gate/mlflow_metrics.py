@@ -52,7 +52,7 @@ def _scores(name: str, compute: Callable[[Any, Any], Any]) -> Callable[[Array, A
         heard, logger = _Heard(), logging.getLogger(_LOGGER)
         logger.addHandler(heard)
         try:
-            found = compute(pd.Series(predictions.tolist()), pd.Series([_plain(one) for one in targets]))
+            found = compute(pd.Series(predictions.tolist()), pd.Series([_plain(target) for target in targets]))
         finally:
             logger.removeHandler(heard)
         if found is None or found.scores is None:

@@ -63,8 +63,8 @@ def refuse_overlap(request: GateRequest, holdout: Holdout, trained_on: Sequence[
             )
         found = [Overlap(share, request.training_data)]
     else:
-        found = [_of_logged(holdout, one) for one in trained_on if one.trained_on]
-    known = [one for one in found if one.share is not None]
+        found = [_of_logged(holdout, data) for data in trained_on if data.trained_on]
+    known = [overlap for overlap in found if overlap.share is not None]
     if not known:
         return Overlap(None)
     worst = max(known, key=lambda one: one.share or 0.0)

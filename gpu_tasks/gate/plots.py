@@ -49,7 +49,7 @@ def plots(targets: Array, answers: GateAnswers) -> list[Plot]:
     if _are_classes(targets, [one.values for _, one in named]):
         found.append(_confusion(targets, named))
     elif answers.candidate.probabilities is None and all(
-        _are_numbers(one) for one in (targets, *(each.values for _, each in named))
+        _are_numbers(array) for array in (targets, *(each.values for _, each in named))
     ):
         found.append(_residuals(targets, named))
     if all(one.probabilities is not None for _, one in named) and _are_numbers(targets):
@@ -71,16 +71,16 @@ def _are_numbers(values: Array) -> bool:
 
 def _are_classes(targets: Array, answered: Sequence[Array]) -> bool:
     """Few values, of which each model answers with those that are true, or others of their kind."""
-    if any(isinstance(one, list | dict) for values in (targets, *answered) for one in values[:1]):
+    if any(isinstance(value, list | dict) for values in (targets, *answered) for value in values[:1]):
         return False
-    if any(np.issubdtype(one.dtype, np.floating) and (one % 1 != 0).any() for one in (targets, *answered)):
+    if any(np.issubdtype(array.dtype, np.floating) and (array % 1 != 0).any() for array in (targets, *answered)):
         return False
     return len(_classes(targets, answered)) <= _MOST_CLASSES
 
 
 def _classes(targets: Array, answered: Sequence[Array]) -> list[Any]:
     """All that there are: numbers in their order, then the others in that of their texts."""
-    seen = {one for values in (targets, *answered) for one in values.tolist()}
+    seen = {value for values in (targets, *answered) for value in values.tolist()}
     return sorted(seen, key=lambda one: (0, one, "") if isinstance(one, int | float) else (1, 0, str(one)))
 
 
@@ -99,7 +99,7 @@ def _confusion(targets: Array, named: Sequence[tuple[str, ModelAnswers]]) -> Plo
                 ink = "white" if shares[row, column] > _DARK else "black"
                 axes.text(column + 0.5, row + 0.5, counts[row, column], ha="center", va="center", fontsize=7, color=ink)
             ticks = np.arange(len(classes)) + 0.5
-            labels = [str(one)[:_LONGEST_LABEL] for one in classes]
+            labels = [str(label)[:_LONGEST_LABEL] for label in classes]
             axes.set_xticks(
                 ticks, labels, fontsize=7, rotation=90 if max(map(len, labels)) > 3 else 0, parse_math=False
             )

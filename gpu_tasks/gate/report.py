@@ -64,7 +64,7 @@ def report(
         f"model that is worse by a margin passes with a probability of at most {request.alpha:g}.</p>",
         *(
             _forest(metric, judgement.compared)
-            for metric in dict.fromkeys(one.comparison.metric for one in judgement.compared)
+            for metric in dict.fromkeys(result.comparison.metric for result in judgement.compared)
         ),
         _table(judgement.measured),
         _costs(judgement),
@@ -90,7 +90,7 @@ def _first_sentence(judgement: GateJudgement, request: GateRequest, verdict: Gat
 
 
 def _reasons(refusals: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(one)}</li>" for one in refusals) + "</ul>" if refusals else ""
+    return "<ul>" + "".join(f"<li>{escape(refusal)}</li>" for refusal in refusals) + "</ul>" if refusals else ""
 
 
 def _against(judgement: GateJudgement) -> str:
@@ -98,15 +98,15 @@ def _against(judgement: GateJudgement) -> str:
 
 
 def _rows(judgement: GateJudgement) -> int:
-    return max(one.rows for one in judgement.measured)
+    return max(measurement.rows for measurement in judgement.measured)
 
 
 def _forest(metric: Metric, compared: Sequence[ComparisonResult]) -> str:
     """Differences of one metric with their intervals, a row for all rows and for each slice, the worst slice first."""
-    mine, sign = [one for one in compared if one.comparison.metric is metric], metric.sign
+    mine, sign = [result for result in compared if result.comparison.metric is metric], metric.sign
     mine.sort(key=lambda one: (bool(one.comparison.slice_name), sign * one.difference))
     bound = -sign * mine[0].comparison.allowed
-    low, high = min(bound, 0.0, *(one.low for one in mine)), max(bound, 0.0, *(one.high for one in mine))
+    low, high = min(bound, 0.0, *(result.low for result in mine)), max(bound, 0.0, *(result.high for result in mine))
     scale = (_WIDTH - _LABELS - 20) / ((high - low) or 1.0)
 
     def x(value: float) -> float:
@@ -141,10 +141,10 @@ def _forest(metric: Metric, compared: Sequence[ComparisonResult]) -> str:
 
 def _table(measured: Sequence[Measured]) -> str:
     rows = [
-        f"<tr><td>{escape(one.metric)}</td><td>{escape(one.slice_name or 'all rows')}</td>"
-        f'<td class="number">{one.rows}</td><td class="number">{one.value:.4g}</td>'
-        f'<td class="{"refused" if one.broken else "passed"}">{escape(one.broken) or "kept"}</td></tr>'
-        for one in measured
+        f"<tr><td>{escape(measurement.metric)}</td><td>{escape(measurement.slice_name or 'all rows')}</td>"
+        f'<td class="number">{measurement.rows}</td><td class="number">{measurement.value:.4g}</td>'
+        f'<td class="{"refused" if measurement.broken else "passed"}">{escape(measurement.broken) or "kept"}</td></tr>'
+        for measurement in measured
     ]
     head = "<tr><th>metric</th><th>of</th><th>rows</th><th>candidate</th><th>limits</th></tr>"
     return f"<h2>Metrics and their limits</h2>\n<table>{head}{''.join(rows)}</table>"
@@ -154,11 +154,11 @@ def _costs(judgement: GateJudgement) -> str:
     if not judgement.costs:
         return ""
     rows = [
-        f'<tr><td>{escape(one.name)}</td><td class="number">{one.batch or ""}</td>'
-        f'<td class="number">{one.candidate:.4g}</td>'
-        f'<td class="number">{"" if one.champion is None else f"{one.champion:.4g}"}</td>'
-        f'<td class="{"refused" if one.broken else "passed"}">{escape(one.broken) or "kept"}</td></tr>'
-        for one in judgement.costs
+        f'<tr><td>{escape(cost.name)}</td><td class="number">{cost.batch or ""}</td>'
+        f'<td class="number">{cost.candidate:.4g}</td>'
+        f'<td class="number">{"" if cost.champion is None else f"{cost.champion:.4g}"}</td>'
+        f'<td class="{"refused" if cost.broken else "passed"}">{escape(cost.broken) or "kept"}</td></tr>'
+        for cost in judgement.costs
     ]
     head = "<tr><th>cost</th><th>rows at once</th><th>candidate</th><th>champion</th><th>limits</th></tr>"
     return f"<h2>Costs and their limits</h2>\n<table>{head}{''.join(rows)}</table>"

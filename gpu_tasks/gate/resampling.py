@@ -223,13 +223,15 @@ class _Slice:
     def resampled(self, differences: Sequence[Difference]) -> Iterator[Resampled]:
         whole, drawn = self._counts @ self._columns, np.concatenate(self._drawn)
         begin = 1
-        for one in differences:
-            middle = begin + one.candidate.shape[1]
-            end = middle + one.champion.shape[1]
+        for difference in differences:
+            middle = begin + difference.candidate.shape[1]
+            end = middle + difference.champion.shape[1]
             ours, theirs = slice(begin, middle), slice(middle, end)
             begin = end
 
-            def metrics(sums: Array, value: Value = one.value, ours: slice = ours, theirs: slice = theirs) -> Any:
+            def metrics(
+                sums: Array, value: Value = difference.value, ours: slice = ours, theirs: slice = theirs
+            ) -> Any:
                 with np.errstate(invalid="ignore", divide="ignore"):
                     return value(sums[..., ours] / sums[..., :1]), value(sums[..., theirs] / sums[..., :1])
 
@@ -249,7 +251,7 @@ def _columns(differences: Sequence[Difference]) -> Array:
     """Whether a row is of the slice, then all contributions side by side, those of rows outside of it 0."""
     within = differences[0].within
     inside = np.ones(len(differences[0].candidate)) if within is None else within.astype(float)
-    sides = [side for one in differences for side in (one.candidate, one.champion)]
+    sides = [side for difference in differences for side in (difference.candidate, difference.champion)]
     return np.concatenate([inside[:, None], *(np.where(inside[:, None] > 0, side, 0.0) for side in sides)], axis=1)
 
 

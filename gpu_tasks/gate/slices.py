@@ -49,10 +49,10 @@ def cut(frame: pd.DataFrame, slices: Sequence[str]) -> list[Slice]:
         ConfigError: there is no such column, it has too many values, or a function returned something else than masks;
             or a slice is empty.
     """
-    found = [one for name in slices for one in (_by_function(frame, name) if is_function(name) else _by(frame, name))]
-    for one in found:
-        if not one.rows:
-            raise ConfigError(f"slices: no row is in {one.name!r}; leave it out, or give other data")
+    found = [part for name in slices for part in (_by_function(frame, name) if is_function(name) else _by(frame, name))]
+    for part in found:
+        if not part.rows:
+            raise ConfigError(f"slices: no row is in {part.name!r}; leave it out, or give other data")
     return found
 
 

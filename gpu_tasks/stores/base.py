@@ -223,7 +223,7 @@ def parse(text: bytes, name: str) -> Manifest:
         raise StoreRefusedError(f"its format is {manifest.format}, known is {FORMAT}")
     # They become names on this machine, and who may write to the store is not who may write there.
     names = [*manifest.files, *([manifest.part] if manifest.part else [])]
-    strange = [one for one in names if one in ("", ".", "..") or "/" in one or "\0" in one]
+    strange = [entry for entry in names if entry in ("", ".", "..") or "/" in entry or "\0" in entry]
     if strange:
         raise StoreRefusedError(f"{strange[0]!r} is no name of a file of it")
     if name_of(manifest.step) != name:

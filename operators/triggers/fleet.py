@@ -151,13 +151,13 @@ class DeviceFaultTrigger(FleetTrigger):
             before = set(unhealthy)
 
 
-def _payload(one: DeviceVerdict) -> dict[str, Any]:
+def _payload(verdict: DeviceVerdict) -> dict[str, Any]:
     return {
-        "device": one.device.uuid,
-        "node": one.device.node,
-        "model": one.device.model,
-        "reason": str(one.reason),
-        "text": one.text,
-        "action": str(one.action),
-        "job": one.job,
+        "device": verdict.device.uuid,
+        "node": verdict.device.node,
+        "model": verdict.device.model,
+        "reason": str(verdict.reason),
+        "text": verdict.text,
+        "action": str(verdict.action),
+        "job": verdict.job,
     }

@@ -107,4 +107,8 @@ def started(pod: Mapping[str, Any] | None) -> Sequence[str]:
 def _names(pod: Mapping[str, Any], *states: str) -> list[str]:
     status = pod.get("status") or {}
     statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    return [str(one["name"]) for one in statuses if any(state in (one.get("state") or {}) for state in states)]
+    return [
+        str(container["name"])
+        for container in statuses
+        if any(state in (container.get("state") or {}) for state in states)
+    ]

@@ -46,7 +46,7 @@ class KernelLogSource:
         for pci, event in xids(lines, at, booted):
             snapshot.xids.setdefault(place(self._node, pci), []).append(event)
         switches = [*self._switches, *switch_faults(lines, at, booted)]
-        self._switches = [one for one in switches if at - one.at < _REMEMBERED_S]
+        self._switches = [switched for switched in switches if at - switched.at < _REMEMBERED_S]
         if self._switches:
             texts = tuple(dict.fromkeys(switch.text for switch in self._switches))
             snapshot.nodes = {self._node: NodeState(self._node, faults=texts)}

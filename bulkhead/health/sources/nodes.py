@@ -112,7 +112,7 @@ def state(node: Any) -> NodeState:
         name=node.metadata.name,
         ready=ready,
         cordoned=bool(node.spec.unschedulable),
-        pool=next((labels[one] for one in POOL_LABELS if one in labels), ""),
+        pool=next((labels[pool_label] for pool_label in POOL_LABELS if pool_label in labels), ""),
         faults=tuple(faults),
         product=labels.get(PRODUCT_LABEL, ""),
     )

@@ -54,10 +54,10 @@ class DevicePrometheusSource:
             reading.at = min(scraped.get(uuid, at), at)
         if not snapshot.readings:
             snapshot.failed = f"{self.name} has no metrics of any device"
-        newest = max((one.at for one in snapshot.readings.values()), default=at)
+        newest = max((polled.at for polled in snapshot.readings.values()), default=at)
         # A node whose exporter is away keeps its last values for minutes: it says nothing of its devices.
-        current = [one for one in snapshot.readings.values() if newest - one.at < _STALE_S]
-        snapshot.covers = frozenset(one.device.node for one in current)
+        current = [polled for polled in snapshot.readings.values() if newest - polled.at < _STALE_S]
+        snapshot.covers = frozenset(polled.device.node for polled in current)
         return snapshot
 
     def _ask(self, query: str, at: float) -> Vector:

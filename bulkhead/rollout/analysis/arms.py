@@ -132,15 +132,15 @@ def _answered(before: Counters, after: Counters) -> Answers | None:
     return total
 
 
-def _sum(one: Answers, other: Answers) -> Answers:
-    names = sorted({*one.categories, *other.categories})
+def _sum(answers: Answers, other: Answers) -> Answers:
+    names = sorted({*answers.categories, *other.categories})
     return Answers(
-        one.seen + other.seen,
-        one.invalid + other.invalid,
-        {name: one.categories.get(name, 0) + other.categories.get(name, 0) for name in names},
-        one.compared + other.compared,
-        one.agreed + other.agreed,
-        {text: one.errors.get(text, 0) + other.errors.get(text, 0) for text in {**one.errors, **other.errors}},
+        answers.seen + other.seen,
+        answers.invalid + other.invalid,
+        {name: answers.categories.get(name, 0) + other.categories.get(name, 0) for name in names},
+        answers.compared + other.compared,
+        answers.agreed + other.agreed,
+        {text: answers.errors.get(text, 0) + other.errors.get(text, 0) for text in {**answers.errors, **other.errors}},
     )
 
 

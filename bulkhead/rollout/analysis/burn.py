@@ -97,7 +97,7 @@ def scaled(length_s: float) -> tuple[BurnWindow, ...]:
         length_s: the rollout's, in seconds.
     """
     by = length_s / WORKBOOK[-1].long_s
-    return tuple(BurnWindow(one.long_s * by, one.long_s * by / _SHORT, one.factor) for one in WORKBOOK)
+    return tuple(BurnWindow(row.long_s * by, row.long_s * by / _SHORT, row.factor) for row in WORKBOOK)
 
 
 def burning(

@@ -87,7 +87,7 @@ def judge(
     numbers["evidence"] = {rule: round(strength, 3) for rule, strength in strengths.items()}
     beyond = [finding for finding in findings if strengths[finding.rule] >= 1]
     if beyond:
-        blamed = [one for one in beyond if not one.shared]
+        blamed = [test for test in beyond if not test.shared]
         worst = max(blamed or beyond, key=lambda one: strengths[one.rule])
         if blamed:
             return Judgement(StepVerdict.FAIL, worst.reason, worst.rule, numbers)

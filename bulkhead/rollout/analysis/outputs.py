@@ -57,7 +57,7 @@ def drift(plan: Plan, weight: float, candidate: Answers, stable: Answers) -> Fin
         logs.append(label_above(ours.get(name, 0), theirs.get(name, 0), weight))
         logs.append(label_above(theirs.get(name, 0), ours.get(name, 0), 1 - weight))
     highest = max(logs)
-    strength = highest + math.log(sum(math.exp(one - highest) for one in logs) / len(logs))
+    strength = highest + math.log(sum(math.exp(log - highest) for log in logs) / len(logs))
     text = f"its predictions differ from stable's: total variation {distance:.3f} (noise {noise:.3f})"
     psi = stability_index(candidate, stable)
     reason = f"{text}, PSI {psi:.3f}, limit {plan.max_drift:g}"

@@ -148,7 +148,7 @@ def slower(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
     edge = max(logs, key=lambda one: logs[one])
     highest = logs[edge]
     # A bound where the difference does not matter counts as no evidence at all, so that the mean stays an e-value.
-    strength = highest + math.log(sum(math.exp(one - highest) for one in logs.values()) / len(edges))
+    strength = highest + math.log(sum(math.exp(log - highest) for log in logs.values()) / len(edges))
     ours, theirs = candidate.above[edge], stable.above[edge]
     text = f"{rate(ours, candidate.timed)} requests took over {edge:g} ms"
     return Finding(Rule.SLOWER, strength, f"{text}, of stable's {rate(theirs, stable.timed)}")

@@ -83,10 +83,10 @@ def find_unfailed(api: k8s.ApiClient, kind: str, namespace: str, own: Mapping[st
     selector = ",".join(f"{key}={value}" for key, value in own.items())
     with refusal_named(selector, namespace):
         listed = _call(api, "GET", _path(kind, namespace), query={"labelSelector": selector})
-    for one in listed.get("items") or []:
-        lives = not one["metadata"].get("deletionTimestamp") and phase(kind, one) is not PodPhase.FAILED
-        if lives and matches(one["metadata"].get("labels"), own):
-            return {"kind": kind, **one}
+    for item in listed.get("items") or []:
+        lives = not item["metadata"].get("deletionTimestamp") and phase(kind, item) is not PodPhase.FAILED
+        if lives and matches(item["metadata"].get("labels"), own):
+            return {"kind": kind, **item}
     return None
 
 

@@ -76,7 +76,7 @@ class NodeCordons:
         existing = self._objects.read(NODE, node)
         if existing is None:
             return True
-        tainted = any(one["key"] == TAINT for one in existing["spec"].get("taints") or [])
+        tainted = any(taint["key"] == TAINT for taint in existing["spec"].get("taints") or [])
         return tainted and bool(existing["spec"].get("unschedulable"))
 
     def drain(self, node: str, *, force: bool) -> list[str]:
@@ -133,6 +133,6 @@ def _has_gpu(pod: Any) -> bool:
 
 def _taints(found: Document, *, add: bool) -> Mapping[str, Any] | None:
     before = found["spec"].get("taints") or []
-    others = [one for one in before if one["key"] != TAINT]
+    others = [taint for taint in before if taint["key"] != TAINT]
     taints = [*others, {"key": TAINT, "value": "true", "effect": "NoSchedule"}] if add else others
     return None if len(taints) == len(before) else {"spec": {"taints": taints}}

@@ -325,7 +325,7 @@ def _stamped(kind: Kind, wanted: Mapping[str, Any], fence: tuple[int, int], foun
 def _notes_changed(found: Document, dry: Document) -> Iterator[str]:
     """Labels and annotations that differ, but for the fence itself."""
     for field in ("labels", "annotations"):
-        before, after = (dict(one["metadata"].get(field) or {}) for one in (found, dry))
+        before, after = (dict(document["metadata"].get(field) or {}) for document in (found, dry))
         for fence in (GENERATION, SEQUENCE):
             before.pop(fence, None)
             after.pop(fence, None)

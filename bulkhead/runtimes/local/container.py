@@ -120,7 +120,9 @@ def _base_environment(files: PodFiles) -> dict[str, str]:
 
 def _paths(pod: Mapping[str, Any], files: PodFiles) -> dict[str, str]:
     spec = pod["containers"][0]
-    claims = {one["name"]: one.get("persistentVolumeClaim", {}).get("claimName") for one in pod.get("volumes") or []}
+    claims = {
+        volume["name"]: volume.get("persistentVolumeClaim", {}).get("claimName") for volume in pod.get("volumes") or []
+    }
     paths = {spec.get("terminationMessagePath") or "/dev/termination-log": str(files.termination_log)}
     for mount in spec.get("volumeMounts") or []:
         claim = claims.get(mount["name"])
