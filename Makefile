@@ -15,7 +15,7 @@ PARALLEL ?= -n auto --no-loadscope-reorder
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --strip-extras
 
-.PHONY: help demo demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year bench-gate lock clean
+.PHONY: help demo demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year bench-gate lock images clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -72,12 +72,30 @@ bench-fleet: $(STAMP) ## judging 10,000 GPUs in one scrape, against prometheus_c
 bench-fleet-year: $(STAMP) ## a simulated year of 2,000 GPUs: what is contained, and what that costs (about 25 minutes)
 	@$(BIN)/python -m benchmarks.fleet_year | tail -n 1
 
+# The first that is here. The same commit gives the same digests: times of files are those of no build.
+BUILDER ?= $(firstword $(foreach program,buildah podman docker,$(if $(shell command -v $(program)),$(program))))
+IMAGES ?= control tasks airflow router
+IMAGE_PREFIX ?= localhost/bulkhead-
+STAMPED = $(if $(filter docker,$(BUILDER)),buildx build --output type=docker$(COMMA)rewrite-timestamp=true --build-arg SOURCE_DATE_EPOCH=0,build --timestamp 0)
+COMMA := ,
+
+images: ## build the images (IMAGES="control tasks"; IMAGE_ARGS for the builder), by buildah, podman or docker
+	@[ -n "$(BUILDER)" ] || { echo "NO IMAGE WAS BUILT: neither buildah nor podman nor docker is here" >&2; exit 1; }
+	@revision=$$(git rev-parse HEAD) && for image in $(IMAGES); do \
+		echo "building $(IMAGE_PREFIX)$$image by $(BUILDER)"; \
+		$(BUILDER) $(STAMPED) $(IMAGE_ARGS) --build-arg REVISION="$$revision" --target "$$image" \
+			-f docker/Dockerfile -t "$(IMAGE_PREFIX)$$image" . || exit 1; \
+	done
+
 # Torch, and what it brings for an accelerator, is the machine's own choice of build: of it the version alone is locked.
 lock: $(STAMP) ## write requirements.lock and requirements-torch.lock anew, from pyproject.toml
 	@$(COMPILE) --extra dev --upgrade pyproject.toml -o requirements.lock
 	@grep '^torch==' requirements.lock > requirements-torch.lock
-	@build=$$($(COMPILE) - < requirements-torch.lock | grep -oE '^(torch|triton|cuda-[a-z-]+|nvidia-[a-z0-9-]+)'); \
-	$(COMPILE) --extra dev --generate-hashes $$(printf -- '--no-emit-package %s ' $$build) pyproject.toml -o requirements.lock
+	@build=$$($(COMPILE) --extra tasks pyproject.toml | grep -oE '^(torch|triton|cuda-[a-z-]+|nvidia-[a-z0-9-]+)' | grep -vx nvidia-ml-py); \
+	$(COMPILE) --extra dev --generate-hashes $$(printf -- '--no-emit-package %s ' $$build) pyproject.toml -o requirements.lock; \
+	$(COMPILE) -c requirements.lock --extra registry --generate-hashes pyproject.toml -o docker/control.lock; \
+	$(COMPILE) -c requirements.lock --extra tasks --generate-hashes $$(printf -- '--no-emit-package %s ' $$build) pyproject.toml -o docker/tasks.lock; \
+	$(COMPILE) -c requirements.lock --generate-hashes docker/build.in -o docker/build.lock
 
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) .demo build dist *.egg-info .*_cache .hypothesis .coverage htmlcov mutants
