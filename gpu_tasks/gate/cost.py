@@ -211,7 +211,8 @@ def _batches(features: pd.DataFrame, size: int) -> Iterator[pd.DataFrame]:
 def _costed(name: str, batch: int, asked: CostRequest, values: Sequence[float], both: Sequence[Rival]) -> Costed:
     """A cost, with the limit that it does not keep."""
     ours, theirs = values[0], values[1] if len(values) > 1 else None
-    said, broken = f"{name} is {ours:.4g}" + (f" for {batch} rows at once" if batch else ""), ""
+    of_so_many = f" for {batch} row{'s' * (batch > 1)} at once" if batch else ""
+    said, broken = f"{name} is {ours:.4g}{of_so_many}", ""
     if asked.at_most is not None and ours > asked.at_most:
         broken = f"{said}, over at_most {asked.at_most:g}"
     elif asked.at_most_times is not None and theirs is not None and ours > asked.at_most_times * theirs:

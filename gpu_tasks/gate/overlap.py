@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,9 @@ from bulkhead.gpu_tasks.errors import ConfigError, GateError
 from bulkhead.gpu_tasks.gate.data import Holdout, plain, rows
 from bulkhead.gpu_tasks.gate.logged_data import LoggedData
 from bulkhead.gpu_tasks.gate.request import GateRequest
+
+_SINGLE = ("float32", "float16", "Float32")
+"""Types in which a number is not what the same one is in double precision."""
 
 _UNKNOWN = "not known: the training has logged no data that can be read; give training_data"
 
@@ -67,7 +70,7 @@ def refuse_overlap(request: GateRequest, holdout: Holdout, trained_on: Sequence[
     known = [overlap for overlap in found if overlap.share is not None]
     if not known:
         return Overlap(None)
-    worst = max(known, key=lambda one: one.share or 0.0)
+    worst = max(known, key=lambda overlap: overlap.share or 0.0)
     assert worst.share is not None
     if worst.share > request.most_overlap:
         count = round(worst.share * len(holdout.features))
@@ -92,7 +95,9 @@ def shared(features: pd.DataFrame, trained_on: pd.DataFrame) -> float | None:
     common = [name for name in features.columns if name in trained_on.columns]
     if not common:
         return None
-    return float(np.isin(_digests(features[common]), _digests(trained_on[common])).mean())
+    single = {name for name in common if any(frame[name].dtype in _SINGLE for frame in (features, trained_on))}
+    ours, theirs = (_digests(frame[common], single) for frame in (features, trained_on))
+    return float(np.isin(ours, theirs).mean())
 
 
 def _of_logged(holdout: Holdout, data: LoggedData) -> Overlap:
@@ -112,16 +117,24 @@ def _of_logged(holdout: Holdout, data: LoggedData) -> Overlap:
     return Overlap(shared(holdout.features, frame), called)
 
 
-def _digests(frame: pd.DataFrame) -> Any:
-    """A number a row, the same for equal values of other types: 1, 1.0 and True; a category and its text."""
+def _digests(frame: pd.DataFrame, single: Collection[Any]) -> Any:
+    """A number a row, the same for equal values of other types: 1, 1.0 and True, a category and what it is of.
+
+    Args:
+        single: columns that count as of single precision, as one of two data has them.
+    """
     kept = plain(frame)
-    as_one = {
-        name: pd.to_numeric(kept[name]).astype(float)
-        if pd.api.types.is_numeric_dtype(kept[name]) or pd.api.types.is_bool_dtype(kept[name])
-        else kept[name].astype(str)
-        for name in kept.columns
-    }
-    return pd.util.hash_pandas_object(pd.DataFrame(as_one), index=False).to_numpy()
+    columns = {name: _of_one_type(kept[name], name in single) for name in kept.columns}
+    return pd.util.hash_pandas_object(pd.DataFrame(columns), index=False).to_numpy()
+
+
+def _of_one_type(column: pd.Series, single: bool) -> pd.Series:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    column = column.infer_objects()
+    if pd.api.types.is_numeric_dtype(column):  # of which booleans are
+        return column.astype(float).astype("float32" if single else "float64")
+    return column.astype(str)
 
 
 def _rounded_up(share: float) -> float:

@@ -99,10 +99,10 @@ def test_it_ends_in_time_but_not_before_it_knows(clock: Clock, milliseconds: flo
 @pytest.mark.parametrize(
     ("limit", "message"),
     [
-        ({"at_most": 3.9}, r"^latency_p95_ms is 4 for 1 rows at once, over at_most 3\.9$"),
+        ({"at_most": 3.9}, r"^latency_p95_ms is 4 for 1 row at once, over at_most 3\.9$"),
         (
             {"at_most": 4.1, "at_most_times": 1.9},
-            r"^latency_p95_ms is 4 for 1 rows at once, 2 times the 2 of champion version 2, over at_most_times 1\.9$",
+            r"^latency_p95_ms is 4 for 1 row at once, 2 times the 2 of champion version 2, over at_most_times 1\.9$",
         ),
         ({"at_most": 4.1, "at_most_times": 2.1}, r"^$"),
     ],

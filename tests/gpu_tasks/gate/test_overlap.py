@@ -51,6 +51,23 @@ def test_rows_are_the_same_whatever_types_keep_them() -> None:
     assert shared(lists, pd.DataFrame({"a": [[3], [4]]})) == 0.5
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pd.Series([0.1, 7.0, 3.0], dtype="float32"),
+        pd.Categorical([0.1, 7.0, 3.0]),
+        pd.Series([0.1, 7.0, None], dtype="Float64"),
+        pd.Series([0.1, 7.0, 3.0], dtype=object),
+    ],
+)
+def test_a_number_is_the_same_in_whatever_precision_it_is_kept(kept: Any) -> None:
+    features = pd.DataFrame({"a": [0.1, 7.0, 8.0]})
+    assert shared(features, pd.DataFrame({"a": kept})) == pytest.approx(2 / 3)
+    assert shared(pd.DataFrame({"a": kept}).head(2), features) == 1
+    large = pd.DataFrame({"a": [2**40, 2**40 + 2]})
+    assert shared(large.head(1), large.tail(1)) == 0  # which single precision could not tell apart
+
+
 def test_nothing_known_is_said() -> None:
     for none in ([], [_logged(OTHERS)], [_logged(FRAME, context="eval")]):
         found = refuse_overlap(_request(), HOLDOUT, none)
