@@ -15,7 +15,7 @@ from bulkhead.gate_overrides import OVERRIDE_TAG, override
 from bulkhead.gpu_tasks import digits
 from bulkhead.gpu_tasks.errors import GateError
 from bulkhead.gpu_tasks.evaluate import evaluate
-from bulkhead.gpu_tasks.gate import answers
+from bulkhead.gpu_tasks.gate import answers, cost
 from bulkhead.gpu_tasks.gate.request import GateRequest
 from bulkhead.gpu_tasks.train import train
 from bulkhead.registries.mlflow import MlflowRegistry
@@ -192,7 +192,10 @@ def test_the_signature_checks_the_data_of_who_gives_no_suite(
         evaluate(churn["model_uri"], GateRequest.model_validate({"model_name": "churn", **asked}))
 
 
-def test_what_it_costs_is_measured_in_turns_with_the_champion(churn: dict[str, str]) -> None:
+def test_what_it_costs_is_measured_in_turns_with_the_champion(
+    churn: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "_SECONDS", 0.0)  # so many rounds as it takes, and no more
     limits = {"at_most_times": 3}
     asked = {
         "data": "tests.team:holdout",
