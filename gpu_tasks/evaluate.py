@@ -66,12 +66,8 @@ def evaluate(model_uri: str, request: GateRequest, override: GateOverride | None
     try:
         _refuse_isolated(model_uri, source)
         evidence = _judged(client, model_uri, source, request, override)
-    except GateError as error:
-        client.set_tag(source.run_id, "bulkhead.gate", "refused")
-        client.set_tag(source.run_id, "bulkhead.gate.reason", str(error))
-        raise
-    except VoidError as error:
-        client.set_tag(source.run_id, "bulkhead.gate", "void")
+    except (GateError, VoidError) as error:
+        client.set_tag(source.run_id, "bulkhead.gate", "void" if isinstance(error, VoidError) else "refused")
         client.set_tag(source.run_id, "bulkhead.gate.reason", str(error))
         raise
     client.set_tag(source.run_id, "bulkhead.gate", "overridden" if "overridden" in evidence else "passed")

@@ -31,14 +31,28 @@ class Report:
     Attributes:
         passed: number of expectations that held.
         failed: a sentence for each that did not.
-        details: Great Expectations' own result, for MLflow.
-        page: its Data Docs of this result, HTML.
+        result: Great Expectations' own.
     """
 
     passed: int
     failed: list[str]
-    details: Mapping[str, Any]
-    page: str = ""
+    result: Any
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The result as JSON has it, for MLflow."""
+        details: Mapping[str, Any] = self.result.to_json_dict()
+        return details
+
+    @property
+    def page(self) -> str:
+        """The library's Data Docs of the result, HTML."""
+        from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+        from great_expectations.render.view.view import DefaultJinjaPageView
+
+        document = ValidationResultsPageRenderer(run_info_at_end=True).render(self.result)
+        head, found, rest = str(DefaultJinjaPageView().render(document)).partition("<head>")
+        return f"{head}{found}{_POLICY}{rest}" if found else f"{_POLICY}{head}"
 
 
 def check(frame: pd.DataFrame, source: str | None, model: Any, target: str) -> Report:
@@ -83,7 +97,7 @@ def validate(name: str, frame: pd.DataFrame, expectations: Sequence[Any]) -> Rep
     )
     result = batch.validate(gx.ExpectationSuite(name=name, expectations=list(expectations)))
     failed = [_sentence(validated) for validated in result.results if not validated.success]
-    return Report(len(result.results) - len(failed), failed, result.to_json_dict(), _data_docs(result))
+    return Report(len(result.results) - len(failed), failed, result)
 
 
 def expected_by(model: Any, target: str) -> list[Any]:
@@ -133,15 +147,6 @@ def _kind_of(column: pd.Series) -> str:
     if pd.api.types.is_bool_dtype(column):
         return "boolean"
     return "number" if pd.api.types.is_numeric_dtype(column) else ""
-
-
-def _data_docs(result: Any) -> str:
-    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view.view import DefaultJinjaPageView
-
-    page: str = DefaultJinjaPageView().render(ValidationResultsPageRenderer(run_info_at_end=True).render(result))
-    head, found, rest = page.partition("<head>")
-    return f"{head}{found}{_POLICY}{rest}" if found else f"{_POLICY}{page}"
 
 
 def _suite(source: str) -> list[Any]:

@@ -46,8 +46,9 @@ def plots(targets: Array, answers: GateAnswers) -> list[Plot]:
     """
     named = list(_named(answers))
     found = []
-    if _are_classes(targets, [one.values for _, one in named]):
-        found.append(_confusion(targets, named))
+    classes = _classes(targets, [one.values for _, one in named])
+    if 0 < len(classes) <= _MOST_CLASSES:
+        found.append(_confusion(classes, targets, named))
     elif answers.candidate.probabilities is None and all(
         _are_numbers(array) for array in (targets, *(each.values for _, each in named))
     ):
@@ -69,23 +70,18 @@ def _are_numbers(values: Array) -> bool:
     return bool(np.issubdtype(values.dtype, np.number) or np.issubdtype(values.dtype, np.bool_))
 
 
-def _are_classes(targets: Array, answered: Sequence[Array]) -> bool:
-    """Few values, of which each model answers with those that are true, or others of their kind."""
-    if any(isinstance(value, list | dict) for values in (targets, *answered) for value in values[:1]):
-        return False
-    if any(np.issubdtype(array.dtype, np.floating) and (array % 1 != 0).any() for array in (targets, *answered)):
-        return False
-    return len(_classes(targets, answered)) <= _MOST_CLASSES
-
-
 def _classes(targets: Array, answered: Sequence[Array]) -> list[Any]:
-    """All that there are: numbers in their order, then the others in that of their texts."""
-    seen = {value for values in (targets, *answered) for value in values.tolist()}
+    """All that there are, numbers in their order, then the others in that of their texts; none of what is no class."""
+    arrays = (targets, *answered)
+    if any(isinstance(value, list | dict) for array in arrays for value in array[:1]):
+        return []
+    if any(np.issubdtype(array.dtype, np.floating) and (array % 1 != 0).any() for array in arrays):
+        return []
+    seen = {value for array in arrays for value in array.tolist()}
     return sorted(seen, key=lambda one: (0, one, "") if isinstance(one, int | float) else (1, 0, str(one)))
 
 
-def _confusion(targets: Array, named: Sequence[tuple[str, ModelAnswers]]) -> Plot:
-    classes = _classes(targets, [one.values for _, one in named])
+def _confusion(classes: Sequence[Any], targets: Array, named: Sequence[tuple[str, ModelAnswers]]) -> Plot:
     places = {one: place for place, one in enumerate(classes)}
 
     def draw(figure: Any) -> None:

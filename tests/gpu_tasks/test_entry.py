@@ -1,10 +1,12 @@
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bulkhead.gpu_tasks.entry import classify, run
 from bulkhead.gpu_tasks.errors import ConfigError, GateError, PreemptedError, VoidError
-from bulkhead.pods.outcome import PATH_VARIABLE, FailureClass, Outcome
+from bulkhead.pods.outcome import PATH_VARIABLE, Failure, FailureClass, Outcome
 from tests.fixtures.nvml import Library
 
 
@@ -16,6 +18,15 @@ class OutOfMemoryError(RuntimeError):
 def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(PATH_VARIABLE, str(tmp_path / "message"))
     return tmp_path / "message"
+
+
+def _failure(job: Callable[[], Mapping[str, Any]], left: Path) -> Failure:
+    """What a job that fails leaves."""
+    with pytest.raises(SystemExit):
+        run(job)
+    outcome = Outcome.decode(left.read_text())
+    assert outcome is not None and outcome.failure is not None
+    return outcome.failure
 
 
 def test_a_job_leaves_its_result(left: Path) -> None:
@@ -46,11 +57,7 @@ def test_a_gpu_that_fails_while_the_job_runs_is_named(left: Path, monkeypatch: p
         library.lost = {1}
         raise RuntimeError("CUDA error: unknown error")
 
-    with pytest.raises(SystemExit):
-        run(job)
-    outcome = Outcome.decode(left.read_text())
-    assert outcome is not None and outcome.failure is not None
-    failure = outcome.failure
+    failure = _failure(job, left)
     assert (failure.failure_class, failure.kind, failure.device) == (FailureClass.DEVICE_FAULT, "xid-79", "GPU-1")
 
 
@@ -58,11 +65,7 @@ def test_what_a_device_has_voided_names_the_device(left: Path) -> None:
     def job() -> dict[str, str]:
         raise VoidError("the evaluation is void: Xid 48", "xid-48", "GPU-1")
 
-    with pytest.raises(SystemExit):
-        run(job)
-    outcome = Outcome.decode(left.read_text())
-    assert outcome is not None and outcome.failure is not None
-    failure = outcome.failure
+    failure = _failure(job, left)
     assert (failure.failure_class, failure.kind, failure.device) == (FailureClass.DEVICE_FAULT, "xid-48", "GPU-1")
 
 
