@@ -31,15 +31,20 @@ pytest_plugins = [
 
 
 _MOST_WORKERS = 8
-_DEMO, _E2E = "demo", "tests/e2e/"
+_E2E = "tests/e2e/"
+_SHARED = {
+    "kept": ("demo", "faults", "releases", "without_airflow"),
+    "site": ("taskflow", "fleet", "examples", "gpu_pods"),
+}
+"""Which of the end-to-end tests share what (tests/e2e/conftest.py), in their order: those that do harm come last."""
 _WHOLE = ("tests/gpu_tasks/", "tests/packaging/")
 """Where all tests of a file share what was made for them: a trained model, an environment."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two a core: most of a test's time is spent waiting for other processes."""
-    return min(_MOST_WORKERS, 2 * (os.cpu_count() or 1))
+    """Two a core, and one: most of a test's time is spent waiting for other processes."""
+    return min(_MOST_WORKERS, 1 + 2 * (os.cpu_count() or 1))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -52,8 +57,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Shared(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            if _shares_demo(nodeid):
-                return _DEMO
+            if shared := _shares(nodeid):
+                return shared
             return nodeid.partition("::")[0] if nodeid.startswith(_WHOLE) else nodeid
 
     return Shared(config, log)
@@ -64,8 +69,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_rank)
     for item in items:
         if item.nodeid.startswith(_E2E):
-            uses = "kept" in getattr(item, "fixturenames", ())
-            assert uses == _shares_demo(item.nodeid), f"{item.nodeid}: say in tests/conftest.py who shares the demo"
+            uses = next((name for name in _SHARED if name in getattr(item, "fixturenames", ())), None)
+            assert uses == _shares(item.nodeid), f"{item.nodeid}: say in tests/conftest.py who shares what"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -82,14 +87,18 @@ def _encodable(value: Any) -> Any:
     return type(value)(map(_encodable, value)) if isinstance(value, list | tuple) else value
 
 
-def _shares_demo(nodeid: str) -> bool:
-    return nodeid.startswith(_E2E) and not nodeid.startswith(f"{_E2E}test_interrupted.py")
+def _shares(nodeid: str) -> str | None:
+    """What a test shares; None for nothing."""
+    name = nodeid.removeprefix(f"{_E2E}test_").partition(".py")[0] if nodeid.startswith(_E2E) else ""
+    return next((shared for shared, files in _SHARED.items() if name in files), None)
 
 
-def _rank(item: pytest.Item) -> int:
-    if _shares_demo(item.nodeid):
-        return 0
-    return 1 if item.get_closest_marker("faults") or item.get_closest_marker("e2e") else 2
+def _rank(item: pytest.Item) -> tuple[int, int]:
+    """The longest waits first; within what is shared, the order of its files."""
+    if shared := _shares(item.nodeid):
+        name = item.nodeid.removeprefix(f"{_E2E}test_").partition(".py")[0]
+        return 0, _SHARED[shared].index(name)
+    return (1 if item.get_closest_marker("faults") or item.get_closest_marker("e2e") else 2), 0
 
 
 @pytest.hookimpl(wrapper=True)

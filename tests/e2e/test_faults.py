@@ -101,8 +101,7 @@ def test_a_deploy_task_cleared_in_the_middle_is_rolled_back_and_released_again(k
 
 def test_a_version_that_does_not_exist_fails_the_task_with_its_name(kept: Kept) -> None:
     before = kept.control.backends("digits").router.read("digits")[1].weights
-    until(lambda: kept.airflow.has_dag("release_again"), "the DAG")
-    kept.airflow.trigger("release_again", "no-version", {"model_version": "77"})
+    kept.start("release_again", "no-version", {"model_version": "77"})
     kept.task("release_again", "no-version", "deploy", "failed")
     assert "MLflow knows no version 77 of model 'digits'" in kept.airflow.log(
         "release_again", "no-version", "deploy"

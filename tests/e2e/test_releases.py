@@ -38,8 +38,7 @@ def _answer(kept: Kept, run_id: str, answer: str) -> None:
 
 def _asked(kept: Kept, run_id: str) -> str:
     """Start a release that asks; its revision, once it does."""
-    until(lambda: kept.airflow.has_dag("release_asked"), "the DAG")
-    kept.airflow.trigger("release_asked", run_id, {})
+    kept.start("release_asked", run_id, {})
     kept.task("release_asked", run_id, "release.deploy", "success")
     rollout = _rollout(kept, "release_asked", run_id)
     assert rollout.phase is Phase.APPROVING
@@ -75,9 +74,8 @@ def test_a_release_that_a_person_rejects_is_taken_back(kept: Kept) -> None:
 
 
 def _guarded(kept: Kept, run_id: str, status: int) -> str:
-    until(lambda: kept.airflow.has_dag("release_guarded"), "the DAG")
     server = from_inside(kept.control.runtime, SERVER)
-    kept.airflow.trigger("release_guarded", run_id, {"server": server, "status": str(status)})
+    kept.start("release_guarded", run_id, {"server": server, "status": str(status)})
     kept.task("release_guarded", run_id, "deploy", "success")
     return _rollout(kept, "release_guarded", run_id).revision_id
 
