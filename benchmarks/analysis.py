@@ -122,12 +122,12 @@ def _over_edges(rng: np.random.Generator, n: np.ndarray[Any, Any], slower: float
     from scipy.stats import norm
 
     over = [float(norm.sf(np.log(edge / (_MEDIAN_MS * slower)) / _SIGMA)) for edge in EDGES]
-    found, left, before = [], n, 1.0
+    places, left, before = [], n, 1.0
     for share in over:
         left = rng.binomial(left, min(1.0, share / before) if before > 0 else 0.0)
-        found.append(left)
+        places.append(left)
         before = share
-    return found
+    return places
 
 
 def ours(stream: Stream) -> int | None:
@@ -190,7 +190,7 @@ CONTENDERS: Mapping[str, Callable[[Stream], int | None]] = {
 }
 
 
-def one(task: tuple[str, float, int]) -> dict[str, tuple[int, int] | None]:
+def rollouts_of(task: tuple[str, float, int]) -> dict[str, tuple[int, int] | None]:
     """One stream through all contenders.
 
     Args:
@@ -201,24 +201,24 @@ def one(task: tuple[str, float, int]) -> dict[str, tuple[int, int] | None]:
         where it was not.
     """
     stream = simulate(*task)
-    found: dict[str, tuple[int, int] | None] = {}
+    caught: dict[str, tuple[int, int] | None] = {}
     for name, contender in CONTENDERS.items():
         second = contender(stream)
         seen = stream.arm(0, second) if second is not None else None
-        found[name] = (seen.requests, seen.failures + seen.slow) if seen else None
-    return found
+        caught[name] = (seen.requests, seen.failures + seen.slow) if seen else None
+    return caught
 
 
-def summary(found: list[dict[str, tuple[int, int] | None]]) -> dict[str, dict[str, Any]]:
+def summary(cases: list[dict[str, tuple[int, int] | None]]) -> dict[str, dict[str, Any]]:
     """By contender: share that it failed, requests and bad requests until then in the median, and the mean of bad
     requests where ours and it both failed the candidate, of each.
     """
     contended = {}
     for name in CONTENDERS:
-        caught = [seen for case in found if (seen := case[name]) is not None]
-        both = [(mine[1], theirs[1]) for case in found if (mine := case["bulkhead"]) and (theirs := case[name])]
+        caught = [seen for case in cases if (seen := case[name]) is not None]
+        both = [(mine[1], theirs[1]) for case in cases if (mine := case["bulkhead"]) and (theirs := case[name])]
         contended[name] = {
-            "failed": round(len(caught) / len(found), 4),
+            "failed": round(len(caught) / len(cases), 4),
             "requests_p50": float(np.median([seen[0] for seen in caught])) if caught else None,
             "bad_p50": float(np.median([seen[1] for seen in caught])) if caught else None,
             "bad_where_both": np.mean(both, axis=0).round(1).tolist() if both else None,
@@ -236,12 +236,12 @@ def main() -> None:
     results: dict[str, Any] = {}
     with Pool() as pool:
         healthy = [("none", float(rate), seed) for seed, rate in enumerate(rates)]
-        results["healthy, 2 to 500 requests/s"] = summary(pool.map(one, healthy, chunksize=20))
+        results["healthy, 2 to 500 requests/s"] = summary(pool.map(rollouts_of, healthy, chunksize=20))
         print(results, file=sys.stderr, flush=True)
         for fault in FAULTS:
             for rate in (2.0, 20.0, 100.0, 500.0) if fault != "none" else ():
                 runs = [(fault, rate, 10_000 + seed) for seed in range(arguments.faulty // 4)]
-                results[f"{fault}, {rate:g} requests/s"] = summary(pool.map(one, runs, chunksize=20))
+                results[f"{fault}, {rate:g} requests/s"] = summary(pool.map(rollouts_of, runs, chunksize=20))
                 print(fault, rate, results[f"{fault}, {rate:g} requests/s"], file=sys.stderr, flush=True)
     print(json.dumps({"metric": "analysis", "alpha": PLAN.alpha, "seconds": SECONDS, "results": results}))
 

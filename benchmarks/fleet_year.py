@@ -242,11 +242,11 @@ class Year:
         """Eight polls at the nodes that have something to see; the others are as they were."""
         for node in involved:
             fleet = self._fleets[node]
-            stood = {uuid: one.health for uuid, one in fleet.verdicts.items()}
+            stood = {uuid: verdict.health for uuid, verdict in fleet.verdicts.items()}
             for number in range(1, _POLLS + 1):
                 at = BEGIN + self._hour * 3600 + number * _INTERVAL_S
                 fleet.take([self._shown(node, at)], at)
-            same = stood == {uuid: one.health for uuid, one in fleet.verdicts.items()}
+            same = stood == {uuid: verdict.health for uuid, verdict in fleet.verdicts.items()}
             self._quiet[node] = self._quiet[node] + 1 if same else 0
             self._next[node] = self._hour + min(1 + self._quiet[node], 12)  # what does not change is looked at less
         verdicts = {uuid: _fine(gpu.device, self._now) for uuid, gpu in self._gpus.items()}

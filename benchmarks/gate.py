@@ -69,9 +69,9 @@ def judge(seed: int, rows: int, worse: float) -> tuple[str, int, bool, bool]:
     candidate, champion = models(np.random.default_rng(seed), rows, worse)
     metric = METRICS["accuracy_score"]
     ours, theirs = (side[:, None].astype(float) for side in (candidate, champion))
-    (found,) = compare([Comparison(metric, ours, theirs, MARGIN)])
+    (result,) = compare([Comparison(metric, ours, theirs, MARGIN)])
     difference = float(candidate.mean() - champion.mean())
-    return found.verdict.value, found.rows_needed or 0, difference >= -MARGIN, difference >= 0
+    return result.verdict.value, result.rows_needed or 0, difference >= -MARGIN, difference >= 0
 
 
 def enough(seed: int, rows: int) -> bool:
@@ -91,7 +91,7 @@ def any_passes(seed: int, rows: int) -> bool:
         for name in FAMILY:
             ours, theirs = (METRICS[name].contributions(targets, predicted) for predicted in predictions)
             family.append(Comparison(METRICS[name], ours, theirs, MARGIN, within=within))
-    return any(found.passed for found in compare(family))
+    return any(result.passed for result in compare(family))
 
 
 def rates(judged: Sequence[tuple[str, int, bool, bool]]) -> dict[str, float]:

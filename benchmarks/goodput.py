@@ -237,7 +237,7 @@ class Bench:
             faults: what is done to it; None for nothing.
         """
         begin, useful = time.monotonic(), Useful()
-        while (found := job.result()) is None:
+        while (result := job.result()) is None:
             self.stack.processes.check()
             useful.poll(time.monotonic(), read(job.progress).get(0))
             if faults is not None:
@@ -247,7 +247,7 @@ class Bench:
         wall_s = time.monotonic() - begin
         if faults is not None and faults.left:
             raise RuntimeError(f"{name} was over before every fault: {faults.left} left")
-        options = {key: found[key] for key in ("step", "loss", "trained_s", "stalled_s", "steps")}
+        options = {key: result[key] for key in ("step", "loss", "trained_s", "stalled_s", "steps")}
         detect_s, hang_s = (faults.detected_s, faults.hang_s) if faults is not None else (None, None)
         run = Run(wall_s, useful.seconds, **options, tries=job.tries, detect_s=detect_s, hang_s=hang_s)
         self.progress.say(f"{name}: {run}")

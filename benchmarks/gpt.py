@@ -137,8 +137,8 @@ def _measured(arguments: argparse.Namespace, cuda: bool) -> dict[str, Any]:
         begin = time.monotonic()
         again = run(folder, "bulkhead.gpu_tasks.train_gpt", everything)
     sample = Gpt(SIZES[arguments.size]).flops_a_sample()
-    bare, trainer = (arguments.batch * max(repeat.steps_per_s(warm) for repeat in found) for found in runs.values())
-    typical = [max(repeat.typical_steps_per_s(warm) for repeat in found) for found in runs.values()]
+    bare, trainer = (arguments.batch * max(repeat.steps_per_s(warm) for repeat in repeats) for repeats in runs.values())
+    typical = [max(repeat.typical_steps_per_s(warm) for repeat in repeats) for repeats in runs.values()]
     most = peak(torch.cuda.get_device_name()) if cuda else None
     losses = [repeat.result["loss"] for repeat in runs["trainer"]]
     block, result = SIZES[arguments.size].block, whole.result

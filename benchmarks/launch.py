@@ -68,8 +68,8 @@ def api_server(pending_s: float | None = None) -> Iterator[str]:
 def counts(url: str) -> dict[str, Any]:
     """What the server has counted."""
     with urllib.request.urlopen(f"{url}/counts", timeout=30) as answer:
-        found: dict[str, Any] = json.load(answer)
-        return found
+        requests: dict[str, Any] = json.load(answer)
+        return requests
 
 
 def kubeconfig(url: str, folder: str) -> str:
@@ -207,14 +207,14 @@ async def run(contender: str, url: str, config: str, pods: int) -> dict[str, flo
     lags: list[float] = []
     watcher = asyncio.ensure_future(_lag(lags))
 
-    async def one(number: int) -> None:
+    async def launch(number: int) -> None:
         await asyncio.sleep(rng.uniform(0, SPREAD_S))
         name = f"pod-{number}"
         if deferring:
             await asyncio.to_thread(_create, url, name, rng.uniform(SHORTEST_S, LONGEST_S))
         noticed[name] = await wait(name, config)
 
-    await asyncio.gather(*(one(number) for number in range(pods)))
+    await asyncio.gather(*(launch(number) for number in range(pods)))
     watcher.cancel()
     cpu = _cpu_s() - begin_cpu
     seen = counts(url)

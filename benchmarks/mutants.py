@@ -100,17 +100,22 @@ def statuses(text: str) -> dict[str, str]:
     return dict(re.findall(r"^\s+(\S+__mutmut_\d+): (.+)$", text, re.MULTILINE))
 
 
-def verdict(found: dict[str, str], survived: Iterable[Change], known: dict[Change, str]) -> dict[str, object]:
+def verdict(
+    status_of: dict[str, str], survived: Iterable[Change], explanations: dict[Change, str]
+) -> dict[str, object]:
     """The numbers, and whether the bar was held.
 
     Args:
-        found: what became of each mutant.
+        status_of: what became of each mutant.
         survived: changes that no test noticed.
-        known: those that make no difference.
+        explanations: those that make no difference.
     """
-    counts = Counter(found.values())
-    made, killed = len(found), sum(counts[status] for status in _NOTICED)
-    new = sorted({mutant for mutant in survived if mutant not in known}, key=lambda one: (one.where, one.was, one.now))
+    counts = Counter(status_of.values())
+    made, killed = len(status_of), sum(counts[status] for status in _NOTICED)
+    new = sorted(
+        {mutant for mutant in survived if mutant not in explanations},
+        key=lambda change: (change.where, change.was, change.now),
+    )
     unsettled = made - sum(counts[status] for status in _ENDED)
     return {
         "metric": "mutants",
@@ -140,9 +145,11 @@ def main() -> int:
     # The process of a mutant ends without its session's cleaning up: what is left goes with this folder.
     with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as folder:
         subprocess.run(run, cwd=ROOT, env={**os.environ, "TMPDIR": folder}, check=True, stdout=sys.stderr)
-    found = statuses(_mutmut("results", "--all", "true"))
-    survived = [change(name, _mutmut("show", name)) for name, how in found.items() if how in ("survived", "no tests")]
-    document = verdict(found, survived, explained(EXPLAINED.read_text()))
+    status_of = statuses(_mutmut("results", "--all", "true"))
+    survived = [
+        change(name, _mutmut("show", name)) for name, how in status_of.items() if how in ("survived", "no tests")
+    ]
+    document = verdict(status_of, survived, explained(EXPLAINED.read_text()))
     print(json.dumps(document, ensure_ascii=False))
     return 0 if document["held"] else 1
 

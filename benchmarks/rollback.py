@@ -254,7 +254,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     random.seed(arguments.seed)
-    found: dict[str, list[Run]] = {}
+    runs_of: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-rollback-") as folder:
         bench = Bench(Path(folder) / "site")
         try:
@@ -262,11 +262,11 @@ def main() -> None:
             for name, (kill, revive) in SCENARIOS.items():
                 count = arguments.runs if name == "alive" else arguments.killed_runs
                 for index in range(count):
-                    found.setdefault(name, []).append(bench.run(kill, revive))
-                    print(f"{name} {index + 1}/{count}: {found[name][-1]}", file=sys.stderr, flush=True)
+                    runs_of.setdefault(name, []).append(bench.run(kill, revive))
+                    print(f"{name} {index + 1}/{count}: {runs_of[name][-1]}", file=sys.stderr, flush=True)
         finally:
             bench.stop()
-    scenarios = {name: summary(runs) for name, runs in found.items()}
+    scenarios = {name: summary(runs) for name, runs in runs_of.items()}
     print(json.dumps({"metric": "rollback", "rate": RATE, "scenarios": scenarios, "held": held(scenarios)}))
 
 

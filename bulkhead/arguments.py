@@ -161,8 +161,8 @@ def texts(field: str, value: Any, least: int = 0) -> None:
     """
     if isinstance(value, str | Mapping) or not isinstance(value, Sequence) or len(value) < least:
         raise InvalidInputError(field, value, f"give a list of{f' at least {least}' if least else ''} texts")
-    for index, one in enumerate(value):
-        text(f"{field}[{index}]", one)
+    for index, item in enumerate(value):
+        text(f"{field}[{index}]", item)
 
 
 def named_texts(field: str, value: Any) -> None:
@@ -177,10 +177,10 @@ def named_texts(field: str, value: Any) -> None:
     """
     if not isinstance(value, Mapping):
         raise InvalidInputError(field, value, "give a mapping of names to texts")
-    for name, one in value.items():
+    for name, item in value.items():
         text(field, name)
-        if not isinstance(one, str):
-            raise InvalidInputError(f"{field}[{name}]", one, "give a text")
+        if not isinstance(item, str):
+            raise InvalidInputError(f"{field}[{name}]", item, "give a text")
 
 
 def fields(field: str, value: Any, model: type[Model], is_open: Callable[[Any], bool], remedy: str) -> Model | None:

@@ -51,26 +51,26 @@ class ServingBackends:
         router = EnvoyRouter(self._settings.routers, self._settings.ports)
         return ServingBackend(router, LocalWorkloads(self._runtime, self._env(), self.local_credentials()), router)
 
-    def _cluster(self, known: ClusterService) -> ServingBackend:
-        api = client(Access(kubernetes_conn_id=known.cluster), self._settings.kubeconfigs)
-        router = GatewayRouter(Objects(api, known.namespace), known)
-        secrets = _credentials(known.mlflow_secret)
-        workloads = KubernetesWorkloads(api, known.namespace, self._env(), secrets, known.keep_s)
-        return ServingBackend(router, workloads, _metrics(known), known.resync_s)
+    def _cluster(self, service: ClusterService) -> ServingBackend:
+        api = client(Access(kubernetes_conn_id=service.cluster), self._settings.kubeconfigs)
+        router = GatewayRouter(Objects(api, service.namespace), service)
+        secrets = _credentials(service.mlflow_secret)
+        workloads = KubernetesWorkloads(api, service.namespace, self._env(), secrets, service.keep_s)
+        return ServingBackend(router, workloads, _metrics(service), service.resync_s)
 
     def _env(self) -> Mapping[str, str]:
         return {"MLFLOW_TRACKING_URI": self._settings.mlflow_tracking_uri}
 
 
-def _metrics(known: ClusterService) -> Metrics:
+def _metrics(settings: ClusterService) -> Metrics:
     def naming(service: str, revision: str) -> dict[str, str]:
-        names = {"namespace": known.namespace, "service": service, "revision": revision}
+        names = {"namespace": settings.namespace, "service": service, "revision": revision}
         return {**names, "backend": name(revision)}
 
-    if known.http is not None:
-        return HttpMetrics(known.http, naming)
-    assert known.prometheus is not None  # the settings have one of the two
-    return PrometheusMetrics(known.prometheus, naming)
+    if settings.http is not None:
+        return HttpMetrics(settings.http, naming)
+    assert settings.prometheus is not None  # the settings have one of the two
+    return PrometheusMetrics(settings.prometheus, naming)
 
 
 def _credentials(secret: str | None) -> dict[str, tuple[str, str]]:

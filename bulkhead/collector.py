@@ -71,7 +71,7 @@ class Collector:
         clusters = {(launch.cluster_key, launch.namespace): launch for launch in self._launches.active()}
         strangers: list[str] = []
         for launch in clusters.values():
-            launched = self._launches.known(launch.access, launch.namespace)
+            launched = self._launches.pods(launch.access, launch.namespace)
             strangers += self._runtime(launch.access).strangers(launch.namespace, launched)
         return strangers
 

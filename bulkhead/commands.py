@@ -228,9 +228,9 @@ class Commands:
         """
         self.ledger.rollouts.withdraw(owner, request.part("withdraw"))
         self.wake()
-        if not (found := self.ledger.rollouts.latest(service, owner, limit=1)):
+        if not (latest := self.ledger.rollouts.latest(service, owner, limit=1)):
             return None
-        return self.isolate(found[0].revision_id, request)
+        return self.isolate(latest[0].revision_id, request)
 
     def unisolate(self, revision_id: str, request: Request) -> Revision:
         """End a revision's isolation. Nothing is given traffic by that.

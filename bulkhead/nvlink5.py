@@ -112,13 +112,13 @@ def advice(number: int, event: NvlinkEvent) -> Advice | None:
     Returns:
         None for what the catalogue does not have.
     """
-    advised = [one for row in _table().get((number, event.unit), ()) if (one := row.of(event)) is not None]
-    return min(advised, key=lambda one: _GRAVEST_FIRST.index(one.immediate), default=None)
+    advised = [advice for row in _table().get((number, event.unit), ()) if (advice := row.of(event)) is not None]
+    return min(advised, key=lambda advice: _GRAVEST_FIRST.index(advice.immediate), default=None)
 
 
 @cache
 def _table() -> Mapping[tuple[int, str], Sequence[_Row]]:
-    found: dict[tuple[int, str], list[_Row]] = {}
+    rows_of: dict[tuple[int, str], list[_Row]] = {}
     text = (files("bulkhead") / "nvlink5.csv").read_text(encoding="utf-8")
     for line in csv.DictReader(text.splitlines()):
         row = _Row(
@@ -132,5 +132,5 @@ def _table() -> Mapping[tuple[int, str], Sequence[_Row]]:
             line["action_2"],
         )
         for unit in line["units"].split("/"):
-            found.setdefault((int(line["xid"]), unit), []).append(row)
-    return found
+            rows_of.setdefault((int(line["xid"]), unit), []).append(row)
+    return rows_of

@@ -112,8 +112,8 @@ def _document(value: Any, most: int | None, depth: int) -> Any:
         return _CUT
     if isinstance(value, Mapping):
         return {
-            bounded(key, MAX_NAME) if isinstance(key, str) else key: _document(one, most, depth - 1)
-            for key, one in value.items()
+            bounded(key, MAX_NAME) if isinstance(key, str) else key: _document(item, most, depth - 1)
+            for key, item in value.items()
         }
     return [_document(element, most, depth - 1) for element in value]
 
@@ -129,22 +129,22 @@ def unkept(field: str, value: Any) -> tuple[str, Any, str] | None:
         Dotted name and value of the first NUL, half of a surrogate pair, or number that JSON does not have, with what
         would be accepted; None where there is none.
     """
-    for name, one in _leaves(field, value):
-        if isinstance(one, str) and _UNKEPT.search(one):
-            return name, one, "leave out NUL characters and halves of surrogate pairs"
-        if isinstance(one, float) and not math.isfinite(one):
-            return name, one, "give a finite number"
+    for name, item in _leaves(field, value):
+        if isinstance(item, str) and _UNKEPT.search(item):
+            return name, item, "leave out NUL characters and halves of surrogate pairs"
+        if isinstance(item, float) and not math.isfinite(item):
+            return name, item, "give a finite number"
     return None
 
 
 def _leaves(field: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Each text and number of a document with its dotted name; a field's own name counts as a text."""
     if isinstance(value, Mapping):
-        for key, one in value.items():
+        for key, item in value.items():
             yield field, key
-            yield from _leaves(f"{field}.{key}", one)
+            yield from _leaves(f"{field}.{key}", item)
     elif isinstance(value, list | tuple):
-        for index, one in enumerate(value):
-            yield from _leaves(f"{field}.{index}", one)
+        for index, item in enumerate(value):
+            yield from _leaves(f"{field}.{index}", item)
     else:
         yield field, value

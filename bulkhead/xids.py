@@ -158,7 +158,7 @@ def catalogue() -> Mapping[int, Xid]:
     }
 
 
-def known(number: int, text: str = "") -> Xid:
+def row_of(number: int, text: str = "") -> Xid:
     """What an Xid means.
 
     Args:
@@ -173,7 +173,7 @@ def known(number: int, text: str = "") -> Xid:
     row = catalogue().get(number, unknown)
     caused_by = _CAUSED_BY.search(text) if row.attribution is Attribution.FOLLOWS else None
     if caused_by is not None and int(caused_by[1]) != number:
-        cause = known(int(caused_by[1]))
+        cause = row_of(int(caused_by[1]))
         return replace(cause, description=f"{cause.description}, told by a {number} that it has caused")
     return _of_link(row, text) if number in _OF_NVLINK5 else row
 

@@ -39,10 +39,10 @@ def noted() -> Iterator[list[Raised]]:
     Yields:
         What was raised so far.
     """
-    found: list[Raised] = []
-    token = _raised.set(found)
+    raised: list[Raised] = []
+    token = _raised.set(raised)
     try:
-        yield found
+        yield raised
     finally:
         _raised.reset(token)
 
@@ -73,6 +73,6 @@ def _whose(error: Exception) -> Raised:
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException) and error.error_code in _CLIENTS:
-        _, found, reason = error.message.rpartition(_AFTER)
-        return Raised(False, reason if found else "the request does not meet the schema")
+        _, separator, reason = error.message.rpartition(_AFTER)
+        return Raised(False, reason if separator else "the request does not meet the schema")
     return Raised(True, f"{type(error).__name__}: {error}")

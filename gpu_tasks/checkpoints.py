@@ -293,8 +293,8 @@ class _Ranks:
         if failed:
             raise OSError(", ".join(failed))
         if shared is not None:
-            for _, found in gathered:
-                shared |= found
+            for _, files in gathered:
+                shared |= files
 
 
 def _described(error: BaseException) -> str:
@@ -304,10 +304,10 @@ def _described(error: BaseException) -> str:
     return repr(error)
 
 
-def _compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], directory: str) -> None:
+def _compare(stored: Mapping[str, Any], expected: Mapping[str, Any], directory: str) -> None:
     """Refuse another model's tensors by name and shape."""
-    theirs = {name: tuple(one.size) for name, one in stored.items()}
-    ours = {name: tuple(one.shape) for name, one in _flat(wanted).items()}
+    theirs = {name: tuple(leaf.size) for name, leaf in stored.items()}
+    ours = {name: tuple(leaf.shape) for name, leaf in _flat(expected).items()}
     differ = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
     if differ:
         first = differ[0]
@@ -318,10 +318,10 @@ def _compare(stored: Mapping[str, Any], wanted: Mapping[str, Any], directory: st
 
 
 def _flat(tensors: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, one in tensors.items():
-        if isinstance(one, Mapping):
-            found |= _flat(one, f"{before}{name}.")
+    leaves: dict[str, Any] = {}
+    for name, leaf in tensors.items():
+        if isinstance(leaf, Mapping):
+            leaves |= _flat(leaf, f"{before}{name}.")
         else:
-            found[before + name] = one
-    return found
+            leaves[before + name] = leaf
+    return leaves

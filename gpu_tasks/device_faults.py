@@ -114,7 +114,7 @@ def _void(what: str, source: NvmlSource | None, text: str, error: Exception | No
 
 def _first(suspects: Mapping[str, Fault]) -> tuple[str, str, str]:
     """Of devices that have failed the one that did first: its UUID, the failure's kind, and a sentence."""
-    uuid, fault = min(suspects.items(), key=lambda one: one[1].at)
+    uuid, fault = min(suspects.items(), key=lambda suspect: suspect[1].at)
     numbers = ", ".join(str(number) for number in (fault.xid.number, *fault.others))
     said = f"{uuid} has reported Xid {numbers} ({fault.xid.description}); to be done: {fault.action}"
     return uuid, f"xid-{fault.xid.number}", said
@@ -125,12 +125,12 @@ def _by_device(source: NvmlSource | None) -> Mapping[str, Fault]:
     if source is None:
         return {}
     snapshot = within(_PATIENCE_S, lambda: source.poll(time.time()), "what the driver says of the GPUs")
-    found: dict[str, Fault] = {}
+    fault_of: dict[str, Fault] = {}
     for uuid, events in (snapshot.xids if snapshot is not None else {}).items():
         own = [fault for fault in faults(events) if fault.xid.attribution in _HARDWARE]
         if own:
-            found[uuid] = own[0]
-    return found
+            fault_of[uuid] = own[0]
+    return fault_of
 
 
 def _fault(failure: Failure, kind: str, device: str | None, message: str) -> Failure:

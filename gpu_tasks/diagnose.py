@@ -100,7 +100,7 @@ def against_peers(devices: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     Returns:
         What is wrong, by UUID: a measurement more than ``PEER_DROP`` below the median of at least three devices.
     """
-    found: dict[str, list[str]] = {}
+    problems_of: dict[str, list[str]] = {}
     for name in {device["name"] for device in devices}:
         peers = [device for device in devices if device["name"] == name]
         for check in peers[0]["checks"] if len(peers) >= _LEAST_PEERS else ():
@@ -108,8 +108,8 @@ def against_peers(devices: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
             for peer in peers:
                 if peer["checks"][check] < (1 - PEER_DROP) * middle:
                     problems = f"{check}: {peer['checks'][check]:g}, the median of {len(peers)} peers is {middle:g}"
-                    found.setdefault(peer["uuid"], []).append(problems)
-    return found
+                    problems_of.setdefault(peer["uuid"], []).append(problems)
+    return problems_of
 
 
 def _size(level: str, kind: str) -> Size:
@@ -167,15 +167,15 @@ def _identity(device: torch.device, index: int) -> tuple[str, str]:
     return f"GPU-{properties.uuid}", str(properties.name)
 
 
-def _log(experiment: str, found: Mapping[str, Any]) -> str:
+def _log(experiment: str, report: Mapping[str, Any]) -> str:
     import mlflow
 
     mlflow.set_experiment(experiment)
-    with mlflow.start_run(run_name=f"{found['node']} {found['level']}") as active:
-        mlflow.set_tags({"node": found["node"], "level": found["level"], "passed": str(found["passed"])})
-        for device in found["devices"]:
+    with mlflow.start_run(run_name=f"{report['node']} {report['level']}") as active:
+        mlflow.set_tags({"node": report["node"], "level": report["level"], "passed": str(report["passed"])})
+        for device in report["devices"]:
             mlflow.log_metrics({f"{device['uuid']}/{name}": value for name, value in device["checks"].items()})
-        mlflow.log_dict(dict(found), "diagnostic.json")
+        mlflow.log_dict(dict(report), "diagnostic.json")
         return str(active.info.run_id)
 
 

@@ -137,8 +137,8 @@ def _answered(
     from bulkhead.gpu_tasks.gate.judgement import judge, wants_lists, wants_probabilities
 
     def ask(rival: Rival) -> ModelAnswers:
-        wanted = wants_probabilities(request), wants_lists(request)
-        return answers.ask(rival.model, holdout.features, holdout.targets, rival.called, *wanted)
+        formats = wants_probabilities(request), wants_lists(request)
+        return answers.ask(rival.model, holdout.features, holdout.targets, rival.called, *formats)
 
     with voided("the evaluation"):
         ours, theirs = ask(candidate), ask(champion) if champion is not None else None
@@ -167,7 +167,7 @@ def _champion(client: Any, request: GateRequest) -> tuple[Rival | None, str]:
     from bulkhead.gpu_tasks.gate.cost import Rival
 
     try:
-        found = client.get_model_version_by_alias(request.model_name, "champion")
+        champion = client.get_model_version_by_alias(request.model_name, "champion")
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
@@ -175,9 +175,9 @@ def _champion(client: Any, request: GateRequest) -> tuple[Rival | None, str]:
             remedy = "give one the alias 'champion', or say first='allow'"
             raise GateError(f"{request.model_name} has no champion to compare with: {remedy}") from error
         return None, ""
-    called = f"champion version {found.version}"
+    called = f"champion version {champion.version}"
     try:
-        return Rival(found.source, mlflow.pyfunc.load_model(found.source), called), ""
+        return Rival(champion.source, mlflow.pyfunc.load_model(champion.source), called), ""
     except Exception as wrong:  # whatever a model's own code or its registry raises
         lost = f"{called} does not load: {type(wrong).__name__}: {wrong}"
         if "refuse" in (request.lost_champion, request.first):

@@ -26,7 +26,7 @@ def function(field: str, name: str) -> Callable[..., Any]:
         raise ConfigError(
             f"{field} = {name!r}: cannot be imported in this pod ({wrong}); put it on its image's PYTHONPATH"
         ) from wrong
-    found = getattr(module, attribute, None)
-    if not callable(found):
+    named = getattr(module, attribute, None)
+    if not callable(named):
         raise ConfigError(f"{field} = {name!r}: module {module_name} has no function {attribute}")
-    return found  # type: ignore[no-any-return]
+    return named  # type: ignore[no-any-return]

@@ -170,6 +170,6 @@ def _rotations(block: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _rotated(hidden: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    one, other = hidden.chunk(2, dim=-1)
+    first, other = hidden.chunk(2, dim=-1)
     cosine, sine = cosine.to(hidden.dtype), sine.to(hidden.dtype)
-    return torch.cat((one * cosine - other * sine, one * sine + other * cosine), dim=-1)
+    return torch.cat((first * cosine - other * sine, first * sine + other * cosine), dim=-1)

@@ -49,15 +49,15 @@ class GptModel(PythonModel):
         alike = defaultdict(list)  # of one length, so that nothing has to be padded
         for place, text in enumerate(texts):
             alike[len(text)].append(place)
-        found = np.empty((len(texts), 256), dtype=np.float32)
+        probabilities = np.empty((len(texts), 256), dtype=np.float32)
         for places in alike.values():
             for begin in range(0, len(places), _AT_ONCE):
                 some = places[begin : begin + _AT_ONCE]
                 tokens = np.stack([np.frombuffer(texts[place], np.uint8) for place in some]).astype(np.int64)
                 with torch.inference_mode():
                     logits = self._model(torch.from_numpy(tokens))[:, -1]
-                    found[some] = torch.softmax(logits.float(), dim=-1).numpy()
-        return found
+                    probabilities[some] = torch.softmax(logits.float(), dim=-1).numpy()
+        return probabilities
 
 
 mlflow.models.set_model(GptModel())

@@ -121,8 +121,8 @@ class Objective(nn.Module):
         Args:
             batch: of samples, as the model's ``loss`` takes them.
         """
-        found: torch.Tensor = self.model.loss(batch)
-        return found
+        loss: torch.Tensor = self.model.loss(batch)
+        return loss
 
 
 def share(objective: Objective, ranks: Ranks, way: str, bf16: bool) -> nn.Module:
@@ -155,7 +155,7 @@ def share(objective: Objective, ranks: Ranks, way: str, bf16: bool) -> nn.Module
 def tensors(objective: Objective, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """What a checkpoint holds of model and optimizer: their tensors, this rank's shards of those that are shared."""
     model, optim = get_state_dict(objective, optimizer, options=_OPTIONS)
-    return {"model": model, "optimizer": {name: one for name, one in optim.items() if torch.is_tensor(one)}}
+    return {"model": model, "optimizer": {name: tensor for name, tensor in optim.items() if torch.is_tensor(tensor)}}
 
 
 def weights(objective: Objective) -> dict[str, torch.Tensor]:
@@ -167,24 +167,24 @@ def weights(objective: Objective) -> dict[str, torch.Tensor]:
     Returns:
         On the first rank; nothing on the others where the weights are shared.
     """
-    found: Mapping[str, Any] = get_model_state_dict(
+    tensors: Mapping[str, Any] = get_model_state_dict(
         objective, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
     )
     # A file holds each of them for itself: what two names share in the model is written for both.
-    return {name.removeprefix("model."): one.contiguous().clone() for name, one in found.items()}
+    return {name.removeprefix("model."): tensor.contiguous().clone() for name, tensor in tensors.items()}
 
 
-def restore(objective: Objective, optimizer: torch.optim.Optimizer, found: Mapping[str, Any]) -> None:
+def restore(objective: Objective, optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
     """Put back what ``tensors`` has given. The optimizer's numbers that are no tensors are the configuration's.
 
     Args:
-        found: filled from a checkpoint.
+        saved: filled from a checkpoint.
     """
     _, now = get_state_dict(objective, optimizer, options=_OPTIONS)
     set_state_dict(
         objective,
         optimizer,
-        model_state_dict=found["model"],
-        optim_state_dict={**now, **found["optimizer"]},
+        model_state_dict=saved["model"],
+        optim_state_dict={**now, **saved["optimizer"]},
         options=_OPTIONS,
     )

@@ -143,8 +143,8 @@ class PredictionTally:
 
 def _predictions(document: Any) -> list[Any]:
     if isinstance(document, dict):
-        if isinstance(found := document.get("predictions"), list):
-            return found
+        if isinstance(listed := document.get("predictions"), list):
+            return listed
         if isinstance(outputs := document.get("outputs"), list):
             data = [output.get("data") if isinstance(output, dict) else None for output in outputs]
             return [value for values in data for value in (values if isinstance(values, list) else [None])]

@@ -56,8 +56,8 @@ def logits(model: nn.Module, images: np.ndarray) -> torch.Tensor:
     Returns:
         float32, shape (n, 10).
     """
-    found: torch.Tensor = model(torch.from_numpy(np.ascontiguousarray(images)) / 16)
-    return found
+    scores: torch.Tensor = model(torch.from_numpy(np.ascontiguousarray(images)) / 16)
+    return scores
 
 
 class DigitsModel(PythonModel):

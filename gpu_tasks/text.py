@@ -71,8 +71,8 @@ class Text:
             Shape (n, block + 1): what is read, and one byte further on, what is to be told.
         """
         places = np.asarray(indices)[:, None] * block + np.arange(block + 1)[None, :]
-        found: npt.NDArray[np.int64] = self.train[places].astype(np.int64)
-        return found
+        blocks: npt.NDArray[np.int64] = self.train[places].astype(np.int64)
+        return blocks
 
 
 def load(folder: Path | None = None, most_bytes: int | None = None) -> Text:
@@ -128,9 +128,9 @@ def next_bytes(rows: int = 4_000, before: int = 96, most_bytes: int = 8_000_000)
     import pandas as pd
 
     held_out = load(most_bytes=most_bytes).validation
-    known = len(held_out) - before
+    rest = len(held_out) - before
     ends = (
-        np.linspace(before, len(held_out) - 1, min(2 * rows, known), dtype=int) if known > 0 else np.empty(0, dtype=int)
+        np.linspace(before, len(held_out) - 1, min(2 * rows, rest), dtype=int) if rest > 0 else np.empty(0, dtype=int)
     )
     windows = [held_out[end - before : end + 1] for end in ends]
     plain = [window for window in windows if (window < _ASCII).all()]
@@ -156,11 +156,11 @@ def by_place(frame: Any) -> Mapping[str, Any]:
 
 def _sources(root: Path) -> list[Path]:
     """Python files, sorted, without looking into what was installed: that is most of them."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for folder, inside, files in os.walk(root):
         inside[:] = [name for name in inside if name != "site-packages"]
-        found += [Path(folder, name) for name in files if name.endswith(".py")]
-    return sorted(found)
+        paths += [Path(folder, name) for name in files if name.endswith(".py")]
+    return sorted(paths)
 
 
 def _held_out(name: bytes) -> bool:

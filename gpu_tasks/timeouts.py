@@ -26,11 +26,11 @@ def within(limit_s: float, ask: Callable[[], Answer], what: str) -> Answer | Non
     Returns:
         The answer; None where there was none, which is logged.
     """
-    found: list[Answer] = []
+    answers: list[Answer] = []
 
     def read() -> None:
         try:
-            found.append(ask())
+            answers.append(ask())
         except Exception as error:  # noqa: BLE001 - the job ends by something else, which has to be told
             log.warning("%s is not known: %s: %s", what, type(error).__name__, error)
 
@@ -39,24 +39,24 @@ def within(limit_s: float, ask: Callable[[], Answer], what: str) -> Answer | Non
     asked.join(limit_s)
     if asked.is_alive():
         log.warning("%s is not known within %g s", what, limit_s)
-    return found[0] if found else None
+    return answers[0] if answers else None
 
 
-def settled(read: Callable[[], Mapping[int, Answer]], wanted: int, limit_s: float) -> Mapping[int, Answer]:
+def settled(read: Callable[[], Mapping[int, Answer]], expected: int, limit_s: float) -> Mapping[int, Answer]:
     """What other processes write, each its own, once nothing is added to it any more.
 
     Args:
         read: finds what has been written so far, by rank; nothing of a rank that has not begun.
-        wanted: ranks that are expected to write; more may.
+        expected: ranks that are expected to write; more may.
         limit_s: so long at most, in seconds.
 
     Returns:
         What was found last; of fewer ranks than wanted, or not to its end, where the time was over.
     """
     limit, before = time.monotonic() + limit_s, None
-    while (found := read()) != before or len(found) < wanted:
+    while (answers := read()) != before or len(answers) < expected:
         if time.monotonic() >= limit:
             break
-        before = found
+        before = answers
         time.sleep(_POLL_S)  # between two polls at files of other processes
-    return found
+    return answers

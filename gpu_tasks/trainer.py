@@ -385,12 +385,12 @@ class Trainer:
 
         def first(batch: torch.Tensor) -> torch.Tensor:
             try:
-                found: torch.Tensor = compiled(batch)
+                loss: torch.Tensor = compiled(batch)
             except Exception as error:  # noqa: BLE001 - the compiler's errors are many; without it the model runs
                 log.warning("not compiled: %s: %s", type(error).__name__, error)
                 self.model = model
                 return model(batch)
             self.model = compiled
-            return found
+            return loss
 
         return first

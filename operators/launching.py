@@ -206,24 +206,24 @@ class LaunchOperator(WaitForDevicesMixin):
         """
         runtime, name, namespace = self.runtime(), event["name"], event["namespace"]
         if self.gang is None:
-            found = results.of_pod(event, runtime.events)
+            end = results.of_pod(event, runtime.events)
         else:
-            found = results.of_job(event, runtime.events, self.gang.nodes)
+            end = results.of_job(event, runtime.events, self.gang.nodes)
         if self.get_logs:
-            self._show(found.logs, namespace, runtime)
-        if found.failure is None:
+            self._show(end.logs, namespace, runtime)
+        if end.failure is None:
             # First, since what it needs may be away: then the pod stays, and the next try reads it again.
-            result = self.completed(dict(found.result), context)
+            result = self.completed(dict(end.result), context)
             self._clean_up(runtime, name, namespace, failed=False)
             return result
         self.failed(context)
-        if found.there:
+        if end.there:
             self._clean_up(runtime, name, namespace, failed=True)
-        if found.exit_code in self.skip_on_exit_code:
-            raise AirflowSkipException(f"pod {name} ended with exit code {found.exit_code}: skipped, as asked for")
-        if self.do_xcom_push and found.result:  # as KubernetesPodOperator does with what a pod left
-            context["ti"].xcom_push(key="return_value", value=dict(found.result))
-        raise error(name, found.failure, found.node)
+        if end.exit_code in self.skip_on_exit_code:
+            raise AirflowSkipException(f"pod {name} ended with exit code {end.exit_code}: skipped, as asked for")
+        if self.do_xcom_push and end.result:  # as KubernetesPodOperator does with what a pod left
+            context["ti"].xcom_push(key="return_value", value=dict(end.result))
+        raise error(name, end.failure, end.node)
 
     def completed(self, result: dict[str, Any], context: Context) -> Any:
         """What the task returns of a pod that has succeeded; for operators that know more than its program.
@@ -277,19 +277,19 @@ class LaunchOperator(WaitForDevicesMixin):
             runtime = self.runtime()
             pod = self.pod_of(context, runtime)
             own = identity(context).labels()
-            wanted = TaskWorkload(pod, own, self.gpu_request, self.kind, self.gang, self.kueue_queue)
-            launched = runtime.find(wanted) if context["ti"].try_number > 1 else None
+            workload = TaskWorkload(pod, own, self.gpu_request, self.kind, self.gang, self.kueue_queue)
+            launched = runtime.find(workload) if context["ti"].try_number > 1 else None
             if launched is None:
-                self._end_superseded(wanted, runtime, context, waits)
-                launched = runtime.create(wanted)
+                self._end_superseded(workload, runtime, context, waits)
+                launched = runtime.create(workload)
         except InvalidInputError as wrong:
             raise refused(wrong) from wrong
         self.log.info("%s %s %s in namespace %s", launched.how, self.kind, launched.name, launched.namespace)
-        return self._wait(launched, wanted, runtime, context)
+        return self._wait(launched, workload, runtime, context)
 
-    def _end_superseded(self, wanted: TaskWorkload, runtime: AirflowRuntime, context: Context, waits: bool) -> None:
+    def _end_superseded(self, workload: TaskWorkload, runtime: AirflowRuntime, context: Context, waits: bool) -> None:
         """End what an earlier try, or one before a clear, left running, and come back: no pod runs twice at once."""
-        whose = (self.bulkhead_conn_id, context, runtime.access, wanted.namespace, wanted.name)
+        whose = (self.bulkhead_conn_id, context, runtime.access, workload.namespace, workload.name)
         for before in record(*whose, self.keep, self.kind):
             done, what = end(self.bulkhead_conn_id, before)
             if done or not waits:
@@ -297,7 +297,7 @@ class LaunchOperator(WaitForDevicesMixin):
             self.log.info("%s %s of an earlier try is %s; waiting for its end", before.kind, before.pod, what)
             self.defer(trigger=gone_trigger(before), method_name="relaunch")
 
-    def _wait(self, launched: Launched, wanted: TaskWorkload, runtime: AirflowRuntime, context: Context) -> Any:
+    def _wait(self, launched: Launched, workload: TaskWorkload, runtime: AirflowRuntime, context: Context) -> Any:
         self._launched = (runtime, launched)
         if self.do_xcom_push:  # as KubernetesPodOperator does: other tasks may want to look at the pod
             context["ti"].xcom_push(key="pod_name", value=launched.name)
@@ -305,14 +305,14 @@ class LaunchOperator(WaitForDevicesMixin):
         if launched.ended is not None:
             return self.resume(context, launched.ended)
         waiting = Waiting(self.startup_timeout_seconds, self.termination_grace_period, self.stream_logs)
-        trigger = runtime.trigger(launched, wanted, waiting)
-        self.defer(trigger=trigger, method_name="resume", timeout=self._limit(wanted))
+        trigger = runtime.trigger(launched, workload, waiting)
+        self.defer(trigger=trigger, method_name="resume", timeout=self._limit(workload))
         return None
 
-    def _limit(self, wanted: TaskWorkload) -> timedelta | None:
+    def _limit(self, workload: TaskWorkload) -> timedelta | None:
         """When to give a pod up that should long have ended by itself. A queue may hold it for as long as it likes."""
-        deadline = wanted.pod.spec.active_deadline_seconds
-        if not deadline or (wanted.queue is not None and wanted.gang is not None):
+        deadline = workload.pod.spec.active_deadline_seconds
+        if not deadline or (workload.queue is not None and workload.gang is not None):
             return None
         return timedelta(seconds=deadline + self.startup_timeout_seconds) + _OVERTIME
 

@@ -65,8 +65,8 @@ def _pages(operator: Any, ti_key: TaskInstanceKey) -> Pages | BulkheadError:
             kept[_KEPT] = operator.pages(ti_key)
         except BulkheadError as away:
             kept[_KEPT] = away
-    found: Pages | BulkheadError = kept[_KEPT]
-    return found
+    pages: Pages | BulkheadError = kept[_KEPT]
+    return pages
 
 
 class MlflowRunLink(_PageLink):

@@ -83,14 +83,14 @@ def of_job(event: Mapping[str, Any], events: Events, nodes: int) -> TaskEnd:
     if event["why"] == "refused":
         return TaskEnd(_failure(FailureClass.CONFIG, "access", event["text"]), there=False)
     pods = {rank(pod): pod for pod in event["pods"]}
-    found = cause(event["pods"])
+    first = cause(event["pods"])
     logs: list[LogToRead] = []
-    for number in dict.fromkeys((0, *([found.node_rank] if found else []))):
+    for number in dict.fromkeys((0, *([first.node_rank] if first else []))):
         if number in pods:
             followed = (event.get("logs") or {}) if number == 0 else {}
             logs += _logs(pods[number], f"node rank {number}, ", followed)
-    if found is not None:
-        return TaskEnd(_named(found, nodes), found.node, logs=logs)
+    if first is not None:
+        return TaskEnd(_named(first, nodes), first.node, logs=logs)
     if event["why"] != "ended":
         return TaskEnd(_not_started(event, events), logs=logs)
     return TaskEnd(None, result=dict(of_task(pods[0]).outcome.result), logs=logs)
@@ -104,10 +104,10 @@ def _logs(pod: Mapping[str, Any], whose: str, read: Mapping[str, Any]) -> Iterat
             yield LogToRead(f"{whose}pod {name}, container {container}", name, container, followed["position"])
 
 
-def _named(found: Cause, nodes: int) -> Failure:
-    victims = f"; node ranks {', '.join(map(str, found.victims))} failed after it" if found.victims else ""
-    where = f"node rank {found.node_rank} of {nodes} (pod {found.pod}) failed first{victims}"
-    return found.failure.model_copy(update={"message": f"{where}: {found.failure.message}"})
+def _named(first: Cause, nodes: int) -> Failure:
+    victims = f"; node ranks {', '.join(map(str, first.victims))} failed after it" if first.victims else ""
+    where = f"node rank {first.node_rank} of {nodes} (pod {first.pod}) failed first{victims}"
+    return first.failure.model_copy(update={"message": f"{where}: {first.failure.message}"})
 
 
 def _not_started(event: Mapping[str, Any], events: Events) -> Failure:

@@ -83,8 +83,8 @@ class ContainmentRetryPolicy(RetryPolicy):
     def history(self, context: Context) -> Sequence[Record]:
         """Every failure of the same clear number so far, oldest first."""
         store = context.get("task_state_store")
-        found: Any = store.get(_key(context)) if store else None
-        return [Record.load(data) for data in found or []]
+        saved: Any = store.get(_key(context)) if store else None
+        return [Record.load(data) for data in saved or []]
 
     def changes(self, context: Context) -> Changes:
         """What this try does otherwise than the first."""

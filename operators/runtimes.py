@@ -60,7 +60,7 @@ class AirflowRuntime(TaskRuntime, Protocol):
             named: the author's, or None.
         """
 
-    def trigger(self, launched: Launched, wanted: TaskWorkload, waiting: Waiting) -> BaseEventTrigger:
+    def trigger(self, launched: Launched, workload: TaskWorkload, waiting: Waiting) -> BaseEventTrigger:
         """Fires when a workload has ended, is gone or cannot start."""
 
     def credentials(self, control: Control) -> Mapping[str, tuple[str, str]]:
@@ -76,13 +76,13 @@ class OnKubernetes(KubernetesTaskRuntime):
         """See ``AirflowRuntime``: by default the connection's."""
         return named or KubernetesHook(conn_id=self._access.kubernetes_conn_id).get_namespace() or "default"
 
-    def trigger(self, launched: Launched, wanted: TaskWorkload, waiting: Waiting) -> BaseEventTrigger:
+    def trigger(self, launched: Launched, workload: TaskWorkload, waiting: Waiting) -> BaseEventTrigger:
         """See ``AirflowRuntime``."""
         where = (launched.name, launched.namespace, self.access, waiting.startup_s)
-        if wanted.gang is None:
+        if workload.gang is None:
             return KubernetesPodTrigger(*where, waiting.grace_s, waiting.stream_logs)
-        queued = wanted.queue is not None
-        return KubernetesGangTrigger(*where, wanted.gang.nodes, wanted.kind, queued, waiting.stream_logs)
+        queued = workload.queue is not None
+        return KubernetesGangTrigger(*where, workload.gang.nodes, workload.kind, queued, waiting.stream_logs)
 
     def credentials(self, control: Control) -> Mapping[str, tuple[str, str]]:
         """See ``AirflowRuntime``: of the Secret that ``mlflow_secret`` of the configuration names."""
@@ -99,12 +99,12 @@ class OnThisMachine(LocalTaskRuntime):
         """See ``AirflowRuntime``: there is one."""
         return "default"
 
-    def trigger(self, launched: Launched, wanted: TaskWorkload, waiting: Waiting) -> BaseEventTrigger:
+    def trigger(self, launched: Launched, workload: TaskWorkload, waiting: Waiting) -> BaseEventTrigger:
         """See ``AirflowRuntime``."""
         root = str(self.runtime.layout.root)
-        if wanted.gang is None:
+        if workload.gang is None:
             return LocalPodTrigger(root, launched.name, launched.namespace)
-        return LocalGangTrigger(root, launched.name, wanted.gang.nodes)
+        return LocalGangTrigger(root, launched.name, workload.gang.nodes)
 
     def credentials(self, control: Control) -> Mapping[str, tuple[str, str]]:
         """See ``AirflowRuntime``."""

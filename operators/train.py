@@ -176,8 +176,8 @@ def _check_parameters(field: str, value: Any) -> None:
     remedy = "give a mapping of names to JSON: texts, numbers, lists, mappings, True, False, None"
     if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value):
         raise InvalidInputError(field, value, remedy)
-    for name, one in value.items():
+    for name, item in value.items():
         try:
-            json.dumps(one, allow_nan=False)
+            json.dumps(item, allow_nan=False)
         except (TypeError, ValueError) as wrong:
-            raise InvalidInputError(f"{field}[{name}]", one, remedy) from wrong
+            raise InvalidInputError(f"{field}[{name}]", item, remedy) from wrong

@@ -43,8 +43,8 @@ _WHOLE = ("tests/gpu_tasks/", "tests/packaging/")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two a core, and one: most of a test's time is spent waiting for other processes."""
-    return min(_MOST_WORKERS, 1 + 2 * (os.cpu_count() or 1))
+    """Two a core: most of a test's time is spent waiting for other processes."""
+    return min(_MOST_WORKERS, 2 * (os.cpu_count() or 1))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -37,11 +37,11 @@ def override(
     """
     with errors_reported():
         now = datetime.now(UTC)
-        wanted = make_override(who(), reason, now, now + _DEFAULT if until is None else _time(until))
+        decision = make_override(who(), reason, now, now + _DEFAULT if until is None else _time(until))
         control = Control(settings.load())
         control.load_credentials()
-        uris = control.commands.override_gate(model, version, wanted)
-        console.print(f"recorded: {', '.join(uris)}: {wanted.sentence()}")
+        uris = control.commands.override_gate(model, version, decision)
+        console.print(f"recorded: {', '.join(uris)}: {decision.sentence()}")
 
 
 def _time(text: str) -> datetime:

@@ -56,9 +56,9 @@ def reconcile(
     stop = threading.Event()
     on_termination(stop.set)
     with errors_reported():
-        control = Control(known := settings.load())
-        log_to_console(known.log_format)
-        with temporary_files(known.home / "tmp"):
+        control = Control(configured := settings.load())
+        log_to_console(configured.log_format)
+        with temporary_files(configured.home / "tmp"):
             if watch:
                 control.reconcile_until(stop.is_set, stop)
             else:

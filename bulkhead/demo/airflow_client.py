@@ -95,8 +95,8 @@ class AirflowClient:
             tries -= 1
             try:
                 with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-                    found: dict[str, Any] = json.load(answer)
-                    return found
+                    document: dict[str, Any] = json.load(answer)
+                    return document
             except urllib.error.HTTPError as error:
                 raise UnavailableError(
                     f"Airflow answered {error.code} to {method} {path}: {error.read()[:500]!r}"

@@ -40,7 +40,9 @@ class Processes:
                 cwd=self._folder,
             )
         self._running[name] = process
-        records = [{"name": name, "pid": one.pid, "started": _started(one.pid)} for name, one in self._running.items()]
+        records = [
+            {"name": name, "pid": child.pid, "started": _started(child.pid)} for name, child in self._running.items()
+        ]
         write_json(self._record, records)
 
     def run(self, name: str, argv: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -137,7 +139,7 @@ def _end_sessions(leaders: Mapping[int, str], report: Callable[[str], None]) -> 
     members = {leader: _session(leader) for leader in leaders}
     for pid in set().union(*members.values()):
         _send(pid, signal.SIGTERM)
-    _await_end(members, lambda left: report(", ".join(leaders[one] for one in left)))
+    _await_end(members, lambda left: report(", ".join(leaders[leader] for leader in left)))
     remaining = {leader: {*filter(_alive, _session(leader) | pids)} for leader, pids in members.items()}
     for pid in set().union(*remaining.values()):
         _send(pid, signal.SIGKILL)

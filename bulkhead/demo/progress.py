@@ -77,7 +77,7 @@ class Progress:
         """
         began = polled = time.monotonic()
         with self.heard(what):
-            while (found := poll()) is None:
+            while (answer := poll()) is None:
                 self._check()
                 now = time.monotonic()
                 took = now - polled
@@ -87,7 +87,7 @@ class Progress:
                     self.beat(f"{what}, {now - began:.0f} s so far {detail()}")
                 time.sleep(max(_POLL_S, min(_REST * took, _LONGEST_REST_S)))  # between two polls at other processes
                 polled = time.monotonic()
-        return found
+        return answer
 
     @contextmanager
     def heard(self, what: str) -> Iterator[None]:

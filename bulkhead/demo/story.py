@@ -118,7 +118,7 @@ class Story:
         runtime = stack.control.runtime
         status = progress.wait(
             "a first model (trained for a few epochs only)",
-            lambda: found if (found := runtime.status("baseline")).ended else None,
+            lambda: now if (now := runtime.status("baseline")).ended else None,
         )
         if status.phase != "Succeeded":
             raise UnavailableError(

@@ -107,9 +107,9 @@ class DemoTraffic:
         try:
             async with session.post(self._url, data=body, headers={"Content-Type": "application/json"}) as answer:
                 text, revision = await answer.read(), answer.headers.get(REVISION_HEADER)
-                found = _digit(text) if answer.status == 200 else None
+                predicted = _digit(text) if answer.status == 200 else None
                 took = time.monotonic() - began
-                self.answers.append(Answer(at, revision, found is not None, found == digit, took))
+                self.answers.append(Answer(at, revision, predicted is not None, predicted == digit, took))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             kind = type(error).__name__
             self.answers.append(Answer(at, None, False, False, time.monotonic() - began, kind))

@@ -120,7 +120,7 @@ def assess_nodes(
     of_node: dict[str, list[DeviceVerdict]] = {name: [] for name in states}
     for verdict in verdicts:
         of_node.setdefault(verdict.device.node, []).append(verdict)
-    return {name: _node(name, found, states.get(name), policy) for name, found in of_node.items()}
+    return {name: _node(name, devices, states.get(name), policy) for name, devices in of_node.items()}
 
 
 def _node(name: str, devices: list[DeviceVerdict], state: NodeState | None, policy: Policy) -> NodeVerdict:
@@ -131,7 +131,7 @@ def _node(name: str, devices: list[DeviceVerdict], state: NodeState | None, poli
         len(unhealthy) >= policy.node_devices
         or any(verdict.action is RecommendedAction.REBOOT for verdict in unhealthy)
     ):
-        worst = max(unhealthy, key=lambda one: one.action.weight)
+        worst = max(unhealthy, key=lambda finding: finding.action.weight)
         health, reason, action = Health.UNHEALTHY, worst.reason, worst.action
         text = f"{len(unhealthy)} of {len(devices)} devices unhealthy: {worst.text}"
     elif state is not None and state.ready is False:
@@ -141,7 +141,7 @@ def _node(name: str, devices: list[DeviceVerdict], state: NodeState | None, poli
     elif devices and all(device.health is Health.UNKNOWN for device in devices):
         health, reason, text = Health.UNKNOWN, devices[0].reason, devices[0].text
     elif any(device.health is not Health.HEALTHY for device in devices):
-        worst = max(devices, key=lambda one: one.health.weight)
+        worst = max(devices, key=lambda device: device.health.weight)
         health, reason, text, action = Health.SUSPECT, worst.reason, worst.text, worst.action
     pool, cordoned = (state.pool, state.cordoned) if state is not None else ("", False)
     evidence_at = max((verdict.evidence_at for verdict in unhealthy), default=0.0)

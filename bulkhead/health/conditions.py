@@ -32,23 +32,23 @@ def conditions(now: Reading, before: Reading | None, policy: Policy) -> list[Con
     Args:
         before: the one before it, or None.
     """
-    fields, found = now.fields, []
+    fields, present = now.fields, []
     heat = policy.heat
     if fields.get(Field.TEMPERATURE, 0) >= heat.hot_c or fields.get(Field.MEMORY_TEMPERATURE, 0) >= heat.memory_hot_c:
-        found.append(Condition.HOT)
+        present.append(Condition.HOT)
     reasons = int(fields.get(Field.THROTTLE_REASONS, 0))
     if reasons & POWER_BRAKE:
-        found.append(Condition.BRAKED)
+        present.append(Condition.BRAKED)
     # A slowdown by the hardware is heat, unless the brake says that it is power.
     if reasons & (SW_THERMAL | HW_THERMAL) or (reasons & HW_SLOWDOWN and not reasons & POWER_BRAKE):
-        found.append(Condition.THROTTLED)
+        present.append(Condition.THROTTLED)
     if 0 < fields.get(Field.PCIE_WIDTH, 0) < fields.get(Field.PCIE_WIDTH_MAX, 0):
-        found.append(Condition.NARROW)
+        present.append(Condition.NARROW)
     if fields.get(Field.UTILISATION, 0) >= policy.hang.utilisation and _still(now, policy):
-        found.append(Condition.HUNG)
+        present.append(Condition.HUNG)
     if before is not None and _frozen(now, before):
-        found.append(Condition.FROZEN)
-    return found
+        present.append(Condition.FROZEN)
+    return present
 
 
 def _still(now: Reading, policy: Policy) -> bool:

@@ -53,8 +53,8 @@ class Blocks(dict[str, T | None]):
         self._meaning = meaning
 
     def __missing__(self, block: str) -> T | None:
-        self[block] = found = self._meaning(labels(block))
-        return found
+        self[block] = meaning = self._meaning(labels(block))
+        return meaning
 
 
 def labels(block: str) -> dict[str, str]:
@@ -66,7 +66,7 @@ def labels(block: str) -> dict[str, str]:
     Raises:
         ValueError: it is no block of labels, or names one twice.
     """
-    found: dict[str, str] = {}
+    read: dict[str, str] = {}
     at = 0
     while at < len(block):
         match = _LABEL.match(block, at)
@@ -75,19 +75,21 @@ def labels(block: str) -> dict[str, str]:
                 raise ValueError("labels")
             break
         name, value = match.groups()
-        if name in found:
+        if name in read:
             raise ValueError("a label twice")
-        found[name] = _ESCAPE.sub(lambda one: _ESCAPES[one[0]], value) if "\\" in value else value
+        read[name] = _ESCAPE.sub(lambda escape: _ESCAPES[escape[0]], value) if "\\" in value else value
         at = match.end()
-    return found
+    return read
 
 
-def samples(text: str, blocks: Blocks[T], wanted: Callable[[str], bool]) -> Iterator[tuple[str, T, float] | Malformed]:
+def samples(
+    text: str, blocks: Blocks[T], is_relevant: Callable[[str], bool]
+) -> Iterator[tuple[str, T, float] | Malformed]:
     """The samples of a scrape.
 
     Args:
         blocks: what labels mean; shared between scrapes, it spares their reading.
-        wanted: whether metrics of a name are of interest.
+        is_relevant: whether metrics of a name are of interest.
 
     Yields:
         Name, meaning of the labels, and value; or a line that is no sample. Timestamps and exemplars are left out.
@@ -98,7 +100,7 @@ def samples(text: str, blocks: Blocks[T], wanted: Callable[[str], bool]) -> Iter
             continue
         name, brace, rest = line.partition("{")
         if name != previous:
-            previous, is_wanted = name, wanted(name.strip())
+            previous, is_wanted = name, is_relevant(name.strip())
             if not is_wanted and _METRIC.fullmatch(name.strip().split(" ")[0]) is None:
                 yield Malformed("no metric's name", number)
         if not is_wanted:

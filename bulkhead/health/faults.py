@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bulkhead.health.observation import XidEvent
-from bulkhead.xids import STATES_ACTION, RecommendedAction, Xid, known, stated_action
+from bulkhead.xids import STATES_ACTION, RecommendedAction, Xid, row_of, stated_action
 
 TOGETHER_S = 30.0
 """Xids of a device so close to each other, in seconds, are one fault."""
@@ -53,7 +53,7 @@ def faults(events: Iterable[XidEvent]) -> Sequence[Fault]:
         The faults, oldest first.
     """
     groups: list[list[XidEvent]] = []
-    for event in sorted(events, key=lambda one: one.at):
+    for event in sorted(events, key=lambda event: event.at):
         if groups and event.at - groups[-1][-1].at <= TOGETHER_S:
             groups[-1].append(event)
         else:
@@ -62,9 +62,9 @@ def faults(events: Iterable[XidEvent]) -> Sequence[Fault]:
 
 
 def _fault(group: Sequence[XidEvent]) -> Fault:
-    meant = [(known(xid_event.xid, xid_event.text), xid_event) for xid_event in group]
+    meant = [(row_of(xid_event.xid, xid_event.text), xid_event) for xid_event in group]
     xid, _ = min(meant, key=lambda pair: (pair[0].attribution.weight, -pair[0].action.weight, pair[1].at))
-    numbers = {one.number for one, _ in meant} | {xid_event.xid for xid_event in group}
+    numbers = {row.number for row, _ in meant} | {xid_event.xid for xid_event in group}
     action = xid.action
     if xid.number == 48 and numbers & {63, 64}:
         action = RecommendedAction.DRAIN_AND_RESET

@@ -90,7 +90,7 @@ class Fleet:
         events_of_xids = [(uuid, event) for poll in polls for uuid, events in poll.xids.items() for event in events]
         places = {}
         if any(uuid.startswith(BY_PLACE) for uuid, _ in events_of_xids):
-            places = {place(one.device.node, one.device.pci): uuid for uuid, one in self.windows.items()}
+            places = {place(window.device.node, window.device.pci): uuid for uuid, window in self.windows.items()}
         for uuid, event in events_of_xids:
             full = places.get(uuid, uuid)
             if full not in self.windows:
@@ -108,8 +108,8 @@ class Fleet:
         states: dict[str, NodeState] = {}
         for poll in polls:
             for name, state in poll.nodes.items():
-                known = states.get(name)
-                states[name] = state if known is None else known.joined(state)
+                state_before = states.get(name)
+                states[name] = state if state_before is None else state_before.joined(state)
         return Assessment(
             at=now,
             devices=self.verdicts,

@@ -76,9 +76,9 @@ def xids(lines: Iterable[str], now: float, booted: float | None = None) -> Itera
         device = _GPU.search(said)
         if device is not None:
             named = (pci_of(device[1]), number)
-        found = next(xid_lines(said), None) if said.startswith("NVRM: Xid (") else None
-        if found is not None:
-            pci, xid, text = pci_of(found.pci), found.number, found.text
+        line_of_xid = next(xid_lines(said), None) if said.startswith("NVRM: Xid (") else None
+        if line_of_xid is not None:
+            pci, xid, text = pci_of(line_of_xid.pci), line_of_xid.number, line_of_xid.text
         elif _FALLEN.search(said) and number - named[1] < _SENTENCE_LINES:
             pci, xid, text = named[0], FALLEN_OFF, said.removeprefix(_DRIVER).strip()
         else:

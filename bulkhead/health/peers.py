@@ -39,11 +39,11 @@ def slow(readings: Iterable[Reading], policy: Peers) -> dict[str, list[Condition
             value = fields.get(field)
             if value is not None:
                 groups.setdefault((reading.device.model, field), {})[reading.device.uuid] = value
-    found: dict[str, list[Condition]] = {}
+    conditions_of: dict[str, list[Condition]] = {}
     for group in groups.values():
         for uuid, slower in _outliers(group, policy).items():
-            found[uuid] = max(found.get(uuid, []), slower, key=len)
-    return found
+            conditions_of[uuid] = max(conditions_of.get(uuid, []), slower, key=len)
+    return conditions_of
 
 
 def _outliers(group: Mapping[str, float], policy: Peers) -> dict[str, list[Condition]]:

@@ -206,12 +206,12 @@ def _pool_others(target: Target, assessment: Assessment) -> frozenset[str]:
     of_model = {device.device.node for device in assessment.devices.values() if device.device.model == target.model}
     return frozenset(
         name
-        for name, one in assessment.nodes.items()
-        if one.pool == target.pool
+        for name, node in assessment.nodes.items()
+        if node.pool == target.pool
         and (target.pool or name in of_model)
         and name != target.node
-        and one.healthy
-        and not one.cordoned
+        and node.healthy
+        and not node.cordoned
     )
 
 

@@ -91,12 +91,12 @@ def find(requirement: DeviceRequirement, assessment: Assessment, kept: Collectio
     if requirement.nodes is None:
         met = sum(map(len, devices.values())) >= requirement.count
     else:
-        devices = {node: found for node, found in devices.items() if len(found) >= requirement.count}
+        devices = {node: of_node for node, of_node in devices.items() if len(of_node) >= requirement.count}
         met = len(devices) >= requirement.nodes
     text = f"wanted {requirement}; there are {sum(map(len, devices.values()))} on {len(devices)} nodes"
     if reasons:
         text += "; not counted: " + ", ".join(f"{count} {why}" for why, count in sorted(reasons.items()))
-    return Found(met, {node: tuple(sorted(found)) for node, found in sorted(devices.items())}, text)
+    return Found(met, {node: tuple(sorted(of_node)) for node, of_node in sorted(devices.items())}, text)
 
 
 def _why_not(

@@ -125,10 +125,10 @@ def _xid(health: Health, fault: Fault, confidence: float, more: str = "") -> Dev
     return DeviceFinding(health, Reason.XID, text, fault.action, confidence, fault.at)
 
 
-def _applications(found: Sequence[Fault], policy: Policy, now: float) -> Iterator[DeviceFinding]:
+def _applications(faults: Sequence[Fault], policy: Policy, now: float) -> Iterator[DeviceFinding]:
     """A program's Xid is its own fault, unless it comes under one program after the other."""
     jobs: dict[int, dict[str, Fault]] = {}
-    for fault in found:
+    for fault in faults:
         recent = now - fault.at <= policy.xids.application_memory_s
         if recent and fault.xid.attribution is Attribution.APPLICATION and fault.certain and fault.job:
             jobs.setdefault(fault.xid.number, {})[fault.job] = fault
@@ -136,7 +136,7 @@ def _applications(found: Sequence[Fault], policy: Policy, now: float) -> Iterato
         least = policy.xids.application_jobs
         if len(by_job) < least:
             continue
-        last = max(by_job.values(), key=lambda one: one.at)
+        last = max(by_job.values(), key=lambda fault: fault.at)
         health = Health.UNHEALTHY if len(by_job) > least else Health.SUSPECT
         text = f"Xid {number} ({last.xid.description}) under {len(by_job)} different jobs: {', '.join(sorted(by_job))}"
         yield DeviceFinding(health, Reason.APPLICATION, text, RecommendedAction.CONTACT_SUPPORT, 0.6, last.at)
@@ -206,7 +206,7 @@ def _stated(latest: Reading) -> Iterator[DeviceFinding]:
 def _lasting(window: EvidenceWindow, latest: Reading, policy: Policy) -> Iterator[DeviceFinding]:
     """Conditions that have lasted."""
     heat, peers = policy.heat, policy.peers
-    lasted = {one: latest.at - since for one, since in window.since.items()}
+    lasted = {name: latest.at - since for name, since in window.since.items()}
 
     def seconds_of(condition: Condition) -> float:
         return lasted.get(condition, -1.0)

@@ -27,7 +27,7 @@ class Health(enum.StrEnum):
         return _ORDER[self]
 
 
-_ORDER = {one: index for index, one in enumerate(Health)}
+_ORDER = {health: index for index, health in enumerate(Health)}
 
 
 class Reason(enum.StrEnum):

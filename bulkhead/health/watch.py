@@ -66,7 +66,7 @@ class FleetWatch:
             UnavailableError: the ledger does not answer.
         """
         if self._memory is not None:
-            places = {name: Place(one.product, one.pool, one.usable) for name, one in self._nodes.items()}
+            places = {name: Place(node.product, node.pool, node.usable) for name, node in self._nodes.items()}
             self._memory.remember(dump(self._fleet), places)
 
 

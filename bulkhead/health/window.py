@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bulkhead.health.conditions import Condition, conditions
 from bulkhead.health.observation import COUNTERS, Device, Field, Reading, XidEvent
 from bulkhead.health.policy import Policy
-from bulkhead.xids import STATES_ACTION, Attribution, RecommendedAction, known, stated_action
+from bulkhead.xids import STATES_ACTION, Attribution, RecommendedAction, row_of, stated_action
 
 _MOST_EVENTS = 256
 
@@ -62,7 +62,7 @@ class EvidenceWindow:
             event: the Xid. Lines of the kernel's log that mean something else (an NVLink event that has become fatal,
                 a 154 that states another action) are events of their own.
         """
-        near = [at for at, one in enumerate(self.xids) if one.xid == event.xid and abs(one.at - event.at) <= _SAME_S]
+        near = [at for at, seen in enumerate(self.xids) if seen.xid == event.xid and abs(seen.at - event.at) <= _SAME_S]
         last = self.xids[near[-1]] if near else None
         if last is None or (last.text and event.text and _meaning(last) != _meaning(event)):
             self.xids.append(event)
@@ -133,5 +133,5 @@ _SAME_S = 60.0
 
 
 def _meaning(event: XidEvent) -> tuple[Attribution, RecommendedAction, RecommendedAction | None]:
-    row = known(event.xid, event.text)
+    row = row_of(event.xid, event.text)
     return row.attribution, row.action, stated_action(event.text) if event.xid == STATES_ACTION else None

@@ -131,8 +131,8 @@ def _check_file(engine: Engine, shown: str) -> None:
         raise _damaged(shown, damage)
 
 
-def _damaged(shown: str, found: object) -> UnavailableError:
-    detail = getattr(found, "orig", found)
+def _damaged(shown: str, error: object) -> UnavailableError:
+    detail = getattr(error, "orig", error)
     return UnavailableError(
         f"ledger {shown} is damaged ({detail}): stop what writes to it, move the file (with its -wal and -shm) "
         "aside, restore a backup or salvage it with 'sqlite3 FILE .recover'; traffic stays as it is meanwhile"

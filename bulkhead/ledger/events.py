@@ -57,14 +57,14 @@ class Events(Transactions):
         """What fails at a service now, outside its rollouts' own steps: the error by the work that it ends."""
         kinds = Event.kind.in_((EventKind.FAILING, EventKind.RECOVERED))
         query = select(Event).where(Event.service == service, kinds).order_by(Event.id.desc()).limit(_LATEST)
-        found: dict[str, str] = {}
+        why_of: dict[str, str] = {}
         with self._reading() as session:
             for event in reversed(session.scalars(query).all()):
                 if event.kind == EventKind.FAILING:
-                    found[event.data["for"]] = event.data["why"]
+                    why_of[event.data["for"]] = event.data["why"]
                 else:
-                    found.pop(event.data["for"], None)
-        return found
+                    why_of.pop(event.data["for"], None)
+        return why_of
 
     def append(self, rollout: Rollout, kind: str, data: Mapping[str, Any]) -> None:
         """Append an event of a rollout.

@@ -146,7 +146,7 @@ class Launches(Transactions):
             old = delete(Launch).where(Launch.gone_at < self._clock() - older_than)
             return int(session.connection().execute(old).rowcount)
 
-    def known(self, access: Mapping[str, Any], namespace: str) -> set[str]:
+    def pods(self, access: Mapping[str, Any], namespace: str) -> set[str]:
         """Names of the pods of a namespace that were launched from this ledger.
 
         Args:

@@ -178,10 +178,10 @@ def with_failures(counters: Counters, failing: Collection[str] = FAILING) -> Cou
 
 def total(parts: Iterable[Counters]) -> Counters:
     """Counters added up."""
-    found = Counters()
+    sum_ = Counters()
     for part in parts:
-        found = plus(found, part)
-    return found
+        sum_ = plus(sum_, part)
+    return sum_
 
 
 def plus(counters: Counters, other: Counters) -> Counters:

@@ -59,15 +59,15 @@ class PrometheusMetrics:
     def _counters(self, service: str, revision: str, at: float) -> Counters:
         names = self._naming(service, revision)
 
-        def found(query: str | None) -> Vector:
+        def vector_of(query: str | None) -> Vector:
             return self._ask(filled(query, names), at) if query else []
 
-        answered, label = found(self._queries.requests), self._queries.status_label
+        answered, label = vector_of(self._queries.requests), self._queries.status_label
         statuses = _by_status(answered, label) if label is not None else {}
         requests = _by_series([(_without(labels, label), value) for labels, value in answered])
-        failures = _by_series(found(self._queries.failures))
+        failures = _by_series(vector_of(self._queries.failures))
         buckets: dict[str, dict[float, int]] = {}
-        for labels, value in found(self._queries.buckets):
+        for labels, value in vector_of(self._queries.buckets):
             bound = _bound(labels) * self._queries.bucket_unit_ms
             whose = buckets.setdefault(_series(_without(labels, "le")), {})
             whose[bound] = whose.get(bound, 0) + round(value)
@@ -84,7 +84,7 @@ class PrometheusMetrics:
         }
         return replace(
             total(parts.values()),
-            active=sum(_by_series(found(self._queries.active)).values()),
+            active=sum(_by_series(vector_of(self._queries.active)).values()),
             # One series without labels is a sum already: whose counter fell cannot be told any more.
             parts=parts if set(parts) != {""} else {},
         )
@@ -140,18 +140,18 @@ def ask(
         raise UnavailableError(f"{url} answers in another form than Prometheus: {error}") from error
 
 
-def _by_series(found: Vector) -> dict[str, int]:
+def _by_series(vector: Vector) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for labels, value in found:
+    for labels, value in vector:
         name = _series(labels)
         counts[name] = counts.get(name, 0) + round(value)
     return counts
 
 
-def _by_status(found: Vector, label: str) -> dict[str, dict[str, int]]:
+def _by_status(vector: Vector, label: str) -> dict[str, dict[str, int]]:
     """Requests by status, for each series without it."""
     counts: dict[str, dict[str, int]] = {}
-    for labels, value in found:
+    for labels, value in vector:
         status = labels.get(label, "")
         status = NO_ANSWER if status == _ENDED_BEFORE else status
         if not STATUS.fullmatch(status):

@@ -28,12 +28,12 @@ def base(status: Mapping[str, Any], name: str | None = None) -> Mapping[str, Any
     Args:
         name: of the container; by default the one that is called so by custom, else the first.
     """
-    found: Sequence[Mapping[str, Any]] = status.get("containerStatuses") or []
-    for wanted in [name] if name is not None else _NAMES:
-        for container in found:
-            if container.get("name") == wanted:
+    statuses: Sequence[Mapping[str, Any]] = status.get("containerStatuses") or []
+    for base_name in [name] if name is not None else _NAMES:
+        for container in statuses:
+            if container.get("name") == base_name:
                 return container
-    return found[0] if found and name is None else {}
+    return statuses[0] if statuses and name is None else {}
 
 
 def terminated(container: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from bulkhead.pods.outcome import FailureClass
-from bulkhead.xids import Attribution, RecommendedAction, Xid, known, lines, stated_action
+from bulkhead.xids import Attribution, RecommendedAction, Xid, lines, row_of, stated_action
 
 _C = FailureClass
 
@@ -106,8 +106,8 @@ def of_node(text: str) -> tuple[FailureClass, str] | None:
     """
     if _REQUIREMENT.search(text):
         return _C.CONFIG, "driver"
-    if found := device(text):
-        return found if found[0] is _C.DEVICE_FAULT else None
+    if fault := device(text):
+        return fault if fault[0] is _C.DEVICE_FAULT else None
     return (_C.DEVICE_FAULT, "container-toolkit") if _TOOLKIT.search(text) else None
 
 
@@ -115,7 +115,7 @@ def _gravest(text: str) -> Xid | None:
     """The Xid of a text that decides, where one is the hardware's: by the catalogue, as the fleet's watch judges."""
     matches = []
     for line in lines(text):
-        xid = known(line.number, line.text)
+        xid = row_of(line.number, line.text)
         stated = stated_action(line.text) if line.number == 154 else None
         if xid.attribution in _HARDWARE or (stated is not None and stated.weight >= RecommendedAction.RESET.weight):
             matches.append(xid)

@@ -99,12 +99,12 @@ def _harden_container(container: k8s.V1Container, relaxed: Relaxations, where: s
     own.capabilities = k8s.V1Capabilities(drop=["ALL"], add=list(added) or None)
 
 
-def _want(owner: Any, name: str, wanted: bool, allowed: bool, where: str, argument: str) -> None:
+def _want(owner: Any, name: str, required: bool, allowed: bool, where: str, argument: str) -> None:
     value = getattr(owner, name)
     if value is None:
-        setattr(owner, name, None if allowed else wanted)
-    elif value != wanted and not allowed:
-        _refuse(f"{where}.{name}", value, repr(wanted), f"{argument}=True")
+        setattr(owner, name, None if allowed else required)
+    elif value != required and not allowed:
+        _refuse(f"{where}.{name}", value, repr(required), f"{argument}=True")
 
 
 def _keep_writable(pod: k8s.V1Pod, scratch: tuple[str, ...]) -> None:
@@ -119,7 +119,9 @@ def _keep_writable(pod: k8s.V1Pod, scratch: tuple[str, ...]) -> None:
                 mounts.append(k8s.V1VolumeMount(name=name, mount_path=path))
 
 
-def _refuse(field: str, value: Any, wanted: str, argument: str) -> None:
+def _refuse(field: str, value: Any, required: str, argument: str) -> None:
     raise InvalidInputError(
-        f"pod.{field}", value, f"the restricted Pod Security level wants {wanted}; pass {argument} if this pod needs it"
+        f"pod.{field}",
+        value,
+        f"the restricted Pod Security level wants {required}; pass {argument} if this pod needs it",
     )

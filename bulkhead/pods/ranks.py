@@ -82,7 +82,7 @@ def cause(pods: Sequence[Mapping[str, Any]]) -> Cause | None:
     ]
     if not failed:
         return None
-    failed.sort(key=lambda one: one[:3])
+    failed.sort(key=lambda failure: failure[:3])
     _, _, first, pod, failure = failed[0]
     return Cause(
         pod=pod["metadata"]["name"],

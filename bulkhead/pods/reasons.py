@@ -151,7 +151,7 @@ def _by_kueue(status: Mapping[str, Any]) -> Failure | None:
     if condition is None or condition.get("status") != "True":
         return None
     reason, message = str(condition.get("reason")), str(condition.get("message") or "")
-    named, kind = next((found for pattern, found in _KUEUE if pattern.search(reason)), (_C.PREEMPTED, "kueue"))
+    named, kind = next((named_as for pattern, named_as in _KUEUE if pattern.search(reason)), (_C.PREEMPTED, "kueue"))
     return Failure.named(named, kind, message or reason, reason)
 
 
@@ -160,8 +160,8 @@ def pod_reason(status: Mapping[str, Any]) -> Failure | None:
     reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
     if reason == "Evicted":
         return Failure.named(_C.EVICTED, _evicted(message) or "unknown", message, reason)
-    if reason == "UnexpectedAdmissionError" and (found := of_node(message)) is not None:
-        return Failure.named(*found, message, reason)
+    if reason == "UnexpectedAdmissionError" and (fault := of_node(message)) is not None:
+        return Failure.named(*fault, message, reason)
     if reason.startswith("OutOf"):
         return Failure.named(_C.UNSCHEDULABLE, "node-admission", message or reason, reason)
     if reason in _POD_REASONS:
@@ -244,5 +244,5 @@ def _evicted(message: str) -> str | None:
 
 
 def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
-    found: Iterable[Mapping[str, Any]] = status.get("conditions") or []
-    return next((condition for condition in found if condition.get("type") == kind), None)
+    conditions: Iterable[Mapping[str, Any]] = status.get("conditions") or []
+    return next((condition for condition in conditions if condition.get("type") == kind), None)

@@ -106,7 +106,7 @@ def avoid(said: Iterable[NodeSuspicion], places: Mapping[str, Place], share: flo
 
 def _without_programs(said: Iterable[NodeSuspicion]) -> list[NodeSuspicion]:
     """What remains once each DAG's own bugs are taken away."""
-    heard = sorted(said, key=lambda one: one.at)
+    heard = sorted(said, key=lambda saying: saying.at)
     nodes: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for suspicion in heard:
         nodes[suspicion.owner, suspicion.cause].add(suspicion.node)

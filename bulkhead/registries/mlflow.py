@@ -168,8 +168,8 @@ class MlflowRegistry:
             if version is None:
                 self._client.get_logged_model(model_id)
                 return [model]
-            known = self._client.get_model_version(model, version)
-            source = f"models:/{known.model_id}" if known.model_id else known.source or ""
+            registered = self._client.get_model_version(model, version)
+            source = f"models:/{registered.model_id}" if registered.model_id else registered.source or ""
             return [f"models:/{model}/{version}", *([source] if logged_model(source) is not None else [])]
 
     def tag(self, model_uris: Iterable[str], name: str, value: str) -> None:

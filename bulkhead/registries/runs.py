@@ -94,15 +94,15 @@ class TrainingRuns:
             key: see ``begin``.
         """
         with translated(f"experiment {experiment!r}"):
-            known = self._client.get_experiment_by_name(experiment)
-            run = self._find(known.experiment_id, key) if known is not None else None
+            existing = self._client.get_experiment_by_name(experiment)
+            run = self._find(existing.experiment_id, key) if existing is not None else None
             return TrainingRun(run.info.run_id, run.info.experiment_id) if run is not None else None
 
     def models(self, run: TrainingRun) -> Sequence[str]:
         """URIs of the models that a run has logged, the latest first."""
         with translated(f"run {run.run_id!r}"):
-            found = self._client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
-            latest = sorted(found, key=lambda model: model.creation_timestamp, reverse=True)
+            logged = self._client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
+            latest = sorted(logged, key=lambda model: model.creation_timestamp, reverse=True)
             return [str(model.model_uri) for model in latest]
 
     def data(self, run: TrainingRun) -> str:
@@ -113,15 +113,15 @@ class TrainingRuns:
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        known = self._client.get_experiment_by_name(name)
-        if known is None:
+        existing = self._client.get_experiment_by_name(name)
+        if existing is None:
             try:
                 return str(self._client.create_experiment(name))
             except MlflowException as taken:  # by another task at the same moment
                 if taken.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-                known = self._client.get_experiment_by_name(name)
-        return str(known.experiment_id)
+                existing = self._client.get_experiment_by_name(name)
+        return str(existing.experiment_id)
 
     def _find(self, experiment_id: str, key: str) -> Any:
         runs = self._client.search_runs([experiment_id], f"tags.`{TASK_TAG}` = '{_digest(key)}'", max_results=1)

@@ -71,7 +71,8 @@ class CanaryAnalysis:
         begun = rollout.window["counters"].items()
         before = {name: with_failures(load(counters), plan.failing) for name, counters in begun}
         seen = {
-            name: with_failures(one, plan.failing) for name, one in self.effects.counters(context, judged=True).items()
+            name: with_failures(read, plan.failing)
+            for name, read in self.effects.counters(context, judged=True).items()
         }
         now = {name: self._tallied(context, name, before[name], counters) for name, counters in seen.items()}
         reading = BurnReading(context.clock(), now[context.candidate])

@@ -88,14 +88,14 @@ class Devices:
                     continue
 
     def _targets(
-        self, level: IsolationLevel, placement: Placement, known: Mapping[str, Mapping[str, Any]]
+        self, level: IsolationLevel, placement: Placement, devices_of: Mapping[str, Mapping[str, Any]]
     ) -> Iterator[Target]:
         if level is IsolationLevel.DEVICE:
             for uuid, device in self._under(placement):
                 yield Target(uuid, "device", device["device"]["node"], device["device"]["model"])
             return
         for node in sorted(placement.nodes):
-            models = _models(known.get(node, {}))
+            models = _models(devices_of.get(node, {}))
             yield Target(node, "node", node, models[0] if models else "", size=max(len(models), 1))
 
     def _under(self, placement: Placement) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -106,8 +106,8 @@ class Devices:
                 if (device["verdict"] or {}).get("job") in placement.pods:
                     yield uuid, device
 
-    def _budget(self, target: Target, known: Mapping[str, Mapping[str, Any]]) -> QuarantineBudget:
-        of_model = {node: _models(devices).count(target.model) for node, devices in known.items()}
+    def _budget(self, target: Target, devices_of: Mapping[str, Mapping[str, Any]]) -> QuarantineBudget:
+        of_model = {node: _models(devices).count(target.model) for node, devices in devices_of.items()}
         others = {node for node, count in of_model.items() if count and node != target.node}
         devices = self.settings.budget(sum(of_model.values()))
         return QuarantineBudget(

@@ -91,10 +91,10 @@ class DriftCorrector:
         desired = self._wanted(service, going, backend)
         if desired is None:
             return
-        _, found = backend.router.read(service.name)
-        if found.routes_as(desired):
+        _, actual = backend.router.read(service.name)
+        if actual.routes_as(desired):
             return
-        drift = f"traffic is {found} instead of {desired}, changed by {backend.router.editor(service.name)}"
+        drift = f"traffic is {actual} instead of {desired}, changed by {backend.router.editor(service.name)}"
         if not self._is_to_repair(service, drift):
             return
         # The fence is of what was read: a writer that has moved on since then has a later one.
@@ -104,7 +104,7 @@ class DriftCorrector:
             self._ledger.events.append(going.rollout, EventKind.DRIFT, {"why": drift})
             fence = going.fence
         # Whatever else the router knows, it goes on to know.
-        written = replace(desired, endpoints={**found.endpoints, **desired.endpoints})
+        written = replace(desired, endpoints={**actual.endpoints, **desired.endpoints})
         backend.router.apply(service.name, written, fence)
 
     def _wanted(self, service: Service, going: RolloutContext | None, backend: ServingBackend) -> Split | None:
@@ -150,11 +150,11 @@ def repoint(backend: ServingBackend, service: str, revision_id: str, generation:
         Whether anything had to be changed.
     """
     workload = backend.workloads.find(revision_id)
-    fence, known = backend.router.read(service)
-    if workload is None or not workload.status.ready or known.endpoints.get(revision_id) in (None, workload.port):
+    fence, split = backend.router.read(service)
+    if workload is None or not workload.status.ready or split.endpoints.get(revision_id) in (None, workload.port):
         return False
-    endpoints = {**known.endpoints, revision_id: workload.port}
-    backend.router.apply(service, replace(known, endpoints=endpoints), Fence(generation, fence.sequence))
+    endpoints = {**split.endpoints, revision_id: workload.port}
+    backend.router.apply(service, replace(split, endpoints=endpoints), Fence(generation, fence.sequence))
     return True
 
 

@@ -154,7 +154,7 @@ class Effects:
         if not judged:
             return dict(counters)
         return {
-            name: _with_answers(one, backend.workloads.statistics_endpoints(name)) for name, one in counters.items()
+            name: _with_answers(seen, backend.workloads.statistics_endpoints(name)) for name, seen in counters.items()
         }
 
     def truth(self, context: RolloutContext) -> Truth:
@@ -193,17 +193,17 @@ def split(context: RolloutContext) -> Split:
     return Split(endpoints, {name: share for name, share in weights.items() if share}, pin, mirror)
 
 
-def _with_answers(known: Counters, statistics_endpoints: Mapping[str, str]) -> Counters:
+def _with_answers(counters: Counters, statistics_endpoints: Mapping[str, str]) -> Counters:
     """With what pods say of their answers. One may be down or busy: then that of all of them is unknown."""
     if not statistics_endpoints:
-        return known
+        return counters
     try:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             by_pod = dict(zip(statistics_endpoints, pool.map(_answers, statistics_endpoints.values()), strict=True))
     except UnavailableError as error:
         log.info("what a model answered is unknown: %s", error)
-        return replace(known, answers=None)
-    return replace(known, by_pod=by_pod)
+        return replace(counters, answers=None)
+    return replace(counters, by_pod=by_pod)
 
 
 def _answers(url: str) -> Answers:

@@ -115,20 +115,20 @@ def rules(split: Split, path: str) -> list[Document]:
     return [{"matches": [{**prefix, "headers": headers}], "backendRefs": [backend]}, main]
 
 
-def parse(found: Mapping[str, Any], path: str) -> Split:
+def parse(route: Mapping[str, Any], path: str) -> Split:
     """Read a route back.
 
     Args:
-        found: the HTTPRoute as the API server has it.
+        route: the HTTPRoute as the API server has it.
         path: as in the settings.
 
     Returns:
         The split; all to ``FOREIGN`` where the rules are not of the kind that is written here.
     """
-    notes = found["metadata"].get("annotations") or {}
+    notes = route["metadata"].get("annotations") or {}
     try:
         endpoints = {str(name): int(port) for name, port in json.loads(notes.get(_ENDPOINTS, "{}")).items()}
-        written = found["spec"].get("rules", [])
+        written = route["spec"].get("rules", [])
         split = Split(endpoints, _weights(written[-1]), _pin(written), _mirror(written[-1]))
         if rules(split, path) == written:
             return split
@@ -137,16 +137,16 @@ def parse(found: Mapping[str, Any], path: str) -> Split:
     return Split(endpoints, {FOREIGN: 100})
 
 
-def unconfirmed(found: Mapping[str, Any], settings: ClusterService) -> str | None:
+def unconfirmed(route: Mapping[str, Any], settings: ClusterService) -> str | None:
     """What is missing until a route is in force, in words; None if nothing is.
 
     Args:
-        found: the HTTPRoute as the API server has it.
+        route: the HTTPRoute as the API server has it.
     """
-    metadata, gateway = found["metadata"], settings.gateway
+    metadata, gateway = route["metadata"], settings.gateway
     own = (gateway.name, gateway.namespace or metadata["namespace"], gateway.section)
     reason = f"no controller has said anything of Gateway {gateway.name}"
-    for parent in (found.get("status") or {}).get("parents", []):
+    for parent in (route.get("status") or {}).get("parents", []):
         ref = parent["parentRef"]
         if (ref["name"], ref.get("namespace") or metadata["namespace"], ref.get("sectionName")) != own:
             continue

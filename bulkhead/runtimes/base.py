@@ -80,10 +80,10 @@ class TaskRuntime(Protocol):
             InvalidInputError: this runtime cannot give such GPUs.
         """
 
-    def find(self, wanted: TaskWorkload) -> Launched | None:
+    def find(self, workload: TaskWorkload) -> Launched | None:
         """The workload of an earlier try that may still succeed, or has."""
 
-    def create(self, wanted: TaskWorkload) -> Launched:
+    def create(self, workload: TaskWorkload) -> Launched:
         """Create a workload. Creating is the lock: one that is there already is adopted if it is ours and lives.
 
         Raises:

@@ -26,5 +26,5 @@ def reach(access: Mapping[str, Any], connect: Connect) -> TaskRuntime:
     """
     if LOCAL_ROOT in access:
         return LocalTaskRuntime(LocalRuntime(access[LOCAL_ROOT]))
-    known = Access(**access)
-    return KubernetesTaskRuntime(connect(known), known)
+    cluster = Access(**access)
+    return KubernetesTaskRuntime(connect(cluster), cluster)

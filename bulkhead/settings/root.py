@@ -104,7 +104,7 @@ class Settings(BaseModel):
     @property
     def ports(self) -> dict[str, ServicePorts]:
         """The services of this machine."""
-        return {name: one for name, one in self.services.items() if isinstance(one, ServicePorts)}
+        return {name: ports for name, ports in self.services.items() if isinstance(ports, ServicePorts)}
 
     def service(self, name: str) -> ServicePorts | ClusterService:
         """A service.

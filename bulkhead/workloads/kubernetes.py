@@ -52,8 +52,8 @@ class KubernetesWorkloads:
         Raises:
             RefusedError: the cluster does not take it.
         """
-        for kind, wanted in self._wanted(revision):
-            self._objects.apply(kind, wanted, generation)
+        for kind, manifest in self._wanted(revision):
+            self._objects.apply(kind, manifest, generation)
 
     def find(self, revision_id: str) -> Workload | None:
         """See ``Workloads.find``."""
@@ -88,7 +88,7 @@ class KubernetesWorkloads:
         Args:
             generation: under which it would be written now.
         """
-        drifts = [self._objects.drift(kind, wanted, generation) for kind, wanted in self._wanted(revision)]
+        drifts = [self._objects.drift(kind, manifest, generation) for kind, manifest in self._wanted(revision)]
         return "; ".join(drift for drift in drifts if drift) or None
 
     def evidence(self, revision_id: str) -> dict[str, str]:
@@ -102,8 +102,8 @@ class KubernetesWorkloads:
             UnavailableError: one of the two has no server.
         """
         sides = [address(self, candidate), address(self, stable)]
-        for kind, wanted in manifests.comparer(self._objects.namespace, service, candidate, sides):
-            self._objects.apply(kind, wanted, generation)
+        for kind, manifest in manifests.comparer(self._objects.namespace, service, candidate, sides):
+            self._objects.apply(kind, manifest, generation)
 
     def find_comparer(self, candidate: str) -> Workload | None:
         """See ``Workloads.find_comparer``."""

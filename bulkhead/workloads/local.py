@@ -144,8 +144,8 @@ class LocalWorkloads:
         name = _comparer_name(revision_id)
         self._runtime.delete(name, reason="its answers are compared no more", generation=generation)
 
-    def _start(self, known: Workload | None, request: PodRequest, generation: int) -> None:
-        if known is not None and known.status.ended:
+    def _start(self, existing: Workload | None, request: PodRequest, generation: int) -> None:
+        if existing is not None and existing.status.ended:
             self._runtime.delete(request.name, reason="it ended and is started again", generation=generation)
         self._runtime.launch(build(request))
 

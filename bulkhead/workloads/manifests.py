@@ -233,7 +233,7 @@ def _lost(given: Any, kept: Any, where: str) -> list[str]:
         return gone + [lost for key in given if key in kept for lost in _lost(given[key], kept[key], f"{where}.{key}")]
     if isinstance(given, list) and isinstance(kept, list):
         pairs = enumerate(zip(given, kept, strict=False))
-        return [lost for index, (one, other) in pairs for lost in _lost(one, other, f"{where}[{index}]")]
+        return [lost for index, (old, other) in pairs for lost in _lost(old, other, f"{where}[{index}]")]
     return []
 
 

@@ -53,14 +53,14 @@ def kept_by(objects: Objects, server: str, revision_id: str | None) -> tuple[Kin
     return None
 
 
-def ready_pods(found: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def ready_pods(pods: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """The pods that answer: the life of each, and its address as part of a URL.
 
     Args:
-        found: pods of a server; its container is the first.
+        pods: pods of a server; its container is the first.
     """
     addresses = []
-    for pod in found:
+    for pod in pods:
         metadata, status = pod["metadata"], pod.get("status") or {}
         conditions = {condition["type"]: condition["status"] for condition in status.get("conditions") or []}
         address = status.get("podIP", "")
@@ -79,18 +79,18 @@ Events = Callable[[str], Iterable[Mapping[str, Any]]]
 """Gives the events about a pod, by its name, in their JSON form."""
 
 
-def failing(found: Iterable[Mapping[str, Any]], events: Events) -> PodStatus | None:
+def failing(pods: Iterable[Mapping[str, Any]], events: Events) -> PodStatus | None:
     """Why the pods of a server do not answer, or None where nothing is known to be in their way.
 
     Args:
-        found: the pods of a server of which none answers.
+        pods: the pods of a server of which none answers.
         events: asked for the first pod that has not started, and for no other: they are alike.
 
     Returns:
         Failed where waiting does not mend it; pending, with the failure, where it may yet: a node pool that is scaled
         up from zero, a registry that is busy.
     """
-    there = [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+    there = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     first = next((pod for pod in there if _has_not_started(pod)), None)
     waits = None
     for pod in there:

@@ -149,24 +149,24 @@ def status(kind: Kind, workload: Mapping[str, Any]) -> PodStatus:
     Returns:
         Ready once all pods of the newest spec are.
     """
-    found, metadata = workload.get("status") or {}, workload["metadata"]
-    conditions = {stated["type"]: stated for stated in found.get("conditions", [])}
+    state, metadata = workload.get("status") or {}, workload["metadata"]
+    conditions = {stated["type"]: stated for stated in state.get("conditions", [])}
     if kind == INFERENCE_SERVICE:  # its observedGeneration is its Deployment's: no measure of its own
         predictor = conditions.get("PredictorReady", {})
-        last = (found.get("modelStatus") or {}).get("lastFailureInfo") or {}
+        last = (state.get("modelStatus") or {}).get("lastFailureInfo") or {}
         message = last.get("message") or predictor.get("message", "")
         phase = PodPhase.RUNNING if conditions else PodPhase.PENDING
         return PodStatus(phase, ready=predictor.get("status") == "True", message=message)
     # LeaderWorkerSet says it in newer versions alone; where it says nothing, what it says of its groups has to do.
     said = metadata.get("generation", 0) if kind == LEADER_WORKER_SET else 0
-    seen = found.get("observedGeneration", said) >= metadata.get("generation", 0)
+    seen = state.get("observedGeneration", said) >= metadata.get("generation", 0)
     replicas = workload["spec"].get("replicas", 1)
-    up = found.get("readyReplicas" if kind == LEADER_WORKER_SET else "availableReplicas", 0)
-    ready = bool(seen and replicas and up >= replicas and found.get("updatedReplicas", 0) >= replicas)
+    up = state.get("readyReplicas" if kind == LEADER_WORKER_SET else "availableReplicas", 0)
+    ready = bool(seen and replicas and up >= replicas and state.get("updatedReplicas", 0) >= replicas)
     message = next(
         (condition.get("message", "") for condition in conditions.values() if condition["status"] == "False"), ""
     )
-    return PodStatus(PodPhase.RUNNING if found.get("replicas") else PodPhase.PENDING, ready=ready, message=message)
+    return PodStatus(PodPhase.RUNNING if state.get("replicas") else PodPhase.PENDING, ready=ready, message=message)
 
 
 def answers(kind: Kind, workload: Mapping[str, Any]) -> bool:

@@ -113,7 +113,7 @@ def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return left @ right
 
 
-def sums_wrong(left: torch.Tensor, right: torch.Tensor, found: torch.Tensor) -> str:
+def sums_wrong(left: torch.Tensor, right: torch.Tensor, product: torch.Tensor) -> str:
     """Whether a product's row sums are those that they should be.
 
     Returns:
@@ -121,7 +121,7 @@ def sums_wrong(left: torch.Tensor, right: torch.Tensor, found: torch.Tensor) -> 
     """
     rows = left.shape[0]
     expected = left.cpu().double() @ right.cpu().double().sum(dim=1)
-    entries = found.cpu().double()
+    entries = product.cpu().double()
     sums = entries.sum(dim=1)
     # Each entry is rounded to the type once, and summed in at least single precision.
     unit = torch.finfo(left.dtype).eps

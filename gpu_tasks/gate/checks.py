@@ -51,8 +51,8 @@ class Report:
         from great_expectations.render.view.view import DefaultJinjaPageView
 
         document = ValidationResultsPageRenderer(run_info_at_end=True).render(self.result)
-        head, found, rest = str(DefaultJinjaPageView().render(document)).partition("<head>")
-        return f"{head}{found}{_POLICY}{rest}" if found else f"{_POLICY}{head}"
+        head, tag, rest = str(DefaultJinjaPageView().render(document)).partition("<head>")
+        return f"{head}{tag}{_POLICY}{rest}" if tag else f"{_POLICY}{head}"
 
 
 def check(frame: pd.DataFrame, source: str | None, model: Any, target: str) -> Report:
@@ -150,8 +150,8 @@ def _kind_of(column: pd.Series) -> str:
 
 
 def _suite(source: str) -> list[Any]:
-    found = function("checks", source)() if is_function(source) else _from_file(source)
-    expectations = getattr(found, "expectations", found)
+    suite = function("checks", source)() if is_function(source) else _from_file(source)
+    expectations = getattr(suite, "expectations", suite)
     if not isinstance(expectations, list | tuple) or not expectations:
         raise ConfigError(f"checks = {source!r}: it holds no expectation; give a suite of Great Expectations")
     return list(expectations)
@@ -175,11 +175,11 @@ def _from_file(source: str) -> Any:
     return [suite.expectations[0] for suite in suites]
 
 
-def _sentence(one: Any) -> str:
-    settings = one.expectation_config
+def _sentence(outcome: Any) -> str:
+    settings = outcome.expectation_config
     column = settings.kwargs.get("column", "table")
-    seen = one.result.get("partial_unexpected_list") or one.result.get("observed_value")
-    raised = next(iter((one.exception_info or {}).values()), None) if seen is None else None
+    seen = outcome.result.get("partial_unexpected_list") or outcome.result.get("observed_value")
+    raised = next(iter((outcome.exception_info or {}).values()), None) if seen is None else None
     if isinstance(raised, Mapping) and raised.get("exception_message"):
         return f"{settings.type} on {column}: {str(raised['exception_message'])[:200]}"
     return f"{settings.type} on {column}: saw {str(seen)[:120]}"

@@ -142,19 +142,21 @@ def compare(
     Raises:
         GateError: a margin is out of range, a slice is empty, or a metric is not a number.
     """
-    for one in comparisons:
-        _check(one)
+    for comparison in comparisons:
+        _check(comparison)
     exact = [_Exact(comparison) if _few(comparison) else None for comparison in comparisons]
-    estimated = [_gain(one) for one, known in zip(comparisons, exact, strict=True) if known is None]
+    estimated = [_gain(comparison) for comparison, evidence in zip(comparisons, exact, strict=True) if evidence is None]
     # Fewer could not show what a member of so large a family has to.
     least = max(resamples, math.ceil(-2 * math.log(1 - _SURE) * _ROOM * len(comparisons) / alpha))
     for number in (least, _MORE * least):
         drawn = iter(resample(estimated, number, seed)) if estimated else iter(())
-        found = [known or _Estimated(one, next(drawn)) for one, known in zip(comparisons, exact, strict=True)]
-        decided = _decide(found, alpha, _SURE)
-        if not any(map(_may_change, decided, _decide(found, alpha, 0.5))):
+        members = [
+            evidence or _Estimated(member, next(drawn)) for member, evidence in zip(comparisons, exact, strict=True)
+        ]
+        decided = _decide(members, alpha, _SURE)
+        if not any(map(_may_change, decided, _decide(members, alpha, 0.5))):
             break
-    return [_result(*pair, alpha, len(found)) for pair in zip(found, decided, strict=True)]
+    return [_result(*pair, alpha, len(members)) for pair in zip(members, decided, strict=True)]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -261,12 +263,12 @@ class _Decision:
     adjusted_p: float
 
 
-def _decide(found: Sequence[_Exact | _Estimated], alpha: float, sure: float) -> list[_Decision]:
-    p_values = [tuple(min(1.0, _ROOM * p) for p in member.p_values(sure)) for member in found]
+def _decide(members: Sequence[_Exact | _Estimated], alpha: float, sure: float) -> list[_Decision]:
+    p_values = [tuple(min(1.0, _ROOM * p) for p in member.p_values(sure)) for member in members]
     adjusted, adjusted_worse = (holm([pair[side] for pair in p_values]) for side in (0, 1))
     return [
         _Decision(_verdict(evidence.comparison, ours, worse, alpha), p, ours)
-        for evidence, (p, _), ours, worse in zip(found, p_values, adjusted, adjusted_worse, strict=True)
+        for evidence, (p, _), ours, worse in zip(members, p_values, adjusted, adjusted_worse, strict=True)
     ]
 
 
@@ -299,7 +301,7 @@ def _may_change(sure: _Decision, likely: _Decision) -> bool:
 
 
 def _result(evidence: _Exact | _Estimated, decided: _Decision, alpha: float, family: int) -> ComparisonResult:
-    wanted = decided.verdict is ComparisonVerdict.TOO_LITTLE_DATA
+    more_rows_help = decided.verdict is ComparisonVerdict.TOO_LITTLE_DATA
     return ComparisonResult(
         evidence.comparison,
         decided.verdict,
@@ -309,7 +311,7 @@ def _result(evidence: _Exact | _Estimated, decided: _Decision, alpha: float, fam
         *evidence.interval(alpha / _ROOM),
         decided.p,
         decided.adjusted_p,
-        _rows_needed(evidence, alpha, family) if wanted else None,
+        _rows_needed(evidence, alpha, family) if more_rows_help else None,
     )
 
 

@@ -104,7 +104,7 @@ def measure(
     Raises:
         GateError: a model does not answer a batch, or does not load in a process of its own.
     """
-    timings, found = [], []
+    timings, costs = [], []
     both = [candidate] if champion is None else [candidate, champion]
     if any(name in _QUANTILES for name in request.cost):
         timings = [_timing(features, size, both) for size in request.batch_sizes]
@@ -112,13 +112,13 @@ def measure(
         if name in _QUANTILES:
             for timing in timings:
                 values = [float(np.quantile(times, _QUANTILES[name])) for times in timing.times]
-                found.append(_costed(name, timing.batch, asked, values, both))
+                costs.append(_costed(name, timing.batch, asked, values, both))
         elif name == "memory_mib":
             rows = features.head(max(request.batch_sizes))
-            found.append(_costed(name, 0, asked, [memory(rival, rows) for rival in both], both))
+            costs.append(_costed(name, 0, asked, [memory(rival, rows) for rival in both], both))
         else:
-            found.append(_costed(name, 0, asked, [size(rival) for rival in both], both))
-    return found, timings
+            costs.append(_costed(name, 0, asked, [size(rival) for rival in both], both))
+    return costs, timings
 
 
 def size(rival: Rival) -> float:
@@ -127,9 +127,9 @@ def size(rival: Rival) -> float:
     Args:
         rival: the model.
     """
-    known = getattr(rival.model.metadata, "model_size_bytes", None)
-    if known:
-        return float(known) / MIB
+    stated = getattr(rival.model.metadata, "model_size_bytes", None)
+    if stated:
+        return float(stated) / MIB
     import mlflow
 
     with TemporaryDirectory() as folder:

@@ -84,15 +84,15 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
     Args:
         frame: any.
     """
-    found = frame.copy(deep=False)
+    copied = frame.copy(deep=False)
     for place, kind in enumerate(frame.dtypes):
         column = frame.iloc[:, place]
         if (
             pd.api.types.is_object_dtype(kind)
             and column.map(lambda value: isinstance(value, list | dict | set | np.ndarray)).any()
         ):
-            found.isetitem(place, column.map(lambda value: json.dumps(value, default=_as_json)))
-    return found
+            copied.isetitem(place, column.map(lambda value: json.dumps(value, default=_as_json)))
+    return copied
 
 
 def _is_nested(value: Any) -> bool:

@@ -76,7 +76,7 @@ class GateJudgement:
         broken = [measurement.broken for measurement in self.measured if measurement.broken]
         order = {ComparisonVerdict.WORSE: 0, ComparisonVerdict.TOO_LITTLE_DATA: 1}
         failed = [result for result in self.compared if not result.passed]
-        failed.sort(key=lambda one: (order[one.verdict], bool(one.comparison.slice_name), -one.p))
+        failed.sort(key=lambda result: (order[result.verdict], bool(result.comparison.slice_name), -result.p))
         costly = [cost.broken for cost in self.costs if cost.broken]
         said = [*broken, *(sentence(result, self.champion) for result in failed), *costly]
         more = len(said) - _MOST_SENTENCES
@@ -85,28 +85,30 @@ class GateJudgement:
     def evidence(self) -> dict[str, Any]:
         """What goes with the revision: of many metrics only as many numbers as fit a pod's outcome."""
         none = f"none: {self.lost or 'the first model is held to limits alone'}"
-        found: dict[str, Any] = {"champion": self.champion.removeprefix("champion ") or none}
+        document: dict[str, Any] = {"champion": self.champion.removeprefix("champion ") or none}
         if self.too_small:
-            found["slices_too_small"] = len(self.too_small)
+            document["slices_too_small"] = len(self.too_small)
         for name, value in self.numbers().items():
-            if len(json.dumps({**found, name: value})) > _MOST_BYTES:
-                return {**found, "more": "in the run's gate.json"}
-            found[name] = value
-        return found
+            if len(json.dumps({**document, name: value})) > _MOST_BYTES:
+                return {**document, "more": "in the run's gate.json"}
+            document[name] = value
+        return document
 
     def numbers(self) -> dict[str, float]:
         """Metrics on all rows, how they compare, and costs."""
-        found = {measurement.metric: measurement.value for measurement in self.measured if not measurement.slice_name}
+        value_of = {
+            measurement.metric: measurement.value for measurement in self.measured if not measurement.slice_name
+        }
         for result in self.compared:
             if not result.comparison.slice_name:
                 name = result.comparison.metric.name
-                found |= {f"champion_{name}": result.champion, f"{name}_difference": result.difference}
-                found |= {f"{name}_difference_low": result.low, f"{name}_p_worse_by_margin": result.p}
+                value_of |= {f"champion_{name}": result.champion, f"{name}_difference": result.difference}
+                value_of |= {f"{name}_difference_low": result.low, f"{name}_p_worse_by_margin": result.p}
         for cost in self.costs:
-            found[cost.key] = cost.candidate
+            value_of[cost.key] = cost.candidate
             if cost.champion is not None:
-                found[f"champion_{cost.key}"] = cost.champion
-        return found
+                value_of[f"champion_{cost.key}"] = cost.champion
+        return value_of
 
     def details(self, digest: str) -> dict[str, Any]:
         """Everything, for MLflow.

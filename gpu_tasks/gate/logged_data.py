@@ -61,14 +61,14 @@ def source_of(field: str, uri: str) -> str:
 
     run_id, name = uri.removeprefix("runs:/").split("/", 1)
     try:
-        found = logged(mlflow.MlflowClient().get_run(run_id))
+        inputs = logged(mlflow.MlflowClient().get_run(run_id))
     except MlflowException as wrong:
         if wrong.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise ConfigError(f"{field} = {uri!r}: MLflow has no run {run_id}") from wrong
-    mine = [data for data in found if data.name == name]
+    mine = [data for data in inputs if data.name == name]
     if not mine:
-        names = ", ".join(sorted({data.name for data in found})) or "none"
+        names = ", ".join(sorted({data.name for data in inputs})) or "none"
         raise ConfigError(f"{field} = {uri!r}: the run has logged no data of this name; it has logged {names}")
     if not mine[0].source:
         raise ConfigError(

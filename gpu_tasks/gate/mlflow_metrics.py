@@ -39,12 +39,12 @@ def metric(name: str) -> Metric:
     """
     import mlflow.metrics
 
-    found = AT_K.fullmatch(name)
-    if found is not None:
-        known = getattr(mlflow.metrics, f"{found[1]}_at_k")(int(found[2]))
+    at_k = AT_K.fullmatch(name)
+    if at_k is not None:
+        definition = getattr(mlflow.metrics, f"{at_k[1]}_at_k")(int(at_k[2]))
     else:
-        known = getattr(mlflow.metrics, name)()
-    return by_row(name, _scores(name, known.eval_fn), bool(known.greater_is_better), lists=found is not None)
+        definition = getattr(mlflow.metrics, name)()
+    return by_row(name, _scores(name, definition.eval_fn), bool(definition.greater_is_better), lists=at_k is not None)
 
 
 def _scores(name: str, compute: Callable[[Any, Any], Any]) -> Callable[[Array, Array], Any]:
@@ -52,12 +52,12 @@ def _scores(name: str, compute: Callable[[Any, Any], Any]) -> Callable[[Array, A
         heard, logger = _Heard(), logging.getLogger(_LOGGER)
         logger.addHandler(heard)
         try:
-            found = compute(pd.Series(predictions.tolist()), pd.Series([_plain(target) for target in targets]))
+            values = compute(pd.Series(predictions.tolist()), pd.Series([_plain(target) for target in targets]))
         finally:
             logger.removeHandler(heard)
-        if found is None or found.scores is None:
+        if values is None or values.scores is None:
             raise ConfigError(f"metrics: {name!r} cannot be computed in this pod: {'; '.join(heard.said)}")
-        return found.scores
+        return values.scores
 
     return scores
 

@@ -46,14 +46,14 @@ def source_of(client: Any, model_uri: str) -> ModelSource:
         ConfigError: the URI is of another kind, or the model was logged outside of a run.
     """
     tags: Mapping[str, str] = {}
-    if found := _LOGGED.fullmatch(model_uri):
-        model = client.get_logged_model(found[1])
+    if uri := _LOGGED.fullmatch(model_uri):
+        model = client.get_logged_model(uri[1])
         run_id, tags = model.source_run_id, model.tags
-    elif found := _VERSION.fullmatch(model_uri):
-        version = client.get_model_version(found[1], found[2])
+    elif uri := _VERSION.fullmatch(model_uri):
+        version = client.get_model_version(uri[1], uri[2])
         run_id, tags = version.run_id, version.tags
-    elif found := _OF_RUN.fullmatch(model_uri):
-        run_id = found[1]
+    elif uri := _OF_RUN.fullmatch(model_uri):
+        run_id = uri[1]
     else:
         raise ConfigError(f"model_uri = {model_uri!r}: give models:/m-…, models:/NAME/VERSION or runs:/RUN/PATH")
     if not run_id:

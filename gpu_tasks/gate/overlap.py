@@ -64,13 +64,13 @@ def refuse_overlap(request: GateRequest, holdout: Holdout, trained_on: Sequence[
             raise ConfigError(
                 f"training_data = {request.training_data!r}: they have no column of the data's; they have {columns}"
             )
-        found = [Overlap(share, request.training_data)]
+        overlaps = [Overlap(share, request.training_data)]
     else:
-        found = [_of_logged(holdout, data) for data in trained_on if data.trained_on]
-    known = [overlap for overlap in found if overlap.share is not None]
-    if not known:
+        overlaps = [_of_logged(holdout, data) for data in trained_on if data.trained_on]
+    measured = [overlap for overlap in overlaps if overlap.share is not None]
+    if not measured:
         return Overlap(None)
-    worst = max(known, key=lambda overlap: overlap.share or 0.0)
+    worst = max(measured, key=lambda overlap: overlap.share or 0.0)
     assert worst.share is not None
     if worst.share > request.most_overlap:
         count = round(worst.share * len(holdout.features))

@@ -45,19 +45,19 @@ def plots(targets: Array, answers: GateAnswers) -> list[Plot]:
         answers: of both models.
     """
     named = list(_named(answers))
-    found = []
-    classes = _classes(targets, [one.values for _, one in named])
+    pictures = []
+    classes = _classes(targets, [given.values for _, given in named])
     if 0 < len(classes) <= _MOST_CLASSES:
-        found.append(_confusion(classes, targets, named))
+        pictures.append(_confusion(classes, targets, named))
     elif answers.candidate.probabilities is None and all(
         _are_numbers(array) for array in (targets, *(each.values for _, each in named))
     ):
-        found.append(_residuals(targets, named))
-    if all(one.probabilities is not None for _, one in named) and _are_numbers(targets):
-        found.append(_calibration(targets, named))
+        pictures.append(_residuals(targets, named))
+    if all(given.probabilities is not None for _, given in named) and _are_numbers(targets):
+        pictures.append(_calibration(targets, named))
     if answers.timings:
-        found.append(_latency(answers))
-    return found
+        pictures.append(_latency(answers))
+    return pictures
 
 
 def _named(answers: GateAnswers) -> Iterator[tuple[str, ModelAnswers]]:
@@ -78,16 +78,16 @@ def _classes(targets: Array, answered: Sequence[Array]) -> list[Any]:
     if any(np.issubdtype(array.dtype, np.floating) and (array % 1 != 0).any() for array in arrays):
         return []
     seen = {value for array in arrays for value in array.tolist()}
-    return sorted(seen, key=lambda one: (0, one, "") if isinstance(one, int | float) else (1, 0, str(one)))
+    return sorted(seen, key=lambda label: (0, label, "") if isinstance(label, int | float) else (1, 0, str(label)))
 
 
 def _confusion(classes: Sequence[Any], targets: Array, named: Sequence[tuple[str, ModelAnswers]]) -> Plot:
-    places = {one: place for place, one in enumerate(classes)}
+    places = {answers: place for place, answers in enumerate(classes)}
 
     def draw(figure: Any) -> None:
-        for axes, (name, one) in zip(_beside(figure, len(named)), named, strict=True):
+        for axes, (name, answers) in zip(_beside(figure, len(named)), named, strict=True):
             counts = np.zeros((len(classes), len(classes)), dtype=int)
-            for true, said in zip(targets.tolist(), one.values.tolist(), strict=True):
+            for true, said in zip(targets.tolist(), answers.values.tolist(), strict=True):
                 counts[places[true], places[said]] += 1
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
             axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1.3, edgecolors="white", linewidth=1)
@@ -113,8 +113,8 @@ def _residuals(targets: Array, named: Sequence[tuple[str, ModelAnswers]]) -> Plo
     def draw(figure: Any) -> None:
         colours = dict(zip(("candidate", "champion"), (_OURS, _THEIRS), strict=True))
         shared = None
-        for axes, (name, one) in zip(_beside(figure, len(named)), named, strict=True):
-            said = one.values.astype(float)
+        for axes, (name, answers) in zip(_beside(figure, len(named)), named, strict=True):
+            said = answers.values.astype(float)
             axes.scatter(said[rows], (said - true)[rows], s=6, alpha=0.5, color=colours[name], linewidths=0)
             axes.axhline(0, color="black", linewidth=0.8)
             axes.set(title=name, xlabel="predicted", ylabel="predicted less true")
@@ -132,8 +132,8 @@ def _calibration(targets: Array, named: Sequence[tuple[str, ModelAnswers]]) -> P
     def draw(figure: Any) -> None:
         (axes,) = _beside(figure, 1)
         axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
-        for (name, one), colour in zip(named, (_OURS, _THEIRS), strict=False):
-            sure, true = _sureness(targets, one)
+        for (name, answers), colour in zip(named, (_OURS, _THEIRS), strict=False):
+            sure, true = _sureness(targets, answers)
             ends = np.unique(np.quantile(sure, np.linspace(0, 1, _BINS + 1)))
             within = np.clip(np.searchsorted(ends, sure, side="right") - 1, 0, max(len(ends) - 2, 0))
             used = np.unique(within)

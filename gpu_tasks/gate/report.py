@@ -104,7 +104,7 @@ def _rows(judgement: GateJudgement) -> int:
 def _forest(metric: Metric, compared: Sequence[ComparisonResult]) -> str:
     """Differences of one metric with their intervals, a row for all rows and for each slice, the worst slice first."""
     mine, sign = [result for result in compared if result.comparison.metric is metric], metric.sign
-    mine.sort(key=lambda one: (bool(one.comparison.slice_name), sign * one.difference))
+    mine.sort(key=lambda result: (bool(result.comparison.slice_name), sign * result.difference))
     bound = -sign * mine[0].comparison.allowed
     low, high = min(bound, 0.0, *(result.low for result in mine)), max(bound, 0.0, *(result.high for result in mine))
     scale = (_WIDTH - _LABELS - 20) / ((high - low) or 1.0)
@@ -121,14 +121,14 @@ def _forest(metric: Metric, compared: Sequence[ComparisonResult]) -> str:
     if bound:
         anchor = "end" if x(bound) > _WIDTH - _EDGE else "middle"
         lines.append(f'<text x="{x(bound)}" y="{height - 8}" text-anchor="{anchor}">{bound:+g}</text>')
-    for row, one in enumerate(mine):
-        y, colour = _ROW * row + _ROW // 2, _COLOURS[one.verdict]
-        label = escape(f"{one.comparison.slice_name or 'all rows'} ({one.rows})")
+    for row, bar in enumerate(mine):
+        y, colour = _ROW * row + _ROW // 2, _COLOURS[bar.verdict]
+        label = escape(f"{bar.comparison.slice_name or 'all rows'} ({bar.rows})")
         lines += [
             f'<text x="0" y="{y + 4}">{label}</text>',
-            f'<line x1="{x(one.low)}" x2="{x(one.high)}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>',
-            f'<circle cx="{x(one.difference)}" cy="{y}" r="4" fill="{colour}"><title>{escape(one.verdict)}: '
-            f"{one.difference:+.4g}, between {one.low:+.4g} and {one.high:+.4g}</title></circle>",
+            f'<line x1="{x(bar.low)}" x2="{x(bar.high)}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>',
+            f'<circle cx="{x(bar.difference)}" cy="{y}" r="4" fill="{colour}"><title>{escape(bar.verdict)}: '
+            f"{bar.difference:+.4g}, between {bar.low:+.4g} and {bar.high:+.4g}</title></circle>",
         ]
     better = "larger" if sign > 0 else "smaller"
     return (

@@ -214,10 +214,10 @@ class GateRequest(BaseModel):
 
 def _check_together(names: list[str]) -> None:
     """Refuse metrics that no model has at once, and two of one name in the evidence."""
-    known = [name for name in names if not is_function(name)]
-    lists = [name for name in known if AT_K.fullmatch(name)]
-    if lists and len(lists) < len(known):
-        other = next(name for name in known if name not in lists)
+    built_in = [name for name in names if not is_function(name)]
+    lists = [name for name in built_in if AT_K.fullmatch(name)]
+    if lists and len(lists) < len(built_in):
+        other = next(name for name in built_in if name not in lists)
         raise ValueError(f"{lists[0]!r} is of models that answer with lists, and {other!r} is not: leave one out")
     short = [name.rpartition(":")[2] for name in names]
     for name, called in zip(names, short, strict=True):

@@ -189,8 +189,8 @@ def resample(differences: Sequence[Difference], resamples: int, seed: int) -> li
         One for each difference.
     """
     by_slice: dict[bytes, list[int]] = {}
-    for index, one in enumerate(differences):
-        by_slice.setdefault(b"" if one.within is None else one.within.tobytes(), []).append(index)
+    for index, difference in enumerate(differences):
+        by_slice.setdefault(b"" if difference.within is None else difference.within.tobytes(), []).append(index)
     columns = [_columns([differences[index] for index in indices]) for indices in by_slice.values()]
     first, counts = _groups(np.concatenate(columns, axis=1))
     in_order = np.lexsort([mine[first, 0] for mine in columns])  # slices that share no row are contiguous
@@ -199,10 +199,10 @@ def resample(differences: Sequence[Difference], resamples: int, seed: int) -> li
     for weights in _weights(counts, resamples, np.random.Generator(np.random.SFC64(seed))):
         for one_slice in slices:
             one_slice.add(weights)
-    found: dict[int, Resampled] = {}
+    resampled: dict[int, Resampled] = {}
     for indices, one_slice in zip(by_slice.values(), slices, strict=True):
-        found |= zip(indices, one_slice.resampled([differences[index] for index in indices]), strict=True)
-    return [found[index] for index in range(len(differences))]
+        resampled |= zip(indices, one_slice.resampled([differences[index] for index in indices]), strict=True)
+    return [resampled[index] for index in range(len(differences))]
 
 
 class _Slice:

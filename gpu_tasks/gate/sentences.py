@@ -29,8 +29,8 @@ def sentence(result: ComparisonResult, champion: str) -> str:
         case ComparisonVerdict.WORSE:
             return f"{said}worse by more than the margin of {comparison.margin:g} ({interval})"
         case ComparisonVerdict.TOO_LITTLE_DATA:
-            wanted = "is better" if comparison.superiority else f"keeps the margin of {comparison.margin:g}"
-            return f"{said}too little data to tell whether it {wanted} ({interval}); {_remedy(result)}"
+            claim = "is better" if comparison.superiority else f"keeps the margin of {comparison.margin:g}"
+            return f"{said}too little data to tell whether it {claim} ({interval}); {_remedy(result)}"
 
 
 def _remedy(result: ComparisonResult) -> str:

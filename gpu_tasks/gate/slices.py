@@ -49,11 +49,11 @@ def cut(frame: pd.DataFrame, slices: Sequence[str]) -> list[Slice]:
         ConfigError: there is no such column, it has too many values, or a function returned something else than masks;
             or a slice is empty.
     """
-    found = [part for name in slices for part in (_by_function(frame, name) if is_function(name) else _by(frame, name))]
-    for part in found:
+    parts = [part for name in slices for part in (_by_function(frame, name) if is_function(name) else _by(frame, name))]
+    for part in parts:
         if not part.rows:
             raise ConfigError(f"slices: no row is in {part.name!r}; leave it out, or give other data")
-    return found
+    return parts
 
 
 def _by(frame: pd.DataFrame, name: str) -> list[Slice]:
@@ -84,10 +84,10 @@ def _by_function(frame: pd.DataFrame, name: str) -> list[Slice]:
     masks = function("slices", name)(frame)
     if not isinstance(masks, Mapping):
         raise ConfigError(f"slices: {name!r} returned {type(masks).__name__}; let it return masks by name")
-    found = []
+    parts = []
     for label, mask in masks.items():
         within = np.asarray(mask)
         if within.shape != (len(frame),) or within.dtype != bool:
             raise ConfigError(f"slices: {name!r} gave {label!r} no mask: let it be True or False for {len(frame)} rows")
-        found.append(Slice(str(label), within))
-    return found
+        parts.append(Slice(str(label), within))
+    return parts

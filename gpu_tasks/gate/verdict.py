@@ -33,12 +33,12 @@ class GateVerdict:
 
     def evidence(self) -> dict[str, Any]:
         """What every later evidence of the model says of its override; nothing where there is none."""
-        found: dict[str, Any] = {}
+        document: dict[str, Any] = {}
         if self.override is not None:
-            found["gate_override"] = self.override.sentence()[:_LONGEST]
+            document["gate_override"] = self.override.sentence()[:_LONGEST]
         if self.override_used:
-            found["overridden"] = self.refusals[0][:_LONGEST]
-        return found
+            document["overridden"] = self.refusals[0][:_LONGEST]
+        return document
 
     def details(self) -> dict[str, Any]:
         """The same for MLflow, whole."""

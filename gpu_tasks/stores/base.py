@@ -251,13 +251,13 @@ def check(folder: Path, manifest: Manifest) -> None:
     Raises:
         RefusedError: one is missing or was changed.
     """
-    for name, wanted in sorted(manifest.files.items()):
+    for name, expected in sorted(manifest.files.items()):
         try:
             actual = digest(folder / name)
         except OSError as error:
             raise StoreRefusedError(f"{name} is not readable: {error}") from error
-        if actual != wanted:
-            raise StoreRefusedError(f"{name} was changed: its SHA-256 is {actual[:12]}…, not {wanted[:12]}…")
+        if actual != expected:
+            raise StoreRefusedError(f"{name} was changed: its SHA-256 is {actual[:12]}…, not {expected[:12]}…")
 
 
 def digest(path: Path) -> str:

@@ -199,12 +199,12 @@ class ObjectStore(Store):
     def _by_name(self) -> dict[str, set[str]]:
         """All files of all checkpoints, whole or not."""
         self._fs.invalidate_cache()  # other processes write to it
-        found: dict[str, set[str]] = {}
+        paths_of: dict[str, set[str]] = {}
         for path in self._fs.find(self._root):
             name = path.removeprefix(self._root).lstrip("/").partition("/")[0]
             if step_of(name) is not None:
-                found.setdefault(name, set()).add(path)
-        return found
+                paths_of.setdefault(name, set()).add(path)
+        return paths_of
 
     def _kept(self, name: str, paths: set[str]) -> set[str]:
         """Of a checkpoint's files, those that belong to it; all, where its manifest does not say which."""

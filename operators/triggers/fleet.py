@@ -141,13 +141,13 @@ class DeviceFaultTrigger(FleetTrigger):
         before: set[str] | None = set() if not self.only_new else None
         async for view in shared_stream:
             unhealthy = {
-                uuid: one
-                for uuid, one in view.assessment.devices.items()
-                if one.health is Health.UNHEALTHY and fnmatchcase(one.device.model, self.model)
+                uuid: device
+                for uuid, device in view.assessment.devices.items()
+                if device.health is Health.UNHEALTHY and fnmatchcase(device.device.model, self.model)
             }
-            for uuid, one in unhealthy.items():
+            for uuid, device in unhealthy.items():
                 if before is not None and uuid not in before:
-                    yield TriggerEvent(_payload(one))
+                    yield TriggerEvent(_payload(device))
             before = set(unhealthy)
 
 

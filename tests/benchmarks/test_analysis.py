@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.analysis import CONTENDERS, FAULTS, SECONDS, one, simulate, summary
+from benchmarks.analysis import CONTENDERS, FAULTS, SECONDS, rollouts_of, simulate, summary
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -19,11 +19,11 @@ def test_a_stream_has_the_shares_that_it_was_asked_for(fault: str) -> None:
 
 
 def test_it_is_the_same_stream_for_the_same_seed() -> None:
-    assert one(("errors +50 points", 100.0, 5)) == one(("errors +50 points", 100.0, 5))
+    assert rollouts_of(("errors +50 points", 100.0, 5)) == rollouts_of(("errors +50 points", 100.0, 5))
 
 
 def test_an_outright_failure_is_caught_by_all_and_by_ours_first() -> None:
-    found = [one(("errors +50 points", 100.0, seed)) for seed in range(5)]
+    found = [rollouts_of(("errors +50 points", 100.0, seed)) for seed in range(5)]
     message = summary(found)
     assert all(message[name]["failed"] == 1 for name in CONTENDERS)
     assert all(

@@ -135,6 +135,21 @@ _RETIRED = frozenset(
 """Words that had another name in the field; docs/glossary.md has those of now."""
 
 
+_NAMELESS = frozenset(["one", "found", "told", "known", "wanted"])
+"""What says nothing of the thing that a variable holds: a pod, an intent, a row."""
+
+
+def test_variables_are_called_by_what_they_hold() -> None:
+    nameless = set()
+    for folder in ("bulkhead", "operators", "plugins", "gpu_tasks", "dags", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                name = node.arg if isinstance(node, ast.arg) else getattr(node, "id", getattr(node, "name", None))
+                if name in _NAMELESS:
+                    nameless.add(f"{path.relative_to(ROOT)}: {name}")
+    assert nameless == set()
+
+
 def test_no_retired_word_is_a_name_again() -> None:
     again = defaultdict(set)
     for folder in ("bulkhead", "operators", "plugins", "gpu_tasks", "dags"):

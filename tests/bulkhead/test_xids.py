@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 
-from bulkhead.xids import Attribution, Line, RecommendedAction, catalogue, known, lines, stated_action
+from bulkhead.xids import Attribution, Line, RecommendedAction, catalogue, lines, row_of, stated_action
 
 APPLICATION = {11, 13, 25, 31, 32, 43, 69, 80}
 
@@ -30,11 +30,11 @@ def test_what_an_application_does_is_not_the_devices_fault() -> None:
     ],
 )
 def test_device_faults_have_nvidias_action(number: int, action: RecommendedAction) -> None:
-    assert (known(number).attribution, known(number).action) == (Attribution.DEVICE, action)
+    assert (row_of(number).attribution, row_of(number).action) == (Attribution.DEVICE, action)
 
 
 def test_an_unknown_xid_is_contained_and_a_person_called() -> None:
-    assert (known(9999).attribution, known(9999).action) == (Attribution.UNKNOWN, RecommendedAction.CONTACT_SUPPORT)
+    assert (row_of(9999).attribution, row_of(9999).action) == (Attribution.UNKNOWN, RecommendedAction.CONTACT_SUPPORT)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ EVENT = "NETIR_LINK_EVT  {}   XC0 i0 Link 09 (0x{} 0x00000000 0x00000000 0x00000
 def test_a_line_says_more_than_its_number(
     number: int, text: str, attribution: Attribution, action: RecommendedAction, message: str
 ) -> None:
-    found = known(number, text)
+    found = row_of(number, text)
     assert (found.attribution, found.action) == (attribution, action)
     assert message in found.description
 

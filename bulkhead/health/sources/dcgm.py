@@ -123,16 +123,16 @@ def read(text: str, snapshot: Snapshot, blocks: Blocks[Series]) -> None:
         blocks.clear()  # pods come and go, and each is a label
 
 
-def take(found: Iterable[tuple[str, Series, float] | Malformed], snapshot: Snapshot) -> None:
+def take(series: Iterable[tuple[str, Series, float] | Malformed], snapshot: Snapshot) -> None:
     """Take samples into a snapshot.
 
     Args:
-        found: of dcgm-exporter, however they came.
+        series: of dcgm-exporter, however they came.
         snapshot: gets the readings, and what was not understood.
     """
     collected: dict[Series, dict[str, float]] = {}
     own: dict[str, float] | None
-    for sample in found:
+    for sample in series:
         if len(sample) == 2:
             snapshot.count(sample.why)
             continue

@@ -70,10 +70,10 @@ class NvmlSource:
                 pci=pci_of(_text(nvml.nvmlDeviceGetPciInfo(handle).busId)),
             )
         except nvml.NVMLError as error:
-            known = self._known.get(index)
-            if known is not None and error.value in (nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED):
+            last_seen = self._known.get(index)
+            if last_seen is not None and error.value in (nvml.NVML_ERROR_GPU_IS_LOST, nvml.NVML_ERROR_RESET_REQUIRED):
                 lost = XidEvent(snapshot.at, _LOST_XID, text=f"NVML: {error}")
-                snapshot.xids.setdefault(known.uuid, []).append(lost)
+                snapshot.xids.setdefault(last_seen.uuid, []).append(lost)
             snapshot.count(f"device {index}: {error}")
             return
         fields = {field: value for field, value in self._fields(handle, snapshot) if value >= 0}
@@ -126,15 +126,15 @@ def _readers(nvml: Any) -> dict[Field, Callable[[Any], float]]:
         return lambda handle: nvml.nvmlDeviceGetTotalEccErrors(handle, kind, nvml.NVML_VOLATILE_ECC)
 
     return {
-        Field.SM_CLOCK: lambda one: nvml.nvmlDeviceGetClockInfo(one, nvml.NVML_CLOCK_SM),
-        Field.MEMORY_CLOCK: lambda one: nvml.nvmlDeviceGetClockInfo(one, nvml.NVML_CLOCK_MEM),
-        Field.TEMPERATURE: lambda one: nvml.nvmlDeviceGetTemperature(one, nvml.NVML_TEMPERATURE_GPU),
-        Field.POWER: lambda one: nvml.nvmlDeviceGetPowerUsage(one) / 1000,
+        Field.SM_CLOCK: lambda handle: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
+        Field.MEMORY_CLOCK: lambda handle: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),
+        Field.TEMPERATURE: lambda handle: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
+        Field.POWER: lambda handle: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
         Field.ENERGY: nvml.nvmlDeviceGetTotalEnergyConsumption,
-        Field.UTILISATION: lambda one: nvml.nvmlDeviceGetUtilizationRates(one).gpu,
-        Field.COPY_UTILISATION: lambda one: nvml.nvmlDeviceGetUtilizationRates(one).memory,
-        Field.MEMORY_USED: lambda one: nvml.nvmlDeviceGetMemoryInfo(one).used / 2**20,
-        Field.MEMORY_FREE: lambda one: nvml.nvmlDeviceGetMemoryInfo(one).free / 2**20,
+        Field.UTILISATION: lambda handle: nvml.nvmlDeviceGetUtilizationRates(handle).gpu,
+        Field.COPY_UTILISATION: lambda handle: nvml.nvmlDeviceGetUtilizationRates(handle).memory,
+        Field.MEMORY_USED: lambda handle: nvml.nvmlDeviceGetMemoryInfo(handle).used / 2**20,
+        Field.MEMORY_FREE: lambda handle: nvml.nvmlDeviceGetMemoryInfo(handle).free / 2**20,
         Field.PCIE_REPLAYS: nvml.nvmlDeviceGetPcieReplayCounter,
         Field.PCIE_WIDTH: nvml.nvmlDeviceGetCurrPcieLinkWidth,
         Field.PCIE_WIDTH_MAX: nvml.nvmlDeviceGetMaxPcieLinkWidth,

@@ -68,11 +68,11 @@ _STALE_S = 60.0
 
 
 def _samples(values: Vector) -> Iterator[tuple[str, Series, float] | Malformed]:
-    known: dict[tuple[tuple[str, str], ...], Series | None] = {}
+    series_of: dict[tuple[tuple[str, str], ...], Series | None] = {}
     for index, (labels, value) in enumerate(values):
         name = labels.pop("__name__", "")
         key = tuple(sorted(labels.items()))
-        if key not in known:
-            known[key] = series(labels)
-        whose = known[key]
+        if key not in series_of:
+            series_of[key] = series(labels)
+        whose = series_of[key]
         yield Malformed("no device", index) if whose is None else (name, whose, value)

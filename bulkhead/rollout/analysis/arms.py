@@ -98,8 +98,8 @@ def shown(seen: Arm | None) -> dict[str, Any] | None:
     if wrong := {status: count for status, count in seen.statuses.items() if status[0] != "2"}:
         numbers["statuses"] = wrong
     for name, q in (("p50_ms", 0.5), ("p99_ms", 0.99)):
-        if (found := quantile(seen, q)) is not None:
-            numbers[name] = [bound if math.isfinite(bound) else "inf" for bound in found]
+        if (interval := quantile(seen, q)) is not None:
+            numbers[name] = [bound if math.isfinite(bound) else "inf" for bound in interval]
     if seen.answers is not None and seen.answers.seen:
         numbers["answers"] = {"seen": seen.answers.seen, "invalid": seen.answers.invalid}
     if seen.answers is not None and seen.answers.compared:

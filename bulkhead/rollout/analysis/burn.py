@@ -125,7 +125,7 @@ def _since(readings: Sequence[BurnReading], seconds: float) -> tuple[int, int] |
     if not readings:
         return None
     last, begin = readings[-1], readings[-1].at - timedelta(seconds=seconds)
-    first = max((reading for reading in readings if reading.at <= begin), key=lambda one: one.at, default=None)
+    first = max((reading for reading in readings if reading.at <= begin), key=lambda reading: reading.at, default=None)
     if first is None:
         return None
     requests = last.counters.valid - first.counters.valid
@@ -144,12 +144,12 @@ def burn(objective: float, readings: Sequence[BurnReading], length_s: float) -> 
         readings: of the candidate, at most ``KEPT`` and the last one now.
         length_s: the rollout's, in seconds.
     """
-    found = burning(readings, objective, scaled(length_s), _MIN_FAILURES)
-    if found is None:
+    fastest = burning(readings, objective, scaled(length_s), _MIN_FAILURES)
+    if fastest is None:
         return Finding(Rule.BURN, 0.0, "the error budget does not burn too fast in any window")
-    limit = min(0.5, found.window.factor * (1 - objective))
-    strength = share_above(found.failures, found.requests, limit) - math.log(len(WORKBOOK) * KEPT)
-    return Finding(Rule.BURN, strength, found.described(objective))
+    limit = min(0.5, fastest.window.factor * (1 - objective))
+    strength = share_above(fastest.failures, fastest.requests, limit) - math.log(len(WORKBOOK) * KEPT)
+    return Finding(Rule.BURN, strength, fastest.described(objective))
 
 
 def keep(readings: list[BurnReading], now: BurnReading, length_s: float) -> list[BurnReading]:

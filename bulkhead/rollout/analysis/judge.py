@@ -88,7 +88,7 @@ def judge(
     beyond = [finding for finding in findings if strengths[finding.rule] >= 1]
     if beyond:
         blamed = [test for test in beyond if not test.shared]
-        worst = max(blamed or beyond, key=lambda one: strengths[one.rule])
+        worst = max(blamed or beyond, key=lambda finding: strengths[finding.rule])
         if blamed:
             return Judgement(StepVerdict.FAIL, worst.reason, worst.rule, numbers)
         reason = f"{worst.reason}; but stable fails too: {worst.shared}"
@@ -128,10 +128,10 @@ def evidence(
     return findings
 
 
-def _of_what_is_asked(plan: Plan, found: Finding) -> float:
+def _of_what_is_asked(plan: Plan, finding: Finding) -> float:
     """The evidence as a share of what is asked for: the chance of a false alarm is the whole rollout's, and is shared
     out among rules and steps."""
-    return max(0.0, found.strength) / math.log(len(plan.steps) / (plan.alpha * SHARES[found.rule]))
+    return max(0.0, finding.strength) / math.log(len(plan.steps) / (plan.alpha * SHARES[finding.rule]))
 
 
 def _pass_or_hold(

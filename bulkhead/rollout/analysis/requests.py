@@ -119,10 +119,10 @@ def _commonest(statuses: Mapping[str, int], seen: Arm) -> str:
     """The commonest of some statuses, with the commonest of what was said with it."""
     if not statuses:
         return ""
-    status = max(sorted(statuses), key=lambda one: statuses[one])
+    status = max(sorted(statuses), key=lambda status: statuses[status])
     errors = seen.answers.errors if seen.answers is not None else {}
     said = {text: count for text, count in errors.items() if count > 0 and text.startswith(f"{status} ")}
-    text = max(sorted(said), key=lambda one: said[one]).partition(" ")[2] if said else ""
+    text = max(sorted(said), key=lambda text: said[text]).partition(" ")[2] if said else ""
     named = "without an answer" if status == NO_ANSWER else status
     return f", mostly {named}" + (f" ({text})" if text else "")
 
@@ -145,7 +145,7 @@ def slower(plan: Plan, weight: float, candidate: Arm, stable: Arm) -> Finding:
             logs[edge] = label_above(ours, theirs, weight, plan.max_ratio)
     if not logs:
         return Finding(Rule.SLOWER, 0.0, "its latencies are not longer than stable's by any bound")
-    edge = max(logs, key=lambda one: logs[one])
+    edge = max(logs, key=lambda bound: logs[bound])
     highest = logs[edge]
     # A bound where the difference does not matter counts as no evidence at all, so that the mean stays an e-value.
     strength = highest + math.log(sum(math.exp(log - highest) for log in logs.values()) / len(edges))

@@ -111,15 +111,15 @@ class EnvoyRouter:
         return {name: seen.get(name, Counters()) for name in revisions}
 
     def _confirm(self, service: str, fence: Fence, *, clusters: set[str], routes: bool) -> None:
-        port, wanted = self.ports(service).admin_port, config.version(fence)
+        port, desired = self.ports(service).admin_port, config.version(fence)
         limit = time.monotonic() + self._confirm_s
         while True:
             route_versions, cluster_versions = admin.versions(port)
-            if (not routes or route_versions.get(service) == wanted) and clusters <= set(cluster_versions):
+            if (not routes or route_versions.get(service) == desired) and clusters <= set(cluster_versions):
                 return
             if time.monotonic() > limit:
                 why = admin.rejected(port, service) or "no reason given"
-                raise UnavailableError(f"Envoy of service {service} did not take up version {wanted}: {why}")
+                raise UnavailableError(f"Envoy of service {service} did not take up version {desired}: {why}")
             time.sleep(0.02)  # Envoy offers no notification of a configuration taken up: its version is polled
 
     def _folder(self, service: str) -> Path:

@@ -41,12 +41,12 @@ KINDS: Mapping[str, JobKind] = {
 
 
 def create_or_adopt(
-    api: k8s.ApiClient, wanted: Mapping[str, Any], own: Mapping[str, str]
+    api: k8s.ApiClient, manifest: Mapping[str, Any], own: Mapping[str, str]
 ) -> tuple[dict[str, Any], bool]:
     """Create a job. Creating is the lock: one that is there already is adopted if it is ours and lives.
 
     Args:
-        wanted: the object in its JSON form.
+        manifest: the object in its JSON form.
         own: labels that it has if it is ours.
 
     Returns:
@@ -55,10 +55,10 @@ def create_or_adopt(
     Raises:
         PodFailedError: the cluster refused it, or does not know the kind, or the name is taken.
     """
-    kind, name, namespace = wanted["kind"], wanted["metadata"]["name"], wanted["metadata"]["namespace"]
+    kind, name, namespace = manifest["kind"], manifest["metadata"]["name"], manifest["metadata"]["namespace"]
     with refusal_named(name, namespace):
         try:
-            return _call(api, "POST", _path(kind, namespace), wanted), True
+            return _call(api, "POST", _path(kind, namespace), manifest), True
         except ApiException as refused:
             if refused.status == 404 and "namespaces" not in str(refused.body):
                 message = f"the cluster knows no {kind}; install its controller, or choose backend='job'"
@@ -90,18 +90,18 @@ def find_unfailed(api: k8s.ApiClient, kind: str, namespace: str, own: Mapping[st
     return None
 
 
-def create_service(api: k8s.ApiClient, wanted: k8s.V1Service) -> None:
+def create_service(api: k8s.ApiClient, service: k8s.V1Service) -> None:
     """Create a Service, unless it is there.
 
     Args:
-        wanted: the Service; its owner takes it along.
+        service: the Service; its owner takes it along.
 
     Raises:
         PodFailedError: the cluster refused it.
     """
-    with refusal_named(wanted.metadata.name, wanted.metadata.namespace):
+    with refusal_named(service.metadata.name, service.metadata.namespace):
         try:
-            k8s.CoreV1Api(api).create_namespaced_service(wanted.metadata.namespace, wanted)
+            k8s.CoreV1Api(api).create_namespaced_service(service.metadata.namespace, service)
         except ApiException as refused:
             if refused.status != 409:
                 raise

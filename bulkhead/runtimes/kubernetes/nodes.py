@@ -54,7 +54,7 @@ class NodeCordons:
         notes = {REASON: reason[:1000], HOLDER: holder}
         desired = {"metadata": {"name": node, "annotations": notes}, "spec": {"unschedulable": True}}
         self._objects.apply(NODE, desired, generation)
-        self._objects.edit(NODE, node, lambda found: _taints(found, add=True))
+        self._objects.edit(NODE, node, lambda document: _taints(document, add=True))
         return True
 
     def uncordon(self, node: str, generation: int) -> None:
@@ -69,7 +69,7 @@ class NodeCordons:
         if self._objects.read(NODE, node) is None:
             return
         self._objects.apply(NODE, {"metadata": {"name": node}}, generation)
-        self._objects.edit(NODE, node, lambda found: _taints(found, add=False))
+        self._objects.edit(NODE, node, lambda document: _taints(document, add=False))
 
     def is_cordoned(self, node: str) -> bool:
         """Whether new pods are kept away as ``cordon`` does it; True of a node that is gone."""
@@ -131,8 +131,8 @@ def _has_gpu(pod: Any) -> bool:
     return bool(pod.spec.resource_claims) or any(name.startswith(_GPU_RESOURCES) for limit in limits for name in limit)
 
 
-def _taints(found: Document, *, add: bool) -> Mapping[str, Any] | None:
-    before = found["spec"].get("taints") or []
+def _taints(document: Document, *, add: bool) -> Mapping[str, Any] | None:
+    before = document["spec"].get("taints") or []
     others = [taint for taint in before if taint["key"] != TAINT]
     taints = [*others, {"key": TAINT, "value": "true", "effect": "NoSchedule"}] if add else others
     return None if len(taints) == len(before) else {"spec": {"taints": taints}}

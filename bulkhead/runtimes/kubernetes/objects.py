@@ -108,11 +108,11 @@ class Objects:
         items: list[Document] = self._call("GET", self._path(kind), {"labelSelector": selector})["items"]
         return items
 
-    def apply(self, kind: Kind, wanted: Mapping[str, Any], generation: int, *, sequence: int = 0) -> Document:
+    def apply(self, kind: Kind, desired: Mapping[str, Any], generation: int, *, sequence: int = 0) -> Document:
         """Write an object, unless it was written under a later fence. What others have changed of it is ours again.
 
         Args:
-            wanted: the fields that are ours, with ``metadata.name``; what is left out is others', or the cluster's.
+            desired: the fields that are ours, with ``metadata.name``; what is left out is others', or the cluster's.
             sequence: of the writer, within the generation.
 
         Returns:
@@ -122,18 +122,18 @@ class Objects:
             FencedError: it carries a later fence.
         """
         for _ in range(_TRIES):
-            existing = self.read(kind, wanted["metadata"]["name"])
+            existing = self.read(kind, desired["metadata"]["name"])
             try:
-                return self._apply(kind, _stamped(kind, wanted, (generation, sequence), existing), force=True)
+                return self._apply(kind, _stamped(kind, desired, (generation, sequence), existing), force=True)
             except _RaceError:
                 continue
-        raise UnavailableError(f"{kind.kind} {wanted['metadata']['name']}: others write it again and again")
+        raise UnavailableError(f"{kind.kind} {desired['metadata']['name']}: others write it again and again")
 
-    def drift(self, kind: Kind, wanted: Mapping[str, Any], generation: int) -> str | None:
+    def drift(self, kind: Kind, desired: Mapping[str, Any], generation: int) -> str | None:
         """What applying an object would change or contest, found without changing anything.
 
         Args:
-            wanted: as for ``apply``.
+            desired: as for ``apply``.
 
         Returns:
             In words; None where it is as wanted.
@@ -141,12 +141,12 @@ class Objects:
         Raises:
             FencedError: it carries a later generation.
         """
-        name = wanted["metadata"]["name"]
+        name = desired["metadata"]["name"]
         existing = self.read(kind, name)
         if existing is None:
             return f"{kind.kind} {name} was deleted"
         try:
-            dry = self._apply(kind, _stamped(kind, wanted, (generation, 0), existing), force=False, dry_run=True)
+            dry = self._apply(kind, _stamped(kind, desired, (generation, 0), existing), force=False, dry_run=True)
         except EditedError as edited:
             return str(edited)
         except _RaceError:
@@ -298,47 +298,47 @@ def _contest(causes: list[Document]) -> str:
     return ", ".join(owners)
 
 
-def fence_of(found: Mapping[str, Any]) -> tuple[int, int]:
+def fence_of(document: Mapping[str, Any]) -> tuple[int, int]:
     """Generation and sequence under which an object was written; zeros where it was not written here."""
-    notes = found["metadata"].get("annotations") or {}
+    notes = document["metadata"].get("annotations") or {}
     return int(notes.get(GENERATION, 0)), int(notes.get(SEQUENCE, 0))
 
 
-def _check_fence(kind: Kind, found: Mapping[str, Any], fence: tuple[int, int]) -> None:
-    held = fence_of(found)
+def _check_fence(kind: Kind, existing: Mapping[str, Any], fence: tuple[int, int]) -> None:
+    held = fence_of(existing)
     if held > fence:
         why = f"was written by generation {held[0]} step {held[1]}, later than {fence[0]} step {fence[1]}"
-        raise FencedError(f"{kind.kind} {found['metadata']['name']} {why}")
+        raise FencedError(f"{kind.kind} {existing['metadata']['name']} {why}")
 
 
-def _stamped(kind: Kind, wanted: Mapping[str, Any], fence: tuple[int, int], found: Document | None) -> Document:
+def _stamped(kind: Kind, desired: Mapping[str, Any], fence: tuple[int, int], existing: Document | None) -> Document:
     """The object to send: with its kind, its fence, and the version that it is meant to replace."""
-    metadata = dict(wanted["metadata"])
+    metadata = dict(desired["metadata"])
     stamp = {GENERATION: str(fence[0]), **({SEQUENCE: str(fence[1])} if fence[1] else {})}
     metadata["annotations"] = {**metadata.get("annotations", {}), **stamp}
-    if found is not None:
-        _check_fence(kind, found, fence)
-        metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
-    return {**wanted, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
+    if existing is not None:
+        _check_fence(kind, existing, fence)
+        metadata["resourceVersion"] = existing["metadata"]["resourceVersion"]
+    return {**desired, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
 
 
-def _notes_changed(found: Document, dry: Document) -> Iterator[str]:
+def _notes_changed(existing: Document, dry: Document) -> Iterator[str]:
     """Labels and annotations that differ, but for the fence itself."""
     for field in ("labels", "annotations"):
-        before, after = (dict(document["metadata"].get(field) or {}) for document in (found, dry))
+        before, after = (dict(document["metadata"].get(field) or {}) for document in (existing, dry))
         for fence in (GENERATION, SEQUENCE):
             before.pop(fence, None)
             after.pop(fence, None)
         yield from _changed(before, after, f"metadata.{field}")
 
 
-def _changed(found: Any, dry: Any, where: str) -> Iterator[str]:
+def _changed(existing: Any, dry: Any, where: str) -> Iterator[str]:
     """Paths at which two values differ."""
-    if isinstance(found, dict) and isinstance(dry, dict):
-        for key in found.keys() | dry.keys():
-            yield from _changed(found.get(key), dry.get(key), f"{where}.{key}")
-    elif isinstance(found, list) and isinstance(dry, list) and len(found) == len(dry):
-        for index, (one, other) in enumerate(zip(found, dry, strict=True)):
-            yield from _changed(one, other, f"{where}[{index}]")
-    elif found != dry:
+    if isinstance(existing, dict) and isinstance(dry, dict):
+        for key in existing.keys() | dry.keys():
+            yield from _changed(existing.get(key), dry.get(key), f"{where}.{key}")
+    elif isinstance(existing, list) and isinstance(dry, list) and len(existing) == len(dry):
+        for index, (old, other) in enumerate(zip(existing, dry, strict=True)):
+            yield from _changed(old, other, f"{where}[{index}]")
+    elif existing != dry:
         yield where

@@ -28,7 +28,7 @@ MOST_EVENTS = 100
 log = logging.getLogger(__name__)
 
 
-def create_or_adopt(core: k8s.CoreV1Api, wanted: k8s.V1Pod, own: Mapping[str, str]) -> tuple[k8s.V1Pod, bool]:
+def create_or_adopt(core: k8s.CoreV1Api, pod: k8s.V1Pod, own: Mapping[str, str]) -> tuple[k8s.V1Pod, bool]:
     """Create a pod. Creating is the lock: one that is there already is adopted if it is ours and lives.
 
     Args:
@@ -40,10 +40,10 @@ def create_or_adopt(core: k8s.CoreV1Api, wanted: k8s.V1Pod, own: Mapping[str, st
     Raises:
         PodFailedError: the cluster refused it, or the name is taken.
     """
-    name, namespace = wanted.metadata.name, wanted.metadata.namespace
+    name, namespace = pod.metadata.name, pod.metadata.namespace
     with refusal_named(name, namespace):
         try:
-            return core.create_namespaced_pod(namespace, wanted), True
+            return core.create_namespaced_pod(namespace, pod), True
         except ApiException as refused:
             if refused.status != 409:
                 raise

@@ -40,22 +40,22 @@ class KubernetesTaskRuntime:
         """See the port."""
         return place(pod, gpus)
 
-    def find(self, wanted: TaskWorkload) -> Launched | None:
+    def find(self, workload: TaskWorkload) -> Launched | None:
         """See the port. One request."""
-        if wanted.gang is not None:
-            job = jobs.find_unfailed(self._api, wanted.kind, wanted.namespace, wanted.own)
-            return None if job is None else Launched(job["metadata"]["name"], wanted.namespace, "found")
-        pod = pods.find_unfailed(self._core, wanted.namespace, wanted.own)
+        if workload.gang is not None:
+            job = jobs.find_unfailed(self._api, workload.kind, workload.namespace, workload.own)
+            return None if job is None else Launched(job["metadata"]["name"], workload.namespace, "found")
+        pod = pods.find_unfailed(self._core, workload.namespace, workload.own)
         return None if pod is None else self._launched(pod, "found")
 
-    def create(self, wanted: TaskWorkload) -> Launched:
+    def create(self, workload: TaskWorkload) -> Launched:
         """See the port."""
-        if wanted.gpus.device_class:
-            template = claim_template(wanted.gpus, wanted.namespace)
-            pods.ensure_claim_template(self._api, template, wanted.name)
-        if wanted.gang is not None:
-            return self._create_job(wanted, wanted.gang)
-        pod, created = pods.create_or_adopt(self._core, wanted.pod, wanted.own)
+        if workload.gpus.device_class:
+            template = claim_template(workload.gpus, workload.namespace)
+            pods.ensure_claim_template(self._api, template, workload.name)
+        if workload.gang is not None:
+            return self._create_job(workload, workload.gang)
+        pod, created = pods.create_or_adopt(self._core, workload.pod, workload.own)
         return self._launched(pod, "created" if created else "adopted")
 
     def end(
@@ -93,12 +93,12 @@ class KubernetesTaskRuntime:
         there = pods.managed_names(self._core, namespace)
         return sorted(f"{namespace}/{name}" for name, of in there.items() if of not in launched)
 
-    def _create_job(self, wanted: TaskWorkload, gang: distributed.Gang) -> Launched:
-        document = _BUILD[wanted.kind](wanted.pod, gang, wanted.queue)
-        made, created = jobs.create_or_adopt(self._api, document, wanted.own)
-        if wanted.kind == "Job":
+    def _create_job(self, workload: TaskWorkload, gang: distributed.Gang) -> Launched:
+        document = _BUILD[workload.kind](workload.pod, gang, workload.queue)
+        made, created = jobs.create_or_adopt(self._api, document, workload.own)
+        if workload.kind == "Job":
             jobs.create_service(self._api, distributed.service(made, gang))
-        return Launched(made["metadata"]["name"], wanted.namespace, "created" if created else "adopted")
+        return Launched(made["metadata"]["name"], workload.namespace, "created" if created else "adopted")
 
     def _launched(self, pod: k8s.V1Pod, how: str) -> Launched:
         name, namespace = pod.metadata.name, pod.metadata.namespace

@@ -135,18 +135,18 @@ class PodWatch:
                 await self._wait(error, None)
 
     async def _list(self, api: ApiClient) -> set[str]:
-        found: dict[str, Pod] = {}
+        listed: dict[str, Pod] = {}
         token, version = "", ""
         while True:
             query = {"limit": str(_PAGE), **({"continue": token} if token else {})}
             async with await self._get_pods(api, query) as answer:
                 document = await answer.json()
-            found |= {pod["metadata"]["name"]: _cut(pod) for pod in document.get("items") or []}
+            listed |= {pod["metadata"]["name"]: _cut(pod) for pod in document.get("items") or []}
             token, version = document["metadata"].get("continue") or "", document["metadata"]["resourceVersion"]
             if not token:
                 break
-        changed = {name for name in found | self.pods if found.get(name) != self.pods.get(name)}
-        self.pods, self._version = found, version
+        changed = {name for name in listed | self.pods if listed.get(name) != self.pods.get(name)}
+        self.pods, self._version = listed, version
         return changed
 
     async def _watch(self, api: ApiClient) -> AsyncIterator[set[str]]:

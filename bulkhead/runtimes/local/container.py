@@ -93,7 +93,7 @@ def prctl(option: int, value: int) -> None:
 def children() -> list[int]:
     """Process ids of this process' children, adopted ones included."""
     own = os.getpid()
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -102,8 +102,8 @@ def children() -> list[int]:
         except OSError:  # it ended between the listing and the reading
             continue
         if int(fields[1]) == own:
-            found.append(int(entry.name))
-    return found
+            pids.append(int(entry.name))
+    return pids
 
 
 def _base_environment(files: PodFiles) -> dict[str, str]:
@@ -141,7 +141,9 @@ def _map(text: str, paths: Mapping[str, str]) -> str:
 
 def _expand(text: str, environment: Mapping[str, str]) -> str:
     """``$(NAME)`` by the variable's value, as Kubernetes has it: ``$$`` is a dollar, what is unknown stays."""
-    return _REFERENCE.sub(lambda found: "$" if found[0] == "$$" else environment.get(found[1], found[0]), text)
+    return _REFERENCE.sub(
+        lambda reference: "$" if reference[0] == "$$" else environment.get(reference[1], reference[0]), text
+    )
 
 
 def _value(variable: Mapping[str, Any], files: PodFiles, environment: Mapping[str, str]) -> str:

@@ -83,9 +83,9 @@ class LocalRuntime:
             NotFoundError: there is no such pod.
         """
         files = self._files(name, namespace)
-        known = parse(self._read_status(files))
-        if known.ended or files.supervised():
-            return known
+        recorded = parse(self._read_status(files))
+        if recorded.ended or files.supervised():
+            return recorded
         status = self._read_status(files)
         again = parse(status)  # it may have ended between the two polls
         if again.ended or (not files.lock.exists() and time.time() - files.spec.stat().st_mtime < _START_GRACE_S):

@@ -58,48 +58,48 @@ class LocalTaskRuntime:
                 )
         return place(pod, GpuRequest(gpus.count))
 
-    def find(self, wanted: TaskWorkload) -> Launched | None:
+    def find(self, workload: TaskWorkload) -> Launched | None:
         """See the port."""
-        of_job = {INDEX: "0"} if wanted.gang is not None else {}
-        for metadata in self.runtime.list({**wanted.own, **of_job}):
-            name = metadata.labels.get(GANG) if wanted.gang is not None else metadata.name
-            if name is None or (wanted.gang is None and GANG in metadata.labels):
+        of_job = {INDEX: "0"} if workload.gang is not None else {}
+        for metadata in self.runtime.list({**workload.own, **of_job}):
+            name = metadata.labels.get(GANG) if workload.gang is not None else metadata.name
+            if name is None or (workload.gang is None and GANG in metadata.labels):
                 continue
             try:
-                if self._state(name, wanted.gang) in (JobState.WAITING, JobState.SUCCEEDED):
-                    return self._launched(name, wanted, "found")
+                if self._state(name, workload.gang) in (JobState.WAITING, JobState.SUCCEEDED):
+                    return self._launched(name, workload, "found")
             except NotFoundError:  # deleted meanwhile, or a launcher died half-way through
                 continue
         return None
 
-    def create(self, wanted: TaskWorkload) -> Launched:
+    def create(self, workload: TaskWorkload) -> Launched:
         """See the port. Of a job's nodes all are launched, or none."""
-        if wanted.queue is not None:
-            raise UnsupportedError("kueue_queue", wanted.queue, "the local runtime has no queue; leave it out")
-        if wanted.gang is None:
-            created = self.runtime.launch(wanted.pod)
-            return self._launched(wanted.name, wanted, "created" if created else "adopted")
+        if workload.queue is not None:
+            raise UnsupportedError("kueue_queue", workload.queue, "the local runtime has no queue; leave it out")
+        if workload.gang is None:
+            created = self.runtime.launch(workload.pod)
+            return self._launched(workload.name, workload, "created" if created else "adopted")
         try:
-            created = {self.runtime.launch(node) for node in _nodes(wanted.pod, wanted.gang)} == {True}
+            created = {self.runtime.launch(node) for node in _nodes(workload.pod, workload.gang)} == {True}
         except BulkheadError as wrong:
-            end_nodes(self.runtime, wanted.name, wanted.gang.nodes, f"another node could not be launched: {wrong}")
+            end_nodes(self.runtime, workload.name, workload.gang.nodes, f"another node could not be launched: {wrong}")
             raise
-        return self._launched(wanted.name, wanted, "created" if created else "adopted")
+        return self._launched(workload.name, workload, "created" if created else "adopted")
 
     def end(
         self, kind: str, name: str, namespace: str, own: Mapping[str, str], keep: str, reason: str
     ) -> tuple[bool, str]:
         """See the port."""
-        found = []
+        ends = []
         for pod in self._pods(kind, name):
             try:
                 ended = self.runtime.status(pod, namespace).ended
             except NotFoundError:
                 continue
-            found.append(ended)
+            ends.append(ended)
             if not ended:
                 self.runtime.terminate(pod, namespace, reason=reason)
-        return True, "gone" if not found else "ended" if all(found) else "told to end"
+        return True, "gone" if not ends else "ended" if all(ends) else "told to end"
 
     def kill(self, kind: str, name: str, namespace: str, reason: str, grace_s: float | None = None) -> None:
         """See the port."""
@@ -133,9 +133,9 @@ class LocalTaskRuntime:
         ends = {PodPhase.SUCCEEDED: JobState.SUCCEEDED, PodPhase.FAILED: JobState.FAILED}
         return ends.get(phase, JobState.WAITING)
 
-    def _launched(self, name: str, wanted: TaskWorkload, how: str) -> Launched:
-        ended = self._state(name, wanted.gang) in (JobState.SUCCEEDED, JobState.FAILED)
-        nodes = wanted.gang.nodes if wanted.gang is not None else None
+    def _launched(self, name: str, workload: TaskWorkload, how: str) -> Launched:
+        ended = self._state(name, workload.gang) in (JobState.SUCCEEDED, JobState.FAILED)
+        nodes = workload.gang.nodes if workload.gang is not None else None
         return Launched(name, "default", how, end_event(self.runtime, name, nodes) if ended else None)
 
 

@@ -8,7 +8,7 @@ from bulkhead.health.policy import Policy
 from bulkhead.health.rules import unseen
 from bulkhead.health.verdict import DeviceFinding, Health, Reason
 from bulkhead.health.window import EvidenceWindow
-from bulkhead.xids import RecommendedAction, known
+from bulkhead.xids import RecommendedAction, row_of
 from tests.windows import DEVICE, NOW, POLICY, WELL, found, window_of
 
 
@@ -89,7 +89,7 @@ def _xid(*events: XidEvent, policy: Policy = POLICY) -> list[DeviceFinding]:
 def _told(
     health: Health, xid: int, action: RecommendedAction, confidence: float, more: str = "", beside: str = ""
 ) -> DeviceFinding:
-    text = f"Xid {xid}{beside}: {known(xid).description}{more}"
+    text = f"Xid {xid}{beside}: {row_of(xid).description}{more}"
     return DeviceFinding(health, Reason.XID, text, action, confidence, NOW - 100)
 
 
@@ -99,11 +99,11 @@ AT = NOW - 100
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
-        ([XidEvent(AT, 79)], [_told(Health.UNHEALTHY, 79, known(79).action, 0.95)]),
-        ([XidEvent(AT, 79, "ml/train")], [_told(Health.UNHEALTHY, 79, known(79).action, 0.95, ", under ml/train")]),
+        ([XidEvent(AT, 79)], [_told(Health.UNHEALTHY, 79, row_of(79).action, 0.95)]),
+        ([XidEvent(AT, 79, "ml/train")], [_told(Health.UNHEALTHY, 79, row_of(79).action, 0.95, ", under ml/train")]),
         (
             [XidEvent(AT, 79, certain=False)],
-            [_told(Health.SUSPECT, 79, known(79).action, 0.3, " (found at the first poll: of unknown age)")],
+            [_told(Health.SUSPECT, 79, row_of(79).action, 0.3, " (found at the first poll: of unknown age)")],
         ),
         ([XidEvent(AT, 9999)], [_told(Health.UNHEALTHY, 9999, RecommendedAction.CONTACT_SUPPORT, 0.5)]),
         ([XidEvent(AT, 13, "ml/train")], []),
@@ -145,7 +145,7 @@ AT = NOW - 100
                 DeviceFinding(
                     Health.UNHEALTHY,
                     Reason.XID,
-                    f"Xid 64: {known(64).description}, 2 times",
+                    f"Xid 64: {row_of(64).description}, 2 times",
                     RecommendedAction.CONTACT_SUPPORT,
                     0.97,
                     at,
@@ -168,7 +168,7 @@ def test_what_may_be_eithers_is_the_devices_where_it_comes_again_and_again() -> 
     events = [XidEvent(AT - 100 * n, 8) for n in range(3)]
     assert {(one.health, one.confidence) for one in _xid(*events[:2])} == {(Health.SUSPECT, 0.5)}
     assert {(one.health, one.confidence, one.text) for one in _xid(*events)} == {
-        (Health.UNHEALTHY, 0.7, f"Xid 8: {known(8).description}, 3 times")
+        (Health.UNHEALTHY, 0.7, f"Xid 8: {row_of(8).description}, 3 times")
     }
     others = [*events[:2], XidEvent(AT - 900, 39)]
     assert {(one.health, one.confidence) for one in _xid(*others)} == {(Health.SUSPECT, 0.5)}
@@ -186,11 +186,11 @@ def _applications(*events: XidEvent) -> list[DeviceFinding]:
 def test_an_applications_xid_speaks_against_the_device_under_one_job_after_the_other() -> None:
     jobs = [XidEvent(NOW - 1000 * n, 31, f"ml/job-{n}") for n in range(1, 4)]
     assert _applications(jobs[0], XidEvent(NOW - 5000, 31, "ml/job-1")) == []
-    message = f"Xid 31 ({known(31).description}) under 2 different jobs: ml/job-1, ml/job-2"
+    message = f"Xid 31 ({row_of(31).description}) under 2 different jobs: ml/job-1, ml/job-2"
     assert _applications(*jobs[:2]) == [
         DeviceFinding(Health.SUSPECT, Reason.APPLICATION, message, RecommendedAction.CONTACT_SUPPORT, 0.6, NOW - 1000)
     ]
-    message = f"Xid 31 ({known(31).description}) under 3 different jobs: ml/job-1, ml/job-2, ml/job-3"
+    message = f"Xid 31 ({row_of(31).description}) under 3 different jobs: ml/job-1, ml/job-2, ml/job-3"
     one = XidEvent(NOW - 9000, 13, "ml/job-9")  # another Xid, under one job, speaks neither for nor against it
     assert _applications(one, *jobs) == [
         DeviceFinding(Health.UNHEALTHY, Reason.APPLICATION, message, RecommendedAction.CONTACT_SUPPORT, 0.6, NOW - 1000)

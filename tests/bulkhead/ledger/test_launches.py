@@ -45,7 +45,7 @@ def test_the_first_reason_stays(launches: Launches) -> None:
     launch(launches, "train-1")
     assert [launches.end_run(TASK.owner, "the run ended"), launches.end_instance(TASK.instance, "marked")] == [1, 0]
     launches.mark_gone(ACCESS, "ml", "train-1", "gone")
-    assert launches.known(ACCESS, "ml") == {"train-1"}
+    assert launches.pods(ACCESS, "ml") == {"train-1"}
 
 
 def test_another_try_supersedes_the_pod_of_the_one_before_until_it_is_gone(launches: Launches) -> None:
@@ -93,7 +93,7 @@ def test_what_is_long_gone_is_forgotten_and_nothing_else(ledger: Ledger) -> None
     launch(launches, "running", TaskIdentity("release", "run", "evaluate"))
     now += timedelta(days=31)
     assert launches.forget() == 1
-    assert launches.known(ACCESS, "ml") == {"running"}
+    assert launches.pods(ACCESS, "ml") == {"running"}
 
 
 def test_a_place_is_the_same_whatever_the_order() -> None:

@@ -104,8 +104,8 @@ def _rewrite(plan: Mapping[str, str], rules: Mapping[str, str], verdicts: Mappin
         connection.execute(_nodes.update().where(_nodes.c.name == row.name).values(data=data))
 
 
-def _renamed(known: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    return {names.get(name, name): value for name, value in known.items()}
+def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in values.items()}
 
 
 def _each_text(value: Any, change: Callable[[str], str]) -> Any:
