@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +19,7 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.pods.suspicion import Avoidance
 from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.rollout.devices import Devices
-from bulkhead.rollout.loop import reconcile_until
+from bulkhead.rollout.loop import Around, reconcile_until
 from bulkhead.rollout.reconciler import Reconciler
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from bulkhead.settings import Settings
@@ -81,6 +82,6 @@ class Control:
             if variable not in os.environ:
                 os.environ[variable] = (self.runtime.layout.secrets / secret / key).read_text(encoding="utf-8")
 
-    def reconcile_until(self, done: Callable[[], bool], stop: threading.Event) -> bool:
+    def reconcile_until(self, done: Callable[[], bool], stop: threading.Event, around: Around = nullcontext) -> bool:
         """Reconcile until something is so; see ``bulkhead.rollout.loop``."""
-        return reconcile_until(self.reconciler, self.settings.home, done, stop)
+        return reconcile_until(self.reconciler, self.settings.home, done, stop, around)

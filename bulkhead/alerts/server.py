@@ -39,10 +39,10 @@ class AlertServer(ThreadingHTTPServer):
         if len(token) < _SHORTEST_TOKEN:
             raise InvalidInputError("token", "<hidden>", f"give at least {_SHORTEST_TOKEN} characters")
         self.token, self.responder = token, responder
-        super().__init__(address, _Handler)
+        super().__init__(address, _AlertsHandler)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _AlertsHandler(BaseHTTPRequestHandler):
     server: AlertServer
     timeout = _TIMEOUT_S
     server_version, sys_version = "bulkhead", ""

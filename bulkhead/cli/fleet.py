@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from prometheus_client import Gauge
 
 from bulkhead import fleets, settings
 from bulkhead.cli.console import app, console, errors_reported, on_termination, print_table, who
@@ -19,6 +20,7 @@ from bulkhead.health.verdict import Assessment, DeviceVerdict, Health, NodeVerdi
 from bulkhead.ledger.quarantines import Target
 from bulkhead.ledger.tables import Quarantine
 from bulkhead.logs import log_to_console
+from bulkhead.monitoring.component import monitored
 
 log = logging.getLogger(__name__)
 quarantine = typer.Typer(no_args_is_help=True, help="Keep a device or a node away from work, and let it back.")
@@ -133,17 +135,24 @@ def _watch(control: Control) -> None:
     stop = threading.Event()
     on_termination(stop.set)
     under_watch, controller = control.fleet_watch(), control.quarantine_controller()
-    while not stop.is_set():
-        try:
-            assessment = under_watch.poll()
-            done = controller.step(assessment)
-            under_watch.remember()
-            log.info("%s; %d quarantines began", summary(assessment), len(done.started))
-        except UnavailableError as error:
-            log.warning("cannot look now: %s", error)
-        except Exception:  # an unforeseen fault costs this poll, and not the watch
-            log.exception("a poll failed; the next one starts again")
-        stop.wait(control.settings.fleet.poll_s)
+    configured = control.settings
+    with monitored(configured.monitoring, "fleet-watch", control.ledger, every_s=configured.fleet.poll_s) as loop:
+        devices = Gauge("bulkhead_devices", "Devices by verdict.", ["health"], registry=loop.registry)
+        while not stop.is_set():
+            try:
+                with loop.one_pass():
+                    assessment = under_watch.poll()
+                    done = controller.step(assessment)
+                    under_watch.remember()
+                counts = summary(assessment)
+                for health in Health:
+                    devices.labels(health).set(counts.get(health, 0))
+                log.info("%s; %d quarantines began", counts, len(done.started))
+            except UnavailableError as error:
+                log.warning("cannot look now: %s", error)
+            except Exception:  # an unforeseen fault costs this poll, and not the watch
+                log.exception("a poll failed; the next one starts again")
+            stop.wait(configured.fleet.poll_s)
 
 
 def _show(control: Control) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -21,11 +22,17 @@ from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
 from bulkhead.files import temporary_files
 from bulkhead.logs import log_to_console
+from bulkhead.monitoring.component import monitored
 from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
 from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.runtimes.kubernetes.access import Access, client
 from bulkhead.runtimes.kubernetes.doctor import CheckResult, diagnose
+
+log = logging.getLogger(__name__)
+
+_RECONCILE_EVERY_S = 1.0
+"""The loop polls twice a second; see ``bulkhead.rollout.wake``."""
 
 _REPOSITORY = Path(__file__).parents[2]
 
@@ -60,17 +67,25 @@ def reconcile(
         log_to_console(configured.log_format)
         with temporary_files(configured.home / "tmp"):
             if watch:
-                control.reconcile_until(stop.is_set, stop)
+                with monitored(configured.monitoring, "reconciler", control.ledger, every_s=_RECONCILE_EVERY_S) as loop:
+                    control.reconcile_until(stop.is_set, stop, loop.one_pass)
             else:
                 control.reconcile_until(lambda: not control.reconciler.unsure, stop)
 
 
 @app.command()
-def collect(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
+def collect(
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    watch: Annotated[bool, typer.Option(help="go on until SIGTERM")] = False,
+    every: Annotated[float, typer.Option(help="with --watch: seconds between two passes", min=1, max=3600)] = 30.0,
+) -> None:
     """End pods that no task waits for. Works from the ledger, with Airflow stopped; the DAG asks Airflow as well."""
     with errors_reported():
         control = Control(settings.load())
         collector = Collector(control.ledger.launches, lambda access: client(access, control.settings.kubeconfigs))
+        if watch:
+            _collect_until_stopped(control, collector, every)
+            return
         rows = [asdict(orphan) for orphan in collector.collect()]
         orphans = collector.orphans()
         if as_json:
@@ -79,6 +94,23 @@ def collect(as_json: Annotated[bool, typer.Option("--json", help="for programs")
         print_table("Pods that no task waits for", rows)
         if orphans:
             console.print(f"not launched from this ledger, left alone: {', '.join(orphans)}")
+
+
+def _collect_until_stopped(control: Control, collector: Collector, every_s: float) -> None:
+    log_to_console(control.settings.log_format)
+    stop = threading.Event()
+    on_termination(stop.set)
+    with monitored(control.settings.monitoring, "collector", control.ledger, every_s=every_s) as loop:
+        while not stop.is_set():
+            try:
+                with loop.one_pass():
+                    for orphan in collector.collect():
+                        log.info("%s", orphan)
+            except UnavailableError as error:
+                log.warning("cannot collect now: %s", error)
+            except Exception:  # an unforeseen fault costs this pass, and not the collector
+                log.exception("a pass failed; the next one starts again")
+            stop.wait(every_s)
 
 
 @app.command()
@@ -112,12 +144,13 @@ def alerts(
         log_to_console(configured.log_format)
         try:
             token = token_file.read_text(encoding="utf-8").strip()
-            server = AlertServer((host, port), token, Responder(Control(configured)))
+            server = AlertServer((host, port), token, Responder(control := Control(configured)))
         except OSError as error:
             raise UnavailableError(f"{error}; name a readable file, and a free port") from error
-    on_termination(lambda: threading.Thread(target=server.shutdown).start())
-    console.print(f"hearing alerts at http://{host}:{port}{ALERTS_PATH}")
-    server.serve_forever()
+        on_termination(lambda: threading.Thread(target=server.shutdown).start())
+        with monitored(configured.monitoring, "alerts", control.ledger, every_s=None):
+            console.print(f"hearing alerts at http://{host}:{port}{ALERTS_PATH}")
+            server.serve_forever()
 
 
 @app.command()

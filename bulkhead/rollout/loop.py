@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from bulkhead.errors import UnavailableError
@@ -14,7 +15,13 @@ from bulkhead.rollout.wake import wakeups
 log = logging.getLogger(__name__)
 
 
-def reconcile_until(reconciler: Reconciler, home: Path, done: Callable[[], bool], stop: threading.Event) -> bool:
+Around = Callable[[], AbstractContextManager[None]]
+"""What is entered for each pass, and sees its error."""
+
+
+def reconcile_until(
+    reconciler: Reconciler, home: Path, done: Callable[[], bool], stop: threading.Event, around: Around = nullcontext
+) -> bool:
     """Reconcile until something is so. Safe beside any number of reconcilers, and works where none runs.
 
     Args:
@@ -22,6 +29,7 @@ def reconcile_until(reconciler: Reconciler, home: Path, done: Callable[[], bool]
         home: folder of the control plane, where it is woken.
         done: asked after each pass.
         stop: ends the loop when set. A ledger that does not answer is waited for: it will.
+        around: measures each pass.
 
     Returns:
         Whether it is so; False where it was stopped before.
@@ -29,7 +37,7 @@ def reconcile_until(reconciler: Reconciler, home: Path, done: Callable[[], bool]
     try:
         for _ in wakeups(home, stop):
             try:
-                _reconcile_once(reconciler)
+                _reconcile_once(reconciler, around)
                 if done():
                     return True
             except UnavailableError as error:
@@ -41,10 +49,11 @@ def reconcile_until(reconciler: Reconciler, home: Path, done: Callable[[], bool]
         reconciler.close()
 
 
-def _reconcile_once(reconciler: Reconciler) -> None:
+def _reconcile_once(reconciler: Reconciler, around: Around) -> None:
     """One pass. An unforeseen fault in it costs this pass, and not the control plane."""
     try:
-        reconciler.run_once()
+        with around():
+            reconciler.run_once()
     except UnavailableError:
         raise
     except Exception:

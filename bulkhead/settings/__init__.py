@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bulkhead.settings.fleet import Exporter, FleetPrometheus, FleetSettings, KernelLog
+from bulkhead.settings.monitoring import MonitoringSettings
 from bulkhead.settings.root import CONFIG_VARIABLE, Settings, load
 from bulkhead.settings.services import (
     AnyService,
@@ -25,6 +26,7 @@ __all__ = [
     "GatewayRef",
     "HttpSource",
     "KernelLog",
+    "MonitoringSettings",
     "PrometheusQueries",
     "PrometheusSource",
     "ServicePolicy",

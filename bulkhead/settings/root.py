@@ -15,6 +15,7 @@ from bulkhead import arguments
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.logs import Format
 from bulkhead.settings.fleet import FleetSettings
+from bulkhead.settings.monitoring import MonitoringSettings
 from bulkhead.settings.services import AnyService, ClusterService, ServicePorts
 
 CONFIG_VARIABLE = "BULKHEAD_CONFIG"
@@ -48,6 +49,7 @@ class Settings(BaseModel):
         log_format: of what services write to their standard error: ``text``, or ``json``, an object a line.
         lease_s: another reconciler takes over from one that has shown no sign of life for so long, in seconds.
         fleet: whose devices are watched.
+        monitoring: port of probes and metrics of each long-running part; None for none.
         kubeconfigs: path of a kubeconfig by Airflow connection, for ``bulkhead collect``, which works without Airflow.
     """
 
@@ -64,6 +66,7 @@ class Settings(BaseModel):
     log_format: Format = "text"
     lease_s: float = Field(5.0, gt=0, le=300)
     fleet: FleetSettings = FleetSettings()
+    monitoring: MonitoringSettings | None = None
     kubeconfigs: Mapping[str, str] = Field(default_factory=dict)
 
     @field_validator("services", mode="before")

@@ -1,0 +1,1 @@
+"""How the long-running parts say how they are: probes for whoever restarts them, metrics for Prometheus."""

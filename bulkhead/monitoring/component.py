@@ -1,0 +1,84 @@
+"""One long-running part, with its port."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.statistics import Statistics
+from bulkhead.monitoring.ledger_metrics import LedgerMetrics
+from bulkhead.monitoring.loop import Loop
+from bulkhead.monitoring.server import MonitoringServer, Probe
+from bulkhead.settings import MonitoringSettings
+
+log = logging.getLogger(__name__)
+
+_SHORTEST_TOKEN = 16
+_NEVER_S = 1e9
+
+
+@contextmanager
+def monitored(
+    settings: MonitoringSettings | None, component: str, ledger: Ledger, *, every_s: float | None
+) -> Iterator[Loop]:
+    """Answer probes and Prometheus for as long as a part runs.
+
+    Args:
+        settings: of the port; None for none.
+        component: its name in the metrics.
+        ledger: whose numbers are metrics too.
+        every_s: the longest that it waits between two passes, in seconds; None for a part that has none, and is ready
+            where the ledger answers.
+
+    Yields:
+        What its passes are measured by.
+
+    Raises:
+        InvalidInputError: the token's file is not there, or too short to hold a secret.
+        UnavailableError: the port is taken.
+    """
+    hung_after_s = settings.hung_after_s if settings is not None else _NEVER_S
+    loop = Loop(component, hung_after_s + every_s if every_s is not None else _NEVER_S)
+    if settings is None:
+        yield loop
+        return
+    loop.registry.register(LedgerMetrics(Statistics(ledger.engine).read))
+    not_ready: Probe = loop.not_ready if every_s is not None else lambda: _silent(ledger)
+    try:
+        server = MonitoringServer((settings.host, settings.port), loop.hung, not_ready, loop.registry, _token(settings))
+    except OSError as error:
+        raise UnavailableError(f"monitoring.port {settings.port}: {error}; name one that is free") from error
+    thread = threading.Thread(target=server.serve_forever, name="monitoring", daemon=True)
+    thread.start()
+    log.info("probes and metrics of the %s: http://%s:%d", component, settings.host, server.server_port)
+    try:
+        yield loop
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _silent(ledger: Ledger) -> str | None:
+    try:
+        ledger.ping()
+    except UnavailableError as error:
+        return str(error)
+    return None
+
+
+def _token(settings: MonitoringSettings) -> str | None:
+    if settings.token_file is None:
+        return None if settings.is_local else ""
+    field, path = "monitoring.token_file", settings.token_file
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InvalidInputError(field, path, f"name a readable file: {error}") from error
+    if len(token) < _SHORTEST_TOKEN:
+        raise InvalidInputError(field, path, f"give it at least {_SHORTEST_TOKEN} characters")
+    return token
