@@ -32,11 +32,8 @@ pytest_plugins = [
 
 _MOST_WORKERS = 8
 _E2E = "tests/e2e/"
-_SHARED = {
-    "kept": ("demo", "faults", "releases", "without_airflow"),
-    "site": ("taskflow", "fleet", "examples", "gpu_pods"),
-}
-"""Which of the end-to-end tests share what (tests/e2e/conftest.py), in their order: those that do harm come last."""
+_DEMO = ("demo", "taskflow", "fleet", "releases", "examples", "gpu_pods", "faults", "without_airflow")
+"""The end-to-end tests that share the demo, in order: the examples' runs go on meanwhile; who kills comes last."""
 _WHOLE = ("tests/gpu_tasks/", "tests/packaging/")
 """Where all tests of a file share what was made for them: a trained model, an environment."""
 
@@ -57,8 +54,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Shared(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            if shared := _shares(nodeid):
-                return shared
+            if _shares_demo(nodeid):
+                return "demo"
             return nodeid.partition("::")[0] if nodeid.startswith(_WHOLE) else nodeid
 
     return Shared(config, log)
@@ -69,8 +66,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_rank)
     for item in items:
         if item.nodeid.startswith(_E2E):
-            uses = next((name for name in _SHARED if name in getattr(item, "fixturenames", ())), None)
-            assert uses == _shares(item.nodeid), f"{item.nodeid}: say in tests/conftest.py who shares what"
+            uses = "kept" in getattr(item, "fixturenames", ())
+            assert uses == _shares_demo(item.nodeid), f"{item.nodeid}: say in tests/conftest.py who shares the demo"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -87,18 +84,20 @@ def _encodable(value: Any) -> Any:
     return type(value)(map(_encodable, value)) if isinstance(value, list | tuple) else value
 
 
-def _shares(nodeid: str) -> str | None:
-    """What a test shares; None for nothing."""
-    name = nodeid.removeprefix(f"{_E2E}test_").partition(".py")[0] if nodeid.startswith(_E2E) else ""
-    return next((shared for shared, files in _SHARED.items() if name in files), None)
+def _e2e(nodeid: str) -> str:
+    """What a file of end-to-end tests is about; empty for other files."""
+    return nodeid.removeprefix(f"{_E2E}test_").partition(".py")[0] if nodeid.startswith(_E2E) else ""
 
 
-def _rank(item: pytest.Item) -> tuple[int, int]:
-    """The longest waits first; within what is shared, the order of its files."""
-    if shared := _shares(item.nodeid):
-        name = item.nodeid.removeprefix(f"{_E2E}test_").partition(".py")[0]
-        return 0, _SHARED[shared].index(name)
-    return (1 if item.get_closest_marker("faults") or item.get_closest_marker("e2e") else 2), 0
+def _shares_demo(nodeid: str) -> bool:
+    return _e2e(nodeid) in _DEMO
+
+
+def _rank(item: pytest.Item) -> int:
+    name = _e2e(item.nodeid)
+    if name in _DEMO:
+        return _DEMO.index(name)
+    return len(_DEMO) + (not (item.get_closest_marker("faults") or item.get_closest_marker("e2e")))
 
 
 @pytest.hookimpl(wrapper=True)

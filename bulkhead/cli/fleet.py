@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from prometheus_client import Gauge
 
 from bulkhead import fleets, settings
 from bulkhead.cli.console import app, console, errors_reported, on_termination, print_table, who
@@ -21,6 +20,7 @@ from bulkhead.ledger.quarantines import Target
 from bulkhead.ledger.tables import Quarantine
 from bulkhead.logs import log_to_console
 from bulkhead.monitoring.component import monitored
+from bulkhead.monitoring.fleet_metrics import FleetMetrics
 
 log = logging.getLogger(__name__)
 quarantine = typer.Typer(no_args_is_help=True, help="Keep a device or a node away from work, and let it back.")
@@ -137,17 +137,15 @@ def _watch(control: Control) -> None:
     under_watch, controller = control.fleet_watch(), control.quarantine_controller()
     configured = control.settings
     with monitored(configured.monitoring, "fleet-watch", control.ledger, every_s=configured.fleet.poll_s) as loop:
-        devices = Gauge("bulkhead_devices", "Devices by verdict.", ["health"], registry=loop.registry)
+        metrics = FleetMetrics(loop.registry, configured.fleet.budget)
         while not stop.is_set():
             try:
                 with loop.one_pass():
                     assessment = under_watch.poll()
                     done = controller.step(assessment)
                     under_watch.remember()
-                counts = summary(assessment)
-                for health in Health:
-                    devices.labels(health).set(counts.get(health, 0))
-                log.info("%s; %d quarantines began", counts, len(done.started))
+                metrics.show(assessment, done)
+                log.info("%s; %d quarantines began", summary(assessment), len(done.started))
             except UnavailableError as error:
                 log.warning("cannot look now: %s", error)
             except Exception:  # an unforeseen fault costs this poll, and not the watch

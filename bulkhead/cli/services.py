@@ -22,6 +22,7 @@ from bulkhead.control import Control
 from bulkhead.errors import UnavailableError
 from bulkhead.files import temporary_files
 from bulkhead.logs import log_to_console
+from bulkhead.monitoring.collector_metrics import CollectorMetrics
 from bulkhead.monitoring.component import monitored
 from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
@@ -101,11 +102,14 @@ def _collect_until_stopped(control: Control, collector: Collector, every_s: floa
     stop = threading.Event()
     on_termination(stop.set)
     with monitored(control.settings.monitoring, "collector", control.ledger, every_s=every_s) as loop:
+        metrics = CollectorMetrics(loop.registry)
         while not stop.is_set():
             try:
                 with loop.one_pass():
-                    for orphan in collector.collect():
-                        log.info("%s", orphan)
+                    collected = collector.collect()
+                    metrics.show(collected, collector.orphans())
+                for pod in collected:
+                    log.info("pod %s: %s (%s)", pod.pod, pod.what, pod.reason)
             except UnavailableError as error:
                 log.warning("cannot collect now: %s", error)
             except Exception:  # an unforeseen fault costs this pass, and not the collector

@@ -49,6 +49,8 @@ class LedgerNumbers:
         isolations: in force, by level.
         launches: pods that tasks wait for.
         quarantines: in force, by kind (``device``, ``node``) and phase.
+        quarantined: devices that are kept away from work, by model.
+        services: names of all.
     """
 
     ended: Mapping[tuple[str, str, str], int]
@@ -60,6 +62,8 @@ class LedgerNumbers:
     isolations: Mapping[str, int]
     launches: int
     quarantines: Mapping[tuple[str, str], int]
+    quarantined: Mapping[str, int]
+    services: Sequence[str]
 
 
 class Statistics(Transactions):
@@ -93,6 +97,8 @@ class Statistics(Transactions):
                 quarantines=_counted(
                     session, Quarantine.phase != QuarantinePhase.ENDED, Quarantine.kind, Quarantine.phase
                 ),
+                quarantined=_quarantined(session),
+                services=list(session.scalars(select(Service.name).order_by(Service.name))),
             )
 
 
@@ -135,6 +141,12 @@ def _counted(session: Session, which: ColumnElement[bool], *columns: Any) -> dic
 def _counted_by(session: Session, which: ColumnElement[bool], column: Any) -> dict[str, int]:
     rows = session.execute(select(column, func.count()).where(which).group_by(column))
     return {str(value): count for value, count in rows}
+
+
+def _quarantined(session: Session) -> dict[str, int]:
+    held = Quarantine.phase.in_([phase for phase in QuarantinePhase if phase.holds])
+    rows = session.execute(select(Quarantine.model, func.sum(Quarantine.size)).where(held).group_by(Quarantine.model))
+    return {model: int(devices) for model, devices in rows}
 
 
 def _durations(

@@ -10,6 +10,9 @@ from prometheus_client.registry import Collector
 
 from bulkhead.errors import BulkheadError
 from bulkhead.ledger.statistics import BOUNDS_S, Durations, LedgerNumbers
+from bulkhead.ledger.tables import Phase
+
+_PROMOTED, _ROLLED_BACK = str(Phase.PROMOTED), str(Phase.ROLLED_BACK)
 
 
 class LedgerMetrics(Collector):
@@ -43,7 +46,9 @@ class LedgerMetrics(Collector):
         ended = CounterMetricFamily(
             "bulkhead_rollouts", "Rollouts that ended, by the rule that decided.", labels=("service", "result", "rule")
         )
-        for labels, count in numbers.ended.items():
+        # Zeros first: Prometheus sees no increase in a series that begins with 1.
+        none = {(service, result, ""): 0 for service in numbers.services for result in (_PROMOTED, _ROLLED_BACK)}
+        for labels, count in {**none, **numbers.ended}.items():
             ended.add_metric(labels, count)
         yield ended
         yield _gauge(
@@ -58,11 +63,15 @@ class LedgerMetrics(Collector):
             "bulkhead_oldest_unfinished_seconds", "Age of the oldest work that is not done; 0: none.", ("work",), ages
         )
         leases = [(lease, 1.0) for lease in numbers.leases.items()]
+        services = [((service,), 1.0) for service in numbers.services]
+        yield _gauge("bulkhead_service", "Services that the ledger knows.", ("service",), services)
         yield _gauge("bulkhead_lease", "Which reconciler acts on a service.", ("service", "holder"), leases)
         levels = [((level,), count) for level, count in numbers.isolations.items()]
         yield _gauge("bulkhead_isolations", "Isolations in force.", ("level",), levels)
         yield _gauge("bulkhead_launches", "Pods that tasks wait for.", (), [((), numbers.launches)])
         yield _gauge("bulkhead_quarantines", "Quarantines in force.", ("kind", "phase"), numbers.quarantines.items())
+        quarantined = [((model,), count) for model, count in numbers.quarantined.items()]
+        yield _gauge("bulkhead_quarantined_devices", "Devices kept away from work.", ("model",), quarantined)
 
     def _age_s(self, since: datetime | None) -> float:
         return 0.0 if since is None else max(0.0, (self._clock() - since).total_seconds())

@@ -1,10 +1,5 @@
-"""What the end-to-end tests share: a demo that ran to its end and was left running, and a site of one's own.
+"""One demo for all: run to its end by its own command, left running, and harmed afterwards."""
 
-Each test names one of the two, ``kept`` or ``site``; those of one stay in one worker, and so the two pass their waits
-side by side.
-"""
-
-import io
 import json
 import os
 import re
@@ -21,14 +16,11 @@ from typing import Any
 
 import pytest
 from kubernetes import client as k8s
-from rich.console import Console
 
 from benchmarks.launch import api_server, kubeconfig
 from bulkhead import settings
 from bulkhead.control import Control
 from bulkhead.demo.airflow_client import AirflowClient
-from bulkhead.demo.progress import Progress
-from bulkhead.demo.stack import Stack
 from bulkhead.pods.identity import matches, run_labels, run_owner
 from bulkhead.runtimes.kubernetes.access import Access, client
 from tests.waiting import Found, until
@@ -56,13 +48,15 @@ def left_running(folder: Path) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Site:
-    """A whole Bulkhead with its Airflow, on this machine.
+class Kept:
+    """A demo that was left running.
 
-    Attributes: folder, airflow, mlflow_url, password, control.
+    Attributes: folder, output (all that it printed), document (its last line), airflow, mlflow_url, password, control.
     """
 
     folder: Path
+    output: str
+    document: dict[str, Any]
     airflow: AirflowClient
     mlflow_url: str
     password: str
@@ -137,14 +131,6 @@ class Site:
             record.write_text(json.dumps([*json.loads(record.read_text()), own]))
 
 
-@dataclass(frozen=True)
-class Kept(Site):
-    """A demo that was left running. Attributes: output (all that it printed), document (its last line)."""
-
-    output: str
-    document: dict[str, Any]
-
-
 def _session(entry: Path) -> int:
     """Session of a process; -1 for one that has ended, a zombie included (of what a test started again and killed)."""
     try:
@@ -195,36 +181,17 @@ def pods(cluster_config: str) -> Pods:
     return Pods(cluster_config)
 
 
-def _dags(base: Path, cluster_config: str) -> Path:
-    """The project's DAGs and those of the tests, in one folder."""
-    dags = base / "dags"
-    shutil.copytree(ROOT / "dags", dags)
-    shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
-    shutil.copy(cluster_config, dags / "kubeconfig")
-    return dags
-
-
-@contextmanager
-def _leaving_nothing(folder: Path) -> Iterator[Path]:
-    """A temporary folder for those who work in a site's folder. At the end they are stopped, and it is empty."""
-    temporary = Path(tempfile.mkdtemp())
-    try:
-        yield temporary
-    finally:
-        stopped = subprocess.run([BULKHEAD, "demo", "--stop", "--folder", str(folder)], check=True, timeout=600)
-        assert stopped.returncode == 0
-        until(lambda: not left_running(folder), "everything to end")
-        left = [str(path) for path in temporary.rglob("*")]
-        shutil.rmtree(temporary)
-        assert not left
-
-
 @pytest.fixture(scope="session")
 def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Iterator[Kept]:
     base = tmp_path_factory.mktemp("demo")
-    folder, log = base / "site", base / "output"
-    command = [BULKHEAD, "demo", "--keep", "--folder", str(folder), "--dags", str(_dags(base, cluster_config))]
-    with _leaving_nothing(folder) as temporary:
+    folder, dags = base / "site", base / "dags"
+    shutil.copytree(ROOT / "dags", dags)
+    shutil.copytree(Path(__file__).parent / "dags", dags, dirs_exist_ok=True)
+    shutil.copy(cluster_config, dags / "kubeconfig")
+    _lay_down(dags / "tumours", folder)
+    command = [BULKHEAD, "demo", "--keep", "--folder", str(folder), "--dags", str(dags)]
+    log, temporary = base / "output", Path(tempfile.mkdtemp())
+    try:
         with log.open("wb") as output:
             # A session of its own, as a person's has it: Linux shares the processor out among sessions, and in ours
             # all the other tests run.
@@ -242,25 +209,21 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
         configured = settings.Settings.model_validate_json(json.dumps(_yaml(folder / "config.yaml")))
         airflow = AirflowClient(urls["Airflow"], "admin", password)
         document = json.loads(text.splitlines()[-1])
-        yield Kept(folder, airflow, urls["MLflow"], password, Control(configured), text, document)
+        yield Kept(folder, text, document, airflow, urls["MLflow"], password, Control(configured))
+    finally:
+        stopped = subprocess.run([BULKHEAD, "demo", "--stop", "--folder", str(folder)], check=True, timeout=600)
+        assert stopped.returncode == 0
+        until(lambda: not left_running(folder), "everything to end")
+        left = [str(path) for path in temporary.rglob("*")]
+        shutil.rmtree(temporary)
+        assert not left
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Iterator[Site]:
-    """The first runs of the examples (tests/e2e/test_examples.py) have begun in it: other tests use the time."""
-    base = tmp_path_factory.mktemp("site")
-    dags = _dags(base, cluster_config)
-    _lay_down(dags / "tumours", base / "site")
-    stack = Stack(base / "site", dags)
-    stack.prepare()
-    with _leaving_nothing(stack.folder):
-        stack.bring_up(Progress(Console(file=io.StringIO()), stack.processes.check))
-        until(stack.airflow.healthy, "Airflow")
-        password = stack.login.rpartition(" ")[2]
-        made = Site(stack.folder, stack.airflow, stack.settings.mlflow_tracking_uri, password, stack.control)
-        for dag_id, conf in EXAMPLES.items():
-            made.start(dag_id, "first", conf)
-        yield made
+def examples_begun(kept: Kept) -> None:
+    """The examples' first runs have begun, side by side (tests/e2e/test_examples.py): others use the time."""
+    for dag_id, conf in EXAMPLES.items():
+        kept.start(dag_id, "first", conf)
 
 
 def _lay_down(project: Path, folder: Path) -> None:

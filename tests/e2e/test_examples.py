@@ -13,9 +13,9 @@ import pytest
 from bulkhead.events import EventKind
 from bulkhead.ledger.tables import Phase
 from bulkhead.pods.identity import run_owner
-from tests.e2e.conftest import EXAMPLES, Site
+from tests.e2e.conftest import EXAMPLES, Kept
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("examples_begun")]
 
 _REQUEST = json.dumps({"dataframe_split": {"columns": ["context"], "data": [["def main(argv"]]}}).encode()
 
@@ -46,35 +46,35 @@ class Readers:
 
 
 @pytest.fixture
-def readers(site: Site) -> Iterator[Readers]:
-    made = Readers(f"http://127.0.0.1:{site.control.settings.ports['gpt'].port}/invocations")
+def readers(kept: Kept) -> Iterator[Readers]:
+    made = Readers(f"http://127.0.0.1:{kept.control.settings.ports['gpt'].port}/invocations")
     yield made
     made.stop()
 
 
-def _evidence(site: Site, dag_id: str, run_id: str) -> Any:
+def _evidence(kept: Kept, dag_id: str, run_id: str) -> Any:
     path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/evaluate/xcomEntries/return_value"
-    return site.airflow.call("GET", path)["value"]
+    return kept.airflow.call("GET", path)["value"]
 
 
-def test_the_project_that_is_laid_down_runs_as_it_is(site: Site) -> None:
-    site.task("tumours_release", "first", "evaluate", "success")
-    evidence = _evidence(site, "tumours_release", "first")
+def test_the_project_that_is_laid_down_runs_as_it_is(kept: Kept) -> None:
+    kept.task("tumours_release", "first", "evaluate", "success")
+    evidence = _evidence(kept, "tumours_release", "first")
     assert evidence["accuracy_score"] > 0.9 and evidence["missed"] <= 0.05 and evidence["training_overlap"] == 0
     assert evidence["training_data"].startswith("tumours@")
 
 
-def test_a_language_model_is_released_behind_a_shadow(site: Site, readers: Readers) -> None:
+def test_a_language_model_is_released_behind_a_shadow(kept: Kept, readers: Readers) -> None:
     passed = {}
     for run_id in ("first", "second"):
         if run_id == "second":
-            site.start("gpt_release", run_id, EXAMPLES["gpt_release"])
-        site.task("gpt_release", run_id, "deploy", "success")
-        [rollout] = site.control.ledger.rollouts.latest("gpt", run_owner("gpt_release", run_id))
+            kept.start("gpt_release", run_id, EXAMPLES["gpt_release"])
+        kept.task("gpt_release", run_id, "deploy", "success")
+        [rollout] = kept.control.ledger.rollouts.latest("gpt", run_owner("gpt_release", run_id))
         assert rollout.phase is Phase.PROMOTED
-        events = site.control.ledger.events.select(rollout.id, EventKind.PASSED)
+        events = kept.control.ledger.events.select(rollout.id, EventKind.PASSED)
         passed[run_id] = [event.data["step"] for event in events]
-    first, second = (_evidence(site, "gpt_release", run_id) for run_id in ("first", "second"))
+    first, second = (_evidence(kept, "gpt_release", run_id) for run_id in ("first", "second"))
     assert 1 < first["perplexity"] < 40 and first["champion"].startswith("none")
     assert second["champion"] == "version 1" and abs(second["perplexity_difference"]) < 2
     assert readers.answers and all(len(one) == 256 and abs(sum(one) - 1) < 1e-3 for one in readers.answers)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from tests.e2e.conftest import Site
+from tests.e2e.conftest import Kept
 from tests.servers import Backend
 from tests.waiting import until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("examples_begun")]
 
 
 def exposition(**xids: int) -> str:
@@ -25,10 +25,10 @@ def exposition(**xids: int) -> str:
 
 
 @pytest.fixture
-def exporter(site: Site) -> Iterator[Backend]:
+def exporter(kept: Kept) -> Iterator[Backend]:
     """The fleet of the demo's configuration: two nodes, of which one has lost a GPU."""
     made = Backend(exposition(a0=0, a1=0, b0=0))
-    config = site.folder / "config.yaml"
+    config = kept.folder / "config.yaml"
     before = config.read_text()
     fleet = {"exporters": [{"url": f"http://127.0.0.1:{made.port}/metrics"}], "poll_s": 0.5}
     config.write_text(yaml.safe_dump({**yaml.safe_load(before), "fleet": fleet}))
@@ -37,39 +37,39 @@ def exporter(site: Site) -> Iterator[Backend]:
     made.stop()
 
 
-def test_devices_are_waited_for_tested_watched_and_quarantined(site: Site, exporter: Backend) -> None:
-    site.deferred("fleet_waits", "one", "devices")
+def test_devices_are_waited_for_tested_watched_and_quarantined(kept: Kept, exporter: Backend) -> None:
+    kept.deferred("fleet_waits", "one", "devices")
     exporter.name = exposition(a0=0, a1=0, b0=0, b1=0)
-    site.task("fleet_waits", "one", "devices", "success")
-    site.task("fleet_waits", "one", "diagnose", "success")
-    log = site.airflow.log("fleet_waits", "one", "devices")
+    kept.task("fleet_waits", "one", "devices", "success")
+    kept.task("fleet_waits", "one", "diagnose", "success")
+    log = kept.airflow.log("fleet_waits", "one", "devices")
     assert "there are 4 on 2 nodes" in log
 
-    site.deferred("fleet_gives_up", "one", "devices")
-    site.task("fleet_gives_up", "one", "devices", "skipped")
+    kept.deferred("fleet_gives_up", "one", "devices")
+    kept.task("fleet_gives_up", "one", "devices", "skipped")
 
     # The schedule's own DAG, by hand: one unhealthy device is told of, and quarantined within the budget.
-    until(lambda: site.airflow.has_dag("bulkhead_fleet_health"), "the DAG")
-    site.airflow.call("PATCH", "/api/v2/dags/bulkhead_fleet_health", {"is_paused": False})
-    site.airflow.trigger("bulkhead_fleet_health", "first", {})
-    site.task("bulkhead_fleet_health", "first", "look", "success")
+    until(lambda: kept.airflow.has_dag("bulkhead_fleet_health"), "the DAG")
+    kept.airflow.call("PATCH", "/api/v2/dags/bulkhead_fleet_health", {"is_paused": False})
+    kept.airflow.trigger("bulkhead_fleet_health", "first", {})
+    kept.task("bulkhead_fleet_health", "first", "look", "success")
     exporter.name = exposition(a0=95, a1=0, b0=0, b1=0)
-    site.airflow.trigger("bulkhead_fleet_health", "second", {})
-    site.task("bulkhead_fleet_health", "second", "look", "success")
-    site.airflow.call("PATCH", "/api/v2/dags/bulkhead_fleet_health", {"is_paused": True})
-    (held,) = site.control.ledger.quarantines.open_ones()
+    kept.airflow.trigger("bulkhead_fleet_health", "second", {})
+    kept.task("bulkhead_fleet_health", "second", "look", "success")
+    kept.airflow.call("PATCH", "/api/v2/dags/bulkhead_fleet_health", {"is_paused": True})
+    (held,) = kept.control.ledger.quarantines.open_ones()
     assert (held.target, held.action, held.applied_phase) == ("GPU-a0", "reset", "held")
-    events = site.airflow.call("GET", "/api/v2/assets/events?source_dag_id=bulkhead_fleet_health")["asset_events"]
+    events = kept.airflow.call("GET", "/api/v2/assets/events?source_dag_id=bulkhead_fleet_health")["asset_events"]
     assert any(event["extra"]["quarantined"] == ["GPU-a0"] for event in events)
 
     def message() -> bool:
-        runs = site.airflow.call("GET", "/api/v2/dags/fleet_fault/dagRuns")["dag_runs"]
+        runs = kept.airflow.call("GET", "/api/v2/dags/fleet_fault/dagRuns")["dag_runs"]
         return any(one["state"] == "success" for one in runs)
 
     until(message, "the run that the fault starts")
-    (run, *_) = site.airflow.call("GET", "/api/v2/dags/fleet_fault/dagRuns")["dag_runs"]
+    (run, *_) = kept.airflow.call("GET", "/api/v2/dags/fleet_fault/dagRuns")["dag_runs"]
     path = f"/api/v2/dags/fleet_fault/dagRuns/{run['dag_run_id']}/taskInstances/tell/xcomEntries/return_value"
-    found = site.airflow.call("GET", path)["value"]
+    found = kept.airflow.call("GET", path)["value"]
     found = json.loads(found) if isinstance(found, str) else found
     assert (found["device"], found["node"], found["action"]) == ("GPU-a0", "a", "reset")
-    assert site.cli("fleet", "--json").returncode == 1
+    assert kept.cli("fleet", "--json").returncode == 1

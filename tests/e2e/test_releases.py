@@ -12,7 +12,7 @@ from tests.e2e.conftest import Kept
 from tests.local_pods import from_inside
 from tests.waiting import until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("examples_begun")]
 
 SERVER = Path(__file__).parents[1] / "programs" / "server.py"
 

@@ -8,6 +8,7 @@ from bulkhead.events import Rule
 from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.quarantines import Target
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.statistics import BOUNDS_S, Statistics
 from bulkhead.ledger.tables import Phase, Rollout
@@ -50,6 +51,7 @@ def test_an_empty_ledger_has_none_of_anything(timed: Ledger) -> None:
     assert (numbers.ended, numbers.in_progress, numbers.detection, numbers.rollback) == ({}, {}, {}, {})
     assert numbers.oldest == {"rollout": None, "isolation": None, "launch": None}
     assert (numbers.leases, numbers.isolations, numbers.launches, numbers.quarantines) == ({}, {}, 0, {})
+    assert (numbers.quarantined, numbers.services) == ({}, [])
 
 
 def test_rollouts_are_counted_by_how_they_ended_and_what_decided(timed: Ledger, clock: Clock) -> None:
@@ -100,3 +102,23 @@ def test_the_holder_of_a_lease_is_named(timed: Ledger) -> None:
     assert holder
     leases.release()
     assert Statistics(timed.engine).read().leases == {}
+
+
+def test_quarantined_devices_are_counted_by_model_while_they_are_away(timed: Ledger) -> None:
+    for name, size in (("GPU-1", 1), ("node-b", 8)):
+        target = Target(name, "device" if size == 1 else "node", "node-b", "H100", size=size)
+        timed.quarantines.start(
+            target,
+            reason="xid",
+            evidence="Xid 79",
+            action="reset",
+            holder="a test",
+            probation_s=60,
+            evidence_at=NOW,
+            budget=None,
+        )
+    numbers = Statistics(timed.engine).read()
+    assert numbers.quarantined == {"H100": 9}
+    assert numbers.quarantines == {("device", "held"): 1, ("node", "held"): 1}
+    timed.quarantines.end("node-b", reason="mended", holder="a test")
+    assert Statistics(timed.engine).read().quarantined == {"H100": 1}

@@ -20,6 +20,8 @@ NUMBERS = LedgerNumbers(
     isolations={"model": 3},
     launches=4,
     quarantines={("device", "held"): 5},
+    quarantined={"H100": 5},
+    services=["digits", "words"],
 )
 
 
@@ -48,7 +50,16 @@ def test_every_number_is_a_metric() -> None:
     assert read["bulkhead_isolations", (("level", "model"),)] == 3
     assert read["bulkhead_launches", ()] == 4
     assert read["bulkhead_quarantines", (("kind", "device"), ("phase", "held"))] == 5
+    assert read["bulkhead_quarantined_devices", (("model", "H100"),)] == 5
+    assert read["bulkhead_service", (("service", "words"),)] == 1
     assert read["bulkhead_ledger_up", ()] == 1
+
+
+def test_a_counter_is_there_before_it_counts() -> None:
+    """Prometheus sees no increase in a series that begins with 1."""
+    read = _read(NUMBERS)
+    for service, result in (("digits", "rolled_back"), ("words", "promoted"), ("words", "rolled_back")):
+        assert read["bulkhead_rollouts_total", (("result", result), ("rule", ""), ("service", service))] == 0
 
 
 def test_ages_are_never_below_zero() -> None:
