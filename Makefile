@@ -15,7 +15,7 @@ PARALLEL ?= -n auto --no-loadscope-reorder
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --strip-extras
 
-.PHONY: help demo demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year bench-gate lock images clean
+.PHONY: help demo demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year bench-gate lock images chart-check clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -86,6 +86,9 @@ images: ## build the images (IMAGES="control tasks"; IMAGE_ARGS for the builder)
 		$(BUILDER) $(STAMPED) $(IMAGE_ARGS) --build-arg REVISION="$$revision" --target "$$image" \
 			-f docker/Dockerfile -t "$(IMAGE_PREFIX)$$image" . || exit 1; \
 	done
+
+chart-check: $(STAMP) ## lint, render and schema-check the chart, by Helm's own library
+	$(BIN)/pytest $(PYTEST) tests/docker/test_chart.py
 
 # Torch, and what it brings for an accelerator, is the machine's own choice of build: of it the version alone is locked.
 lock: $(STAMP) ## write requirements.lock and requirements-torch.lock anew, from pyproject.toml
