@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 from bulkhead.alerts.alertmanager import Responder, parse_alerts
 from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.http_handler import SHORTEST_TOKEN, HttpHandler
 from bulkhead.logs import about
 from bulkhead.text import bounded, storable
 
@@ -18,8 +18,6 @@ log = logging.getLogger(__name__)
 PATH = "/alertmanager"
 _MOST_BYTES = 1024 * 1024
 _MOST_DISCARDED = 16 * _MOST_BYTES
-_TIMEOUT_S = 10
-_SHORTEST_TOKEN = 16
 
 
 class AlertServer(ThreadingHTTPServer):
@@ -36,33 +34,31 @@ class AlertServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, address: tuple[str, int], token: str, responder: Responder) -> None:
-        if len(token) < _SHORTEST_TOKEN:
-            raise InvalidInputError("token", "<hidden>", f"give at least {_SHORTEST_TOKEN} characters")
+        if len(token) < SHORTEST_TOKEN:
+            raise InvalidInputError("token", "<hidden>", f"give at least {SHORTEST_TOKEN} characters")
         self.token, self.responder = token, responder
         super().__init__(address, _AlertsHandler)
 
 
-class _AlertsHandler(BaseHTTPRequestHandler):
+class _AlertsHandler(HttpHandler):
     server: AlertServer
-    timeout = _TIMEOUT_S
-    server_version, sys_version = "bulkhead", ""
 
     def do_GET(self) -> None:
         """Say that the server lives."""
-        self._answer(200 if self.path == "/ping" else 404, {})
+        self._tell(200 if self.path == "/ping" else 404, {})
 
     def do_POST(self) -> None:
         """Hear alerts. 503 makes Alertmanager tell them again; any other answer does not."""
         length = self.headers.get("Content-Length", "")
-        if not self._authorized():
-            self._answer(401, {"error": "give the bearer token"})
+        if not self.gives(self.server.token):
+            self._tell(401, {"error": "give the bearer token"})
         elif self.path != PATH:
-            self._answer(404, {"error": f"alerts are heard at {PATH}"})
+            self._tell(404, {"error": f"alerts are heard at {PATH}"})
         elif not length.isdigit() or int(length) > _MOST_BYTES:
             self._discard(min(int(length), _MOST_DISCARDED) if length.isdigit() else 0)
-            self._answer(413, {"error": f"give a Content-Length of at most {_MOST_BYTES}"})
+            self._tell(413, {"error": f"give a Content-Length of at most {_MOST_BYTES}"})
         else:
-            self._answer(*self._hear(self.rfile.read(int(length))))
+            self._tell(*self._hear(self.rfile.read(int(length))))
 
     def _discard(self, length: int) -> None:
         """Read what is refused and throw it away: who still writes would meet a broken pipe in place of the answer."""
@@ -93,20 +89,5 @@ class _AlertsHandler(BaseHTTPRequestHandler):
             done.append({"alert": alert.name, "did": bounded(did)})
         return status, {"alerts": done}
 
-    def _authorized(self) -> bool:
-        kind, _, given = self.headers.get("Authorization", "").partition(" ")
-        return kind == "Bearer" and hmac.compare_digest(given.encode(), self.server.token.encode())
-
-    def _answer(self, status: int, document: dict[str, Any]) -> None:
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection = True
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Into the log, without what clients send as a path."""
-        log.debug("%s", self.client_address[0])
+    def _tell(self, status: int, document: dict[str, Any]) -> None:
+        self.answer(status, json.dumps(document).encode(), "application/json")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.http_handler import SHORTEST_TOKEN
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.statistics import Statistics
 from bulkhead.monitoring.ledger_metrics import LedgerMetrics
@@ -17,7 +18,6 @@ from bulkhead.settings import MonitoringSettings
 
 log = logging.getLogger(__name__)
 
-_SHORTEST_TOKEN = 16
 _NEVER_S = 1e9
 
 
@@ -79,6 +79,6 @@ def _token(settings: MonitoringSettings) -> str | None:
         token = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise InvalidInputError(field, path, f"name a readable file: {error}") from error
-    if len(token) < _SHORTEST_TOKEN:
-        raise InvalidInputError(field, path, f"give it at least {_SHORTEST_TOKEN} characters")
+    if len(token) < SHORTEST_TOKEN:
+        raise InvalidInputError(field, path, f"give it at least {SHORTEST_TOKEN} characters")
     return token

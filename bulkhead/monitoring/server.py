@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0, generate_latest
 
+from bulkhead.http_handler import HttpHandler
+
 log = logging.getLogger(__name__)
 
-_TIMEOUT_S = 10
+_PLAIN = "text/plain; charset=utf-8"
+_FAILING = b"failing; the log says why\n"
 
 Probe = Callable[[], str | None]
 """Why something is not well; None where it is."""
@@ -40,10 +41,8 @@ class MonitoringServer(ThreadingHTTPServer):
         super().__init__(address, _MonitoringHandler)
 
 
-class _MonitoringHandler(BaseHTTPRequestHandler):
+class _MonitoringHandler(HttpHandler):
     server: MonitoringServer
-    timeout = _TIMEOUT_S
-    server_version, sys_version = "bulkhead", ""
 
     def do_GET(self) -> None:
         """A probe, or the metrics."""
@@ -53,29 +52,10 @@ class _MonitoringHandler(BaseHTTPRequestHandler):
             why = probe()
             if why is not None:
                 log.warning("%s fails: %s", path, why)  # here, and not in the answer: anybody may ask
-            self._answer(200 if why is None else 503, b"ok\n" if why is None else b"failing; the log says why\n")
+            self.answer(200 if why is None else 503, b"ok\n" if why is None else _FAILING, _PLAIN)
         elif path != "/metrics" or self.server.token == "":
-            self._answer(404, b"/livez, /readyz; /metrics where a token is configured\n")
-        elif not self._authorized():
-            self._answer(401, b"give the bearer token\n")
+            self.answer(404, b"/livez, /readyz; /metrics where a token is configured\n", _PLAIN)
+        elif self.server.token is not None and not self.gives(self.server.token):
+            self.answer(401, b"give the bearer token\n", _PLAIN)
         else:
-            self._answer(200, generate_latest(self.server.registry), CONTENT_TYPE_PLAIN_1_0_0)
-
-    def _authorized(self) -> bool:
-        if self.server.token is None:
-            return True
-        kind, _, given = self.headers.get("Authorization", "").partition(" ")
-        return kind == "Bearer" and hmac.compare_digest(given.encode(), self.server.token.encode())
-
-    def _answer(self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-        self.close_connection = True
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Into the log, without what clients send as a path."""
-        log.debug("%s", self.client_address[0])
+            self.answer(200, generate_latest(self.server.registry), CONTENT_TYPE_PLAIN_1_0_0)
