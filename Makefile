@@ -73,14 +73,16 @@ bench-fleet-year: $(STAMP) ## a simulated year of 2,000 GPUs: what is contained,
 	@$(BIN)/python -m benchmarks.fleet_year | tail -n 1
 
 # The first that is here. The same commit gives the same digests: times of files are those of no build.
-BUILDER ?= $(firstword $(foreach program,buildah podman docker,$(if $(shell command -v $(program)),$(program))))
+# A docker client builds nothing by itself: it wants its buildx, and a daemon that answers.
+BUILDER ?= $(firstword $(foreach program,buildah podman,$(if $(shell command -v $(program)),$(program))) \
+	$(if $(shell docker buildx version >/dev/null 2>&1 && docker info >/dev/null 2>&1 && echo here),docker))
 IMAGES ?= control tasks airflow router
 IMAGE_PREFIX ?= localhost/bulkhead-
 STAMPED = $(if $(filter docker,$(BUILDER)),buildx build --output type=docker$(COMMA)rewrite-timestamp=true --build-arg SOURCE_DATE_EPOCH=0,build --timestamp 0)
 COMMA := ,
 
 images: ## build the images (IMAGES="control tasks"; IMAGE_ARGS for the builder), by buildah, podman or docker
-	@[ -n "$(BUILDER)" ] || { echo "NO IMAGE WAS BUILT: neither buildah nor podman nor docker is here" >&2; exit 1; }
+	@[ -n "$(BUILDER)" ] || { echo "NO IMAGE WAS BUILT: neither buildah nor podman is here, nor docker with buildx and a daemon that answers" >&2; exit 1; }
 	@revision=$$(git rev-parse HEAD) && for image in $(IMAGES); do \
 		echo "building $(IMAGE_PREFIX)$$image by $(BUILDER)"; \
 		$(BUILDER) $(STAMPED) $(IMAGE_ARGS) --build-arg REVISION="$$revision" --target "$$image" \

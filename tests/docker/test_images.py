@@ -12,7 +12,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
-BUILDER = next((program for program in ("buildah", "podman", "docker") if shutil.which(program)), None)
+BUILDERS = {"buildah": [["--version"]], "podman": [["--version"]], "docker": [["buildx", "version"], ["info"]]}
+"""By program, what it has to be able to: a docker client builds nothing by itself."""
+
+
+def _builds(program: str) -> bool:
+    probes = [[program, *words] for words in BUILDERS[program]] if shutil.which(program) else []
+    return bool(probes) and not any(subprocess.run(probe, capture_output=True).returncode for probe in probes)
+
+
+BUILDER = next(filter(_builds, BUILDERS), None)
 ARGUMENTS = "BULKHEAD_IMAGE_ARGS"
 """Environment variable: arguments for the builder, for instance ``--build-arg PYTHON=`` and a base that is here."""
 
@@ -62,6 +71,22 @@ def test_only_what_the_wheel_needs_is_sent_to_the_builder() -> None:
     assert lines[0] == "*" and "!tests" not in lines and not [line for line in lines if "env" in line or "git" in line]
 
 
+@pytest.mark.parametrize(
+    ("answers", "found"), [((0, 0), "docker"), ((1, 0), ""), ((0, 1), "")], ids=["docker", "no buildx", "no daemon"]
+)
+def test_a_docker_client_alone_is_no_builder(tmp_path: Path, answers: tuple[int, int], found: str) -> None:
+    """Nothing but this docker on the path: ``docker buildx version`` and ``docker info`` exit as they are told."""
+    script = f'#!/bin/sh\necho here; case "$1" in buildx) exit {answers[0]};; *) exit {answers[1]};; esac\n'
+    (tmp_path / "docker").write_text(script)
+    (tmp_path / "docker").chmod(0o755)
+    for program in ("bash", "sh", "make"):
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    command = ["make", "-s", "-f", str(ROOT / "Makefile"), "--eval", "which:\n\t@echo $(BUILDER)", "which"]
+    environment = {"PATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.strip() == found
+
+
 # Built
 
 
@@ -69,7 +94,7 @@ def test_only_what_the_wheel_needs_is_sent_to_the_builder() -> None:
 def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The control plane's image, as ``make images`` builds it."""
     if BUILDER is None:
-        pytest.skip("IMAGES NOT BUILT: neither buildah nor podman nor docker is here")
+        pytest.skip("IMAGES NOT BUILT: no buildah, no podman, no docker with buildx and a daemon is here")
     prefix = f"localhost/bulkhead-test-{os.getpid()}-"
     command = ["make", "-s", "images", "IMAGES=control", f"IMAGE_PREFIX={prefix}"]
     command.append(f"IMAGE_ARGS={os.environ.get(ARGUMENTS, '')}")
