@@ -13,7 +13,7 @@ import typer
 from bulkhead import fleets, settings
 from bulkhead.cli.console import app, console, errors_reported, on_termination, print_table, who
 from bulkhead.control import Control
-from bulkhead.errors import NotFoundError, UnavailableError
+from bulkhead.errors import NotFoundError
 from bulkhead.health.quarantine import summary
 from bulkhead.health.verdict import Assessment, DeviceVerdict, Health, NodeVerdict
 from bulkhead.ledger.quarantines import Target
@@ -136,21 +136,19 @@ def _watch(control: Control) -> None:
     on_termination(stop.set)
     under_watch, controller = control.fleet_watch(), control.quarantine_controller()
     configured = control.settings
-    with monitored(configured.monitoring, "fleet-watch", control.ledger, every_s=configured.fleet.poll_s) as loop:
+    with monitored(
+        configured.monitoring, "fleet-watch", lambda: control.ledger, every_s=configured.fleet.poll_s
+    ) as loop:
         metrics = FleetMetrics(loop.registry, configured.fleet.budget)
-        while not stop.is_set():
-            try:
-                with loop.one_pass():
-                    assessment = under_watch.poll()
-                    done = controller.step(assessment)
-                    under_watch.remember()
-                metrics.show(assessment, done)
-                log.info("%s; %d quarantines began", summary(assessment), len(done.started))
-            except UnavailableError as error:
-                log.warning("cannot look now: %s", error)
-            except Exception:  # an unforeseen fault costs this poll, and not the watch
-                log.exception("a poll failed; the next one starts again")
-            stop.wait(configured.fleet.poll_s)
+
+        def poll() -> None:
+            assessment = under_watch.poll()
+            done = controller.step(assessment)
+            under_watch.remember()
+            metrics.show(assessment, done)
+            log.info("%s; %d quarantines began", summary(assessment), len(done.started))
+
+        loop.repeat(poll, configured.fleet.poll_s, stop)
 
 
 def _show(control: Control) -> str:

@@ -68,7 +68,9 @@ def reconcile(
         log_to_console(configured.log_format)
         with temporary_files(configured.home / "tmp"):
             if watch:
-                with monitored(configured.monitoring, "reconciler", control.ledger, every_s=_RECONCILE_EVERY_S) as loop:
+                with monitored(
+                    configured.monitoring, "reconciler", lambda: control.ledger, every_s=_RECONCILE_EVERY_S
+                ) as loop:
                     control.reconcile_until(stop.is_set, stop, loop.one_pass)
             else:
                 control.reconcile_until(lambda: not control.reconciler.unsure, stop)
@@ -101,20 +103,16 @@ def _collect_until_stopped(control: Control, collector: Collector, every_s: floa
     log_to_console(control.settings.log_format)
     stop = threading.Event()
     on_termination(stop.set)
-    with monitored(control.settings.monitoring, "collector", control.ledger, every_s=every_s) as loop:
+    with monitored(control.settings.monitoring, "collector", lambda: control.ledger, every_s=every_s) as loop:
         metrics = CollectorMetrics(loop.registry)
-        while not stop.is_set():
-            try:
-                with loop.one_pass():
-                    collected = collector.collect()
-                    metrics.show(collected, collector.orphans())
-                for pod in collected:
-                    log.info("pod %s: %s (%s)", pod.pod, pod.what, pod.reason)
-            except UnavailableError as error:
-                log.warning("cannot collect now: %s", error)
-            except Exception:  # an unforeseen fault costs this pass, and not the collector
-                log.exception("a pass failed; the next one starts again")
-            stop.wait(every_s)
+
+        def collect_once() -> None:
+            collected = collector.collect()
+            metrics.show(collected, collector.orphans())
+            for pod in collected:
+                log.info("pod %s: %s (%s)", pod.pod, pod.what, pod.reason)
+
+        loop.repeat(collect_once, every_s, stop)
 
 
 @app.command()
@@ -152,7 +150,7 @@ def alerts(
         except OSError as error:
             raise UnavailableError(f"{error}; name a readable file, and a free port") from error
         on_termination(lambda: threading.Thread(target=server.shutdown).start())
-        with monitored(configured.monitoring, "alerts", control.ledger, every_s=None):
+        with monitored(configured.monitoring, "alerts", lambda: control.ledger, every_s=None):
             console.print(f"hearing alerts at http://{host}:{port}{ALERTS_PATH}")
             server.serve_forever()
 

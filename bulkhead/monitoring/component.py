@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from bulkhead.errors import InvalidInputError, UnavailableError
+from bulkhead.errors import BulkheadError, InvalidInputError, UnavailableError
 from bulkhead.http_handler import SHORTEST_TOKEN
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.statistics import Statistics
@@ -23,14 +23,14 @@ _NEVER_S = 1e9
 
 @contextmanager
 def monitored(
-    settings: MonitoringSettings | None, component: str, ledger: Ledger, *, every_s: float | None
+    settings: MonitoringSettings | None, component: str, ledger: Callable[[], Ledger], *, every_s: float | None
 ) -> Iterator[Loop]:
     """Answer probes and Prometheus for as long as a part runs.
 
     Args:
         settings: of the port; None for none.
         component: its name in the metrics.
-        ledger: whose numbers are metrics too.
+        ledger: gives the one whose numbers are metrics too; asked when it is needed, for it may be away at the start.
         every_s: the longest that it waits between two passes, in seconds; None for a part that has none, and is ready
             where the ledger answers.
 
@@ -46,7 +46,7 @@ def monitored(
     if settings is None:
         yield loop
         return
-    loop.registry.register(LedgerMetrics(Statistics(ledger.engine).read))
+    loop.registry.register(LedgerMetrics(lambda: Statistics(ledger().engine).read()))
     not_ready: Probe = loop.not_ready if every_s is not None else lambda: _silent(ledger)
     try:
         server = MonitoringServer((settings.host, settings.port), loop.hung, not_ready, loop.registry, _token(settings))
@@ -63,10 +63,10 @@ def monitored(
         thread.join()
 
 
-def _silent(ledger: Ledger) -> str | None:
+def _silent(ledger: Callable[[], Ledger]) -> str | None:
     try:
-        ledger.ping()
-    except UnavailableError as error:
+        ledger().ping()
+    except BulkheadError as error:
         return str(error)
     return None
 

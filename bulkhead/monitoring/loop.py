@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from bulkhead.errors import UnavailableError
+
+log = logging.getLogger(__name__)
 
 _BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -58,6 +64,24 @@ class Loop:
         finally:
             self._sign_of_life = self._clock()
             self._passes.observe(self._sign_of_life - began)
+
+    def repeat(self, work: Callable[[], None], every_s: float, stop: threading.Event) -> None:
+        """Do something again and again. Whatever it raises costs that pass, and not the part.
+
+        Args:
+            work: one pass.
+            every_s: how long to wait between two, in seconds.
+            stop: ends it when set.
+        """
+        while not stop.is_set():
+            try:
+                with self.one_pass():
+                    work()
+            except UnavailableError as error:
+                log.warning("not now: %s", error)
+            except Exception:
+                log.exception("a pass failed; the next one starts again")
+            stop.wait(every_s)
 
     def hung(self) -> str | None:
         """Why it has to be started anew; None where it lives."""

@@ -82,7 +82,7 @@ def _classes(targets: Array, answered: Sequence[Array]) -> list[Any]:
 
 
 def _confusion(classes: Sequence[Any], targets: Array, named: Sequence[tuple[str, ModelAnswers]]) -> Plot:
-    places = {answers: place for place, answers in enumerate(classes)}
+    places = {label: place for place, label in enumerate(classes)}
 
     def draw(figure: Any) -> None:
         for axes, (name, answers) in zip(_beside(figure, len(named)), named, strict=True):

@@ -27,7 +27,7 @@ def sqlite_ledger(sqlite_url: str) -> Ledger:
 @contextmanager
 def _open(ledger: Ledger, every_s: float | None = 1.0, **settings: object) -> Iterator[tuple[Loop, int]]:
     port = free_port()
-    with monitored(MonitoringSettings(port=port, **settings), "reconciler", ledger, every_s=every_s) as loop:
+    with monitored(MonitoringSettings(port=port, **settings), "reconciler", lambda: ledger, every_s=every_s) as loop:
         yield loop, port
 
 
@@ -99,7 +99,7 @@ def test_without_a_token_they_are_not_there(sqlite_ledger: Ledger) -> None:
 
 
 def test_without_settings_no_port_is_open(sqlite_ledger: Ledger) -> None:
-    with monitored(None, "reconciler", sqlite_ledger, every_s=1.0) as loop, loop.one_pass():
+    with monitored(None, "reconciler", lambda: sqlite_ledger, every_s=1.0) as loop, loop.one_pass():
         pass
     assert loop.not_ready() is None
 
@@ -120,7 +120,7 @@ def test_a_port_that_is_taken_is_named(sqlite_ledger: Ledger) -> None:
     with (
         _open(sqlite_ledger) as (_, port),
         pytest.raises(UnavailableError, match=rf"monitoring.port {port}: .*name one that is free"),
-        monitored(MonitoringSettings(port=port), "other", sqlite_ledger, every_s=1.0),
+        monitored(MonitoringSettings(port=port), "other", lambda: sqlite_ledger, every_s=1.0),
     ):
         pass
 

@@ -1,8 +1,11 @@
 """Whether a part lives and does its work."""
 
+import threading
+
 import pytest
 from prometheus_client import CollectorRegistry
 
+from bulkhead.errors import UnavailableError
 from bulkhead.monitoring.loop import Loop
 
 
@@ -71,3 +74,18 @@ def test_when_it_last_ended_well_stays_when_one_fails(loop: Loop) -> None:
     with pytest.raises(ValueError), loop.one_pass():
         raise ValueError
     assert last and _value(loop.registry, "bulkhead_pass_last_success_timestamp_seconds") == last
+
+
+def test_what_a_pass_raises_costs_that_pass_alone(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    stop, errors = threading.Event(), [UnavailableError("the ledger is away"), ValueError("wrong")]
+
+    def work() -> None:
+        if errors:
+            raise errors.pop(0)
+        stop.set()
+
+    loop.repeat(work, 0.0, stop)
+    assert _value(loop.registry, "bulkhead_pass_failures_total") == 2
+    assert loop.not_ready() is None
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    assert "not now: the ledger is away" in caplog.text

@@ -64,6 +64,22 @@ def _get(port: int, path: str) -> str:
         return ""
 
 
+def test_alerts_are_heard_where_the_ledger_is_away_at_the_start(control: Control, port: int, tmp_path: Path) -> None:
+    """Alertmanager is told 503, and tells them again."""
+    away = control.settings.model_copy(update={"ledger_url": f"postgresql://nobody@127.0.0.1:{free_port()}/ledger"})
+    (tmp_path / "config.yaml").write_text(away.model_dump_json())
+    command = [str(Path(sys.executable).with_name("bulkhead")), "alerts", "--port", "0", "--token-file", "token"]
+    part = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: _get(port, "/livez") or part.poll(), "it to live")
+        assert part.poll() is None
+        assert _get(port, "/readyz") == ""
+        assert "bulkhead_ledger_up 0.0" in _get(port, "/metrics")
+    finally:
+        part.send_signal(signal.SIGTERM)
+    assert part.wait(240) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "metric"),
     [
