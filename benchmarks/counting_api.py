@@ -1,8 +1,8 @@
 """``python -m benchmarks.counting_api``: a Kubernetes API for pods that counts its requests and plays the kubelet.
 
-A pod is Pending for ``pending_s``, Running for the seconds of its label ``run-s`` (by default 1), then Succeeded. It
-prints its port; ``GET /counts`` tells requests by kind, connections, when each pod ended, and how many pods there were
-at most that had not ended.
+A pod is Pending for ``pending_s``, Running for the seconds of its label ``run-s`` (by default 1) or until it is given
+a label ``end``, then Succeeded. It prints its port; ``GET /counts`` tells requests by kind, connections, when each pod
+ended, and how many pods there were at most that had not ended.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Api:
         app.router.add_get(f"{base}/pods", self._list)
         app.router.add_post(f"{base}/pods", self._create)
         app.router.add_get(f"{base}/pods/{{name}}", self._read)
-        app.router.add_patch(f"{base}/pods/{{name}}", self._read)
+        app.router.add_patch(f"{base}/pods/{{name}}", self._label)
         app.router.add_delete(f"{base}/pods/{{name}}", self._delete)
         app.router.add_get(f"{base}/pods/{{name}}/log", self._log)
         app.router.add_get(f"{base}/events", self._events)
@@ -87,7 +87,14 @@ class Api:
         container = {"name": "base", "image": "i", "imageID": "i", "ready": True, "restartCount": 0}
         running = {**container, "state": {"running": {"startedAt": started}}}
         self._set(name, {"phase": "Running", "startTime": started, "containerStatuses": [running]})
-        await asyncio.sleep(run_s)
+        try:
+            async with asyncio.timeout(run_s):
+                while name in self._pods and "end" not in self._pods[name]["metadata"]["labels"]:
+                    await self._changed[name].wait()
+        except TimeoutError:  # it has run long enough
+            pass
+        if name not in self._pods:
+            return
         message = '{"version": 1, "result": {"answer": 42}}'
         terminated = {"exitCode": 0, "reason": "Completed", "message": message, "startedAt": started}
         terminated["finishedAt"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -96,10 +103,12 @@ class Api:
         self._set(name, {"phase": "Succeeded", "startTime": started, "containerStatuses": [done]})
 
     def _set(self, name: str, status: dict[str, Any], kind: str = "MODIFIED") -> None:
-        if name not in self._pods:
-            return
+        if name in self._pods:
+            self._pods[name]["status"] = status
+            self._tell(name, kind)
+
+    def _tell(self, name: str, kind: str = "MODIFIED") -> None:
         self._version += 1
-        self._pods[name]["status"] = status
         self._pods[name]["metadata"]["resourceVersion"] = str(self._version)
         self._changed.setdefault(name, asyncio.Event()).set()
         self._changed[name] = asyncio.Event()
@@ -140,12 +149,24 @@ class Api:
         pod = self._pods.get(request.match_info["name"])
         return web.json_response(pod) if pod else _missing()
 
+    async def _label(self, request: web.Request) -> web.Response:
+        """A merge patch, of which the labels are taken."""
+        name = request.match_info["name"]
+        if name not in self._pods:
+            return _missing()
+        labels = (await request.json()).get("metadata", {}).get("labels") or {}
+        if labels:
+            self._pods[name]["metadata"].setdefault("labels", {}).update(labels)
+            self._tell(name)
+        return web.json_response(self._pods[name])
+
     async def _delete(self, request: web.Request) -> web.Response:
-        pod = self._pods.pop(request.match_info["name"], None)
+        name = request.match_info["name"]
+        pod = self._pods.get(name)
         if pod is None:
             return _missing()
-        self._version += 1
-        self._tell_watchers("DELETED", pod)
+        self._tell(name, "DELETED")
+        del self._pods[name]
         return web.json_response(pod)
 
     async def _log(self, request: web.Request) -> web.StreamResponse:

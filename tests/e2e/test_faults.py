@@ -74,6 +74,7 @@ def test_a_triggerer_that_is_killed_loses_no_pod_and_runs_none_twice(kept: Kept)
     kept.deferred("counter", "killed", "count")
     (pod,) = _pods(kept, "counter", "killed", "count")
     with kept.without("triggerer"):
+        (kept.control.runtime.layout.pods / f"default.{pod}" / "end").touch()
         until(lambda: kept.control.runtime.status(pod).ended, "the pod to end without anybody watching")
     kept.task("counter", "killed", "count", "success")
     assert _pods(kept, "counter", "killed", "count") == [pod]

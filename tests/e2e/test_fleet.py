@@ -45,7 +45,7 @@ def test_devices_are_waited_for_tested_watched_and_quarantined(kept: Kept, expor
     log = kept.airflow.log("fleet_waits", "one", "devices")
     assert "there are 4 on 2 nodes" in log
 
-    kept.deferred("fleet_gives_up", "one", "devices")
+    kept.start("fleet_gives_up", "one", {})
     kept.task("fleet_gives_up", "one", "devices", "skipped")
 
     # The schedule's own DAG, by hand: one unhealthy device is told of, and quarantined within the budget.

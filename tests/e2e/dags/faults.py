@@ -13,10 +13,18 @@ SOON = timedelta(seconds=1)
 with DAG("sleeper", schedule=None, is_paused_upon_creation=False):
     PodOperator(task_id="sleep", command=["python", "-c", "import time; time.sleep(600)"], gpus=0, retry_delay=SOON)
 
+# Until a file is where it works: not by a clock, which does not wait for a test.
+COUNTED = """
+import pathlib, time
+print("counted once", flush=True)
+while not pathlib.Path("end").exists():
+    time.sleep(0.1)
+"""
+
 with DAG("counter", schedule=None, is_paused_upon_creation=False):
     PodOperator(
         task_id="count",
-        command=["python", "-c", "import time; print('counted once', flush=True); time.sleep(12)"],
+        command=["python", "-c", COUNTED],
         gpus=0,
         retries=1,
         retry_delay=SOON,
