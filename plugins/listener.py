@@ -119,7 +119,7 @@ def _end(
     try:
         launches = insist(record)
         if launches is not None:
-            Collector(launches, connect).collect()
+            insist(Collector(launches, connect).collect)
     except BulkheadError as error:
         # Airflow's process must go on; what was not done shows in its log and in 'bulkhead status'.
         log.error("%s: %s, and what it has in progress could not be ended: %s; %s", whose, reason, error, _REMEDY)

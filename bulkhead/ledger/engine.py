@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +91,19 @@ def engine_of(url: str) -> Engine:
 
 
 def _make_file(database: Path) -> None:
-    """SQLite itself would let everybody read what it creates; its other files get the mode of this one."""
+    """SQLite itself would let everybody read what it creates; its other files get the mode of this one.
+
+    No descriptor of a file that others may have open is ever closed here: the process would lose the locks that its own
+    connections hold on it (fcntl(2)), and the next that leaves the ledger would remove its write-ahead log under them.
+    """
+    if database.exists():
+        return
+    temporary = database.with_name(f".{database.name}.{uuid.uuid4().hex}")
     try:
-        os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
+        os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        with contextlib.suppress(FileExistsError):  # another has made it meanwhile
+            os.link(temporary, database)
+        temporary.unlink()
     except OSError as error:
         remedy = "choose another 'home' or 'ledger_url', or give its user the right to write it"
         raise UnavailableError(f"ledger: {database} cannot be written ({error.strerror}); {remedy}") from error

@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,7 +7,9 @@ import pytest
 from tenacity import stop_after_attempt
 
 from bulkhead.control import Control
-from bulkhead.ledger.tables import Phase
+from bulkhead.errors import UnavailableError
+from bulkhead.ledger.launches import Launches
+from bulkhead.ledger.tables import Launch, Phase
 from bulkhead.operators import insistence
 from bulkhead.plugins import listener
 from bulkhead.pods.identity import TaskIdentity
@@ -81,6 +83,23 @@ def test_a_ledger_that_is_away_does_not_stop_airflow_and_is_logged(
     with caplog.at_level("ERROR", logger="bulkhead.plugins.listener"):
         listener.end_run("release", "run")
     assert "could not be ended" in caplog.text and "bulkhead status" in caplog.text
+
+
+def test_a_ledger_that_is_away_for_a_moment_leaves_no_pod(
+    control: Control, no_waiting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod = _pod(control, TaskIdentity("release", "run", "train"))
+    ended, asked = Launches.ended, []
+
+    def away_at_first(launches: Launches) -> Sequence[Launch]:
+        asked.append(1)
+        if len(asked) == 1:
+            raise UnavailableError("the ledger does not answer: disk I/O error; it is tried again")
+        return ended(launches)
+
+    monkeypatch.setattr(Launches, "ended", away_at_first)
+    listener.end_run("release", "run")
+    assert control.runtime.status(pod).message == "its DAG run has ended"
 
 
 def _ti() -> SimpleNamespace:

@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import JSON, column, select, table
+from sqlalchemy import JSON, column, select, table, text
 
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.events import IntentKind, Rule
@@ -109,6 +111,20 @@ def test_sqlite_is_in_wal_mode_and_syncs_each_commit(sqlite_url: str) -> None:
     with open_engine(sqlite_url).connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_opening_it_again_takes_nobodys_lock_away(tmp_path: Path) -> None:
+    """A process that closes any descriptor of a file loses its locks on it (fcntl(2)): another process would take the
+    ledger for unused, and remove its write-ahead log with what is being written there ("How To Corrupt An SQLite
+    Database File", 2.2)."""
+    url, log = f"sqlite:///{tmp_path}/ledger.db", tmp_path / "ledger.db-wal"
+    other = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM services').fetchall()"
+    with open_engine(url).connect() as connection:
+        connection.execute(text("SELECT count(*) FROM services"))
+        inode = log.stat().st_ino
+        engine_of(url)
+        subprocess.run([sys.executable, "-c", other, str(tmp_path / "ledger.db")], check=True)
+        assert log.exists() and log.stat().st_ino == inode
 
 
 def test_of_many_that_switch_a_new_file_to_wal_at_once_none_fails(tmp_path: Path) -> None:
