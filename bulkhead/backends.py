@@ -1,4 +1,4 @@
-"""Where each service of the configuration runs: on this machine behind Envoy, or in a cluster behind a Gateway."""
+"""Where each service of the configuration runs: on this machine, or in a cluster; behind Envoy, or behind a Gateway."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from bulkhead.metrics.http_json import HttpMetrics
 from bulkhead.metrics.prometheus import PrometheusMetrics
 from bulkhead.rollout.backend import Metrics, ServingBackend
+from bulkhead.routers.envoy.pods import RouterPodsRouter
 from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.routers.gateway_api import GatewayRouter
 from bulkhead.runtimes.kubernetes.access import Access, client
@@ -53,10 +54,13 @@ class ServingBackends:
 
     def _cluster(self, service: ClusterService) -> ServingBackend:
         api = client(Access(kubernetes_conn_id=service.cluster), self._settings.kubeconfigs)
-        router = GatewayRouter(Objects(api, service.namespace), service)
-        secrets = _credentials(service.mlflow_secret)
+        objects, secrets = Objects(api, service.namespace), _credentials(service.mlflow_secret)
         workloads = KubernetesWorkloads(api, service.namespace, self._env(), secrets, service.keep_s)
-        return ServingBackend(router, workloads, _metrics(service), service.resync_s)
+        if service.envoy is None:
+            return ServingBackend(GatewayRouter(objects, service), workloads, _metrics(service), service.resync_s)
+        envoys = RouterPodsRouter(objects, service.envoy, service.confirm_s)
+        counts = _metrics(service) if service.prometheus or service.http else envoys
+        return ServingBackend(envoys, workloads, counts, service.resync_s)
 
     def _env(self) -> Mapping[str, str]:
         return {"MLFLOW_TRACKING_URI": self._settings.mlflow_tracking_uri}

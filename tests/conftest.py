@@ -24,6 +24,8 @@ pytest_plugins = [
     "tests.fixtures.kubernetes",
     "tests.fixtures.gpu_pod",
     "tests.fixtures.cluster",
+    "tests.fixtures.small_cluster",
+    "tests.fixtures.router_pods",
     "tests.fixtures.gateway",
     "tests.fixtures.serving",
     "tests.fixtures.prometheus",

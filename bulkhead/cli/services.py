@@ -19,11 +19,13 @@ from bulkhead.alerts.server import AlertServer
 from bulkhead.cli.console import app, console, errors_reported, on_termination, print_table
 from bulkhead.collector import Collector
 from bulkhead.control import Control
-from bulkhead.errors import UnavailableError
+from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.files import temporary_files
 from bulkhead.logs import log_to_console
 from bulkhead.monitoring.collector_metrics import CollectorMetrics
 from bulkhead.monitoring.component import monitored
+from bulkhead.router_agent.agent import RouterAgent
+from bulkhead.router_agent.agent import run as follow_router
 from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
 from bulkhead.routers.envoy.router import EnvoyRouter
@@ -157,10 +159,36 @@ def alerts(
 
 @app.command()
 def router(service: Annotated[str, typer.Argument(help="the service whose traffic to split")]) -> None:
-    """Run a service's Envoy in the foreground, for a service manager; it starts with the split it had."""
+    """Run a service's Envoy in the foreground, for a service manager; it starts with the split it had.
+
+    In a pod beside an Envoy (the Helm chart runs it so): have that follow the service's split.
+    """
     with errors_reported():
         stop = threading.Event()
         on_termination(stop.set)  # from the start: it may be told to before Envoy is ready
         configured = settings.load()
+        placed = configured.service(service)
+        if isinstance(placed, settings.ClusterService):
+            _follow(configured, service, placed, stop)
+            return
         envoy = start_envoy(EnvoyRouter(configured.routers, configured.ports), service)
         raise typer.Exit(hold(envoy, stop))
+
+
+def _follow(
+    configured: settings.Settings, service: str, placed: settings.ClusterService, stop: threading.Event
+) -> None:
+    """Make the Envoy beside this process follow a service's split, until told to stop."""
+    if placed.envoy is None:
+        remedy = "a Gateway splits its traffic: nothing is to be run; or give envoy in its place"
+        raise InvalidInputError(f"services.{service}.gateway", placed.gateway, remedy)
+    log_to_console(configured.log_format)
+    access = Access(kubernetes_conn_id=placed.cluster)
+    agent = RouterAgent(service, configured.routers, lambda: client(access, configured.kubeconfigs), placed.namespace)
+
+    def end() -> None:
+        stop.set()
+        agent.wake.set()
+
+    on_termination(end)
+    follow_router(agent, placed.envoy, stop)

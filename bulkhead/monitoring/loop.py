@@ -65,15 +65,20 @@ class Loop:
             self._sign_of_life = self._clock()
             self._passes.observe(self._sign_of_life - began)
 
-    def repeat(self, work: Callable[[], None], every_s: float, stop: threading.Event) -> None:
+    def repeat(
+        self, work: Callable[[], None], every_s: float, stop: threading.Event, wake: threading.Event | None = None
+    ) -> None:
         """Do something again and again. Whatever it raises costs that pass, and not the part.
 
         Args:
             work: one pass.
             every_s: how long to wait between two, in seconds.
             stop: ends it when set.
+            wake: when set, the next pass begins at once; cleared before it does.
         """
         while not stop.is_set():
+            if wake is not None:
+                wake.clear()
             try:
                 with self.one_pass():
                     work()
@@ -81,7 +86,7 @@ class Loop:
                 log.warning("not now: %s", error)
             except Exception:
                 log.exception("a pass failed; the next one starts again")
-            stop.wait(every_s)
+            (wake or stop).wait(every_s)
 
     def hung(self) -> str | None:
         """Why it has to be started anew; None where it lives."""

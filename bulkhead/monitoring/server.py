@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0, generate_latest
 
+from bulkhead.errors import UnavailableError
 from bulkhead.http_handler import HttpHandler
 
 log = logging.getLogger(__name__)
 
 _PLAIN = "text/plain; charset=utf-8"
 _FAILING = b"failing; the log says why\n"
+
+Page = tuple[Callable[[], bytes], str]
+"""Gives a body, and its content type."""
 
 Probe = Callable[[], str | None]
 """Why something is not well; None where it is."""
@@ -29,15 +33,23 @@ class MonitoringServer(ThreadingHTTPServer):
         not_ready: why it does not do its work now.
         registry: of the metrics.
         token: that ``/metrics`` wants as a bearer token; None: it wants none; empty: it is not there.
+        pages: what else there is to read, by path, as ``/metrics`` is.
     """
 
     daemon_threads = True
 
     def __init__(
-        self, address: tuple[str, int], hung: Probe, not_ready: Probe, registry: CollectorRegistry, token: str | None
+        self,
+        address: tuple[str, int],
+        hung: Probe,
+        not_ready: Probe,
+        registry: CollectorRegistry,
+        token: str | None,
+        pages: Mapping[str, Page] | None = None,
     ) -> None:
         self.probes = {"/livez": hung, "/readyz": not_ready}
-        self.registry, self.token = registry, token
+        self.token = token
+        self.pages = {"/metrics": (lambda: generate_latest(registry), CONTENT_TYPE_PLAIN_1_0_0), **(pages or {})}
         super().__init__(address, _MonitoringHandler)
 
 
@@ -53,9 +65,15 @@ class _MonitoringHandler(HttpHandler):
             if why is not None:
                 log.warning("%s fails: %s", path, why)  # here, and not in the answer: anybody may ask
             self.answer(200 if why is None else 503, b"ok\n" if why is None else _FAILING, _PLAIN)
-        elif path != "/metrics" or self.server.token == "":
+        elif path not in self.server.pages or self.server.token == "":
             self.answer(404, b"/livez, /readyz; /metrics where a token is configured\n", _PLAIN)
         elif self.server.token is not None and not self.gives(self.server.token):
             self.answer(401, b"give the bearer token\n", _PLAIN)
         else:
-            self.answer(200, generate_latest(self.server.registry), CONTENT_TYPE_PLAIN_1_0_0)
+            self._answer_page(*self.server.pages[path])
+
+    def _answer_page(self, read: Callable[[], bytes], content_type: str) -> None:
+        try:
+            self.answer(200, read(), content_type)
+        except UnavailableError as error:
+            self.answer(503, f"{error}\n".encode(), _PLAIN)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 from bulkhead.errors import InvalidInputError
+
+SERVER, COMPARER = "serve-", "compare-"
+"""In a cluster: what a revision's id follows in the names of the Services of its server, and of the comparer of its
+answers (``bulkhead.workloads.manifests``)."""
+
+FOREIGN = "rules of others"
+"""Who has the traffic where a router's object in the cluster has what was not written here."""
 
 
 class Fence(NamedTuple):
@@ -92,6 +99,31 @@ class Split:
 
     def _ways(self) -> object:
         return {name: weight for name, weight in self.weights.items() if weight}, self.pin, self.mirror
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "weights": dict(self.weights),
+            "endpoints": dict(self.endpoints),
+            "pin": {"revision": self.pin.revision, "headers": dict(self.pin.headers)} if self.pin else {},
+            "mirror": asdict(self.mirror) if self.mirror else {},
+        }
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Split:
+        """Read back what ``document`` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it is something else.
+        """
+        pin, mirror = data.get("pin"), data.get("mirror")
+        headers = {str(name): str(value) for name, value in pin["headers"].items()} if pin else {}
+        return cls(
+            {str(name): int(port) for name, port in data["endpoints"].items()},
+            {str(name): int(weight) for name, weight in data["weights"].items()},
+            Pin(str(pin["revision"]), headers) if pin else None,
+            Mirror(str(mirror["revision"]), int(mirror["port"]), int(mirror["percent"])) if mirror else None,
+        )
 
     def __str__(self) -> str:
         """For people."""

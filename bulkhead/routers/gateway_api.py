@@ -13,16 +13,12 @@ from typing import Any
 
 from bulkhead.errors import UnavailableError
 from bulkhead.pods.identity import LABEL_PREFIX, MANAGED
-from bulkhead.routers.base import Fence, Mirror, Pin, Split
+from bulkhead.routers.base import COMPARER, FOREIGN, SERVER, Fence, Mirror, Pin, Split
 from bulkhead.runtimes.kubernetes.objects import HTTP_ROUTE, MANAGER, Document, Objects, fence_of
-from bulkhead.settings import ClusterService
-
-FOREIGN = "rules of others"
-"""Who has the traffic where a route has what was not written here."""
+from bulkhead.settings import ClusterService, GatewayRef
 
 _ENDPOINTS = LABEL_PREFIX + "endpoints"
 _POLL_S = 0.1
-_SERVER, _COMPARER = "serve-", "compare-"
 
 
 class GatewayRouter:
@@ -78,7 +74,7 @@ def route(service: str, split: Split, settings: ClusterService) -> Document:
         InvalidInputError: the weights do not sum to 100, or name a revision without an endpoint.
     """
     split.check()
-    gateway = settings.gateway
+    gateway = _gateway(settings)
     parent = {"name": gateway.name, "namespace": gateway.namespace, "sectionName": gateway.section}
     spec: Document = {
         "parentRefs": [{field: value for field, value in parent.items() if value}],
@@ -99,19 +95,19 @@ def rules(split: Split, path: str) -> list[Document]:
     """
     prefix = {"path": {"type": "PathPrefix", "value": path}}
     backends = [
-        _backend(_SERVER + name, port, split.weights.get(name, 0)) for name, port in sorted(split.endpoints.items())
+        _backend(SERVER + name, port, split.weights.get(name, 0)) for name, port in sorted(split.endpoints.items())
     ]
     main: Document = {"matches": [prefix]}
     if split.weights:
         main["backendRefs"] = backends
     if split.mirror is not None:
-        copies = _backend(_COMPARER + split.mirror.revision, split.mirror.port, None)
+        copies = _backend(COMPARER + split.mirror.revision, split.mirror.port, None)
         mirror = {"backendRef": copies, "percent": split.mirror.percent}
         main["filters"] = [{"type": "RequestMirror", "requestMirror": mirror}]
     if split.pin is None:
         return [main]
     headers = [{"type": "Exact", "name": name, "value": value} for name, value in sorted(split.pin.headers.items())]
-    backend = _backend(_SERVER + split.pin.revision, split.endpoints[split.pin.revision], 1)
+    backend = _backend(SERVER + split.pin.revision, split.endpoints[split.pin.revision], 1)
     return [{"matches": [{**prefix, "headers": headers}], "backendRefs": [backend]}, main]
 
 
@@ -143,7 +139,7 @@ def unconfirmed(route: Mapping[str, Any], settings: ClusterService) -> str | Non
     Args:
         route: the HTTPRoute as the API server has it.
     """
-    metadata, gateway = route["metadata"], settings.gateway
+    metadata, gateway = route["metadata"], _gateway(settings)
     own = (gateway.name, gateway.namespace or metadata["namespace"], gateway.section)
     reason = f"no controller has said anything of Gateway {gateway.name}"
     for parent in (route.get("status") or {}).get("parents", []):
@@ -176,6 +172,11 @@ def _said(condition: Mapping[str, Any]) -> str:
     return f"{condition['type']} is {condition['status']}: {reason}"
 
 
+def _gateway(settings: ClusterService) -> GatewayRef:
+    assert settings.gateway is not None  # ``bulkhead.backends`` chooses the router by it
+    return settings.gateway
+
+
 def _backend(name: str, port: int, weight: int | None) -> Document:
     backend: Document = {"group": "", "kind": "Service", "name": name, "port": port}
     return backend if weight is None else {**backend, "weight": weight}
@@ -183,19 +184,19 @@ def _backend(name: str, port: int, weight: int | None) -> Document:
 
 def _weights(rule: Mapping[str, Any]) -> dict[str, int]:
     backends = rule.get("backendRefs", [])
-    return {backend["name"].removeprefix(_SERVER): backend["weight"] for backend in backends if backend["weight"]}
+    return {backend["name"].removeprefix(SERVER): backend["weight"] for backend in backends if backend["weight"]}
 
 
 def _pin(written: list[Document]) -> Pin | None:
     if len(written) == 1:
         return None
     headers = written[0]["matches"][0]["headers"]
-    revision = written[0]["backendRefs"][0]["name"].removeprefix(_SERVER)
+    revision = written[0]["backendRefs"][0]["name"].removeprefix(SERVER)
     return Pin(revision, {header["name"]: header["value"] for header in headers})
 
 
 def _mirror(rule: Mapping[str, Any]) -> Mirror | None:
     for rule_filter in rule.get("filters", []):
         copies = rule_filter["requestMirror"]["backendRef"]
-        return Mirror(copies["name"].removeprefix(_COMPARER), copies["port"], rule_filter["requestMirror"]["percent"])
+        return Mirror(copies["name"].removeprefix(COMPARER), copies["port"], rule_filter["requestMirror"]["percent"])
     return None

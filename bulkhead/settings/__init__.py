@@ -12,6 +12,7 @@ from bulkhead.settings.services import (
     HttpSource,
     PrometheusQueries,
     PrometheusSource,
+    RouterPods,
     ServicePolicy,
     ServicePorts,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "MonitoringSettings",
     "PrometheusQueries",
     "PrometheusSource",
+    "RouterPods",
     "ServicePolicy",
     "ServicePorts",
     "Settings",

@@ -139,28 +139,44 @@ class HttpSource(BaseModel):
     token_variable: str | None = None
 
 
+class RouterPods(BaseModel):
+    """Envoys of the project's own in a service's namespace, for a cluster without a Gateway; the chart installs them.
+
+    Attributes:
+        port: at which each pod says which split its Envoy has, and what that has counted.
+        token_variable: environment variable that holds the bearer token for it, in the pods and in the control plane.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    port: int = Field(9465, ge=1, le=65535)
+    token_variable: str = Field("BULKHEAD_ROUTER_TOKEN", min_length=1)
+
+
 class ClusterService(ServicePolicy):
-    """A service in a Kubernetes cluster, behind a Gateway.
+    """A service in a Kubernetes cluster, behind a Gateway or behind Envoys of the project's own.
 
     Attributes:
         namespace: of its servers and its HTTPRoute, which has the service's name.
-        gateway: that the route hangs on.
-        hostnames: of the route; any by default.
-        path: prefix of the requests that are the service's.
+        gateway: that the route hangs on; or
+        envoy: where there is no Gateway.
+        hostnames: of the route; any by default. Envoys of the project's own take every host.
+        path: prefix of the requests that are the service's. Envoys of the project's own take every path.
         prometheus: counts what its revisions do; or
-        http: where each of them says that by itself.
+        http: where each of them says that by itself. With ``envoy``, neither: the Envoys count.
         cluster: Airflow connection, as in ``kubeconfigs``; by default the pod's own service account, or the default
             kubeconfig.
         mlflow_secret: Secret in the namespace that holds MLflow's ``username`` and ``password``; None where the server
             needs none.
         resync_s: how often to look whether another writer has changed anything, in seconds.
-        confirm_s: how long to wait for the Gateway's controller to confirm a change before looking after the other
-            services, in seconds; it is asked again at the next poll.
+        confirm_s: how long to wait for the Gateway's controller, or for the Envoys, to confirm a change before looking
+            after the other services, in seconds; they are asked again at the next poll.
         keep_s: how long pods of the level ``pod`` are kept for inspection, in seconds.
     """
 
     namespace: str = Field(min_length=1)
-    gateway: GatewayRef
+    gateway: GatewayRef | None = None
+    envoy: RouterPods | None = None
     hostnames: tuple[str, ...] = ()
     path: str = Field("/", pattern="^/")
     prometheus: PrometheusSource | None = None
@@ -172,8 +188,13 @@ class ClusterService(ServicePolicy):
     keep_s: float = Field(86400.0, gt=0)
 
     @model_validator(mode="after")
-    def _one_source(self) -> ClusterService:
-        if (self.prometheus is None) == (self.http is None):
+    def _one_of_each(self) -> ClusterService:
+        if (self.gateway is None) == (self.envoy is None):
+            raise ValueError("say who splits the traffic: give gateway or envoy")
+        if self.envoy is not None and (self.hostnames or self.path != "/"):
+            raise ValueError("hostnames and path are a Gateway's: envoy takes every request; leave them out")
+        sources = (self.prometheus is not None) + (self.http is not None)
+        if sources > 1 or (self.envoy is None and not sources):
             raise ValueError("say who counts the requests: give prometheus or http")
         return self
 
@@ -185,11 +206,11 @@ class ClusterService(ServicePolicy):
 
 def _where(data: Any) -> str:
     """Which of the two a service's fields describe."""
-    cluster = "gateway" in data if isinstance(data, Mapping) else isinstance(data, ClusterService)
+    cluster = bool({"gateway", "envoy"} & set(data)) if isinstance(data, Mapping) else isinstance(data, ClusterService)
     return "cluster" if cluster else "here"
 
 
 AnyService = Annotated[
     Annotated[ServicePorts, Tag("here")] | Annotated[ClusterService, Tag("cluster")], Discriminator(_where)
 ]
-"""A service on this machine, or one in a cluster: that names a gateway."""
+"""A service on this machine, or one in a cluster: that names ``gateway`` or ``envoy``."""

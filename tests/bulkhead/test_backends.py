@@ -11,6 +11,7 @@ from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError, NotFoundError
 from bulkhead.metrics.http_json import HttpMetrics
 from bulkhead.metrics.prometheus import PrometheusMetrics
+from bulkhead.routers.envoy.pods import RouterPodsRouter
 from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.routers.gateway_api import GatewayRouter
 from bulkhead.settings import Settings
@@ -31,7 +32,8 @@ KUBECONFIG = {
 def control(tmp_path: Path) -> Control:
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(KUBECONFIG))
-    cluster: dict[str, Any] = {"namespace": "serving", "gateway": {"name": "public"}, "cluster": "test"}
+    inside: dict[str, Any] = {"namespace": "serving", "cluster": "test"}
+    cluster: dict[str, Any] = {**inside, "gateway": {"name": "public"}}
     prometheus = {"url": "http://prometheus", "queries": "vllm"}
     document = {
         "home": tmp_path,
@@ -40,6 +42,8 @@ def control(tmp_path: Path) -> Control:
             "digits": {"port": 18080, "admin_port": 18081},
             "chat": {**cluster, "prometheus": prometheus, "resync_s": 7},
             "words": {**cluster, "http": {}},
+            "own": {**inside, "envoy": {}, "resync_s": 3},
+            "counted": {**inside, "envoy": {}, "prometheus": prometheus},
             "lost": {**cluster, "http": {}, "cluster": "gone"},
             "odd": {**cluster, "prometheus": {**prometheus, "queries": "grafana"}},
         },
@@ -59,6 +63,13 @@ def test_one_in_a_cluster_is_behind_a_gateway(control: Control) -> None:
     assert isinstance(site.router, GatewayRouter) and isinstance(site.workloads, KubernetesWorkloads)
     assert isinstance(site.metrics, PrometheusMetrics) and site.resync_s == 7
     assert isinstance(control.backends("words").metrics, HttpMetrics)
+
+
+def test_one_behind_envoys_of_our_own_is_counted_by_them_or_by_whoever_is_named(control: Control) -> None:
+    site = control.backends("own")
+    assert isinstance(site.router, RouterPodsRouter) and site.metrics is site.router and site.resync_s == 3
+    assert isinstance(site.workloads, KubernetesWorkloads)
+    assert isinstance(control.backends("counted").metrics, PrometheusMetrics)
 
 
 def test_what_is_not_there_is_named(control: Control) -> None:

@@ -85,11 +85,18 @@ def test_a_service_that_names_a_gateway_is_in_a_cluster(config: Path) -> None:
     config.write_text(CLUSTER)
     loaded = settings.load()
     chat, digits = loaded.service("chat"), loaded.service("digits")
-    assert isinstance(chat, settings.ClusterService) and chat.gateway.namespace == "infra"
+    assert isinstance(chat, settings.ClusterService)
+    assert chat.gateway == settings.GatewayRef(name="public", namespace="infra")
     assert isinstance(digits, settings.ServicePorts) and digits.drift == "adopt"
     assert list(loaded.ports) == ["digits"]
     with pytest.raises(NotFoundError, match="unknown service 'chart'; services in the configuration: chat, digits"):
         loaded.service("chart")
+
+
+def test_a_service_behind_envoys_of_our_own_needs_nobody_else_to_count(config: Path) -> None:
+    config.write_text("services: {chat: {namespace: serving, envoy: {}}}")
+    chat = settings.load().service("chat")
+    assert isinstance(chat, settings.ClusterService) and chat.envoy == settings.RouterPods() and chat.gateway is None
 
 
 @pytest.mark.parametrize(
@@ -101,6 +108,10 @@ def test_a_service_that_names_a_gateway_is_in_a_cluster(config: Path) -> None:
         (("adopt", "ignore"), "services.digits.drift = 'ignore'"),
         (("prometheus: {", "hostnames: [a]\n    metrics: {"), "services.chat.metrics"),
         (("gateway:", "http: {}\n    gateway:"), "give prometheus or http"),
+        (("gateway:", "envoy: {}\n    gateway:"), "give gateway or envoy"),
+        (("gateway: {name: public, namespace: infra}", "envoy: {port: 0}"), "services.chat.envoy.port"),
+        (("gateway: {name: public, namespace: infra}", "envoy: {}\n    path: /v1"), "envoy takes every request"),
+        (("gateway: {name: public, namespace: infra}", "envoy: {}\n    hostnames: [a]"), "envoy takes every request"),
     ],
 )
 def test_a_wrong_field_of_a_service_is_named(config: Path, change: tuple[str, str], message: str) -> None:

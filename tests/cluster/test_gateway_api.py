@@ -4,8 +4,8 @@ import pytest
 from kubernetes import client as k8s
 
 from bulkhead.errors import FencedError, RefusedError, UnavailableError
-from bulkhead.routers.base import Fence, Mirror, Pin, Split
-from bulkhead.routers.gateway_api import FOREIGN, GatewayRouter
+from bulkhead.routers.base import FOREIGN, Fence, Mirror, Pin, Split
+from bulkhead.routers.gateway_api import GatewayRouter
 from bulkhead.runtimes.kubernetes.objects import HTTP_ROUTE, Objects
 from tests.fixtures.gateway import gateway_settings
 

@@ -1,23 +1,30 @@
-"""Envoy's configuration as values: bootstrap, listener, routes, clusters.
+"""Envoy's configuration as values: bootstrap, listener, routes, clusters, endpoints.
 
-Sources: Envoy's v3 API reference (``config.bootstrap.v3``, ``config.route.v3``, ``config.cluster.v3``) and
+Sources: Envoy's v3 API reference (``config.bootstrap.v3``, ``config.route.v3``, ``config.cluster.v3``,
+``config.endpoint.v3``) and
 its "Dynamic from filesystem" guide: a file is read again when it is *moved* into the watched directory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+import hashlib
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from bulkhead.routers.base import Fence, Mirror, Pin, Split
+from bulkhead.routers.base import Fence, Mirror, Split
 
 REVISION_HEADER = "x-bulkhead-revision"
 """Response header that names the revision that answered."""
 
-MIRROR = "mirror"
-"""How the name of the cluster begins that gets copies of requests."""
+MIRROR = "mirror-"
+"""How the name of the cluster begins that gets copies of requests; the rest is the candidate's."""
+
+LOOPBACK = "127.0.0.1"
+
+Address = tuple[str, int]
+"""Host and TCP port."""
 
 _TYPE = "type.googleapis.com/envoy."
 _METADATA = "bulkhead"
@@ -26,18 +33,20 @@ _REQUEST_TIMEOUT = "30s"
 _UPSTREAM_IDLE = "30s"
 
 
-def bootstrap(folder: Path, admin_port: int) -> dict[str, Any]:
+def bootstrap(folder: Path, admin_port: int, *, drained: bool = False) -> dict[str, Any]:
     """Envoy's start-up configuration.
 
     Args:
         folder: where ``lds.json`` and ``cds.json`` lie.
         admin_port: on loopback; only reading paths are allowed, so no request can stop Envoy through it.
+        drained: whether it may be told to have its clients go elsewhere, which whoever shares its loopback then may.
     """
+    paths = ["/stats", "/ready", "/config_dump", "/clusters", *(["/drain_listeners"] if drained else [])]
     return {
         "node": {"id": "bulkhead", "cluster": "bulkhead"},
         "admin": {
-            "address": _address(admin_port),
-            "allow_paths": [{"prefix": path} for path in ("/stats", "/ready", "/config_dump", "/clusters")],
+            "address": _address((LOOPBACK, admin_port)),
+            "allow_paths": [{"prefix": path} for path in paths],
         },
         "stats_flush_interval": "0.5s",
         "dynamic_resources": {
@@ -47,12 +56,12 @@ def bootstrap(folder: Path, admin_port: int) -> dict[str, Any]:
     }
 
 
-def listener(folder: Path, service: str, port: int) -> dict[str, Any]:
+def listener(folder: Path, service: str, at: Address) -> dict[str, Any]:
     """The listener discovery file: one port of one service.
 
     Args:
         folder: where ``rds.json`` lies.
-        port: TCP port on loopback.
+        at: where to listen.
     """
     manager = {
         "@type": _TYPE + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -68,7 +77,7 @@ def listener(folder: Path, service: str, port: int) -> dict[str, Any]:
     resource = {
         "@type": _TYPE + "config.listener.v3.Listener",
         "name": service,
-        "address": _address(port),
+        "address": _address(at),
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],
@@ -106,18 +115,11 @@ def routes(service: str, split: Split, fence: Fence) -> dict[str, Any]:
         "virtual_hosts": [{"name": service, "domains": ["*"], "routes": entries}],
         "metadata": {
             "filter_metadata": {
-                _METADATA: {
-                    "generation": fence.generation,
-                    "sequence": fence.sequence,
-                    "weights": dict(split.weights),
-                    "endpoints": dict(split.endpoints),
-                    "pin": {"revision": split.pin.revision, "headers": dict(split.pin.headers)} if split.pin else {},
-                    "mirror": asdict(split.mirror) if split.mirror else {},
-                }
+                _METADATA: {"generation": fence.generation, "sequence": fence.sequence, **split.document()}
             }
         },
     }
-    return {"version_info": version(fence), "resources": [resource]}
+    return {"version_info": version(fence, split), "resources": [resource]}
 
 
 def upstreams(split: Split) -> dict[str, int]:
@@ -129,19 +131,34 @@ def upstreams(split: Split) -> dict[str, int]:
     Returns:
         TCP port by name.
     """
-    mirror = {f"{MIRROR}-{split.mirror.port}": split.mirror.port} if split.mirror else {}
+    mirror = {MIRROR + split.mirror.revision: split.mirror.port} if split.mirror else {}
     return {**split.endpoints, **mirror}
 
 
-def clusters(split: Split, fence: Fence) -> dict[str, Any]:
+def clusters(split: Split, fence: Fence, places: Path | None = None) -> dict[str, Any]:
     """The cluster discovery file: where each revision listens.
 
     Args:
         split: ports by revision.
         fence: written into the file.
+        places: folder with an endpoint discovery file for each; None where they listen on loopback.
     """
-    resources = [_cluster(name, port) for name, port in sorted(upstreams(split).items())]
-    return {"version_info": version(fence), "resources": resources}
+    resources = [_cluster(name, port, places) for name, port in sorted(upstreams(split).items())]
+    return {"version_info": version(fence, split), "resources": resources}
+
+
+def place_file(cluster: str) -> str:
+    """Name of a cluster's endpoint discovery file."""
+    return f"eds-{cluster}.json"
+
+
+def endpoints(cluster: str, addresses: Collection[Address]) -> dict[str, Any]:
+    """A cluster's endpoint discovery file.
+
+    Args:
+        addresses: of the servers that answer.
+    """
+    return {"resources": [{"@type": _TYPE + "config.endpoint.v3.ClusterLoadAssignment", **_loads(cluster, addresses)}]}
 
 
 def parse_routes(document: Mapping[str, Any]) -> tuple[Fence, Split]:
@@ -151,22 +168,19 @@ def parse_routes(document: Mapping[str, Any]) -> tuple[Fence, Split]:
         document: the route discovery file.
     """
     data = document["resources"][0]["metadata"]["filter_metadata"][_METADATA]
-    fence = Fence(int(data["generation"]), int(data["sequence"]))
-    return fence, Split(
-        {name: int(port) for name, port in data["endpoints"].items()},
-        {name: int(weight) for name, weight in data["weights"].items()},
-        Pin(str(pin["revision"]), dict(pin["headers"])) if (pin := data.get("pin")) else None,
-        _mirror(mirror) if (mirror := data.get("mirror")) else None,
-    )
+    return Fence(int(data["generation"]), int(data["sequence"])), Split.parse(data)
 
 
-def _mirror(data: Mapping[str, Any]) -> Mirror:
-    return Mirror(str(data["revision"]), int(data["port"]), int(data["percent"]))
+def version(fence: Fence, split: Split) -> str:
+    """Envoy's version string: the fence, and a digest, since a change by others is repaired under the same fence."""
+    digest = hashlib.sha256(json.dumps(split.document(), sort_keys=True).encode()).hexdigest()[:12]
+    return f"{fence.generation}.{fence.sequence}.{digest}"
 
 
-def version(fence: Fence) -> str:
-    """The fence as Envoy's version string."""
-    return f"{fence.generation}.{fence.sequence}"
+def fence_of(version: str) -> Fence:
+    """The fence of a version string."""
+    generation, sequence, _ = version.split(".")
+    return Fence(int(generation), int(sequence))
 
 
 def _route(shares: Mapping[str, int], mirror: Mirror | None) -> dict[str, Any]:
@@ -180,7 +194,7 @@ def _route(shares: Mapping[str, int], mirror: Mirror | None) -> dict[str, Any]:
     }
     if mirror is not None:
         fraction = {"default_value": {"numerator": mirror.percent, "denominator": "HUNDRED"}}
-        policy = {"cluster": f"{MIRROR}-{mirror.port}", "runtime_fraction": fraction}
+        policy = {"cluster": MIRROR + mirror.revision, "runtime_fraction": fraction}
         route["request_mirror_policies"] = [policy]
     return {"route": route}
 
@@ -197,27 +211,33 @@ def _share(revision: str, weight: int) -> dict[str, Any]:
     return {"name": revision, "weight": weight, "response_headers_to_add": [header]}
 
 
-def _cluster(revision: str, port: int) -> dict[str, Any]:
+def _cluster(name: str, port: int, places: Path | None) -> dict[str, Any]:
     http = {
         "@type": _TYPE + "extensions.upstreams.http.v3.HttpProtocolOptions",
         "common_http_protocol_options": {"idle_timeout": _UPSTREAM_IDLE},
         "explicit_http_config": {"http_protocol_options": {}},
     }
-    endpoint = {"endpoint": {"address": _address(port)}}
+    placed: dict[str, Any] = {"type": "STATIC", "load_assignment": _loads(name, [(LOOPBACK, port)])}
+    if places is not None:
+        placed = {"type": "EDS", "eds_cluster_config": {"eds_config": _files(places / place_file(name), places)}}
     return {
         "@type": _TYPE + "config.cluster.v3.Cluster",
-        "name": revision,
-        "type": "STATIC",
+        "name": name,
+        **placed,
         "connect_timeout": "1s",
         "typed_extension_protocol_options": {
             _TYPE.split("/")[1] + "extensions.upstreams.http.v3.HttpProtocolOptions": http
         },
-        "load_assignment": {"cluster_name": revision, "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
 
 
-def _address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+def _loads(cluster: str, addresses: Collection[Address]) -> dict[str, Any]:
+    endpoints = [{"endpoint": {"address": _address(address)}} for address in addresses]
+    return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": endpoints}]}
+
+
+def _address(at: Address) -> dict[str, Any]:
+    return {"socket_address": {"address": at[0], "port_value": at[1]}}
 
 
 def _files(path: Path, folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bulkhead.errors import FencedError, InvalidInputError, NotFoundError, UnavailableError
 from bulkhead.files import make_private, read_json, write_json
@@ -24,10 +25,19 @@ class EnvoyRouter:
     Args:
         root: the folder.
         confirm_s: how long to wait for Envoy to confirm a change, in seconds.
+        pod_host: address that an Envoy in a pod listens on: there, its revisions' servers are where ``place`` has said,
+            and it may be told to have its clients go elsewhere before it ends. None: all is on this machine's loopback.
     """
 
-    def __init__(self, root: str | Path, ports: Mapping[str, ServicePorts], confirm_s: float = 5.0) -> None:
-        self._root, self._ports, self._confirm_s = Path(root), ports, confirm_s
+    def __init__(
+        self,
+        root: str | Path,
+        ports: Mapping[str, ServicePorts],
+        confirm_s: float = 5.0,
+        *,
+        pod_host: str | None = None,
+    ) -> None:
+        self._root, self._ports, self._confirm_s, self._pod_host = Path(root), ports, confirm_s, pod_host
 
     def ports(self, service: str) -> ServicePorts:
         """Where a service's Envoy listens.
@@ -54,8 +64,9 @@ class EnvoyRouter:
                 fence = Fence(0, 0)
                 write_json(folder / "cds.json", config.clusters(Split(), fence))
                 write_json(folder / "rds.json", config.routes(service, Split(), fence))
-            write_json(folder / "lds.json", config.listener(folder, service, ports.port))
-            write_json(folder / "bootstrap.json", config.bootstrap(folder, ports.admin_port))
+            at, drained = (self._pod_host or config.LOOPBACK, ports.port), self._pod_host is not None
+            write_json(folder / "lds.json", config.listener(folder, service, at))
+            write_json(folder / "bootstrap.json", config.bootstrap(folder, ports.admin_port, drained=drained))
         return folder / "bootstrap.json"
 
     def read(self, service: str) -> tuple[Fence, Split]:
@@ -81,7 +92,7 @@ class EnvoyRouter:
             FencedError: a later fence was written already.
             UnavailableError: Envoy has not confirmed in time.
         """
-        routes = config.routes(service, split, fence)
+        routes, version = config.routes(service, split, fence), config.version(fence, split)
         folder = self._folder(service)
         with self._locked(service):
             current, before = self.read(service)
@@ -92,14 +103,35 @@ class EnvoyRouter:
                     f"if the ledger was rebuilt, remove {folder}"
                 )
             union = replace(split, endpoints={**before.endpoints, **split.endpoints})
-            write_json(folder / "cds.json", config.clusters(union, fence))
+            write_json(folder / "cds.json", self._clusters(folder, union, fence))
             try:
-                self._confirm(service, fence, clusters=set(config.upstreams(split)), routes=False)
+                self._confirm(service, version, clusters=set(config.upstreams(split)), routes=False)
             finally:  # a router that is down comes back with what was asked for
                 write_json(folder / "rds.json", routes)
-            self._confirm(service, fence, clusters=set(), routes=True)
+            self._confirm(service, version, clusters=set(), routes=True)
             if set(union.endpoints) != set(split.endpoints):
-                write_json(folder / "cds.json", config.clusters(split, fence))
+                write_json(folder / "cds.json", self._clusters(folder, split, fence))
+            self._sweep(folder, split)
+
+    def place(self, service: str, addresses: Mapping[str, Collection[config.Address]]) -> None:
+        """Say where the servers are, for an Envoy in a pod; no sooner than ``apply`` needs them.
+
+        Args:
+            addresses: of those that answer, by cluster (``config.upstreams``).
+        """
+        folder = self._folder(service)
+        for cluster, places in addresses.items():
+            path, desired = folder / config.place_file(cluster), config.endpoints(cluster, sorted(places))
+            if read_json(path) != desired:
+                write_json(path, desired)
+
+    def version(self, service: str) -> str:
+        """The version of the split that Envoy has in force; empty where it has none.
+
+        Raises:
+            UnavailableError: Envoy does not answer.
+        """
+        return admin.versions(self.ports(service).admin_port)[0].get(service, "")
 
     def editor(self, service: str) -> str:
         """See ``Router.editor``."""
@@ -110,8 +142,8 @@ class EnvoyRouter:
         seen = admin.counters(self.ports(service).admin_port)
         return {name: seen.get(name, Counters()) for name in revisions}
 
-    def _confirm(self, service: str, fence: Fence, *, clusters: set[str], routes: bool) -> None:
-        port, desired = self.ports(service).admin_port, config.version(fence)
+    def _confirm(self, service: str, desired: str, *, clusters: set[str], routes: bool) -> None:
+        port = self.ports(service).admin_port
         limit = time.monotonic() + self._confirm_s
         while True:
             route_versions, cluster_versions = admin.versions(port)
@@ -121,6 +153,16 @@ class EnvoyRouter:
                 why = admin.rejected(port, service) or "no reason given"
                 raise UnavailableError(f"Envoy of service {service} did not take up version {desired}: {why}")
             time.sleep(0.02)  # Envoy offers no notification of a configuration taken up: its version is polled
+
+    def _sweep(self, folder: Path, split: Split) -> None:
+        """Forget where servers were that get no request any more; Envoy refuses a cluster whose file is not there."""
+        kept = {config.place_file(cluster) for cluster in config.upstreams(split)}
+        for path in folder.glob(config.place_file("*")):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+
+    def _clusters(self, folder: Path, split: Split, fence: Fence) -> dict[str, Any]:
+        return config.clusters(split, fence, folder if self._pod_host else None)
 
     def _folder(self, service: str) -> Path:
         if "/" in service or service.startswith("."):

@@ -55,6 +55,8 @@ DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudge
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
 POD = Kind("v1", "Pod", "pods")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 HTTP_ROUTE = Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes")
 
 
@@ -218,9 +220,7 @@ class Objects:
         return self._call("PATCH", self._path(kind, document["metadata"]["name"]), query, document, _APPLY)
 
     def _path(self, kind: Kind, name: str | None = None) -> str:
-        root = "/apis/" if "/" in kind.api_version else "/api/"
-        within = f"namespaces/{self.namespace}/" if kind.namespaced else ""
-        path = f"{root}{kind.api_version}/{within}{kind.plural}"
+        path = path_of(kind, self.namespace)
         return f"{path}/{name}" if name else path
 
     def _call(
@@ -245,6 +245,17 @@ class Objects:
                 _request_timeout=_TIMEOUT_S,
             )
         return answer
+
+
+def path_of(kind: Kind, namespace: str) -> str:
+    """The path of the objects of a kind.
+
+    Args:
+        namespace: of them, where they belong to one.
+    """
+    root = "/apis/" if "/" in kind.api_version else "/api/"
+    within = f"namespaces/{namespace}/" if kind.namespaced else ""
+    return f"{root}{kind.api_version}/{within}{kind.plural}"
 
 
 class _MissingError(RefusedError):

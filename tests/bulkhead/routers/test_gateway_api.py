@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkhead.errors import InvalidInputError
-from bulkhead.routers.base import Mirror, Pin, Split
-from bulkhead.routers.gateway_api import FOREIGN, parse, route, unconfirmed
+from bulkhead.routers.base import FOREIGN, Mirror, Pin, Split
+from bulkhead.routers.gateway_api import parse, route, unconfirmed
 from bulkhead.settings import ClusterService, GatewayRef, PrometheusSource
 
 SETTINGS = ClusterService(

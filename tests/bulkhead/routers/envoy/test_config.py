@@ -52,7 +52,7 @@ def test_the_admin_port_can_be_read_and_not_used_to_stop_it(tmp_path: Path) -> N
 
 
 def test_everything_listens_on_loopback_only(tmp_path: Path) -> None:
-    documents = [config.bootstrap(tmp_path, 1), config.listener(tmp_path, "digits", 2)]
+    documents = [config.bootstrap(tmp_path, 1), config.listener(tmp_path, "digits", (config.LOOPBACK, 2))]
     for document in documents:
         assert "0.0.0.0" not in json.dumps(document)
         assert "127.0.0.1" in json.dumps(document)

@@ -30,7 +30,7 @@ def test_a_port_in_use_is_named_with_the_remedy(router: EnvoyRouter, name: str, 
 def test_an_envoy_that_does_not_start_is_said_in_its_own_words(
     router: EnvoyRouter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> dict[str, object]:
+    def broken(*_: object, **__: object) -> dict[str, object]:
         return {"admin": "this is no address"}
 
     monkeypatch.setattr("bulkhead.routers.envoy.config.bootstrap", broken)

@@ -1,0 +1,1 @@
+"""What runs beside an Envoy in a pod: it follows the service's split, and says what Envoy has of it."""
