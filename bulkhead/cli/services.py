@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import threading
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +26,7 @@ from bulkhead.files import temporary_files
 from bulkhead.logs import log_to_console
 from bulkhead.monitoring.collector_metrics import CollectorMetrics
 from bulkhead.monitoring.component import monitored
-from bulkhead.router_agent.agent import RouterAgent
+from bulkhead.router_agent.agent import HUNG_AFTER_S, RouterAgent
 from bulkhead.router_agent.agent import run as follow_router
 from bulkhead.routers.envoy.process import hold
 from bulkhead.routers.envoy.process import start as start_envoy
@@ -191,4 +193,7 @@ def _follow(
         agent.wake.set()
 
     on_termination(end)
-    follow_router(agent, placed.envoy, stop)
+    # It ends by itself where it hangs, and says where: see the chart's routers.yaml.
+    alarm = partial(faulthandler.dump_traceback_later, HUNG_AFTER_S, exit=True)
+    follow_router(agent, placed.envoy, stop, sign_of_life=alarm)
+    faulthandler.cancel_dump_traceback_later()

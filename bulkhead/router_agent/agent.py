@@ -34,7 +34,8 @@ PORTS = ServicePorts(port=8080, admin_port=9901)
 EVERYWHERE = "0.0.0.0"
 
 _EVERY_S = 1.0
-_HUNG_AFTER_S = 60.0
+HUNG_AFTER_S = 60.0
+"""A pass that lasts longer does not end."""
 
 
 class RouterAgent:
@@ -140,13 +141,20 @@ class RouterAgent:
         return json.dumps({"version": version, "trouble": trouble, "counters": counters}).encode()
 
 
-def run(agent: RouterAgent, settings: RouterPods, stop: threading.Event, host: str = EVERYWHERE) -> None:
+def run(
+    agent: RouterAgent,
+    settings: RouterPods,
+    stop: threading.Event,
+    host: str = EVERYWHERE,
+    sign_of_life: Callable[[], None] = lambda: None,
+) -> None:
     """Follow until told to stop, and answer the control plane, Prometheus and the kubelet.
 
     Args:
         settings: port and token.
         stop: ends it; to be set together with ``agent.wake``.
         host: address to listen on.
+        sign_of_life: called before each pass, about once a second.
 
     Raises:
         InvalidInputError: the token's variable is not set, or its value is too short to be a secret.
@@ -156,7 +164,7 @@ def run(agent: RouterAgent, settings: RouterPods, stop: threading.Event, host: s
     if len(token) < SHORTEST_TOKEN:
         remedy = f"give the token in it at least {SHORTEST_TOKEN} characters"
         raise InvalidInputError("token_variable", settings.token_variable, remedy)
-    loop = Loop("router", _HUNG_AFTER_S)
+    loop = Loop("router", HUNG_AFTER_S)
     pages = {STATE_PATH: (agent.state, "application/json")}
     try:
         server = MonitoringServer((host, settings.port), loop.hung, agent.not_ready, loop.registry, token, pages)
@@ -165,8 +173,13 @@ def run(agent: RouterAgent, settings: RouterPods, stop: threading.Event, host: s
     thread = threading.Thread(target=server.serve_forever, name="state", daemon=True)
     thread.start()
     agent.start()
+
+    def follow() -> None:
+        sign_of_life()
+        agent.follow()
+
     try:
-        loop.repeat(agent.follow, _EVERY_S, stop, agent.wake)
+        loop.repeat(follow, _EVERY_S, stop, agent.wake)
     finally:
         agent.stop()
         server.shutdown()

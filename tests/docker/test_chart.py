@@ -9,23 +9,28 @@ import helm_python as helm
 import pytest
 import yaml
 
+from bulkhead.router_agent.agent import PORTS
+from bulkhead.routers.envoy.pods import ENVOY, ROUTER, object_name
+from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.runtimes.kubernetes.doctor import NEEDS
-from bulkhead.settings import Settings
+from bulkhead.settings import ClusterService, Settings
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "docker" / "chart"
 LEAST: dict[str, Any] = {"ledger": {"secretName": "ledger"}, "mlflow": {"trackingUri": "http://mlflow:5000"}}
 SERVICE = {"namespace": "ml", "gateway": {"name": "gateway"}, "http": {}}
+OWN = {"namespace": "ml", "envoy": {}}
 WORKER = {"kind": "ServiceAccount", "name": "airflow-worker", "namespace": "airflow"}
 WHOLE: dict[str, Any] = {
     **LEAST,
     "mlflow": {"trackingUri": "http://mlflow:5000", "secretName": "mlflow"},
     "config": {
-        "services": {"digits": SERVICE, "words": SERVICE, "other": {**SERVICE, "namespace": "team-b"}},
+        "services": {"digits": SERVICE, "words": OWN, "other": {**SERVICE, "namespace": "team-b"}},
         "fleet": {"nodes": True},
     },
     "fleet": {"enabled": True},
     "alerts": {"enabled": True, "tokenSecretName": "alerts-token"},
+    "routers": {"tokenSecretName": "router-token"},
     "monitoring": {
         "tokenSecretName": "metrics-token",
         "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
@@ -56,12 +61,19 @@ def _documents(
 
 
 def _of_kind(documents: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
-    """By the name without the release's."""
+    """Those of the control plane, by the name without the release's."""
+    names = {id(document): document["metadata"]["name"].removeprefix("prod-bulkhead") for document in documents}
     return {
-        document["metadata"]["name"].removeprefix("prod-bulkhead").removeprefix("-"): document
+        names[id(document)].removeprefix("-"): document
         for document in documents
-        if document["kind"] == kind
+        if document["kind"] == kind and "router-words" not in names[id(document)]
     }
+
+
+def _of_router(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What makes the router of ``words``, by kind."""
+    labelled = [one for one in documents if one["metadata"]["labels"].get("app.kubernetes.io/component") == "router"]
+    return {one["kind"]: one for one in labelled}
 
 
 def _rules(text: str) -> set[tuple[str, str, str]]:
@@ -163,17 +175,21 @@ def test_each_account_has_its_role_where_its_work_is_and_nowhere_else(chart: Any
     assert places == {
         ("prod-bulkhead-serving", "ml"),
         ("prod-bulkhead-serving", "team-b"),
+        ("prod-bulkhead-split-words", "ml"),
+        ("prod-bulkhead-router-words", "ml"),
         ("prod-bulkhead-collector", "ml"),
         ("prod-bulkhead-tasks", "ml"),
     }
     bindings = [document for document in documents if document["kind"] in ("RoleBinding", "ClusterRoleBinding")]
     bound = {
-        (binding["roleRef"]["name"].rpartition("-")[2], subject["name"])
+        (binding["roleRef"]["name"].removeprefix("mlops-").removeprefix("prod-bulkhead-"), subject["name"])
         for binding in bindings
         for subject in binding["subjects"]
     }
     assert bound == {
         ("serving", "prod-bulkhead-reconciler"),
+        ("split-words", "prod-bulkhead-reconciler"),
+        ("router-words", "prod-bulkhead-router-words"),
         ("collector", "prod-bulkhead-collector"),
         ("tasks", "airflow-worker"),
         ("fleet", "prod-bulkhead-fleet"),
@@ -183,7 +199,8 @@ def test_each_account_has_its_role_where_its_work_is_and_nowhere_else(chart: Any
 def test_roles_are_what_doctor_asks_for_and_the_docs_say() -> None:
     asked = {(need.group, need.resource, verb) for need in NEEDS for verb in need.verbs}
     assert _rules(_file("tasks-rules.yaml")) == asked == _rules(_in_docs("kubernetes.md"))
-    assert _rules(_file("serving-rules.yaml")) == _rules(_in_docs("serving.md"))
+    split = _rules(_file("split-rules.yaml"))  # where services have Envoys of their own
+    assert _rules(_file("serving-rules.yaml")) | split == _rules(_in_docs("serving.md"))
     assert _rules(_file("fleet-rules.yaml")) == _rules(_in_docs("devices.md"))
     assert _rules(_file("collector-rules.yaml")) < asked
 
@@ -210,10 +227,67 @@ def test_only_who_is_named_reaches_its_ports(chart: Any) -> None:
     assert "ingress" not in closed["spec"]
 
 
+def test_a_service_with_envoys_of_our_own_has_them_beside_what_has_them_follow(chart: Any) -> None:
+    router = _of_router(_documents(chart, WHOLE))
+    assert set(router) == {
+        "ServiceAccount",
+        "ConfigMap",
+        "Deployment",
+        "Service",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+    }
+    assert {one["metadata"]["namespace"] for one in router.values()} == {"ml"}
+    template = router["Deployment"]["spec"]["template"]
+    pod, labels = template["spec"], template["metadata"]["labels"]
+    assert labels[ROUTER] == "words" and router["Deployment"]["spec"]["replicas"] == 2
+    assert router["Service"]["metadata"]["name"] == object_name("words")
+    assert router["Service"]["spec"]["selector"].items() <= labels.items()
+    (follow,), (envoy,) = pod["initContainers"], pod["containers"]
+    assert envoy["name"] == ENVOY and follow["restartPolicy"] == "Always" and follow["args"] == ["router", "words"]
+    assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] == 65532
+    for container in (follow, envoy):
+        assert container["securityContext"]["readOnlyRootFilesystem"] and container["resources"]["limits"]["memory"]
+    # A restart of what follows must not drain Envoy, as its hook does before the pod's end.
+    assert "livenessProbe" not in follow and "drain_listeners" in follow["lifecycle"]["preStop"]["exec"]["command"][-1]
+
+
+def test_an_envoy_starts_with_what_is_written_for_it(chart: Any, tmp_path: Path) -> None:
+    router = _of_router(_documents(chart, WHOLE))
+    settings = Settings.model_validate(yaml.safe_load(router["ConfigMap"]["data"]["config.yaml"]))
+    placed = settings.service("words")
+    assert isinstance(placed, ClusterService) and placed.envoy is not None
+    pod = router["Deployment"]["spec"]["template"]["spec"]
+    (follow,), (envoy,) = pod["initContainers"], pod["containers"]
+    prepared = EnvoyRouter(settings.routers, {"words": PORTS})._folder("words") / "bootstrap.json"
+    assert str(prepared) in envoy["args"]
+    assert envoy["ports"] == [{"name": "http", "containerPort": PORTS.port}]
+    assert follow["ports"] == [{"name": "state", "containerPort": placed.envoy.port}]
+    assert f"127.0.0.1:{PORTS.admin_port}/" in follow["lifecycle"]["preStop"]["exec"]["command"][-1]
+    mounted = [{mount["mountPath"] for mount in container["volumeMounts"]} for container in (follow, envoy)]
+    assert str(settings.home) in mounted[0] & mounted[1]
+
+
+def test_the_token_of_the_routers_is_in_both_namespaces_under_one_name(chart: Any) -> None:
+    own = {"namespace": "ml", "envoy": {"token_variable": "WORDS_TOKEN", "port": 7000}}
+    documents = _documents(chart, {**WHOLE, "config": {"services": {"words": own}, "fleet": {"nodes": True}}})
+    (reconciler,) = _of_kind(documents, "Deployment")["reconciler"]["spec"]["template"]["spec"]["containers"]
+    router = _of_router(documents)
+    (follow,) = router["Deployment"]["spec"]["template"]["spec"]["initContainers"]
+    for container in (reconciler, follow):
+        given = {entry["name"]: entry for entry in container["env"]}
+        assert given["WORDS_TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": "router-token", "key": "token"}
+    assert router["NetworkPolicy"]["spec"]["ingress"][1]["ports"] == [{"protocol": "TCP", "port": 7000}]
+
+
 def test_two_releases_stand_side_by_side(chart: Any) -> None:
     def names(release: str) -> set[tuple[str, str, str]]:
         documents = _documents(chart, WHOLE, release)
-        return {(one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]) for one in documents}
+        return {
+            (one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"])
+            for one in documents
+            if one["metadata"]["name"] != object_name("words")  # its clients' Service: one release routes a service
+        }
 
     assert not names("prod") & names("staging")
     assert max(len(name) for _, _, name in names("x" * 53)) <= 63
@@ -235,6 +309,10 @@ REFUSED = [
     ({**LEAST, "config": {"home": "/x"}}, "config.home: the chart sets it; leave it out"),
     ({**LEAST, "config": {"monitoring": {"port": 1}}}, "config.monitoring: the chart sets it; leave it out"),
     ({**LEAST, "config": {"services": {"a": {"port": 1}}}}, "config.services.a.namespace: in a cluster"),
+    ({**LEAST, "config": {"services": {"a": OWN}}}, "routers.tokenSecretName: name a Secret with token, in namespaces"),
+    ({**WHOLE, "config": {"services": {"a": {**OWN, "cluster": "b"}}}}, "config.services.a.cluster: Envoys run where"),
+    ({**LEAST, "routers": {"replicas": 0}}, "/routers/replicas"),
+    ({**LEAST, "routers": {"service": {"type": "ExternalName"}}}, "/routers/service/type"),
 ]
 
 

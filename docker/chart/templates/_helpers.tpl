@@ -15,9 +15,48 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
+{{/* An image's reference. Takes (dict "root" $ "image" FIELDS). */}}
 {{- define "bulkhead.image" -}}
-{{- if .Values.image.digest }}{{ .Values.image.repository }}@{{ .Values.image.digest }}
-{{- else }}{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end -}}
+{{- if .image.digest }}{{ .image.repository }}@{{ .image.digest }}
+{{- else }}{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}{{ end -}}
+{{- end -}}
+
+{{- define "bulkhead.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "bulkhead.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* Where pods run, and with whose images. */}}
+{{- define "bulkhead.placement" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The environment variable of the router pods' token. Takes a service's fields. */}}
+{{- define "bulkhead.routerToken" -}}
+{{- (.envoy | default dict).token_variable | default "BULKHEAD_ROUTER_TOKEN" -}}
 {{- end -}}
 
 {{/* The namespaces in which services run, each once, as JSON. */}}
@@ -80,21 +119,7 @@ spec:
       automountServiceAccountToken: {{ ne .part "alerts" }}
       enableServiceLinks: false
       terminationGracePeriodSeconds: 60
-      {{- with $root.Values.imagePullSecrets }}
-      imagePullSecrets:
-        {{- range . }}
-        - name: {{ . }}
-        {{- end }}
-      {{- end }}
-      {{- with $root.Values.priorityClassName }}
-      priorityClassName: {{ . }}
-      {{- end }}
-      {{- with $root.Values.nodeSelector }}
-      nodeSelector: {{- toYaml . | nindent 8 }}
-      {{- end }}
-      {{- with $root.Values.tolerations }}
-      tolerations: {{- toYaml . | nindent 8 }}
-      {{- end }}
+      {{- include "bulkhead.placement" $root | nindent 6 }}
       topologySpreadConstraints:
         - maxSkew: 1
           topologyKey: kubernetes.io/hostname
@@ -102,15 +127,10 @@ spec:
           labelSelector:
             matchLabels: {{- include "bulkhead.selector" $root | nindent 14 }}
               app.kubernetes.io/component: {{ .part }}
-      securityContext:
-        runAsNonRoot: true
-        runAsUser: 65532
-        runAsGroup: 65532
-        fsGroup: 65532
-        seccompProfile: {type: RuntimeDefault}
+      securityContext: {{- include "bulkhead.podSecurity" $root | nindent 8 }}
       containers:
         - name: {{ .part }}
-          image: {{ include "bulkhead.image" $root }}
+          image: {{ include "bulkhead.image" (dict "root" $root "image" $root.Values.image) }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
           args: {{- toYaml .args | nindent 12 }}
           env:
@@ -123,6 +143,16 @@ spec:
               valueFrom: {secretKeyRef: {name: {{ . }}, key: username}}
             - name: MLFLOW_TRACKING_PASSWORD
               valueFrom: {secretKeyRef: {name: {{ . }}, key: password}}
+            {{- end }}
+            {{- if eq .part "reconciler" }}
+            {{- $variables := list }}
+            {{- range $root.Values.config.services }}
+            {{- if hasKey . "envoy" }}{{ $variables = append $variables (include "bulkhead.routerToken" .) }}{{ end }}
+            {{- end }}
+            {{- range $variables | uniq }}
+            - name: {{ . }}
+              valueFrom: {secretKeyRef: {name: {{ $root.Values.routers.tokenSecretName }}, key: token}}
+            {{- end }}
             {{- end }}
           ports:
             - {name: monitoring, containerPort: 9464}
@@ -142,10 +172,7 @@ spec:
             periodSeconds: 5
             timeoutSeconds: 5
           resources: {{- toYaml .resources | nindent 12 }}
-          securityContext:
-            allowPrivilegeEscalation: false
-            readOnlyRootFilesystem: true
-            capabilities: {drop: [ALL]}
+          securityContext: {{- include "bulkhead.containerSecurity" $root | nindent 12 }}
           volumeMounts:
             - {name: config, mountPath: /etc/bulkhead, readOnly: true}
             - {name: home, mountPath: /var/lib/bulkhead}
