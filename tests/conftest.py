@@ -24,6 +24,7 @@ pytest_plugins = [
     "tests.fixtures.kubernetes",
     "tests.fixtures.gpu_pod",
     "tests.fixtures.cluster",
+    "tests.fixtures.chart",
     "tests.fixtures.small_cluster",
     "tests.fixtures.router_pods",
     "tests.fixtures.gateway",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -11,7 +12,11 @@ from bulkhead.errors import UnavailableError
 
 _TIMEOUT_S = 30
 _TRIES = 4
-"""Of a read that is not answered in time: on a busy machine the api-server may be silent for long."""
+"""Of a read that is not answered in time: on a busy machine the api-server may be silent for long; and of whatever
+Airflow answers with a database error, which it has undone: on SQLite one of two writers at once is refused."""
+
+_DATABASE_ERROR = b'"Database error"'
+_WAIT_S = 1.0
 
 
 class AirflowClient:
@@ -90,18 +95,20 @@ class AirflowClient:
             headers["Authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)
-        tries = _TRIES if method == "GET" else 1
-        while True:
-            tries -= 1
+        for left in reversed(range(_TRIES)):
             try:
                 with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
                     document: dict[str, Any] = json.load(answer)
                     return document
             except urllib.error.HTTPError as error:
-                raise UnavailableError(
-                    f"Airflow answered {error.code} to {method} {path}: {error.read()[:500]!r}"
-                ) from error
+                said = error.read()
+                if not (left and error.code == 500 and _DATABASE_ERROR in said):
+                    raise UnavailableError(
+                        f"Airflow answered {error.code} to {method} {path}: {said[:500]!r}"
+                    ) from error
+                time.sleep(_WAIT_S)
             except OSError as error:
                 late = isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError)
-                if not (tries and late):
+                if not (left and late and method == "GET"):
                     raise UnavailableError(f"Airflow does not answer at {self.url}: {error}") from error
+        raise AssertionError("the last try returns or raises")

@@ -72,7 +72,9 @@ def engine_of(url: str) -> Engine:
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
-        return create_engine(parsed, poolclass=NullPool, connect_args={"connect_timeout": _BUSY_TIMEOUT_S})
+        # Said, since from a database without an encoding of its own (SQL_ASCII) psycopg would give bytes for texts.
+        arguments = {"connect_timeout": _BUSY_TIMEOUT_S, "client_encoding": "utf8"}
+        return create_engine(parsed, poolclass=NullPool, connect_args=arguments)
     if backend != "sqlite" or not parsed.database:
         hidden = parsed.render_as_string(hide_password=True)
         raise InvalidInputError("ledger_url", hidden, "give sqlite:////path or postgresql://…")

@@ -14,14 +14,15 @@ from bulkhead.errors import UnavailableError
 class Busy(ThreadingHTTPServer):
     """An api-server that is silent for its first requests.
 
-    Attributes: silent (how many), asked, answers (JSON by path; an empty object for others).
+    Attributes: silent (how many), asked, answers (JSON by path; an empty object for others), refused (how many requests
+    it answers first with its database's error).
     """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.silent, self.asked = 0, 0
+        self.silent, self.asked, self.refused = 0, 0, 0
         self.answers: dict[str, str] = {}
         self.over = threading.Event()
 
@@ -34,13 +35,15 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.asked <= self.server.silent:
             self.server.over.wait()
             return
-        body = self.server.answers.get(self.path, "{}").encode()
-        self.send_response(200)
+        refused = self.server.asked <= self.server.refused
+        said = '{"detail": {"reason":"Database error"}}' if refused else self.server.answers.get(self.path, "{}")
+        body = said.encode()
+        self.send_response(500 if refused else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    do_POST = do_GET
+    do_POST = do_PATCH = do_GET
 
     def log_message(self, *_: object) -> None:
         return
@@ -66,6 +69,18 @@ def _call(busy: Busy, method: str) -> object:
 def test_a_read_is_tried_again_where_a_busy_server_is_silent(busy: Busy) -> None:
     busy.silent = 2
     assert _call(busy, "GET") == {}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PATCH"])
+def test_what_its_database_refused_was_undone_and_is_asked_for_again(
+    busy: Busy, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(airflow_client, "_WAIT_S", 0.0)
+    busy.refused = 2
+    assert _call(busy, method) == {}
+    busy.refused = 100
+    with pytest.raises(UnavailableError, match=r"answered 500 .*Database error"):
+        _call(busy, method)
 
 
 def test_not_for_ever(busy: Busy) -> None:

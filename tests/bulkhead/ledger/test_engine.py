@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import JSON, column, select, table, text
+from sqlalchemy.engine import make_url
 
 from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.events import IntentKind, Rule
@@ -182,6 +184,15 @@ def test_a_database_that_does_not_answer_is_said_without_the_password() -> None:
     with pytest.raises(UnavailableError, match="cannot be opened") as caught:
         open_engine(f"postgresql://user:hunter2@127.0.0.1:{free_port()}/ledger")
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_database_without_an_encoding_of_its_own_gives_texts_as_they_were_written(postgresql: str) -> None:
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE plain ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    ledger = Ledger(make_url(postgresql).set(database="plain").render_as_string(hide_password=False))
+    with ledger.engine.connect() as connection:
+        assert connection.execute(text("SELECT 'zürich ✓'")).scalar() == "zürich ✓"
+    assert ledger.rollouts.get(request(ledger, "a").id).service == "digits"
 
 
 def test_only_its_user_may_read_the_ledger(tmp_path: Path) -> None:
