@@ -23,7 +23,7 @@ from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, NETWORK_POLICY, Obj
 from bulkhead.settings import FleetSettings
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
 from bulkhead.workloads.manifests import name
-from tests.fixtures.cluster import IMAGE, default_account
+from tests.fixtures.cluster import IMAGE, answering, default_account
 from tests.rollouts import revision
 from tests.waiting import until
 from tests.worlds import MemoryRegistry, MemoryRouter
@@ -34,7 +34,6 @@ pytestmark = [
 ]
 
 PLAN = Plan(steps=(10, 100), step_s=0, min_requests=20, drain_s=1)
-SHELL = "mkdir -p /tmp/www && echo {} > /tmp/www/index.html && exec httpd -f -p {{port}} -h /tmp/www"
 
 
 class Stage:
@@ -51,13 +50,7 @@ class Stage:
         return Reconciler(self.ledger, lambda _: self.backend, self.registry, devices, leases)
 
     def ask(self, name: str, plan: Plan = PLAN) -> Rollout:
-        serve = {
-            "command": ["sh", "-c", SHELL.format(name)],
-            "ready_path": "/index.html",
-            "drain_s": 0,
-            "pod": {"securityContext": {"runAsUser": 1000}},
-        }
-        columns = replace(revision(name, serve=serve), image=IMAGE).columns()
+        columns = replace(revision(name, serve=answering(name)), image=IMAGE).columns()
         document = plan.model_dump(mode="json")
         return self.ledger.rollouts.request(columns, document, Request(name, "", "a test"), owner=name)
 

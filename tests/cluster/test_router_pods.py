@@ -19,13 +19,12 @@ from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, Objects
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
 from bulkhead.workloads.manifests import name
 from tests.fixtures.chart import ChartSite
-from tests.fixtures.cluster import IMAGE
+from tests.fixtures.cluster import IMAGE, answering
 from tests.rollouts import revision
 from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(900)
 
-SHELL = "mkdir -p /tmp/www && echo {} > /tmp/www/index.html && exec httpd -f -p {{port}} -h /tmp/www"
 
 SPLIT = """
 import json, sys
@@ -107,13 +106,7 @@ class Routed:
 
 
 def _revision(which: str) -> Revision:
-    serve = {
-        "command": ["sh", "-c", SHELL.format(which)],
-        "ready_path": "/index.html",
-        "drain_s": 0,
-        "pod": {"securityContext": {"runAsUser": 1000}},
-    }
-    columns = replace(revision(which, serve=serve), image=IMAGE).columns()
+    columns = replace(revision(which, serve=answering(which)), image=IMAGE).columns()
     return Revision(**{**columns, "id": f"{which}-00000000"})
 
 
