@@ -124,12 +124,12 @@ class RouterPodsRouter:
             InvalidInputError: the token's variable is not set.
         """
         states = self._states(service)
-        if not states:
-            raise UnavailableError(_nobody(service, self._objects.namespace))
         for pod, state in states.items():
             if isinstance(state, UnavailableError) and pod.ready:
                 raise state
         seen = {pod.life: state.counters for pod, state in states.items() if isinstance(state, StateDocument)}
+        if not seen:  # unknown, which is not none
+            raise UnavailableError(_nobody(service, self._objects.namespace))
         return {
             revision: _added({life: load(counted[revision]) for life, counted in seen.items() if revision in counted})
             for revision in revisions

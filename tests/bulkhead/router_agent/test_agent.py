@@ -187,8 +187,14 @@ def test_an_envoy_that_has_not_taken_it_up_is_named(served: RoutingPods) -> None
     lagging.say(ready=False)  # clients are sent past it
     served.router.apply("digits", _all("new"), Fence(1, 2))
     assert router.counters("digits", ["old"])["old"].requests == 0
-    lagging.begin_agent()
-    lagging.say(ready=True)
+    first = served.pods[0]
+    first.end_agent()
+    first.say(ready=False)
+    with pytest.raises(UnavailableError, match="no router pod of service digits"):
+        router.counters("digits", ["old"])  # nobody answers: that is not no request
+    for pod in served.pods:
+        pod.begin_agent()
+        pod.say(ready=True)
     served.router.apply("digits", _all("new"), Fence(1, 3))
     assert get(lagging.port)[2] == "new"
 
