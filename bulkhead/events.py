@@ -44,6 +44,8 @@ class EventKind(enum.StrEnum):
     """The end of an isolation was asked for."""
     UNISOLATED = "unisolated"
     """One level of it is in force no more."""
+    GATE_VERDICT = "gate-verdict"
+    """The evaluate gate has let a model pass, or refused it."""
     GATE_OVERRIDE = "gate-override"
     """A person lets a model pass the gate."""
     QUARANTINE_REFUSED = "quarantine-refused"

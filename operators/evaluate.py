@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from bulkhead import arguments
-from bulkhead.errors import InvalidInputError, UnavailableError, first_invalid, first_known
+from bulkhead.errors import BulkheadError, InvalidInputError, UnavailableError, first_invalid, first_known
+from bulkhead.events import EventKind
 from bulkhead.gpu_tasks.gate.request import REPORT, GateRequest
 from bulkhead.operators.hooks import BulkheadHook
+from bulkhead.operators.identity import identity
 from bulkhead.operators.launches import ledger_away
 from bulkhead.operators.links import GateReportLink, MlflowRunLink, ModelVersionLink, Pages
 from bulkhead.operators.pod import PodOperator
 from bulkhead.operators.templates import is_templated
+from bulkhead.pods.outcome import Failure, FailureClass
 from bulkhead.registries.pages import artifact_page, model_page, run_page
 from bulkhead.rollout.revision import check_model_name
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
     from airflow.sdk.types import TaskInstanceKey
 
 
@@ -139,6 +143,26 @@ class EvaluateOperator(PodOperator):
             raise first_invalid(wrong) from wrong
         command = [*super().argv(), "--model-uri", model_uri, "--request", asked.model_dump_json()]
         return [*command, *self._override(model_uri)]
+
+    def completed(self, result: dict[str, Any], context: Context) -> Any:
+        """See ``LaunchOperator``: that the model has passed is recorded."""
+        self._record(context, passed=True, reason="")
+        return result
+
+    def failed(self, context: Context, failure: Failure) -> None:
+        """See ``LaunchOperator``: a refusal is recorded; any other failure says nothing of the model."""
+        if failure.failure_class is FailureClass.GATE:
+            self._record(context, passed=False, reason=failure.message)
+
+    def _record(self, context: Context, *, passed: bool, reason: str) -> None:
+        """For the metrics, and for whoever asks later; a ledger that is away is no reason to judge again."""
+        judged = {"model_name": str(self.asked["model_name"]), "model_uri": str(self.candidate["model_uri"])}
+        said = {"passed": passed, "reason": reason, "run": identity(context).owner}
+        try:
+            control = BulkheadHook(self.bulkhead_conn_id).control()
+            control.ledger.events.record(None, EventKind.GATE_VERDICT, {**judged, **said})
+        except BulkheadError as away:
+            self.log.warning("the gate's verdict could not be recorded, and is missing in the metrics: %s", away)
 
     def _override(self, model_uri: str) -> Sequence[str]:
         """A person's word that this model may pass: the ledger has it."""

@@ -29,6 +29,7 @@ from bulkhead.pods.distributed import Gang
 from bulkhead.pods.exceptions import PodFailedError, error
 from bulkhead.pods.gpu import GpuRequest
 from bulkhead.pods.hardening import Relaxations
+from bulkhead.pods.outcome import Failure
 from bulkhead.pods.policy import Changes
 from bulkhead.runtimes.base import POD, Launched, TaskWorkload
 
@@ -216,7 +217,7 @@ class LaunchOperator(WaitForDevicesMixin):
             result = self.completed(dict(end.result), context)
             self._clean_up(runtime, name, namespace, failed=False)
             return result
-        self.failed(context)
+        self.failed(context, end.failure)
         if end.there:
             self._clean_up(runtime, name, namespace, failed=True)
         if end.exit_code in self.skip_on_exit_code:
@@ -233,8 +234,12 @@ class LaunchOperator(WaitForDevicesMixin):
         """
         return result
 
-    def failed(self, context: Context) -> None:
-        """What an operator does about a pod that has failed, before its failure is raised."""
+    def failed(self, context: Context, failure: Failure) -> None:
+        """What an operator does about a pod that has failed, before its failure is raised.
+
+        Args:
+            failure: why it has.
+        """
 
     def on_kill(self) -> None:
         """The task process was told to end: take the pod, or all of the job's, down."""

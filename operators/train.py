@@ -118,7 +118,7 @@ class TrainOperator(PodOperator):
         control = BulkheadHook(self.bulkhead_conn_id).control()
         return insist(lambda: self._completed(result, context, _runs(control)))
 
-    def failed(self, context: Context) -> None:
+    def failed(self, context: Context, failure: Failure) -> None:
         """See ``LaunchOperator``: the run has failed as well, until the next try goes on with it."""
         try:
             runs = _runs(BulkheadHook(self.bulkhead_conn_id).control())

@@ -12,7 +12,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.functions import FunctionElement
 
-from bulkhead.ledger.tables import Isolation, Launch, Phase, Quarantine, QuarantinePhase, Rollout, Service
+from bulkhead.events import EventKind
+from bulkhead.ledger.tables import Event, Isolation, Launch, Phase, Quarantine, QuarantinePhase, Rollout, Service
 from bulkhead.ledger.transactions import Transactions
 
 BOUNDS_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
@@ -50,6 +51,7 @@ class LedgerNumbers:
         launches: pods that tasks wait for.
         quarantines: in force, by kind (``device``, ``node``) and phase.
         quarantined: devices that are kept away from work, by model.
+        gate: verdicts of the evaluate gate, by the registered model's name and result (``passed``, ``refused``).
         services: names of all.
     """
 
@@ -63,6 +65,7 @@ class LedgerNumbers:
     launches: int
     quarantines: Mapping[tuple[str, str], int]
     quarantined: Mapping[str, int]
+    gate: Mapping[tuple[str, str], int]
     services: Sequence[str]
 
 
@@ -98,6 +101,7 @@ class Statistics(Transactions):
                     session, Quarantine.phase != QuarantinePhase.ENDED, Quarantine.kind, Quarantine.phase
                 ),
                 quarantined=_quarantined(session),
+                gate=_gate(session),
                 services=list(session.scalars(select(Service.name).order_by(Service.name))),
             )
 
@@ -147,6 +151,14 @@ def _quarantined(session: Session) -> dict[str, int]:
     held = Quarantine.phase.in_([phase for phase in QuarantinePhase if phase.holds])
     rows = session.execute(select(Quarantine.model, func.sum(Quarantine.size)).where(held).group_by(Quarantine.model))
     return {model: int(devices) for model, devices in rows}
+
+
+def _gate(session: Session) -> dict[tuple[str, str], int]:
+    data = type_coerce(Event.data, JSON())
+    name, passed = data["model_name"].as_string().label("name"), data["passed"].as_boolean().label("passed")
+    query = select(name, passed, func.count()).where(Event.kind == EventKind.GATE_VERDICT)
+    rows = session.execute(query.group_by("name", "passed"))
+    return {(str(model), "passed" if let else "refused"): count for model, let, count in rows}
 
 
 def _durations(

@@ -12,6 +12,7 @@ from bulkhead.errors import BulkheadError
 from bulkhead.ledger.statistics import BOUNDS_S, Durations, LedgerNumbers
 from bulkhead.ledger.tables import Phase
 
+_VERDICTS = ("passed", "refused")
 _PROMOTED, _ROLLED_BACK = str(Phase.PROMOTED), str(Phase.ROLLED_BACK)
 
 
@@ -71,6 +72,13 @@ class LedgerMetrics(Collector):
         yield _gauge("bulkhead_launches", "Pods that tasks wait for.", (), [((), numbers.launches)])
         yield _gauge("bulkhead_quarantines", "Quarantines in force.", ("kind", "phase"), numbers.quarantines.items())
         quarantined = [((model,), count) for model, count in numbers.quarantined.items()]
+        verdicts = CounterMetricFamily(
+            "bulkhead_gate_verdicts", "Models that the evaluate gate has judged.", labels=("model_name", "result")
+        )
+        models = {name for name, _ in numbers.gate}
+        for judged in sorted((name, result) for name in models for result in _VERDICTS):
+            verdicts.add_metric(judged, numbers.gate.get(judged, 0))
+        yield verdicts
         yield _gauge("bulkhead_quarantined_devices", "Devices kept away from work.", ("model",), quarantined)
 
     def _age_s(self, since: datetime | None) -> float:

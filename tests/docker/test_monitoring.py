@@ -49,6 +49,7 @@ NUMBERS = LedgerNumbers(
     launches=4,
     quarantines={("device", "held"): 5},
     quarantined={"H100": 5},
+    gate={("digits", "refused"): 6},
     services=["digits"],
 )
 

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import TaskDeferred
 from sklearn.linear_model import LinearRegression
 
 from bulkhead.control import Control
+from bulkhead.events import EventKind
 from bulkhead.operators.evaluate import EvaluateOperator
 from bulkhead.pods.exceptions import GateRefusedError, PodConfigError
 from bulkhead.runtimes.local.tasks import end_event
@@ -100,6 +101,7 @@ def test_a_regression_of_another_team_is_judged_by_its_own_data_metrics_and_slic
     assert 4 < evidence["root_mean_squared_error"] < 6 and evidence["off_by_much"] == 0
     assert evidence["champion"].startswith("none") and evidence["model_uri"] == model_uri
     assert mlflow.MlflowClient().get_run(evidence["run_id"]).data.tags["bulkhead.gate"] == "passed"
+    assert [(judged["model_name"], judged["passed"]) for judged in _recorded(control)] == [("pricing", True)]
 
 
 @pytest.mark.parametrize(
@@ -125,3 +127,10 @@ def test_a_refusal_is_none_of_the_mistakes(
 ) -> None:
     with pytest.raises(error, match=message):
         _result(control, context, model_uri, project, **more)
+    recorded = _recorded(control)
+    assert [judged["passed"] for judged in recorded] == ([False] if error is GateRefusedError else [])
+    assert all(judged["model_uri"] == model_uri and "over at_most 1" in judged["reason"] for judged in recorded)
+
+
+def _recorded(control: Control) -> list[dict[str, Any]]:
+    return [dict(event.data) for event in control.ledger.events.select(kind=EventKind.GATE_VERDICT)]

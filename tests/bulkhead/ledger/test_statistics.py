@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bulkhead.events import Rule
+from bulkhead.events import EventKind, Rule
 from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
@@ -51,7 +51,18 @@ def test_an_empty_ledger_has_none_of_anything(timed: Ledger) -> None:
     assert (numbers.ended, numbers.in_progress, numbers.detection, numbers.rollback) == ({}, {}, {}, {})
     assert numbers.oldest == {"rollout": None, "isolation": None, "launch": None}
     assert (numbers.leases, numbers.isolations, numbers.launches, numbers.quarantines) == ({}, {}, 0, {})
-    assert (numbers.quarantined, numbers.services) == ({}, [])
+    assert (numbers.quarantined, numbers.gate, numbers.services) == ({}, {}, [])
+
+
+def test_the_gates_verdicts_are_counted_by_model(timed: Ledger) -> None:
+    for model, passed in (("digits", True), ("digits", False), ("digits", False), ("words", True)):
+        timed.events.record(None, EventKind.GATE_VERDICT, {"model_name": model, "passed": passed, "reason": ""})
+    timed.events.record(None, EventKind.GATE_OVERRIDE, {"models": ["models:/digits/1"]})
+    assert Statistics(timed.engine).read().gate == {
+        ("digits", "passed"): 1,
+        ("digits", "refused"): 2,
+        ("words", "passed"): 1,
+    }
 
 
 def test_rollouts_are_counted_by_how_they_ended_and_what_decided(timed: Ledger, clock: Clock) -> None:

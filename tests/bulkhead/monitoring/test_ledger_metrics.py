@@ -21,6 +21,7 @@ NUMBERS = LedgerNumbers(
     launches=4,
     quarantines={("device", "held"): 5},
     quarantined={"H100": 5},
+    gate={("digits", "refused"): 6},
     services=["digits", "words"],
 )
 
@@ -51,6 +52,9 @@ def test_every_number_is_a_metric() -> None:
     assert read["bulkhead_launches", ()] == 4
     assert read["bulkhead_quarantines", (("kind", "device"), ("phase", "held"))] == 5
     assert read["bulkhead_quarantined_devices", (("model", "H100"),)] == 5
+    verdicts = "bulkhead_gate_verdicts_total"
+    assert read[verdicts, (("model_name", "digits"), ("result", "refused"))] == 6
+    assert read[verdicts, (("model_name", "digits"), ("result", "passed"))] == 0
     assert read["bulkhead_service", (("service", "words"),)] == 1
     assert read["bulkhead_ledger_up", ()] == 1
 
