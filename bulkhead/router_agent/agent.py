@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kubernetes import client as k8s
+from prometheus_client import Gauge
 
 from bulkhead.errors import BulkheadError, InvalidInputError, RefusedError, UnavailableError
 from bulkhead.http_handler import SHORTEST_TOKEN
@@ -52,6 +53,7 @@ class RouterAgent:
     Attributes:
         wake: set whenever there is something to do.
         router: what Envoy is told.
+        up_to_date: a metric.
     """
 
     def __init__(
@@ -71,6 +73,10 @@ class RouterAgent:
         self._slices = Followed(api(), ENDPOINT_SLICE, namespace, servers, self.wake.set)
         self.router.prepare(service)
         self._trouble = "the split has not been read yet"
+        self.up_to_date = Gauge(
+            "bulkhead_router_up_to_date", "Whether Envoy has the latest split.", ["service"], registry=None
+        )
+        self.up_to_date.labels(service).set_function(lambda: not self.trouble())
         # What was served before this process restarted is served on, whether or not the cluster answers.
         self._settled = self.router.read(service)[0] > Fence(0, 0)
 
@@ -137,8 +143,11 @@ class RouterAgent:
         counted = {name: dump(counters) for name, counters in admin.counters(self._admin_port).items()}
         counters = {name: document for name, document in counted.items() if not name.startswith(config.MIRROR)}
         version = self.router.version(self._service)
-        trouble = self._trouble or self._split.trouble or self._slices.trouble or ""
-        return json.dumps({"version": version, "trouble": trouble, "counters": counters}).encode()
+        return json.dumps({"version": version, "trouble": self.trouble(), "counters": counters}).encode()
+
+    def trouble(self) -> str:
+        """Why Envoy may not have the latest split; empty where it has it."""
+        return self._trouble or self._split.trouble or self._slices.trouble or ""
 
 
 def run(
@@ -165,6 +174,7 @@ def run(
         remedy = f"give the token in it at least {SHORTEST_TOKEN} characters"
         raise InvalidInputError("token_variable", settings.token_variable, remedy)
     loop = Loop("router", HUNG_AFTER_S)
+    loop.registry.register(agent.up_to_date)
     pages = {STATE_PATH: (agent.state, "application/json")}
     try:
         server = MonitoringServer((host, settings.port), loop.hung, agent.not_ready, loop.registry, token, pages)

@@ -213,7 +213,11 @@ def test_a_fleet_that_is_not_asked_for_nodes_has_no_cluster_role(chart: Any) -> 
 def test_the_rules_are_those_that_promtool_tests(chart: Any) -> None:
     (rules,) = _of_kind(_documents(chart, WHOLE), "PrometheusRule").values()
     assert rules["spec"] == yaml.safe_load((ROOT / "docker" / "monitoring" / "rules.yaml").read_text())
-    (monitor,) = _of_kind(_documents(chart, WHOLE), "PodMonitor").values()
+    monitors = _of_kind(_documents(chart, WHOLE), "PodMonitor")
+    assert set(monitors) == {"", "routers"} and monitors["routers"]["spec"]["namespaceSelector"] == {
+        "matchNames": ["ml"]
+    }
+    monitor = monitors[""]
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["authorization"] == {"credentials": {"name": "metrics-token", "key": "token"}}

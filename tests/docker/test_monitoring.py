@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes import client as k8s
 from prometheus_client import CollectorRegistry, generate_latest
 
 from bulkhead.health.observation import Device
@@ -22,6 +23,7 @@ from bulkhead.monitoring.collector_metrics import CollectorMetrics
 from bulkhead.monitoring.fleet_metrics import FleetMetrics
 from bulkhead.monitoring.ledger_metrics import LedgerMetrics
 from bulkhead.monitoring.loop import Loop
+from bulkhead.router_agent.agent import RouterAgent
 from bulkhead.xids import RecommendedAction
 from tests.fixtures.prometheus import Expose
 from tests.waiting import until
@@ -55,12 +57,12 @@ NUMBERS = LedgerNumbers(
 
 
 @pytest.fixture(scope="module")
-def exposition() -> str:
+def exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
     """All that the parts say, in one."""
-    return "".join(generate_latest(registry).decode() for registry in _registries())
+    return "".join(generate_latest(registry).decode() for registry in _registries(tmp_path_factory.mktemp("routers")))
 
 
-def _registries() -> list[CollectorRegistry]:
+def _registries(folder: Path) -> list[CollectorRegistry]:
     ledger = CollectorRegistry()
     ledger.register(LedgerMetrics(lambda: NUMBERS))
     loop = Loop("reconciler", 60)
@@ -68,6 +70,8 @@ def _registries() -> list[CollectorRegistry]:
         pass
     FleetMetrics(loop.registry, lambda devices: devices).show(Assessment(0.0, {"GPU-1": VERDICT}), QuarantineChanges())
     CollectorMetrics(loop.registry).show([], [])
+    agent = RouterAgent("digits", folder, lambda: k8s.ApiClient(k8s.Configuration(host="http://127.0.0.1:1")), "ml")
+    loop.registry.register(agent.up_to_date)
     return [ledger, loop.registry]
 
 

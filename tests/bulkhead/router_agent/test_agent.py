@@ -215,6 +215,12 @@ def test_how_it_stands_is_told_to_whoever_has_the_token(served: RoutingPods, mon
         with pytest.raises(UnavailableError, match="401"):
             get_text(url + path)
         assert get_text(url + path, token=TOKEN)
+    served.router.apply("digits", _all("old"), Fence(1, 1))
+    metric = 'bulkhead_router_up_to_date{service="digits"}'
+    until(lambda: f"{metric} 1.0" in get_text(url + "/metrics", token=TOKEN), "the metric")
+    served.cluster.go(away=True)
+    until(lambda: f"{metric} 0.0" in get_text(url + "/metrics", token=TOKEN), "the metric to fall")
+    served.cluster.go(away=False)
     assert get_text(url + "/readyz") == get_text(url + "/livez") == "ok\n"
     monkeypatch.setenv("BULKHEAD_ROUTER_TOKEN", "another token of somebody")
     with pytest.raises(UnavailableError, match=r"router pod router-0: .*401"):
