@@ -185,7 +185,7 @@ class Event(Base):
     at: Mapped[datetime]
     service: Mapped[str | None] = mapped_column(Identifier(63), index=True)
     rollout_id: Mapped[int | None] = mapped_column(Integer, index=True)
-    kind: Mapped[str] = mapped_column(Identifier(48))
+    kind: Mapped[str] = mapped_column(Identifier(48), index=True)
     data: Mapped[dict[str, Any]]
 
 

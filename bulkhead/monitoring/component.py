@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from bulkhead.errors import BulkheadError, InvalidInputError, UnavailableError
+from bulkhead.errors import BulkheadError, InvalidInputError
 from bulkhead.http_handler import SHORTEST_TOKEN
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.statistics import Statistics
 from bulkhead.monitoring.ledger_metrics import LedgerMetrics
 from bulkhead.monitoring.loop import Loop
-from bulkhead.monitoring.server import MonitoringServer, Probe
+from bulkhead.monitoring.server import Probe, listening
 from bulkhead.settings import MonitoringSettings
 
 log = logging.getLogger(__name__)
@@ -48,19 +47,10 @@ def monitored(
         return
     loop.registry.register(LedgerMetrics(lambda: Statistics(ledger().engine).read()))
     not_ready: Probe = loop.not_ready if every_s is not None else lambda: _silent(ledger)
-    try:
-        server = MonitoringServer((settings.host, settings.port), loop.hung, not_ready, loop.registry, _token(settings))
-    except OSError as error:
-        raise UnavailableError(f"monitoring.port {settings.port}: {error}; name one that is free") from error
-    thread = threading.Thread(target=server.serve_forever, name="monitoring", daemon=True)
-    thread.start()
-    log.info("probes and metrics of the %s: http://%s:%d", component, settings.host, server.server_port)
-    try:
+    served = (loop.hung, not_ready, loop.registry, _token(settings))
+    with listening("monitoring.port", (settings.host, settings.port), *served) as server:
+        log.info("probes and metrics of the %s: http://%s:%d", component, settings.host, server.server_port)
         yield loop
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _silent(ledger: Callable[[], Ledger]) -> str | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0, generate_latest
@@ -51,6 +54,31 @@ class MonitoringServer(ThreadingHTTPServer):
         self.token = token
         self.pages = {"/metrics": (lambda: generate_latest(registry), CONTENT_TYPE_PLAIN_1_0_0), **(pages or {})}
         super().__init__(address, _MonitoringHandler)
+
+
+@contextmanager
+def listening(field: str, address: tuple[str, int], *served: Any) -> Iterator[MonitoringServer]:
+    """A server in a thread of its own, for as long as the context lasts.
+
+    Args:
+        field: of the configuration, that has the port.
+        served: further arguments of ``MonitoringServer``.
+
+    Raises:
+        UnavailableError: the port is taken.
+    """
+    try:
+        server = MonitoringServer(address, *served)
+    except OSError as error:
+        raise UnavailableError(f"{field} {address[1]}: {error}; name one that is free") from error
+    thread = threading.Thread(target=server.serve_forever, name="monitoring", daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 class _MonitoringHandler(HttpHandler):

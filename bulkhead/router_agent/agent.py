@@ -16,7 +16,7 @@ from bulkhead.http_handler import SHORTEST_TOKEN
 from bulkhead.metrics.counters import dump
 from bulkhead.metrics.http_json import token_of
 from bulkhead.monitoring.loop import Loop
-from bulkhead.monitoring.server import MonitoringServer
+from bulkhead.monitoring.server import listening
 from bulkhead.pods.identity import LABEL_PREFIX
 from bulkhead.router_agent.places import places
 from bulkhead.routers.base import FOREIGN, Fence
@@ -176,22 +176,15 @@ def run(
     loop = Loop("router", HUNG_AFTER_S)
     loop.registry.register(agent.up_to_date)
     pages = {STATE_PATH: (agent.state, "application/json")}
-    try:
-        server = MonitoringServer((host, settings.port), loop.hung, agent.not_ready, loop.registry, token, pages)
-    except OSError as error:
-        raise UnavailableError(f"envoy.port {settings.port}: {error}; name one that is free") from error
-    thread = threading.Thread(target=server.serve_forever, name="state", daemon=True)
-    thread.start()
-    agent.start()
 
     def follow() -> None:
         sign_of_life()
         agent.follow()
 
-    try:
-        loop.repeat(follow, _EVERY_S, stop, agent.wake)
-    finally:
-        agent.stop()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    served = (loop.hung, agent.not_ready, loop.registry, token, pages)
+    with listening("envoy.port", (host, settings.port), *served):
+        agent.start()
+        try:
+            loop.repeat(follow, _EVERY_S, stop, agent.wake)
+        finally:
+            agent.stop()

@@ -14,7 +14,7 @@ from typing import Any
 from bulkhead.errors import UnavailableError
 from bulkhead.pods.identity import LABEL_PREFIX, MANAGED
 from bulkhead.routers.base import COMPARER, FOREIGN, SERVER, Fence, Mirror, Pin, Split
-from bulkhead.runtimes.kubernetes.objects import HTTP_ROUTE, MANAGER, Document, Objects, fence_of
+from bulkhead.runtimes.kubernetes.objects import HTTP_ROUTE, Document, Objects, fence_of, other_writers
 from bulkhead.settings import ClusterService, GatewayRef
 
 _ENDPOINTS = LABEL_PREFIX + "endpoints"
@@ -58,10 +58,7 @@ class GatewayRouter:
 
     def editor(self, service: str) -> str:
         """See ``Router.editor``: the field managers that have written the route's spec beside us."""
-        existing = self._objects.read(HTTP_ROUTE, service) or {"metadata": {}}
-        managers = existing["metadata"].get("managedFields", [])
-        others = {manager["manager"] for manager in managers if "f:spec" in manager.get("fieldsV1", {})} - {MANAGER}
-        return ", ".join(sorted(others)) or "an unknown writer"
+        return other_writers(self._objects.read(HTTP_ROUTE, service), "spec")
 
 
 def route(service: str, split: Split, settings: ClusterService) -> Document:

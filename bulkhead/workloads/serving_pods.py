@@ -9,6 +9,7 @@ from typing import Any
 from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
+from bulkhead.pods.answering import address_of
 from bulkhead.pods.failure import classify
 from bulkhead.pods.identity import LABEL_PREFIX
 from bulkhead.pods.policy import hopeless
@@ -59,20 +60,8 @@ def ready_pods(pods: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     Args:
         pods: pods of a server; its container is the first.
     """
-    addresses = []
-    for pod in pods:
-        metadata, status = pod["metadata"], pod.get("status") or {}
-        conditions = {condition["type"]: condition["status"] for condition in status.get("conditions") or []}
-        address = status.get("podIP", "")
-        if address and conditions.get("Ready") == "True" and not metadata.get("deletionTimestamp"):
-            first = pod["spec"]["containers"][0]["name"]
-            counts = {
-                container["name"]: container.get("restartCount", 0)
-                for container in status.get("containerStatuses") or []
-            }
-            life = f"{metadata['name']}/{metadata['uid']}/{counts.get(first, 0)}"
-            addresses.append((life, f"[{address}]" if ":" in address else address))
-    return addresses
+    addresses = [address_of(pod, pod["spec"]["containers"][0]["name"]) for pod in pods]
+    return [(address.life, address.host) for address in addresses if address is not None and address.ready]
 
 
 Events = Callable[[str], Iterable[Mapping[str, Any]]]

@@ -19,10 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bulkhead.errors import FencedError, UnavailableError
 from bulkhead.metrics.counters import Counters, CountersDocument, load, total
 from bulkhead.metrics.http_json import get_json, token_of
+from bulkhead.pods.answering import address_of
 from bulkhead.pods.identity import LABEL_PREFIX, MANAGED
 from bulkhead.routers.base import FOREIGN, Fence, Split
 from bulkhead.routers.envoy import config
-from bulkhead.runtimes.kubernetes.objects import CONFIG_MAP, MANAGER, POD, Document, Objects, fence_of
+from bulkhead.runtimes.kubernetes.objects import CONFIG_MAP, POD, Document, Objects, fence_of, other_writers
 from bulkhead.settings import RouterPods
 
 ROUTER = LABEL_PREFIX + "router"
@@ -111,10 +112,7 @@ class RouterPodsRouter:
 
     def editor(self, service: str) -> str:
         """See ``Router.editor``: the field managers that have written the object's data beside us."""
-        existing = self._objects.read(CONFIG_MAP, object_name(service)) or {"metadata": {}}
-        managers = existing["metadata"].get("managedFields", [])
-        others = {manager["manager"] for manager in managers if "f:data" in manager.get("fieldsV1", {})} - {MANAGER}
-        return ", ".join(sorted(others)) or "an unknown writer"
+        return other_writers(self._objects.read(CONFIG_MAP, object_name(service)), "data")
 
     def counters(self, service: str, revisions: Collection[str]) -> Mapping[str, Counters]:
         """See ``Metrics.counters``: the sum of what the Envoys have counted, each of them a part.
@@ -198,16 +196,12 @@ def running(pods: Collection[Mapping[str, Any]], port: int) -> list[RouterPod]:
     """
     started = []
     for pod in pods:
-        metadata, status = pod["metadata"], pod.get("status") or {}
-        containers = {container["name"]: container for container in status.get("containerStatuses") or []}
-        envoy, address = containers.get(ENVOY, {}), status.get("podIP", "")
-        if metadata.get("deletionTimestamp") or not address or "running" not in (envoy.get("state") or {}):
-            continue
-        conditions = {condition["type"]: condition["status"] for condition in status.get("conditions") or []}
-        life = f"{metadata['name']}/{metadata['uid']}/{envoy.get('restartCount', 0)}"
-        host = f"[{address}]" if ":" in address else address
-        ready = conditions.get("Ready") == "True"
-        started.append(RouterPod(metadata["name"], life, f"http://{host}:{port}{STATE_PATH}", ready))
+        containers = (pod.get("status") or {}).get("containerStatuses") or []
+        states = {container["name"]: container.get("state") or {} for container in containers}
+        address = address_of(pod, ENVOY)
+        if address is not None and "running" in states.get(ENVOY, {}):
+            url = f"http://{address.host}:{port}{STATE_PATH}"
+            started.append(RouterPod(pod["metadata"]["name"], address.life, url, address.ready))
     return started
 
 

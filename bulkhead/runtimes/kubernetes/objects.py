@@ -315,6 +315,18 @@ def fence_of(document: Mapping[str, Any]) -> tuple[int, int]:
     return int(notes.get(GENERATION, 0)), int(notes.get(SEQUENCE, 0))
 
 
+def other_writers(existing: Mapping[str, Any] | None, field: str) -> str:
+    """Who has written a part of an object beside this project, by the field managers that it names; for people.
+
+    Args:
+        existing: the object as the API server has it; None where it is gone.
+        field: of its uppermost ones.
+    """
+    managers = existing["metadata"].get("managedFields", []) if existing is not None else []
+    others = {manager["manager"] for manager in managers if f"f:{field}" in manager.get("fieldsV1", {})} - {MANAGER}
+    return ", ".join(sorted(others)) or "an unknown writer"
+
+
 def _check_fence(kind: Kind, existing: Mapping[str, Any], fence: tuple[int, int]) -> None:
     held = fence_of(existing)
     if held > fence:

@@ -35,6 +35,15 @@ def servers() -> Iterator[dict[str, Backend]]:
         server.stop()
 
 
+def _asked(stage: Stage, routing: RoutingPods, servers: dict[str, Backend], which: str) -> tuple[str, Rollout]:
+    """Ask for a revision that one of the servers answers for; the stable one's id, and its rollout."""
+    (old,) = stage.weights
+    routing.serve(old, servers["good"].port)
+    rollout = stage.ask(which, PLAN)
+    routing.serve(rollout.revision_id, servers[which].port)
+    return old, rollout
+
+
 def _reach(stage: Stage, routing: RoutingPods, rollout: Rollout, phase: Phase) -> Rollout:
     """Reconcile until a rollout is in a phase, while clients ask every router pod."""
 
@@ -52,10 +61,7 @@ def _reach(stage: Stage, routing: RoutingPods, rollout: Rollout, phase: Phase) -
 def test_a_good_revision_takes_over_by_what_the_envoys_have_counted(
     stage: Stage, routing: RoutingPods, servers: dict[str, Backend]
 ) -> None:
-    (old,) = stage.weights
-    routing.serve(old, servers["good"].port)
-    new = stage.ask("new", PLAN)
-    routing.serve(new.revision_id, servers["good"].port)
+    _, new = _asked(stage, routing, servers, "good")
     _reach(stage, routing, new, Phase.PROMOTED)
     assert stage.weights == {new.revision_id: 100}
     assert {get(pod.port)[2] for pod in routing.pods} == {new.revision_id}
@@ -64,10 +70,7 @@ def test_a_good_revision_takes_over_by_what_the_envoys_have_counted(
 def test_a_bad_one_goes_back_though_an_envoy_that_counted_it_was_started_again(
     stage: Stage, routing: RoutingPods, servers: dict[str, Backend]
 ) -> None:
-    (old,) = stage.weights
-    routing.serve(old, servers["good"].port)
-    bad = stage.ask("bad", PLAN)
-    routing.serve(bad.revision_id, servers["bad"].port)
+    old, bad = _asked(stage, routing, servers, "bad")
     _reach(stage, routing, bad, Phase.ANALYSING)
     first = routing.pods[0]
     first.end_envoy()
