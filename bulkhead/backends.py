@@ -50,12 +50,17 @@ class ServingBackends:
 
     def _here(self) -> ServingBackend:
         router = EnvoyRouter(self._settings.routers, self._settings.ports)
-        return ServingBackend(router, LocalWorkloads(self._runtime, self._env(), self.local_credentials()), router)
+        image = self._settings.tasks_image
+        return ServingBackend(
+            router, LocalWorkloads(self._runtime, self._env(), self.local_credentials(), image), router
+        )
 
     def _cluster(self, service: ClusterService) -> ServingBackend:
         api = client(Access(kubernetes_conn_id=service.cluster), self._settings.kubeconfigs)
         objects, secrets = Objects(api, service.namespace), _credentials(service.mlflow_secret)
-        workloads = KubernetesWorkloads(api, service.namespace, self._env(), secrets, service.keep_s)
+        workloads = KubernetesWorkloads(
+            api, service.namespace, self._env(), secrets, self._settings.tasks_image, service.keep_s
+        )
         if service.envoy is None:
             return ServingBackend(GatewayRouter(objects, service), workloads, _metrics(service), service.resync_s)
         envoys = RouterPodsRouter(objects, service.envoy, service.confirm_s)

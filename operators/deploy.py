@@ -38,7 +38,7 @@ class DeployOperator(RolloutOperator):
         model_uri: the model, where no evaluate task names it; templated.
         model_version: version in the registry, where it is registered already; templated.
         plan: fields of ``bulkhead.rollout.plan.Plan``; templated.
-        image: container image that serves.
+        image: container image that serves; by default the one that ``[bulkhead] tasks_image`` names.
         serve: how the server's pod is to be: see ``RevisionSpec``.
         stop_at_approval: whether the task ends, well, where its rollout waits for a person: for a DAG that goes on with
             an ApprovalOperator and a PromoteOperator, as ``bulkhead.operators.release.release`` does. Else it goes on
@@ -62,7 +62,7 @@ class DeployOperator(RolloutOperator):
         model_uri: str | None = None,
         model_version: str | None = None,
         plan: Mapping[str, Any] | None = None,
-        image: str = "bulkhead/gpu-tasks:0.1.0",
+        image: str | None = None,
         serve: Mapping[str, Any] | None = None,
         stop_at_approval: bool = False,
         **kwargs: Any,
@@ -70,9 +70,10 @@ class DeployOperator(RolloutOperator):
         super().__init__(**kwargs)
         arguments.service("service", service)
         check_model_name("model_name", model_name)
-        arguments.text("image", image)
         arguments.switch("stop_at_approval", stop_at_approval)
         named = {"evaluate_task_id": evaluate_task_id, "model_uri": model_uri, "model_version": model_version}
+        if image is not None:
+            arguments.text("image", image)
         for name, value in named.items():
             if value is not None:
                 check_known(arguments.text, name, value)
@@ -99,7 +100,7 @@ class DeployOperator(RolloutOperator):
         control = self.control()
         try:
             rollout = control.commands.release(
-                self._revision(context),
+                self._revision(context, control.settings.tasks_image),
                 parse_plan(self.plan),
                 Request(task.key, "", f"{task.owner}/{task.task_id}"),
                 owner=task.owner,
@@ -175,7 +176,7 @@ class DeployOperator(RolloutOperator):
             return ""
         return f"Revision {stable} serves {self.service} as before." if stable else ""
 
-    def _revision(self, context: Context) -> RevisionSpec:
+    def _revision(self, context: Context, default_image: str) -> RevisionSpec:
         evidence: Mapping[str, Any] = {}
         if self.evaluate_task_id is not None:
             evidence = context["ti"].xcom_pull(task_ids=self.evaluate_task_id) or {}
@@ -189,7 +190,7 @@ class DeployOperator(RolloutOperator):
             service=self.service,
             model_name=self.model_name,
             model_uri=uri or f"models:/{self.model_name}/{self.model_version}",
-            image=self.image,
+            image=self.image or default_image,
             serve=self.serve,
             evidence=evidence,
             model_version=self.model_version,

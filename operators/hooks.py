@@ -29,6 +29,7 @@ OPTIONS = (
     "mlflow_tracking_uri",
     "mlflow_ui_url",
     "mlflow_secret",
+    "tasks_image",
     "runtime_conn_id",
     "simulated_gpus",
 )

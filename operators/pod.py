@@ -36,7 +36,8 @@ class PodOperator(LaunchOperator):
     Args:
         command: argv of the container; templated. Of a distributed job the program and its arguments, which
             ``torchrun`` starts on each node.
-        image: container image; templated. The local runtime records it, and runs the worker's own Python.
+        image: container image; templated; by default the one that ``[bulkhead] tasks_image`` names. The local runtime
+            records it, and runs the worker's own Python.
         cpu: CPU limit as a Kubernetes quantity.
         memory: memory limit as a Kubernetes quantity.
         env: plain variables; templated.
@@ -65,7 +66,7 @@ class PodOperator(LaunchOperator):
         self,
         *,
         command: Sequence[str],
-        image: str = "bulkhead/gpu-tasks:0.1.0",
+        image: str | None = None,
         cpu: str | None = None,
         memory: str | None = None,
         env: Mapping[str, str] | None = None,
@@ -85,7 +86,6 @@ class PodOperator(LaunchOperator):
         super().__init__(**kwargs)
         check_known(arguments.texts, "command", command, 1)
         check_known(arguments.named_texts, "env", env or {})
-        check_known(arguments.text, "image", image)
         check_quantity("cpu", cpu)
         check_quantity("memory", memory)
         check_claims("claims", claims or {})
@@ -96,7 +96,12 @@ class PodOperator(LaunchOperator):
         if user_id is not None:
             arguments.whole("user_id", user_id, 1)
         arguments.texts("image_pull_secrets", image_pull_secrets)
-        optional = {"namespace": namespace, "runtime_conn_id": runtime_conn_id, "service_account": service_account}
+        optional = {
+            "image": image,
+            "namespace": namespace,
+            "runtime_conn_id": runtime_conn_id,
+            "service_account": service_account,
+        }
         for name, value in optional.items():
             if value is not None:
                 check_known(arguments.text, name, value)
@@ -118,10 +123,11 @@ class PodOperator(LaunchOperator):
 
     def pod_of(self, context: Context, runtime: AirflowRuntime) -> k8s.V1Pod:
         """See ``LaunchOperator``."""
-        self.check_image(self.image, runtime)
         changed = changes_for(self, context)
         name = identity(context).pod_name(context["ti"].try_number)
-        pod = build(self._request(name, context, runtime), self.relax)
+        request = self._request(name, context, runtime)
+        self.check_image(request.image, runtime)
+        pod = build(request, self.relax)
         pod.spec.security_context.run_as_user = self.user_id
         if runtime.is_cluster:  # this machine has neither accounts nor a registry
             secrets = [
@@ -167,7 +173,7 @@ class PodOperator(LaunchOperator):
         credentials = {name: SecretRef(*there) for name, there in runtime.credentials(control).items()}
         return PodRequest(
             name=name,
-            image=self.image,
+            image=self.image or control.settings.tasks_image,
             command=self.argv(),
             cpu=self.cpu,
             memory=scale(self.memory, changed.memory_factor),

@@ -47,6 +47,10 @@ _CONFIG = {
             "mlflow_secret": _option(
                 "Secret in the namespace of a task's pods that holds MLflow's username and password.", "mlflow"
             ),
+            "tasks_image": _option(
+                "Image with Bulkhead and torch, of tasks and servers that name none, and of what compares answers.",
+                "registry.example/bulkhead-tasks@sha256:…",
+            ),
             "runtime_conn_id": _option(
                 "Connection of where tasks run their pods, unless they name another: of type Kubernetes or Bulkhead "
                 "local runtime. By default the local runtime.",

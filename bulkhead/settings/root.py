@@ -27,6 +27,7 @@ _OVERRIDES = (
     "mlflow_tracking_uri",
     "mlflow_ui_url",
     "mlflow_secret",
+    "tasks_image",
     "runtime_conn_id",
     "simulated_gpus",
 )
@@ -42,6 +43,9 @@ class Settings(BaseModel):
         mlflow_ui_url: of MLflow's UI, as a browser reaches it, for links in Airflow's UI; by default the tracking URI.
         mlflow_secret: Secret in the namespace of tasks' pods that holds MLflow's ``username`` and ``password``; None
             where the server needs none.
+        tasks_image: container image with Bulkhead and torch, as ``make images IMAGES=tasks`` builds it: what tasks and
+            servers run that name none, and what compares answers. The default has no registry, so that a cluster pulls
+            nobody else's.
         runtime_conn_id: Airflow connection of where tasks run their pods, unless the task names another: of type
             *Kubernetes* or *Bulkhead local runtime*.
         simulated_gpus: simulated GPUs that may serve GPU requests where NVML sees no GPU; 0 for none.
@@ -60,6 +64,7 @@ class Settings(BaseModel):
     mlflow_tracking_uri: str = "http://127.0.0.1:5000"
     mlflow_ui_url: str = Field("", pattern="^(https?://.*)?$")
     mlflow_secret: str | None = Field(None, min_length=1)
+    tasks_image: str = Field("localhost/bulkhead-tasks:latest", min_length=1)
     runtime_conn_id: str = Field("bulkhead_local_default", min_length=1)
     simulated_gpus: int = Field(0, ge=0)
     services: Mapping[str, AnyService] = Field(default_factory=dict)

@@ -13,9 +13,6 @@ from bulkhead.pods.status import PodStatus
 STATISTICS = "/statistics"
 """Where our own servers say what their models answered."""
 
-COMPARER_IMAGE = "bulkhead/gpu-tasks:0.1.0"
-"""Image of the comparer of the answers to mirrored requests."""
-
 
 @dataclass(frozen=True)
 class Workload:

@@ -29,6 +29,7 @@ class KubernetesWorkloads:
     Args:
         env: plain variables of every server (the tracking URI).
         secret_env: variables of every server from Secrets, as (Secret, key) by name.
+        tasks_image: of what compares answers: see ``Settings``.
         keep_s: how long pods are kept for inspection, in seconds.
         clock: gives the time in UTC.
     """
@@ -39,11 +40,12 @@ class KubernetesWorkloads:
         namespace: str,
         env: Mapping[str, str],
         secret_env: Mapping[str, tuple[str, str]],
+        tasks_image: str,
         keep_s: float = 86400.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._objects, self._core = Objects(api, namespace), k8s.CoreV1Api(api)
-        self._env, self._secret_env = env, secret_env
+        self._env, self._secret_env, self._tasks_image = env, secret_env, tasks_image
         self._keep_s, self._clock = keep_s, clock
 
     def launch(self, revision: Revision, generation: int) -> None:
@@ -102,7 +104,8 @@ class KubernetesWorkloads:
             UnavailableError: one of the two has no server.
         """
         sides = [address(self, candidate), address(self, stable)]
-        for kind, manifest in manifests.comparer(self._objects.namespace, service, candidate, sides):
+        found = manifests.comparer(self._objects.namespace, service, candidate, sides, self._tasks_image)
+        for kind, manifest in found:
             self._objects.apply(kind, manifest, generation)
 
     def find_comparer(self, candidate: str) -> Workload | None:

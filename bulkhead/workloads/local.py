@@ -14,7 +14,7 @@ from bulkhead.pods.identity import GENERATION, LABEL_PREFIX
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.runtimes.local.ports import free_port
 from bulkhead.runtimes.local.runtime import LocalRuntime
-from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS, Placement, Workload, address
+from bulkhead.workloads.base import STATISTICS, Placement, Workload, address
 from bulkhead.workloads.serving import parse_serve
 
 _REVISION = LABEL_PREFIX + "revision"
@@ -29,12 +29,18 @@ class LocalWorkloads:
     Args:
         env: plain variables of every server (the tracking URI).
         secret_env: variables of every server from secrets, as (secret, key) by name.
+        tasks_image: of what compares answers, as a record: see ``Settings``.
     """
 
     def __init__(
-        self, runtime: LocalRuntime, env: Mapping[str, str], secret_env: Mapping[str, tuple[str, str]]
+        self,
+        runtime: LocalRuntime,
+        env: Mapping[str, str],
+        secret_env: Mapping[str, tuple[str, str]],
+        tasks_image: str,
     ) -> None:
         self._runtime, self._env, self._secret_env = runtime, env, secret_env
+        self._tasks_image = tasks_image
 
     def launch(self, revision: Revision, generation: int) -> None:
         """Start a revision's server, unless it runs; one whose launcher died half-way is seen through.
@@ -120,7 +126,7 @@ class LocalWorkloads:
         sides = [f"--candidate={address(self, candidate)}", f"--stable={address(self, stable)}"]
         request = PodRequest(
             name=_comparer_name(candidate),
-            image=COMPARER_IMAGE,
+            image=self._tasks_image,
             command=["python", "-m", "bulkhead.gpu_tasks.compare", "--port", str(own), *sides],
             labels={_COMPARER: candidate, LABEL_PREFIX + "service": service},
             annotations={GENERATION: str(generation), _PORT: str(own)},

@@ -21,7 +21,7 @@ from bulkhead.runtimes.kubernetes.objects import (
     Kind,
 )
 from bulkhead.workloads import workload_kinds
-from bulkhead.workloads.base import COMPARER_IMAGE, STATISTICS
+from bulkhead.workloads.base import STATISTICS
 from bulkhead.workloads.serving import ServeSpec
 from bulkhead.workloads.workload_kinds import SERVES, Pods, WorkloadKind
 
@@ -118,11 +118,12 @@ def check(serve: ServeSpec) -> None:
         raise InvalidInputError(f"serve.{wrong.field}", wrong.value, wrong.remedy) from wrong
 
 
-def comparer(namespace: str, service: str, candidate: str, sides: list[str]) -> list[tuple[Kind, Document]]:
+def comparer(namespace: str, service: str, candidate: str, sides: list[str], image: str) -> list[tuple[Kind, Document]]:
     """The comparer of a candidate's answers with stable's.
 
     Args:
         sides: HOST:PORT of candidate and stable.
+        image: with Bulkhead.
 
     Returns:
         As ``server``.
@@ -131,7 +132,7 @@ def comparer(namespace: str, service: str, candidate: str, sides: list[str]) -> 
     pod = build(
         PodRequest(
             name=comparer_name(candidate),
-            image=COMPARER_IMAGE,
+            image=image,
             command=["python", "-m", "bulkhead.gpu_tasks.compare", *asked],
             deadline_s=None,
             grace_s=5,

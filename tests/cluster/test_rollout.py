@@ -41,7 +41,9 @@ class Stage:
 
     def __init__(self, url: str, objects: Objects, router: GatewayRouter) -> None:
         self.ledger, self.objects, self.counts, self.registry = Ledger(url), objects, MemoryRouter(), MemoryRegistry()
-        self.backend = ServingBackend(router, KubernetesWorkloads(objects.api, objects.namespace, {}, {}), self.counts)
+        self.backend = ServingBackend(
+            router, KubernetesWorkloads(objects.api, objects.namespace, {}, {}, IMAGE), self.counts
+        )
         self.reconciler = self.another()
 
     def another(self, lease_s: float = 5) -> Reconciler:

@@ -66,7 +66,7 @@ class Routed:
     def __init__(self, site: ChartSite) -> None:
         site.install()
         self.site, self._sequence = site, 0
-        self.workloads = KubernetesWorkloads(site.core.api_client, site.serving, {}, {})
+        self.workloads = KubernetesWorkloads(site.core.api_client, site.serving, {}, {}, IMAGE)
         for which in ("old", "new"):
             self.workloads.launch(_revision(which), 1)
         self.client = site.client()

@@ -120,6 +120,7 @@ def test_its_configuration_is_one_that_the_parts_read(chart: Any, values: dict[s
     (config,) = _of_kind(_documents(chart, values), "ConfigMap").values()
     settings = Settings.model_validate(yaml.safe_load(config["data"]["config.yaml"]))
     assert settings.mlflow_tracking_uri == "http://mlflow:5000" and settings.log_format == "json"
+    assert settings.tasks_image == "localhost/bulkhead-tasks:0.1.0"
     assert settings.monitoring is not None and not settings.monitoring.is_local
     assert set(settings.services) == set(values.get("config", {}).get("services", {}))
     assert "secret" not in config["data"]["config.yaml"].replace("bulkhead-secrets", "")
@@ -311,6 +312,7 @@ REFUSED = [
     ({**LEAST, "alerts": {"enabled": True}}, "alerts.tokenSecretName: name a Secret"),
     ({**LEAST, "monitoring": {"podMonitor": {"enabled": True}}}, "monitoring.tokenSecretName: /metrics wants a token"),
     ({**LEAST, "config": {"home": "/x"}}, "config.home: the chart sets it; leave it out"),
+    ({**LEAST, "config": {"tasks_image": "x"}}, "config.tasks_image: the chart sets it; leave it out"),
     ({**LEAST, "config": {"monitoring": {"port": 1}}}, "config.monitoring: the chart sets it; leave it out"),
     ({**LEAST, "config": {"services": {"a": {"port": 1}}}}, "config.services.a.namespace: in a cluster"),
     ({**LEAST, "config": {"services": {"a": OWN}}}, "routers.tokenSecretName: name a Secret with token, in namespaces"),

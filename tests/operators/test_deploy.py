@@ -60,6 +60,14 @@ def test_a_retry_finds_its_rollout_again(control: Control, context: Context) -> 
     assert first.trigger.rollout_id == second.trigger.rollout_id == _only(control).id
 
 
+def test_a_server_without_an_image_runs_the_configurations(
+    control: Control, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BULKHEAD_TASKS_IMAGE", "registry/tasks:1")
+    _ask(_operator(), context("deploy", xcoms=EVIDENCE))
+    assert control.ledger.revisions.get(_only(control).revision_id).image == "registry/tasks:1"
+
+
 def test_a_promoted_release_gives_its_result(control: Control, context: Context) -> None:
     _ask(_operator(), context("deploy", xcoms=EVIDENCE))
     rollout = advance(control.ledger, _only(control), Phase.PROMOTED)

@@ -44,7 +44,7 @@ LAUNCH: dict[str, Any] = {
 }
 POD: dict[str, Any] = {
     "command": ["python train.py", [], [1]],
-    "image": ["", None],
+    "image": ["", 5],
     "cpu": ["two", "-1", 2],
     "memory": ["4Gb", "0", 4],
     "env": [{"A": 1}, ["A=1"]],
@@ -124,7 +124,7 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, list[Any]]]] = {
             "model_uri": ["", 5],
             "model_version": ["", 3],
             "plan": PLANS,
-            "image": ["", None],
+            "image": ["", 5],
             "serve": SERVES,
             "stop_at_approval": ["yes"],
         },

@@ -205,6 +205,14 @@ def test_mlflows_credentials_go_by_reference_where_there_are_any(control: Contro
     assert "hunter2" not in repr(request)
 
 
+def test_a_task_without_an_image_runs_the_configurations(
+    context: Context, control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BULKHEAD_TASKS_IMAGE", "registry/tasks:1")
+    assert _request(_operator(SLEEP), context("train")).image == "registry/tasks:1"
+    assert _request(_operator(SLEEP, image="registry/own:2"), context("train")).image == "registry/own:2"
+
+
 def test_the_identity_changes_with_a_clear_and_not_with_a_retry(context: Context) -> None:
     first, retry = identity(context("train")), identity(context("train", try_number=2))
     assert first == retry

@@ -71,10 +71,11 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- define "bulkhead.config" -}}
 {{- $monitoring := dict "host" "0.0.0.0" "port" 9464 }}
 {{- if .Values.monitoring.tokenSecretName }}{{ $_ := set $monitoring "token_file" "/etc/bulkhead-secrets/metrics/token" }}{{ end }}
-{{- range list "home" "ledger_url" "mlflow_tracking_uri" "monitoring" }}
+{{- range list "home" "ledger_url" "mlflow_tracking_uri" "monitoring" "tasks_image" }}
 {{- if hasKey $.Values.config . }}{{ fail (printf "config.%s: the chart sets it; leave it out" .) }}{{ end }}
 {{- end }}
 {{- $own := dict "home" "/var/lib/bulkhead/home" "mlflow_tracking_uri" .Values.mlflow.trackingUri "monitoring" $monitoring }}
+{{- $_ := set $own "tasks_image" (include "bulkhead.image" (dict "root" $ "image" .Values.tasks.image)) }}
 {{- mustMerge $own .Values.config | toYaml -}}
 {{- end -}}
 

@@ -35,7 +35,7 @@ def served(sqlite_url: str, runtime: LocalRuntime) -> Revision:
 
 @pytest.fixture
 def workloads(runtime: LocalRuntime) -> LocalWorkloads:
-    return LocalWorkloads(runtime, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"}, {})
+    return LocalWorkloads(runtime, {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"}, {}, "tasks")
 
 
 def _ready(workloads: LocalWorkloads, revision: Revision) -> int:

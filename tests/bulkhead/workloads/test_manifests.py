@@ -101,10 +101,13 @@ def test_an_image_that_needs_more_says_so_by_name() -> None:
 
 
 def test_whoever_compares_is_no_pod_of_the_revision() -> None:
-    made = {kind.kind: document for kind, document in comparer("serving", "digits", "digits-2", ["a:1", "b:2"])}
+    objects = comparer("serving", "digits", "digits-2", ["a:1", "b:2"], "registry/tasks:1")
+    made = {kind.kind: document for kind, document in objects}
     template = made["Deployment"]["spec"]["template"]
     assert template["metadata"]["labels"][SERVES] == "compare-digits-2"
-    assert {"--candidate=a:1", "--stable=b:2"} <= set(template["spec"]["containers"][0]["command"])
+    (container,) = template["spec"]["containers"]
+    assert {"--candidate=a:1", "--stable=b:2"} <= set(container["command"])
+    assert container["image"] == "registry/tasks:1"
 
 
 def test_a_cut_off_revision_is_allowed_nothing() -> None:
