@@ -15,7 +15,7 @@ PARALLEL ?= -n auto --no-loadscope-reorder
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --strip-extras
 
-.PHONY: help demo demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year bench-gate lock images chart-check clean
+.PHONY: help demo demo-stop cluster-demo cluster-demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year bench-gate lock images chart-check clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -25,6 +25,13 @@ demo: $(STAMP) ## release three models for real on this machine (KEEP=1 leaves e
 
 demo-stop: $(STAMP) ## stop what `make demo KEEP=1` left running
 	@exec $(BIN)/bulkhead demo --stop
+
+cluster-demo: $(STAMP) ## the same in the cluster of KUBECONFIG, from images that it can pull (IMAGE_PREFIX, IMAGE_TAG, POSTGRES_IMAGE; KEEP=1)
+	@exec $(BIN)/bulkhead cluster-demo $(if $(KEEP),--keep) --image-prefix "$(IMAGE_PREFIX)" --image-tag "$(IMAGE_TAG)" \
+		--postgres-image "$(POSTGRES_IMAGE)"
+
+cluster-demo-stop: $(STAMP) ## take away what a cluster-demo left in the cluster
+	@exec $(BIN)/bulkhead cluster-demo --stop
 
 test: lint ## everything: linters, then the whole test suite
 	$(BIN)/pytest $(PYTEST) $(PARALLEL) --durations=25
@@ -78,6 +85,8 @@ BUILDER ?= $(firstword $(foreach program,buildah podman,$(if $(shell command -v 
 	$(if $(shell docker buildx version >/dev/null 2>&1 && docker info >/dev/null 2>&1 && echo here),docker))
 IMAGES ?= control tasks airflow router
 IMAGE_PREFIX ?= localhost/bulkhead-
+IMAGE_TAG ?= latest
+POSTGRES_IMAGE ?= postgres:17
 STAMPED = $(if $(filter docker,$(BUILDER)),buildx build --output type=docker$(COMMA)rewrite-timestamp=true --build-arg SOURCE_DATE_EPOCH=0,build --timestamp 0)
 COMMA := ,
 
@@ -86,7 +95,7 @@ images: ## build the images (IMAGES="control tasks"; IMAGE_ARGS for the builder)
 	@revision=$$(git rev-parse HEAD) && for image in $(IMAGES); do \
 		echo "building $(IMAGE_PREFIX)$$image by $(BUILDER)"; \
 		$(BUILDER) $(STAMPED) $(IMAGE_ARGS) --build-arg REVISION="$$revision" --target "$$image" \
-			-f docker/Dockerfile -t "$(IMAGE_PREFIX)$$image" . || exit 1; \
+			-f docker/Dockerfile -t "$(IMAGE_PREFIX)$$image:$(IMAGE_TAG)" . || exit 1; \
 	done
 
 chart-check: $(STAMP) ## lint, render and schema-check the chart, by Helm's own library
@@ -103,7 +112,7 @@ lock: $(STAMP) ## write requirements.lock and requirements-torch.lock anew, from
 	$(COMPILE) -c requirements.lock --generate-hashes docker/build.in -o docker/build.lock
 
 clean: ## remove the environment and everything generated
-	rm -rf $(VENV) .demo build dist *.egg-info .*_cache .hypothesis .coverage htmlcov mutants
+	rm -rf $(VENV) .demo .cluster-demo build dist *.egg-info .*_cache .hypothesis .coverage htmlcov mutants
 
 # All but torch comes by uv, which is quick, and is held to the lock's hashes. Torch comes by pip, which takes the build
 # that the machine's own pip configuration names. A line every five seconds says that it still works. What they leave in

@@ -28,7 +28,7 @@ from rich.console import Console
 from benchmarks.faults import Faults
 from benchmarks.useful import Useful
 from bulkhead.demo.progress import Progress
-from bulkhead.demo.stack import Stack
+from bulkhead.demo.stack import LocalStack
 from bulkhead.gpu_tasks.heartbeat import read
 from bulkhead.pods.identity import TaskIdentity
 from bulkhead.pods.outcome import PATH_VARIABLE, Outcome
@@ -114,7 +114,7 @@ class DagRun:
         checkpoint_interval: steps between two checkpoints.
     """
 
-    def __init__(self, stack: Stack, name: str, steps: int, checkpoint_interval: int) -> None:
+    def __init__(self, stack: LocalStack, name: str, steps: int, checkpoint_interval: int) -> None:
         self._stack, self._name, self.tries = stack, name, 1
         self._task = TaskIdentity(DAG_ID, name, "train")
         self.checkpoints = stack.control.runtime.layout.claims / "checkpoints" / self._task.folder
@@ -190,7 +190,7 @@ class Bench:
 
     def __init__(self, folder: Path, ideal_s: float, checkpoint_s: float) -> None:
         self.folder = folder
-        self.stack = Stack(folder / "site", Path(__file__).with_name("dags"))
+        self.stack = LocalStack(folder / "site", Path(__file__).with_name("dags"))
         self.progress = Progress(Console(stderr=True), self.stack.processes.check)
         self._ideal_s, self._checkpoint_s = ideal_s, checkpoint_s
         self.steps = self.checkpoint_interval = 0

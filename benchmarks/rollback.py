@@ -25,7 +25,8 @@ import numpy as np
 from rich.console import Console
 
 from bulkhead.demo.progress import Progress
-from bulkhead.demo.stack import AIRFLOW, SERVICE, Stack
+from bulkhead.demo.stack import AIRFLOW, LocalStack
+from bulkhead.demo.story import SERVICE
 from bulkhead.demo.traffic import DemoTraffic
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.requests import Request
@@ -62,7 +63,7 @@ class Bench:
     """A stack under load."""
 
     def __init__(self, folder: Path) -> None:
-        self.stack = Stack(folder, Path(__file__).with_name("dags"))
+        self.stack = LocalStack(folder, Path(__file__).with_name("dags"))
         self.traffic = DemoTraffic(self.stack.endpoint, RATE)
         self.progress = Progress(Console(stderr=True), self.stack.processes.check)
         self._number = 0

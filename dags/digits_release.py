@@ -6,6 +6,7 @@ Params:
     fault: ``flaky`` trains a model that passes every check and fails under live traffic.
     min_requests: requests that the candidate must answer at each step; a number that never comes makes a
         release hang in the middle of its rollout, until its deadline.
+    replicas: servers of the model; on one machine there is one.
     deadline_s: seconds after which the run has missed its deadline and its release is rolled back.
 """
 
@@ -30,6 +31,7 @@ with DAG(
         "epochs": Param(30, type="integer", minimum=1, maximum=1000),
         "fault": Param("none", type="string", enum=["none", "flaky"]),
         "min_requests": Param(20, type="integer", minimum=1),
+        "replicas": Param(1, type="integer", minimum=1, maximum=100),
         "deadline_s": Param(900, type="integer", minimum=10),
     },
     deadline=DeadlineAlert(
@@ -45,7 +47,8 @@ with DAG(
         parameters={"seed": "{{ params.seed }}", "epochs": "{{ params.epochs }}", "fault": "{{ params.fault }}"},
         experiment="digits",
         checkpoint="/checkpoints",
-        cpu="2",
+        claims={"/checkpoints": "checkpoints"},
+        cpu="1",
         memory="4Gi",
         deadline=timedelta(minutes=15),
     )
@@ -57,7 +60,7 @@ with DAG(
         training_data="bulkhead.gpu_tasks.digits:training",
         metrics={"accuracy_score": {"at_least": 0.97, "margin": 0.02}},
         checks="bulkhead.gpu_tasks.data_checks:digits_suite",
-        cpu="2",
+        cpu="1",
         memory="4Gi",
         deadline=timedelta(minutes=10),
     )
@@ -74,6 +77,6 @@ with DAG(
             "latency_ms": 5000,
             "latency_floor_ms": 5000,
         },
-        serve={"gpus": 1, "memory": "4Gi"},
+        serve={"gpus": 1, "memory": "4Gi", "replicas": "{{ params.replicas }}"},
     )
     train >> evaluate >> deploy

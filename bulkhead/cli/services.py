@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from bulkhead import settings
 from bulkhead.alerts.alertmanager import Responder
@@ -38,26 +37,6 @@ log = logging.getLogger(__name__)
 
 _RECONCILE_EVERY_S = 1.0
 """The loop polls twice a second; see ``bulkhead.rollout.wake``."""
-
-_REPOSITORY = Path(__file__).parents[2]
-
-
-@app.command()
-def demo(
-    keep: Annotated[bool, typer.Option(help="leave everything running and print the URLs")] = False,
-    stop: Annotated[bool, typer.Option(help="stop what an earlier demo left running")] = False,
-    folder: Annotated[Path, typer.Option(help="for everything it makes; emptied first")] = Path(".demo"),
-    dags: Annotated[Path, typer.Option(help="Airflow's DAGs folder")] = _REPOSITORY / "dags",
-) -> None:
-    """Release three models for real on this machine: a good one, a bad one, and one that hangs."""
-    from bulkhead.demo.run import run
-    from bulkhead.demo.stack import stop_left_over
-
-    with errors_reported():
-        if stop:
-            console.print(f"stopped {stop_left_over(folder.absolute())} processes and their pods")
-            return
-        raise typer.Exit(run(folder, dags, keep, Console(width=console.width)))
 
 
 @app.command()

@@ -10,17 +10,22 @@ from rich.console import Console
 from rich.markup import escape
 
 from bulkhead.demo import summary
+from bulkhead.demo.cluster.manifests import DemoImages
+from bulkhead.demo.cluster.stack import ClusterStack
+from bulkhead.demo.cluster.story import ClusterStory
+from bulkhead.demo.local_story import LocalStory
 from bulkhead.demo.progress import Progress
-from bulkhead.demo.stack import Stack
-from bulkhead.demo.story import Story
-from bulkhead.demo.traffic import DemoTraffic
+from bulkhead.demo.stack import LocalStack
+from bulkhead.demo.story import Stack, Story
+from bulkhead.demo.traffic import Clients, DemoTraffic
 from bulkhead.errors import BulkheadError, InvalidInputError
 
 _RATE = 40.0
+_DAG = "digits_release.py"
 
 
-def run(folder: Path, dags: Path, keep: bool, console: Console) -> int:
-    """Run the demo.
+def on_this_machine(folder: Path, dags: Path, keep: bool, console: Console) -> int:
+    """Run the demo with everything as processes of this machine.
 
     Args:
         folder: for everything it makes; emptied first.
@@ -29,21 +34,56 @@ def run(folder: Path, dags: Path, keep: bool, console: Console) -> int:
 
     Returns:
         The exit code: 0 only if every expectation held.
+
+    Raises:
+        InvalidInputError: the DAG is not there.
     """
-    if not (dags / "digits_release.py").exists():
-        raise InvalidInputError(
-            "dags", str(dags), "run the demo from a clone: its dags/ folder holds digits_release.py"
-        )
-    stack = Stack(folder.absolute(), dags.absolute())
+    _dag(dags)
+    stack = LocalStack(folder.absolute(), dags.absolute())
     stack.prepare()
     traffic = DemoTraffic(stack.endpoint, _RATE)
+    progress = _progress(console, stack, traffic)
+    return _run("demo", LocalStory(stack=stack, traffic=traffic, progress=progress), keep, console)
 
+
+def on_a_cluster(folder: Path, dags: Path, images: DemoImages, keep: bool, console: Console) -> int:
+    """Run the demo in the cluster that KUBECONFIG names.
+
+    Args:
+        folder: for what is left to look at; emptied first.
+        dags: see ``on_this_machine``.
+        images: that the cluster can pull.
+        keep: leave everything running at the end and say how it is reached.
+
+    Returns:
+        See ``on_this_machine``.
+
+    Raises:
+        InvalidInputError: the DAG is not there, or the cluster is not fit.
+        UnavailableError: the cluster does not answer.
+    """
+    stack = ClusterStack(folder.absolute(), _dag(dags), images, _RATE)
+    stack.prepare()
+    progress = _progress(console, stack, stack.traffic)
+    return _run("cluster-demo", ClusterStory(stack=stack, traffic=stack.traffic, progress=progress), keep, console)
+
+
+def _dag(dags: Path) -> Path:
+    if not (dags / _DAG).exists():
+        raise InvalidInputError("dags", str(dags), f"run the demo from a clone: its dags/ folder holds {_DAG}")
+    return dags / _DAG
+
+
+def _progress(console: Console, stack: Stack, traffic: Clients) -> Progress:
     def check() -> None:
-        stack.processes.check()
+        stack.check()
         traffic.check()
 
-    progress = Progress(console, check)
-    story = Story(stack, traffic, progress)
+    return Progress(console, check)
+
+
+def _run(metric: str, story: Story, keep: bool, console: Console) -> int:
+    stack, traffic, progress = story.stack, story.traffic, story.progress
     _interruptible()
     done = False
     try:
@@ -63,43 +103,28 @@ def run(folder: Path, dags: Path, keep: bool, console: Console) -> int:
         if not (keep and done):
             _uninterruptible()
             progress.say("stopping everything that was started")
-            stack.stop(lambda left: progress.beat(f"stopping {left}"))
-    _report(console, stack, traffic, story, releases)
+            with progress.heard("stopping"):
+                stack.stop(lambda left: progress.beat(f"stopping {left}"))
+    _report(console, story, releases)
     if keep:
-        _print_urls(console, stack)
-    print(summary.as_json(releases, errors, progress.elapsed_s), flush=True)
+        console.print(stack.left_running(), highlight=False, soft_wrap=True)
+    print(summary.as_json(metric, releases, errors, progress.elapsed_s, story.broken), flush=True)
     return 1 if story.broken else 0
 
 
-def _report(
-    console: Console, stack: Stack, traffic: DemoTraffic, story: Story, releases: list[summary.Release]
-) -> None:
-    revisions = list(dict.fromkeys(answer.revision for answer in traffic.answers if answer.revision))
+def _report(console: Console, story: Story, releases: list[summary.Release]) -> None:
+    answers = story.traffic.answers
+    revisions = list(dict.fromkeys(answer.revision for answer in answers if answer.revision))
     console.print(summary.table(releases))
     console.print(summary.reasons(releases))
-    summary.terminal_chart(console, traffic.answers, revisions)
-    path = stack.folder / "traffic.png"
-    summary.picture(path, traffic.answers, revisions, releases)
+    summary.terminal_chart(console, answers, revisions)
+    path = story.stack.folder / "traffic.png"
+    summary.picture(path, answers, revisions, releases)
     console.print(f"The same as a picture: {path}", highlight=False)
     for sentence in story.broken:
         console.print(f"[red]did not hold:[/red] {escape(sentence)}", highlight=False)
     if not story.broken:
         console.print("[green]every expectation held[/green]")
-
-
-def _print_urls(console: Console, stack: Stack) -> None:
-    console.print(
-        f"""
-Everything is left running (stop it with [b]make demo-stop[/b]):
-  Airflow UI      {stack.airflow.url}
-  MLflow UI       {stack.settings.mlflow_tracking_uri}
-  login of both   {stack.login}
-  model endpoint  {stack.endpoint}
-  command line    BULKHEAD_CONFIG={stack.folder}/config.yaml bulkhead status
-""",
-        highlight=False,
-        soft_wrap=True,
-    )
 
 
 def _uninterruptible() -> None:

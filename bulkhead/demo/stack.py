@@ -19,11 +19,9 @@ from bulkhead.control import Control
 from bulkhead.demo.airflow_client import AirflowClient
 from bulkhead.demo.processes import Processes
 from bulkhead.demo.progress import Progress
+from bulkhead.demo.story import SERVICE
 from bulkhead.errors import UnavailableError
 from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
-
-SERVICE = "digits"
-"""The service that the demo releases to."""
 
 SERVICES = (SERVICE, "gpt")
 """All that stand ready: the others are for the examples that a person starts."""
@@ -34,7 +32,7 @@ AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 _USER = "admin"
 
 
-class Stack:
+class LocalStack:
     """The demo's components.
 
     Args:
@@ -159,12 +157,23 @@ class Stack:
         """True once every Envoy serves; None before."""
         return True if all(_listens(self.settings.ports[name].port) for name in SERVICES) else None
 
-    def stop(self, report: Callable[[str], None]) -> None:
-        """Stop everything: components, then pods.
+    def check(self) -> None:
+        """See ``Stack``."""
+        self.processes.check()
 
-        Args:
-            report: called at every poll with what still has to end.
-        """
+    def left_running(self) -> str:
+        """See ``Stack``."""
+        return f"""
+Everything is left running (stop it with [b]make demo-stop[/b]):
+  Airflow UI      {self.airflow.url}
+  MLflow UI       {self.settings.mlflow_tracking_uri}
+  login of both   {self.login}
+  model endpoint  {self.endpoint}
+  command line    BULKHEAD_CONFIG={self.folder}/config.yaml bulkhead status
+"""
+
+    def stop(self, report: Callable[[str], None]) -> None:
+        """See ``Stack``: components, then pods."""
         self.processes.stop(report)
         _stop_pods(self.control)
 

@@ -1,40 +1,77 @@
-"""The demo's story: a service in use, a good release, a bad one, and one that hangs. And what must hold."""
+"""The demo's story: a service in use, a good release, a bad one, and one that hangs. And what must hold.
+
+It is the same on this machine (``laptop``) and in a cluster (``cluster.story``).
+"""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from rich.markup import escape
 
+from bulkhead.control import Control
+from bulkhead.demo.airflow_client import AirflowClient
 from bulkhead.demo.progress import Progress
-from bulkhead.demo.stack import SERVICE, Stack
 from bulkhead.demo.summary import Release
-from bulkhead.demo.traffic import DemoTraffic
+from bulkhead.demo.traffic import Answer, Clients
 from bulkhead.errors import UnavailableError
-from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
-from bulkhead.pods.spec import PodRequest, SecretRef, build
-from bulkhead.pods.training import PARAMETERS_VARIABLE
 from bulkhead.registries.mlflow import MlflowRegistry
-from bulkhead.rollout.plan import Plan
-from bulkhead.rollout.revision import RevisionSpec
+from bulkhead.settings import Settings
+
+SERVICE = "digits"
+"""The service that the demo releases to."""
 
 DAG_ID = "digits_release"
-_MODEL = "digits"
-_IMAGE = "bulkhead/gpu-tasks:0.1.0"
+MODEL = "digits"
+"""The registered model."""
+
 _NEVER = 10**9
-_FIRST = Plan(step_s=1, latency_ms=5000, latency_floor_ms=5000)  # as dags/digits_release.py has it, and why
 _MIN_ACCURACY = 0.97
 _TOLD = (Phase.ANALYSING, Phase.UNALIASING, Phase.PROMOTED, Phase.ROLLED_BACK)
 
 
+class Stack(Protocol):
+    """What the demo has started, wherever that is.
+
+    Attributes:
+        folder: for what is left to look at.
+        settings: by which this process reaches it.
+        control: made of these.
+        airflow: its API.
+    """
+
+    folder: Path
+    settings: Settings
+    control: Control
+    airflow: AirflowClient
+
+    def check(self) -> None:
+        """Raise if something that must run has ended.
+
+        Raises:
+            UnavailableError: something has.
+        """
+
+    def stop(self, report: Callable[[str], None]) -> None:
+        """Stop everything, and take it away.
+
+        Args:
+            report: called at every poll with what still has to end.
+        """
+
+    def left_running(self) -> str:
+        """Where everything is that was left running, for a person."""
+
+
 @dataclass
-class Story:
+class Story(ABC):
     """Runs the releases and notes what did not hold.
 
     Attributes:
@@ -42,27 +79,24 @@ class Story:
         traffic: of the clients.
         progress: tells what is being done.
         broken: every expectation that did not hold, in words.
+        conf: of every run.
     """
 
     stack: Stack
-    traffic: DemoTraffic
+    traffic: Clients
     progress: Progress
     broken: list[str] = field(default_factory=list)
+    conf: dict[str, Any] = field(default_factory=dict)
     _train_to_exposed_s: float = 0.0
     _said: str = ""
 
+    @abstractmethod
     def start(self) -> None:
         """Bring everything up, with a first revision in service: what a team has on its first day."""
-        stack, progress = self.stack, self.progress
-        progress.say("starting MLflow, Envoy and Airflow; preparing Airflow's database")
-        stack.bring_up(progress)
-        self._baseline()
-        progress.wait("Airflow (scheduler, triggerer, dag-processor, api-server)", stack.airflow.healthy)
-        progress.wait(f"Airflow to know the DAG {DAG_ID}", lambda: stack.airflow.has_dag(DAG_ID))
 
     def good(self) -> Release:
         """A good release: promoted, and the alias moves to it."""
-        release, rollout = self._release("good", {"seed": 1})
+        release, rollout = self._release("good", {"seed": 1}, at_exposed=self._during_good)
         self._expect(release.result == "promoted", f"the good release was {release.result}: {release.reason}")
         accuracy = self._accuracy(rollout)
         self._expect(accuracy >= _MIN_ACCURACY, f"accuracy {accuracy} of the good release is under {_MIN_ACCURACY}")
@@ -86,7 +120,7 @@ class Story:
         deadline_s = int(self._train_to_exposed_s * 1.5) + 12
         conf = {"seed": 3, "min_requests": _NEVER, "deadline_s": deadline_s}
         self.progress.say(f"this run gives itself {deadline_s} s; at 10 % it waits for {_NEVER:,} requests")
-        release, _ = self._release("hanging", conf, self._task_still_waits)
+        release, _ = self._release("hanging", conf, at_containment=self._task_still_waits)
         self._expect_rolled_back(release, before)
         self._expect(
             "deadline" in release.reason, f"the hanging release came back for another reason: {release.reason}"
@@ -112,46 +146,18 @@ class Story:
         self.progress.say(f"{len(answers):,} requests, each answer checked: {right:.1%} name the right digit")
         return len(errors)
 
-    def _baseline(self) -> None:
-        stack, progress = self.stack, self.progress
-        stack.control.runtime.launch(build(self._training("baseline", epochs=4)))
-        runtime = stack.control.runtime
-        status = progress.wait(
-            "a first model (trained for a few epochs only)",
-            lambda: now if (now := runtime.status("baseline")).ended else None,
-        )
-        if status.phase != "Succeeded":
-            raise UnavailableError(
-                f"the first model was not trained: {status.outcome.failure}; {runtime.read_log('baseline')}"
-            )
-        revision = RevisionSpec(SERVICE, _MODEL, str(status.outcome.result["model_uri"]), _IMAGE, {"gpus": 1})
-        rollout = stack.control.commands.release(revision, _FIRST, Request("demo/baseline", "", "demo"), owner="demo")
-        self._wait_for(rollout, lambda now: now.exposed_at is not None, "the first revision to serve")
-        self.traffic.start()
-        done = self._wait_for(rollout, lambda now: now.phase.ended, "the first revision to be judged")
-        if done.phase is not Phase.PROMOTED:
-            raise UnavailableError(f"the first revision was {done.phase}: {done.reason}")
-        progress.say(f"service [b]{SERVICE}[/b] is in use: revision {done.revision_id}, clients ask for digits")
-
-    def _training(self, name: str, epochs: int) -> PodRequest:
-        command = ["python", "-m", "bulkhead.gpu_tasks.entrypoint", "bulkhead.gpu_tasks.train:train"]
-        return PodRequest(
-            name=name,
-            image=_IMAGE,
-            command=command,
-            gpus=1,
-            env={
-                "MLFLOW_TRACKING_URI": self.stack.settings.mlflow_tracking_uri,
-                "MLFLOW_EXPERIMENT_NAME": _MODEL,
-                PARAMETERS_VARIABLE: json.dumps({"epochs": epochs}),
-            },
-            secret_env={name: SecretRef(*at) for name, at in self.stack.control.backends.local_credentials().items()},
-        )
+    @abstractmethod
+    def _during_good(self) -> None:
+        """What happens while the good release is on its way."""
 
     def _release(
-        self, name: str, conf: dict[str, Any], at_containment: Callable[[str], None] = lambda _: None
+        self,
+        name: str,
+        conf: dict[str, Any],
+        at_exposed: Callable[[], None] = lambda: None,
+        at_containment: Callable[[str], None] = lambda _: None,
     ) -> tuple[Release, Rollout]:
-        run_id, begin = f"{name}-release", time.time()
+        run_id, begin, conf = f"{name}-release", time.time(), {**self.conf, **conf}
         self.progress.say(f"[b]{name} release[/b]: Airflow runs {DAG_ID} ({conf})")
         self.stack.airflow.trigger(DAG_ID, run_id, conf)
         owner = f"airflow:{DAG_ID}/{run_id}"
@@ -160,6 +166,7 @@ class Story:
         )
         rollout = self._wait_for(rollout, lambda now: now.exposed_at or now.phase.ended, "the candidate to be ready")
         self._train_to_exposed_s = self._train_to_exposed_s or time.time() - begin
+        at_exposed()
         rollout = self._wait_for(rollout, lambda now: now.contained_at or now.phase.ended, "the rollout")
         if rollout.contained_at is not None:
             at_containment(run_id)
@@ -202,6 +209,7 @@ class Story:
             requests=len(answers),
             failed=len(failed),
             failed_elsewhere=sum(answer.revision != rollout.revision_id for answer in failed),
+            last_failed_s=_last(failed, rollout),
         )
 
     def _wait_for(self, rollout: Rollout, done: Callable[[Rollout], object], what: str) -> Rollout:
@@ -256,7 +264,7 @@ class Story:
         return ", ".join(f"{name} {weight} %" for name, weight in weights.items()) or "no revision"
 
     def _champion(self) -> str | None:
-        return MlflowRegistry(self.stack.settings.mlflow_tracking_uri).champion(_MODEL)
+        return MlflowRegistry(self.stack.settings.mlflow_tracking_uri).champion(MODEL)
 
     def _version(self, rollout: Rollout) -> str | None:
         return self.stack.control.ledger.revisions.get(rollout.revision_id).model_version
@@ -272,3 +280,11 @@ class Story:
         if not holds:
             self.broken.append(otherwise)
             self.progress.say(f"[red]expectation broken: {escape(otherwise)}[/red]")
+
+
+def _last(failed: Sequence[Answer], rollout: Rollout) -> float | None:
+    """From the decision to roll back until the last bad answer of the revision was complete, in seconds."""
+    ends = [answer.at + answer.latency_s for answer in failed if answer.revision == rollout.revision_id]
+    if rollout.phase is not Phase.ROLLED_BACK or rollout.decided_at is None or not ends:
+        return None
+    return max(ends) - rollout.decided_at.timestamp()

@@ -37,6 +37,8 @@ class Release:
         requests: sent by clients during the run.
         failed: of those, not answered well.
         failed_elsewhere: of those, not answered by the released revision.
+        last_failed_s: from the decision to roll back until the revision's last failed answer was complete; None where
+            there was no such decision, or none failed.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Release:
     requests: int
     failed: int
     failed_elsewhere: int
+    last_failed_s: float | None = None
 
 
 def table(releases: Sequence[Release]) -> Table:
@@ -94,12 +97,16 @@ def reasons(releases: Sequence[Release]) -> Text:
     return Text("\n").join(Text(f"{release.name}: {release.reason}") for release in releases)
 
 
-def as_json(releases: Sequence[Release], connection_errors: int, seconds: float) -> str:
+def as_json(
+    metric: str, releases: Sequence[Release], connection_errors: int, seconds: float, broken: Sequence[str]
+) -> str:
     """The one line for programs.
 
     Args:
+        metric: name of the demo.
         releases: in their order.
         seconds: that the demo took.
+        broken: what did not hold.
     """
     rows = [
         {
@@ -108,16 +115,18 @@ def as_json(releases: Sequence[Release], connection_errors: int, seconds: float)
             "reason": release.reason,
             "detect_s": _rounded(release.detect_s),
             "rollback_s": _rounded(release.rollback_s),
+            "last_failed_s": _rounded(release.last_failed_s),
             "requests": release.requests,
             "failed": release.failed,
         }
         for release in releases
     ]
     document = {
-        "metric": "demo",
+        "metric": metric,
         "releases": rows,
         "client_connection_errors": connection_errors,
         "seconds": round(seconds, 1),
+        "held": not broken,
     }
     return json.dumps(document)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,34 @@ class Answer:
     error: str | None = None
 
 
-class DemoTraffic:
+class Clients(ABC):
+    """Clients that ask until they are told to stop. Attributes: answers: so far, in no order."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise what ended it, if anything did."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Send nothing more, and wait for the answers that are still out."""
+
+    def between(self, begin: float, end: float) -> Sequence[Answer]:
+        """Answers to requests sent in a time.
+
+        Args:
+            begin: seconds since the epoch.
+        """
+        return [answer for answer in list(self.answers) if begin <= answer.at < end]
+
+
+class DemoTraffic(Clients):
     """Sends requests from a thread of its own until told to stop.
 
     The loop is open: requests are sent on time, whether or not earlier ones are answered, as independent
@@ -48,35 +76,27 @@ class DemoTraffic:
     """
 
     def __init__(self, url: str, rate: float) -> None:
+        super().__init__()
         self._url, self._rate = url, rate
-        self.answers: list[Answer] = []
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """See ``Clients``."""
         self._thread.start()
 
     def check(self) -> None:
-        """Raise what ended the thread, if anything did."""
+        """See ``Clients``."""
         if self._failure is not None:
             raise self._failure
 
     def stop(self) -> None:
-        """Send nothing more, and wait for the answers that are still out."""
+        """See ``Clients``."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(_TIMEOUT_S + 5)
         self.check()
-
-    def between(self, begin: float, end: float) -> Sequence[Answer]:
-        """Answers to requests sent in a time.
-
-        Args:
-            begin: seconds since the epoch.
-        """
-        return [answer for answer in list(self.answers) if begin <= answer.at < end]
 
     def _run(self) -> None:
         try:

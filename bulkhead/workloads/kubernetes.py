@@ -104,8 +104,8 @@ class KubernetesWorkloads:
             UnavailableError: one of the two has no server.
         """
         sides = [address(self, candidate), address(self, stable)]
-        found = manifests.comparer(self._objects.namespace, service, candidate, sides, self._tasks_image)
-        for kind, manifest in found:
+        objects = manifests.comparer(self._objects.namespace, service, candidate, sides, self._tasks_image)
+        for kind, manifest in objects:
             self._objects.apply(kind, manifest, generation)
 
     def find_comparer(self, candidate: str) -> Workload | None:

@@ -25,6 +25,7 @@ def _release(name: str, result: str, failed: int) -> Release:
         requests=400,
         failed=failed,
         failed_elsewhere=0,
+        last_failed_s=0.2506 if back else None,
     )
 
 
@@ -33,7 +34,7 @@ ANSWERS = [Answer(index / 40, "old" if index % 10 else "new", True, True, 0.01) 
 
 
 def test_the_line_for_programs_is_as_documented() -> None:
-    line = summary.as_json(RELEASES, 0, 123.456)
+    line = summary.as_json("demo", RELEASES, 0, 123.456, [])
     assert "\n" not in line
     document = json.loads(line)
     assert document["metric"] == "demo"
@@ -43,11 +44,13 @@ def test_the_line_for_programs_is_as_documented() -> None:
         "reason": "3 of 12 (25.0%) requests failed",
         "detect_s": 2.346,
         "rollback_s": 0.02,
+        "last_failed_s": 0.251,
         "requests": 400,
         "failed": 3,
     }
     assert document["releases"][0]["detect_s"] is None
-    assert (document["client_connection_errors"], document["seconds"]) == (0, 123.5)
+    assert (document["client_connection_errors"], document["seconds"], document["held"]) == (0, 123.5, True)
+    assert not json.loads(summary.as_json("demo", RELEASES, 0, 1.0, ["the alias moved"]))["held"]
 
 
 @pytest.mark.parametrize("width", [80, 120])
