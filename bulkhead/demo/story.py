@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -137,7 +138,10 @@ class Story(ABC):
         errors = [answer.error for answer in answers if answer.error]
         self._expect(not errors, f"clients met connection errors: {errors[:5]}")
         elsewhere = sum(release.failed_elsewhere for release in releases)
-        self._expect(elsewhere == 0, f"{elsewhere} requests failed on a revision other than the released one")
+        seen = Counter(f"{answer.status} by {answer.revision}" for answer in answers if not answer.ok)
+        self._expect(
+            elsewhere == 0, f"{elsewhere} requests failed on a revision other than the released one; all: {dict(seen)}"
+        )
         self._expect(
             all(not release.failed for release in releases if release.name != "bad"), "a healthy release failed"
         )

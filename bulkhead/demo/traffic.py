@@ -26,6 +26,7 @@ class Answer:
         ok: status 200 and a digit in the body.
         right: whether the digit is the true one.
         latency_s: until the answer was complete.
+        status: of HTTP; None where there was no answer.
         error: kind of the connection error, where there was one.
     """
 
@@ -35,6 +36,7 @@ class Answer:
     right: bool
     latency_s: float
     error: str | None = None
+    status: int | None = None
 
 
 class Clients(ABC):
@@ -129,7 +131,9 @@ class DemoTraffic(Clients):
                 text, revision = await answer.read(), answer.headers.get(REVISION_HEADER)
                 predicted = _digit(text) if answer.status == 200 else None
                 took = time.monotonic() - began
-                self.answers.append(Answer(at, revision, predicted is not None, predicted == digit, took))
+                self.answers.append(
+                    Answer(at, revision, predicted is not None, predicted == digit, took, status=answer.status)
+                )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             kind = type(error).__name__
             self.answers.append(Answer(at, None, False, False, time.monotonic() - began, kind))

@@ -21,8 +21,9 @@ def places(split: Split, slices: Iterable[Mapping[str, Any]]) -> dict[str, list[
         slices: EndpointSlices of the service's servers, in their JSON form.
 
     Returns:
-        For each cluster those that are ready; where none is, those that end and still answer, as Kubernetes' own
-        Services have it.
+        For each cluster those that are ready; where none is, all that may answer: those that end and still serve, as
+        Kubernetes' own Services have it, and those that are not ready. A server on a busy node misses its probe and
+        answers; after an API server was away for longer than nodes may be silent, all pods count as not ready.
     """
     by_service: dict[str, list[Mapping[str, Any]]] = {}
     for endpoint_slice in slices:
@@ -39,13 +40,14 @@ def _service_of(cluster: str) -> str:
 
 
 def _answering(slices: Iterable[Mapping[str, Any]], port: int) -> list[Address]:
-    ready: list[Address] = []
-    serving: list[Address] = []
+    ready: set[Address] = set()
+    there: set[Address] = set()
     for endpoint_slice in slices:
         listens = int(next((given["port"] for given in endpoint_slice.get("ports") or [] if given.get("port")), port))
         for endpoint in endpoint_slice.get("endpoints") or []:
             conditions = endpoint.get("conditions") or {}
-            at = [(str(address), listens) for address in endpoint["addresses"][:1]]  # the others are the same pod's
-            ready += at if conditions.get("ready") is not False else []
-            serving += at if conditions.get("serving") is True else []
-    return sorted(set(ready)) or sorted(set(serving))
+            at = {(str(address), listens) for address in endpoint["addresses"][:1]}  # the others are the same pod's
+            ready |= at if conditions.get("ready") is not False else set()
+            ended = conditions.get("terminating") is True and conditions.get("serving") is not True
+            there |= set() if ended else at
+    return sorted(ready or there)

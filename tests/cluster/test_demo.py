@@ -11,12 +11,13 @@ from kubernetes import client as k8s
 from bulkhead.demo.cluster.manifests import NAMESPACE, SERVING
 from tests.fixtures.chart import POSTGRES
 
-pytestmark = [pytest.mark.timeout(2400), pytest.mark.xdist_group("nodes")]
+pytestmark = pytest.mark.timeout(2400)
 
 
 def _demo(tmp_path: Path, images: dict[str, str]) -> subprocess.CompletedProcess[str]:
     prefix, _, tag = images["control"].partition("control:")
-    command = [sys.executable, "-m", "bulkhead.cli", "cluster-demo", "--folder", str(tmp_path / "demo")]
+    program = str(Path(sys.executable).with_name("bulkhead"))
+    command = [program, "cluster-demo", "--folder", str(tmp_path / "demo")]
     command += ["--image-prefix", prefix, "--image-tag", tag, "--postgres-image", POSTGRES]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 

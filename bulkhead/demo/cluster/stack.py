@@ -60,7 +60,7 @@ class ClusterStack:
     def __init__(self, folder: Path, dag: Path, images: DemoImages, rate: float) -> None:
         self.folder = folder
         self._dag, self._images, self._keys = dag, images, DemoKeys.make()
-        self._api = client(Access(), {})
+        self._api = client(Access(config_file=_kubeconfig()), {})
         self.core = k8s.CoreV1Api(self._api)
         self._documents = manifests.documents(images, self._keys, rate)
         clients = self._documents.pop(f"Pod {NAMESPACE}/clients")
@@ -223,7 +223,7 @@ def take_away(report: Callable[[str], None]) -> None:
     Raises:
         UnavailableError: the cluster does not answer.
     """
-    core = k8s.CoreV1Api(client(Access(), {}))
+    core = k8s.CoreV1Api(client(Access(config_file=_kubeconfig()), {}))
     with _reported():
         nodes.undo(core)
         if NAMESPACE in _namespaces(core):
@@ -240,6 +240,10 @@ def _namespaces(core: k8s.CoreV1Api) -> list[str]:
     return [item.metadata.name for item in core.list_namespace().items if item.metadata.name in (NAMESPACE, SERVING)]
 
 
+def _kubeconfig() -> str:
+    return os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+
+
 def _helm() -> Any:
     try:
         import helm_python
@@ -252,8 +256,7 @@ def _helm() -> Any:
 
 @contextmanager
 def _configured(helm: Any) -> Iterator[Any]:
-    path = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    config = helm.Config(kubeconfig_path=path, namespace=NAMESPACE)
+    config = helm.Config(kubeconfig_path=_kubeconfig(), namespace=NAMESPACE)
     try:
         yield config
     finally:

@@ -29,6 +29,9 @@ Address = tuple[str, int]
 _TYPE = "type.googleapis.com/envoy."
 _METADATA = "bulkhead"
 _REQUEST_TIMEOUT = "30s"
+_RETRIES = 3
+_OTHERS = "envoy.retry_host_predicates.previous_hosts"
+_OTHERS_TYPE = "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 # Below uvicorn's own keep-alive (see bulkhead.gpu_tasks.serve), so that Envoy never sends on a connection just closed.
 _UPSTREAM_IDLE = "30s"
 
@@ -88,8 +91,9 @@ def listener(folder: Path, service: str, at: Address) -> dict[str, Any]:
 def routes(service: str, split: Split, fence: Fence) -> dict[str, Any]:
     """The route discovery file: who gets which share.
 
-    A request that reached no server (connection refused, reset before it was sent) is tried once more: it
-    cannot have had an effect. An answer, whatever its status, is never retried: that would hide a bad model.
+    A request that reached no server (connection refused, reset before it was sent) is tried again, at another server
+    where there is one: it cannot have had an effect. An answer, whatever its status, is never retried: that would hide
+    a bad model.
 
     Args:
         split: weights by revision, pinned requests, and where copies go.
@@ -188,7 +192,9 @@ def _route(shares: Mapping[str, int], mirror: Mirror | None) -> dict[str, Any]:
         "timeout": _REQUEST_TIMEOUT,
         "retry_policy": {
             "retry_on": "connect-failure,refused-stream,reset-before-request",
-            "num_retries": 1,
+            "num_retries": _RETRIES,
+            "retry_host_predicate": [{"name": _OTHERS, "typed_config": {"@type": _TYPE + _OTHERS_TYPE}}],
+            "host_selection_retry_max_attempts": _RETRIES + 2,
         },
         "weighted_clusters": {"clusters": [_share(name, weight) for name, weight in shares.items()]},
     }

@@ -12,6 +12,7 @@ from bulkhead.routers.base import FOREIGN, Fence, Mirror, Pin, Split
 from bulkhead.routers.envoy.pods import RouterPodsRouter, object_name
 from bulkhead.runtimes.kubernetes.objects import CONFIG_MAP, ENDPOINT_SLICE, POD, Objects
 from tests.fixtures.router_pods import TOKEN, RoutingPods
+from tests.ports import free_port
 from tests.servers import Backend, count, get, post
 from tests.waiting import until
 
@@ -63,6 +64,17 @@ def test_no_request_is_lost_while_the_weights_change(served: RoutingPods) -> Non
     stop.set()
     client.join()
     assert set(statuses) == {200} and len(statuses) > 20
+
+
+def test_where_no_server_is_ready_those_that_refuse_hide_none_that_answers(
+    routing: RoutingPods, backends: list[Backend]
+) -> None:
+    starting = {"ready": False, "serving": False, "terminating": False}
+    routing.serve("old", backends[0].port, free_port(), free_port(), **starting)
+    routing.serve("old", free_port(), ready=False, serving=True, terminating=True)
+    pod = routing.add()
+    routing.router.apply("digits", Split({"old": 8080}, {"old": 100}), Fence(1, 1))
+    assert [get(pod.port)[0] for _ in range(60)] == [200] * 60
 
 
 def test_pins_and_mirrors_are_as_on_one_machine(served: RoutingPods) -> None:

@@ -10,7 +10,8 @@ from bulkhead.routers.base import Mirror, Split
 PORTS = [{"port": 9000}]
 READY = {"ready": True, "serving": True, "terminating": False}
 ENDING = {"ready": False, "serving": True, "terminating": True}
-STARTING = {"ready": False, "serving": False, "terminating": False}
+STARTING = {"ready": False, "serving": False, "terminating": False}  # or out of the API server's sight
+ENDED = {"ready": False, "serving": False, "terminating": True}
 
 
 def _slice(service: str, *endpoints: dict[str, Any], ports: Any = PORTS) -> dict[str, Any]:
@@ -27,13 +28,15 @@ def _endpoint(address: str, **conditions: bool) -> dict[str, Any]:
     [
         ([_endpoint("10.0.0.2", **READY), _endpoint("10.0.0.1", **READY)], ["10.0.0.1", "10.0.0.2"]),
         ([_endpoint("10.0.0.1", **READY), _endpoint("10.0.0.2", **ENDING)], ["10.0.0.1"]),
-        ([_endpoint("10.0.0.1", **STARTING), _endpoint("10.0.0.2", **ENDING)], ["10.0.0.2"]),
-        ([_endpoint("10.0.0.1", **STARTING)], []),
+        ([_endpoint("10.0.0.1", **STARTING), _endpoint("10.0.0.2", **ENDING)], ["10.0.0.1", "10.0.0.2"]),
+        ([_endpoint("10.0.0.1", **STARTING), _endpoint("10.0.0.2", **STARTING)], ["10.0.0.1", "10.0.0.2"]),
+        ([_endpoint("10.0.0.1", **ENDED), _endpoint("10.0.0.2", **STARTING)], ["10.0.0.2"]),
+        ([_endpoint("10.0.0.1", **ENDED)], []),
         ([_endpoint("10.0.0.1")], ["10.0.0.1"]),  # unknown is to be taken for ready
         ([], []),
     ],
 )
-def test_those_that_are_ready_are_asked_and_where_none_is_those_that_end(
+def test_those_that_are_ready_are_asked_and_where_none_is_all_that_may_answer(
     endpoints: list[dict[str, Any]], asked: list[str]
 ) -> None:
     slices = [_slice("serve-new", *endpoints), _slice("serve-other", _endpoint("10.1.1.1"))]
