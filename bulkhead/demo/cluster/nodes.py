@@ -9,8 +9,8 @@ from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
 from bulkhead.pods.identity import LABEL_PREFIX
+from bulkhead.pods.spec import GPU_RESOURCE
 
-GPU = "nvidia.com/gpu"
 _PLAYED = LABEL_PREFIX + "demo-gpus"
 _CORDONED = LABEL_PREFIX + "demo-cordoned"
 _DISRUPTED = 429
@@ -26,11 +26,11 @@ def play_gpus(core: k8s.CoreV1Api, count: int) -> list[str]:
         Names of the nodes; empty where there are GPUs.
     """
     nodes = core.list_node().items
-    if any(GPU in (node.status.allocatable or {}) for node in nodes):
+    if any(GPU_RESOURCE in (node.status.allocatable or {}) for node in nodes):
         return []
     for node in nodes:
         core.patch_node(node.metadata.name, {"metadata": {"annotations": {_PLAYED: str(count)}}})
-        core.patch_node_status(node.metadata.name, {"status": {"capacity": {GPU: str(count)}}})
+        core.patch_node_status(node.metadata.name, {"status": {"capacity": {GPU_RESOURCE: str(count)}}})
     return [node.metadata.name for node in nodes]
 
 
@@ -58,7 +58,7 @@ def undo(core: k8s.CoreV1Api) -> None:
     uncordon(core)
     for node in core.list_node().items:
         if _PLAYED in (node.metadata.annotations or {}):
-            core.patch_node_status(node.metadata.name, {"status": {"capacity": {GPU: None}}})
+            core.patch_node_status(node.metadata.name, {"status": {"capacity": {GPU_RESOURCE: None}}})
             core.patch_node(node.metadata.name, {"metadata": {"annotations": {_PLAYED: None}}})
 
 

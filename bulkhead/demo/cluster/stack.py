@@ -25,7 +25,7 @@ from bulkhead.demo.cluster.manifests import NAMESPACE, SERVING, DemoImages, Demo
 from bulkhead.demo.cluster.traffic import PodTraffic
 from bulkhead.demo.progress import Progress
 from bulkhead.demo.story import SERVICE
-from bulkhead.errors import BulkheadError, InvalidInputError, UnavailableError
+from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.runtimes.kubernetes.access import Access, client
 from bulkhead.settings import Settings
 
@@ -64,6 +64,7 @@ class ClusterStack:
         self.core = k8s.CoreV1Api(self._api)
         self._documents = manifests.documents(images, self._keys, rate)
         clients = self._documents.pop(f"Pod {NAMESPACE}/clients")
+        self._airflow_deployment = self._documents.pop(f"Deployment {NAMESPACE}/airflow")
         self._forwards = {
             app: Forward(self._api, NAMESPACE, app, port)
             for app, port in {"postgres": 5432, "mlflow": 5000, "airflow": 8080}.items()
@@ -91,9 +92,8 @@ class ClusterStack:
         """
         _helm()
         with _reported():
-            names = [space.metadata.name for space in self.core.list_namespace().items]
+            there = _namespaces(self.core)
             classes = k8s.StorageV1Api(self._api).list_storage_class().items
-        there = [name for name in (NAMESPACE, SERVING) if name in names]
         if there:
             remedy = "a demo is there already: take it away by `bulkhead cluster-demo --stop`"
             raise InvalidInputError("namespaces", there, remedy)
@@ -122,7 +122,8 @@ class ClusterStack:
             for namespace in (NAMESPACE, SERVING):
                 metadata = k8s.V1ObjectMeta(name=namespace, labels=_LEVEL)
                 self.core.create_namespace(k8s.V1Namespace(metadata=metadata))
-            self._make(lambda name: "airflow" not in name or "Account" in name)
+            for document in self._documents.values():
+                utils.create_from_dict(self._api, document)
         progress.wait("PostgreSQL", lambda: self._runs("postgres"))
         self._make_databases()
         with progress.heard("helm install"):
@@ -131,22 +132,16 @@ class ClusterStack:
         with _reported():
             dags = {"metadata": {"name": "dags"}, "data": {self._dag.name: self._dag.read_text(encoding="utf-8")}}
             self.core.create_namespaced_config_map(NAMESPACE, dags)
-            self._make(lambda name: "airflow" in name and "Account" not in name)
+            utils.create_from_dict(self._api, self._airflow_deployment)
         progress.wait("Airflow's pod", lambda: self._runs("airflow"))
 
     def check(self) -> None:
         """See ``Stack``: what a cluster loses it starts again."""
 
-    def leader(self) -> str:
-        """Name of the pod of the reconciler that acts on the service.
-
-        Raises:
-            UnavailableError: none does.
-        """
+    def leader(self) -> str | None:
+        """Name of the pod of the reconciler that acts on the service; None where none does."""
         holder = self.control.ledger.services.get(SERVICE).held_by
-        if holder is None:
-            raise UnavailableError(f"no reconciler acts on service {SERVICE}")
-        return holder.partition("/")[0]
+        return holder and holder.partition("/")[0]
 
     def stop(self, report: Callable[[str], None]) -> None:
         """See ``Stack``."""
@@ -164,11 +159,6 @@ Everything is left running (take it away with [b]bulkhead cluster-demo --stop[/b
   model endpoint  http://router-{SERVICE}.{SERVING}/invocations, inside the cluster
   command line    kubectl -n {NAMESPACE} exec deploy/{_RELEASE}-reconciler -- bulkhead status
 """
-
-    def _make(self, chosen: Callable[[str], bool]) -> None:
-        for name, document in self._documents.items():
-            if chosen(name):
-                utils.create_from_dict(self._api, document)
 
     def _make_databases(self) -> None:
         try:
@@ -268,7 +258,5 @@ def _reported() -> Iterator[None]:
     """What the cluster refuses, and that it does not answer, in its own words."""
     try:
         yield
-    except BulkheadError:
-        raise
     except (ApiException, utils.FailToCreateError, HTTPError) as error:
         raise UnavailableError(f"the cluster: {getattr(error, 'reason', None) or error}") from error

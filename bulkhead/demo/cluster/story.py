@@ -55,7 +55,7 @@ class ClusterStory(Story):
     def _during_good(self) -> None:
         """Drain the node of the reconciler that acts on the service."""
         stack, progress = self.stack, self.progress
-        leader = stack.leader()
+        leader = progress.wait("a reconciler that acts on the service", stack.leader)
         node = stack.core.read_namespaced_pod(leader, NAMESPACE).spec.node_name
         if len(nodes.schedulable(stack.core)) > 1:
             nodes.cordon(stack.core, node)
@@ -73,11 +73,10 @@ class ClusterStory(Story):
             return None if left else True
 
         progress.wait(f"node {node} to be empty", gone)
-        progress.wait("another reconciler to act on the service", lambda: self._leads_after(leader))
 
-    def _leads_after(self, before: str) -> bool | None:
-        holder = self.stack.control.ledger.services.get(SERVICE).held_by
-        if holder is None or holder.partition("/")[0] == before:
-            return None
-        self.progress.say(f"{holder.partition('/')[0]} acts on the service now")
-        return True
+        def successor() -> str | None:
+            now = stack.leader()
+            return None if now == leader else now
+
+        heir = progress.wait("another reconciler to act on the service", successor)
+        progress.say(f"{heir} acts on the service now")

@@ -8,7 +8,7 @@ from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
 from bulkhead.demo.cluster import nodes
-from bulkhead.demo.cluster.nodes import GPU
+from bulkhead.pods.spec import GPU_RESOURCE as GPU
 
 
 class FewNodes:
