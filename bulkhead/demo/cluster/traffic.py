@@ -16,7 +16,9 @@ from bulkhead.demo.traffic import Answer, Clients
 from bulkhead.errors import UnavailableError
 
 _NAME = "clients"
-_STARTING = 400
+_STARTING = (400, 404)
+"""Of a log: the container is not there yet; the kubelet does not know the pod yet."""
+
 _POLL_S = 0.5
 _LONGEST_S = 60
 
@@ -86,9 +88,9 @@ class PodTraffic(Clients):
         try:
             log = self._core.read_namespaced_pod_log(_NAME, NAMESPACE, follow=True, _preload_content=False)
         except ApiException as refused:
-            if refused.status == _STARTING:
+            if refused.status in _STARTING:
                 return
-            raise
+            raise UnavailableError(f"the clients' log cannot be read: {refused.reason}") from refused
         rest = b""
         try:
             for chunk in log.stream(amt=None):

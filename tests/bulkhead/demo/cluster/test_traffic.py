@@ -28,6 +28,7 @@ class OnePod:
     def __init__(self) -> None:
         self.logs: list[tuple[bytes, bool]] = []
         self.phase, self.ended = "Running", threading.Event()
+        self.refusals = [400]
         pod = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -70,7 +71,7 @@ class OnePod:
             handler.end_headers()
             handler.wfile.write(b"Traceback")
         elif not self.logs:
-            handler.send_error(400, "ContainerCreating")
+            handler.send_error(self.refusals.pop(0) if len(self.refusals) > 1 else self.refusals[0])
         else:
             text, cut = self.logs.pop(0)
             if b"sent" in text:
@@ -105,6 +106,24 @@ def test_a_log_that_is_cut_is_read_anew_and_nothing_counts_twice(pod: OnePod) ->
     traffic.stop()
     assert traffic.answers == [ANSWER] * 3
     assert len(traffic.between(0.5, 1.5)) == 3 and not traffic.between(2, 3)
+
+
+def test_a_pod_that_the_kubelet_does_not_know_yet_is_waited_for_and_one_whose_log_is_forbidden_is_not(
+    pod: OnePod,
+) -> None:
+    pod.refusals = [404, 400, 403]
+    traffic = _traffic(pod)
+    traffic.start()
+
+    def refused() -> str:
+        try:
+            traffic.check()
+        except UnavailableError as error:
+            return str(error)
+        return ""
+
+    assert until(refused, "the refusal") == "the clients' log cannot be read: Forbidden"
+    assert pod.refusals == [403]
 
 
 def test_an_answer_that_did_not_arrive_is_missed(pod: OnePod) -> None:
