@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from opentelemetry.trace import SpanKind
+
 from bulkhead.errors import NotFoundError, UnsupportedError
 from bulkhead.events import EventKind
 from bulkhead.gate_overrides import OVERRIDE_TAG, GateOverride
@@ -22,6 +24,7 @@ from bulkhead.rollout.returning import request_return
 from bulkhead.rollout.revision import RevisionSpec
 from bulkhead.rollout.wake import wake
 from bulkhead.settings import ServicePorts, Settings
+from bulkhead.tracing import tracer
 
 _RETURN = "return"
 """The part of a request to leave a stable revision that is a rollout of the one before."""
@@ -85,7 +88,8 @@ class Commands:
         if not self._has_stable(revision.service):
             plan = first_release(plan)
         document = plan.model_dump(mode="json")
-        rollout = self.ledger.rollouts.request(revision.columns(), document, request, owner=owner, cleared=cleared)
+        with tracer().start_as_current_span(f"request release of {revision.service}", kind=SpanKind.PRODUCER):
+            rollout = self.ledger.rollouts.request(revision.columns(), document, request, owner=owner, cleared=cleared)
         self.wake()
         return rollout
 

@@ -32,6 +32,7 @@ from bulkhead.routers.envoy.process import start as start_envoy
 from bulkhead.routers.envoy.router import EnvoyRouter
 from bulkhead.runtimes.kubernetes.access import Access, client
 from bulkhead.runtimes.kubernetes.doctor import CheckResult, diagnose
+from bulkhead.tracing import exporting
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def reconcile(
     with errors_reported():
         control = Control(configured := settings.load())
         log_to_console(configured.log_format)
-        with temporary_files(configured.home / "tmp"):
+        with temporary_files(configured.home / "tmp"), exporting("reconciler"):
             if watch:
                 with monitored(
                     configured.monitoring, "reconciler", lambda: control.ledger, every_s=_RECONCILE_EVERY_S

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from bulkhead import tracing
 from bulkhead.backends import MLFLOW_SECRET
 from bulkhead.control import Control
 from bulkhead.demo.airflow_client import AirflowClient
@@ -193,7 +194,8 @@ Everything is left running (stop it with [b]make demo-stop[/b]):
         return {**keep, "PATH": path, "TMPDIR": str(self._temporary), "PYTHONUNBUFFERED": "1"}
 
     def _bulkhead_environment(self) -> Mapping[str, str]:
-        return {**self._base_environment(), CONFIG_VARIABLE: str(self._config)}
+        telemetry = {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+        return {**self._base_environment(), **telemetry, CONFIG_VARIABLE: str(self._config)}
 
     def _airflow_environment(self) -> Mapping[str, str]:
         connections = {
@@ -209,6 +211,7 @@ Everything is left running (stop it with [b]make demo-stop[/b]):
         return {
             **self._bulkhead_environment(),
             "AIRFLOW_HOME": str(self.folder / "airflow"),
+            "AIRFLOW__TRACES__OTEL_ON": str(tracing.configured()),
             **{name: json.dumps(value) for name, value in connections.items()},
         }
 

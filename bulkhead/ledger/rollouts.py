@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from bulkhead import tracing
 from bulkhead.errors import ConflictError, FencedError
 from bulkhead.events import EventKind, IntentKind
 from bulkhead.ledger.queries import (
@@ -271,6 +272,7 @@ class Rollouts(Transactions):
             plan=dict(plan),
             created_at=now,
             phase_at=now,
+            trace=tracing.current(),
         )
         if service.stable_revision == rollout.revision_id:
             rollout.phase, rollout.ended_at = Phase.PROMOTED, now

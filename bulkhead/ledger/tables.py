@@ -122,7 +122,7 @@ class Isolation(Base):
 
 
 class Rollout(Base):
-    """The way of one revision to all of a service's traffic, or back."""
+    """The way of one revision to all of a service's traffic, or back. ``trace`` is its request's ``traceparent``."""
 
     __tablename__ = "rollouts"
 
@@ -146,6 +146,7 @@ class Rollout(Base):
     decided_at: Mapped[datetime | None]
     contained_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    trace: Mapped[str | None] = mapped_column(Identifier(64))
 
     __table_args__ = (
         # The database itself allows one rollout in progress a service, whatever the code does.

@@ -8,6 +8,7 @@ each service keeps the others from doing the same work; it is no part of what ma
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +19,7 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.tables import Isolation, Rollout, Service
 from bulkhead.logs import about
 from bulkhead.registries.base import Registry
+from bulkhead.rollout import traces
 from bulkhead.rollout.backend import ServingBackend
 from bulkhead.rollout.backoff import Backoff
 from bulkhead.rollout.canary_analysis import CanaryAnalysis
@@ -167,6 +169,7 @@ class Reconciler:
                 why = f": {moved.reason}" if moved.phase.returning and not rollout.phase.returning else ""
                 log.info("rollout %s: %s -> %s%s", rollout.id, rollout.phase, moved.phase, why)
                 rollout = moved
+            traces.release(rollout, lambda: self._ledger.events.select(rollout.id))
         except FencedError as error:
             # It was aborted meanwhile. The next pass reads again, and carries the newer fence.
             log.info("rollout %s: %s", rollout.id, error)
@@ -191,16 +194,21 @@ class Reconciler:
             raise
         except Exception as error:  # noqa: BLE001 - see below
             return self._give_up(rollout, error)
+        began_ns = time.time_ns()
         try:
             moved = self._write(context, self._outcome(context))
         except FencedError:
             raise
         except UnavailableError as error:
+            traces.step(rollout, began_ns, error)
             self._stepping.failed(step)
             return self._write(context, self._handlers.unavailable(context, error))
         except Exception as error:  # noqa: BLE001 - whatever one release meets must not keep the others from theirs
+            traces.step(rollout, began_ns, error)
             return self._give_up(rollout, error)
         self._stepping.succeeded(step)
+        if moved is not None:
+            traces.step(rollout, began_ns)
         return moved
 
     def _outcome(self, context: RolloutContext) -> Outcome:

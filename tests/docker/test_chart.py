@@ -115,6 +115,20 @@ def test_by_default_there_are_reconcilers_and_a_collector(chart: Any) -> None:
     assert not {"Role", "ClusterRole", "PodMonitor", "PrometheusRule", "Service"} & {one["kind"] for one in documents}
 
 
+def test_spans_go_where_the_values_say_and_nowhere_else(chart: Any) -> None:
+    def endpoints(values: dict[str, Any]) -> set[tuple[str, str]]:
+        return {
+            (name, variable["value"])
+            for name, deployment in _of_kind(_documents(chart, values), "Deployment").items()
+            for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+            if variable["name"].startswith("OTEL_")
+        }
+
+    url = "http://collector.monitoring:4318"
+    assert endpoints({**WHOLE, "tracing": {"endpoint": url}}) == {("reconciler", url)}
+    assert endpoints(WHOLE) == set()
+
+
 @pytest.mark.parametrize("values", [LEAST, WHOLE], ids=["least", "whole"])
 def test_its_configuration_is_one_that_the_parts_read(chart: Any, values: dict[str, Any]) -> None:
     (config,) = _of_kind(_documents(chart, values), "ConfigMap").values()
@@ -317,6 +331,7 @@ REFUSED = [
     ({**LEAST, "config": {"services": {"a": {"port": 1}}}}, "config.services.a.namespace: in a cluster"),
     ({**LEAST, "config": {"services": {"a": OWN}}}, "routers.tokenSecretName: name a Secret with token, in namespaces"),
     ({**WHOLE, "config": {"services": {"a": {**OWN, "cluster": "b"}}}}, "config.services.a.cluster: Envoys run where"),
+    ({**LEAST, "tracing": {"endpoint": "collector:4318"}}, "/tracing/endpoint"),
     ({**LEAST, "routers": {"replicas": 0}}, "/routers/replicas"),
     ({**LEAST, "routers": {"service": {"type": "ExternalName"}}}, "/routers/service/type"),
 ]

@@ -23,6 +23,7 @@ from bulkhead.control import Control
 from bulkhead.demo.airflow_client import AirflowClient
 from bulkhead.pods.identity import matches, run_labels, run_owner
 from bulkhead.runtimes.kubernetes.access import Access, client
+from tests.collectors import TraceCollector
 from tests.waiting import Found, until
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,8 @@ def left_running(folder: Path) -> list[str]:
 class Kept:
     """A demo that was left running.
 
-    Attributes: folder, output (all that it printed), document (its last line), airflow, mlflow_url, password, control.
+    Attributes: folder, output (all that it printed), document (its last line), airflow, mlflow_url, password, control,
+    collector (of the traces of all of it).
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Kept:
     mlflow_url: str
     password: str
     control: Control
+    collector: TraceCollector
 
     def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run ``bulkhead`` with the demo's configuration."""
@@ -194,12 +197,13 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
     shutil.copy(cluster_config, dags / "kubeconfig")
     _lay_down(dags / "tumours", folder)
     command = [BULKHEAD, "demo", "--keep", "--folder", str(folder), "--dags", str(dags)]
-    log, temporary = base / "output", Path(tempfile.mkdtemp())
+    log, temporary, collector = base / "output", Path(tempfile.mkdtemp()), TraceCollector()
     try:
         with log.open("wb") as output:
             # A session of its own, as a person's has it: Linux shares the processor out among sessions, and in ours
             # all the other tests run.
-            environment = {**os.environ, "TMPDIR": str(temporary)}
+            telemetry = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_EXPORTER": "otlp_proto_http"}
+            environment = {**os.environ, **telemetry, "TMPDIR": str(temporary)}
             demo = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
         try:
             code: object = demo.wait(1700)
@@ -213,11 +217,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
         configured = settings.Settings.model_validate_json(json.dumps(_yaml(folder / "config.yaml")))
         airflow = AirflowClient(urls["Airflow"], "admin", password)
         document = json.loads(text.splitlines()[-1])
-        yield Kept(folder, text, document, airflow, urls["MLflow"], password, Control(configured))
+        yield Kept(folder, text, document, airflow, urls["MLflow"], password, Control(configured), collector)
     finally:
         stopped = subprocess.run([BULKHEAD, "demo", "--stop", "--folder", str(folder)], check=True, timeout=600)
         assert stopped.returncode == 0
         until(lambda: not left_running(folder), "everything to end")
+        collector.close()
         left = [str(path) for path in temporary.rglob("*")]
         shutil.rmtree(temporary)
         assert not left

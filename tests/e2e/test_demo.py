@@ -121,6 +121,25 @@ def test_a_task_leads_to_its_run_its_model_and_its_endpoint(kept: Kept) -> None:
     assert "/models/m-" in evaluate["Model version"]
 
 
+def test_one_trace_leads_from_the_dag_run_to_the_rollback(kept: Kept) -> None:
+    spans = kept.collector.spans()
+    (release,) = [
+        span
+        for span in spans
+        if span.name == "release digits" and str(span.attributes["bulkhead.owner"]).endswith("/bad-release")
+    ]
+    assert release.service == "bulkhead-reconciler" and release.attributes["bulkhead.result"] == "rolled_back"
+    trace = {span.span_id: span for span in spans if span.trace_id == release.trace_id}
+    way = [release]
+    while way[-1].parent_id in trace:
+        way.append(trace[way[-1].parent_id])
+    names = [span.name for span in way]
+    assert names[1] == "request release of digits" and "worker.deploy" in names
+    assert {"dag_run.digits_release", "phase analysing", "phase restoring", "step restoring"} <= {
+        span.name for span in trace.values()
+    }, sorted({span.name for span in trace.values()})
+
+
 def test_status_tells_what_happened(kept: Kept) -> None:
     words = kept.cli("status").stdout
     assert "Rolled back: revision" in words and "█" in words and max(map(len, words.splitlines())) <= 100

@@ -146,6 +146,10 @@ spec:
               valueFrom: {secretKeyRef: {name: {{ . }}, key: password}}
             {{- end }}
             {{- if eq .part "reconciler" }}
+            {{- with $root.Values.tracing.endpoint }}
+            - name: OTEL_EXPORTER_OTLP_ENDPOINT
+              value: {{ . | quote }}
+            {{- end }}
             {{- $variables := list }}
             {{- range $root.Values.config.services }}
             {{- if hasKey . "envoy" }}{{ $variables = append $variables (include "bulkhead.routerToken" .) }}{{ end }}

@@ -66,7 +66,17 @@ def test_a_wish_for_a_rollout(ledger: Ledger) -> None:
         "rollout_id": rollout.id,
     }
     (row,) = _columns(ledger, Rollout)
-    empty = ("window", "reason", "decision", "exposed_at", "decided_at", "contained_at", "ended_at", "stable_id")
+    empty = (
+        "window",
+        "reason",
+        "decision",
+        "exposed_at",
+        "decided_at",
+        "contained_at",
+        "ended_at",
+        "stable_id",
+        "trace",
+    )
     assert {name: value for name, value in row.items() if not name.endswith("_at") and name not in empty} == {
         "id": rollout.id,
         "key": "k",
