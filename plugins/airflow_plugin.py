@@ -6,11 +6,13 @@ from airflow.plugins_manager import AirflowPlugin
 
 from bulkhead.plugins import listener
 from bulkhead.plugins.deadlines import RunParamDeadline
+from bulkhead.plugins.web import PREFIX, ProtectedApi
 
 
 class BulkheadPlugin(AirflowPlugin):
-    """Listener and deadline reference."""
+    """Listener, deadline reference, and the JSON API of the control plane."""
 
     name = "bulkhead"
     listeners = [listener]  # noqa: RUF012 - so Airflow's own plugins are written
     deadline_references = [RunParamDeadline]  # noqa: RUF012
+    fastapi_apps = [{"app": ProtectedApi(), "url_prefix": PREFIX, "name": "Bulkhead"}]  # noqa: RUF012

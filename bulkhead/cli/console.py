@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import signal
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,9 @@ from rich.table import Table
 
 from bulkhead.errors import BulkheadError
 from bulkhead.text import storable
+
+WIDTH = 100
+"""Columns that a text for people takes at most."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,6 +39,12 @@ def errors_reported() -> Iterator[None]:
     except BulkheadError as error:
         typer.echo(f"error: {storable(str(error))}", err=True)
         raise typer.Exit(2) from error
+
+
+def wrapped(text: str, before: str) -> list[str]:
+    """A text as one or more lines that fit the width, indented under the words in front of its first line."""
+    one_line = " ".join(storable(text).split())
+    return textwrap.wrap(one_line, WIDTH, initial_indent=before, subsequent_indent=" " * len(before))
 
 
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -11,15 +10,13 @@ import typer
 from rich.text import Text
 
 from bulkhead import settings
-from bulkhead.cli.console import app, console, errors_reported
+from bulkhead.cli.console import WIDTH, app, console, errors_reported, wrapped
 from bulkhead.control import Control
 from bulkhead.errors import BulkheadError, InvalidInputError
 from bulkhead.ledger.tables import Isolation, Rollout, Service
 from bulkhead.rollout.plan import parse_plan
 from bulkhead.rollout.sentences import end, sentence
-from bulkhead.text import storable
 
-_WIDTH = 100
 _BAR = 40
 _SHORTEST_BAR = 5
 _BESIDE_BAR = len("      100 %  candidate")
@@ -65,9 +62,9 @@ def _service(control: Control, service: Service) -> Iterator[str | Text]:
         candidate = active.revision_id if active is not None else None
         yield from split(traffic(control, service.name), service.stable_revision, candidate)
     except BulkheadError as error:  # its router is away, or is not configured: the others are shown
-        yield from _wrapped(f"Its traffic is not known: {error}", "  ")
+        yield from wrapped(f"Its traffic is not known: {error}", "  ")
     for work, why in control.ledger.events.failing(service.name).items():
-        yield from _wrapped(f"Failing now: {work}: {why}", "  ")
+        yield from wrapped(f"Failing now: {work}: {why}", "  ")
     if active is not None:
         yield from _under_way(control, active)
     yield ""
@@ -84,7 +81,7 @@ def split(weights: Mapping[str, int], stable: str | None, candidate: str | None)
     roles = {candidate: ("candidate", "yellow"), stable: ("stable", "green")}
     shown = list(dict.fromkeys([*weights, *(shown_id for shown_id in (stable, candidate) if shown_id)]))
     width = max(map(len, shown), default=0)
-    bar = max(_SHORTEST_BAR, min(_BAR, _WIDTH - width - _BESIDE_BAR))
+    bar = max(_SHORTEST_BAR, min(_BAR, WIDTH - width - _BESIDE_BAR))
     for revision in shown:
         percent = weights.get(revision, 0)
         role, colour = roles.get(revision, ("", "red"))
@@ -100,7 +97,7 @@ def _under_way(control: Control, rollout: Rollout) -> Iterator[str]:
     if len(lines) > _EVENTS:
         yield f"  … {len(lines) - _EVENTS} earlier lines"
     for at, words in lines[-_EVENTS:]:
-        yield from _wrapped(words, f"  {at:%H:%M:%S}  ")
+        yield from wrapped(words, f"  {at:%H:%M:%S}  ")
 
 
 def _latest(rollouts: list[Rollout]) -> Iterator[str]:
@@ -108,7 +105,7 @@ def _latest(rollouts: list[Rollout]) -> Iterator[str]:
         yield "Latest rollouts"
     for rollout in rollouts:
         at = rollout.ended_at or rollout.phase_at
-        yield from _wrapped(end(rollout), f"  {at:%Y-%m-%d %H:%M}  ")
+        yield from wrapped(end(rollout), f"  {at:%Y-%m-%d %H:%M}  ")
 
 
 def _isolations(control: Control, isolated: Sequence[Isolation]) -> Iterator[str]:
@@ -116,17 +113,11 @@ def _isolations(control: Control, isolated: Sequence[Isolation]) -> Iterator[str
         yield "\nIsolated revisions"
     for revision in isolated:
         row = _isolated_row(control, revision)
-        yield from _wrapped(
+        yield from wrapped(
             f"{row['revision']} (model {row['model']}) is kept from: {row['levels']}; since {row['since']}: "
             f"{row['reason']}. 'bulkhead unisolate {row['revision']}' takes that back.",
             "  ",
         )
-
-
-def _wrapped(text: str, before: str) -> list[str]:
-    """A text of one or more lines that fit the width, indented under the words in front of its first line."""
-    one_line = " ".join(storable(text).split())
-    return textwrap.wrap(one_line, _WIDTH, initial_indent=before, subsequent_indent=" " * len(before))
 
 
 def traffic(control: Control, service: str) -> dict[str, int]:

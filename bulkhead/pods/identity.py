@@ -25,6 +25,7 @@ SEQUENCE = LABEL_PREFIX + "sequence"
 # Airflow's ids have up to 250 characters each, so those of ASCII are never shortened. What the ledger makes of them
 # adds words of its own, and has to fit 1,024 bytes.
 _OWNER_BYTES = 600
+_AIRFLOW = "airflow:"
 _INSTANCE_BYTES = 880
 
 
@@ -117,7 +118,18 @@ class TaskIdentity:
 
 def run_owner(dag_id: str, run_id: str) -> str:
     """A DAG run, as the ledger names it."""
-    return identifier(f"airflow:{dag_id}/{run_id}", _OWNER_BYTES)
+    return identifier(f"{_AIRFLOW}{dag_id}/{run_id}", _OWNER_BYTES)
+
+
+def run_of(owner: str) -> tuple[str, str] | None:
+    """The DAG's and the run's id of an owner in the ledger; None for an owner that is no DAG run.
+
+    Args:
+        owner: of a rollout. Where ``run_owner`` had to shorten it, the run's id is as it was shortened.
+    """
+    # A DAG's id has no slash; a run's may.
+    dag_id, slash, run_id = owner.removeprefix(_AIRFLOW).partition("/")
+    return (dag_id, run_id) if owner.startswith(_AIRFLOW) and slash else None
 
 
 def run_labels(owner: str) -> dict[str, str]:

@@ -71,6 +71,22 @@ def test_nothing_is_open_without_a_login(kept: Kept) -> None:
     assert _status(f"{kept.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1") == 401
 
 
+def test_the_control_planes_api_is_for_whoever_is_logged_in(kept: Kept) -> None:
+    api = "/bulkhead/api"
+    for path in ("services", "releases", "dags/digits_release/releases?run_id=bad-release", "openapi.json"):
+        assert _status(f"{kept.airflow.url}{api}/{path}") == 401, path
+    (service,) = kept.airflow.call("GET", f"{api}/services")["items"]
+    assert service["name"] == "digits" and service["attention"] == "rolled-back"
+    (share,) = service["split"]
+    assert (share["percent"], share["role"]) == (100, "stable")
+    (release,) = kept.airflow.call("GET", f"{api}/dags/digits_release/releases?run_id=bad-release")["items"]
+    assert "requests failed" in release["reason"] and release["contained_at"]
+    whole = kept.airflow.call("GET", f"{api}/releases/{release['id']}")
+    assert whole["evidence"]["model_uri"] == whole["candidate"]["model_uri"]
+    assert whole["decision"]["numbers"]["candidate"]["failures"] > 0
+    assert kept.airflow.call("GET", f"{api}/dags/digits_release/releases?run_id=nothing")["items"] == []
+
+
 def test_no_secret_is_in_a_log_in_an_argument_or_in_an_xcom(kept: Kept) -> None:
     secret = kept.password.encode()
     logs = [

@@ -1,0 +1,96 @@
+"""The command that shows one release: its way, what it was judged by, and what can be done now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from bulkhead import settings
+from bulkhead.cli.console import app, console, errors_reported, wrapped
+from bulkhead.control import Control
+from bulkhead.errors import NotFoundError
+from bulkhead.ledger.tables import Phase
+from bulkhead.web.documents import ReleaseDocument
+from bulkhead.web.reader import LedgerReader
+
+_LABEL = 12
+
+
+@app.command()
+def show(
+    release: Annotated[str, typer.Argument(help="a service: its release in progress, else its latest; or a number")],
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Show one release: model, way, evidence, what happened when, and what can be done now. Reads the ledger alone."""
+    with errors_reported():
+        reading = LedgerReader(Control(settings.load()).ledger)
+        document = reading.release(int(release) if release.isdecimal() else _latest(reading, release))
+    if as_json:
+        print(document.model_dump_json())
+        return
+    for line in _lines(document):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _latest(reading: LedgerReader, name: str) -> int:
+    service = reading.service(name)
+    release = service.release or service.last
+    if release is None:
+        raise NotFoundError(f"service {name!r} has had no release yet")
+    return release.id
+
+
+def _lines(release: ReleaseDocument) -> Iterator[str]:
+    state = release.phase if release.ended_at else f"{release.phase}, step {release.step} of {release.steps}"
+    yield f"Release {release.id} of service {release.service}: {state} (times are UTC)"
+    candidate = release.candidate
+    version = f" version {candidate.model_version}" if candidate.model_version else ""
+    yield from _field("revision", f"{release.revision}{', which serves now' if release.serves else ''}")
+    yield from _field("model", f"{candidate.model_name}{version}, {candidate.model_uri}")
+    yield from _field("image", candidate.image)
+    if release.replaces is not None:
+        yield from _field("replaces", f"{release.replaces.id}, model version {release.replaces.model_version}")
+    if release.dag_id is not None:
+        yield from _field("DAG run", f"{release.dag_id}, {release.run_id}")
+    yield from _field("plan", ", ".join(_step(step.weight, step.mirror, step.approve) for step in release.plan))
+    for name, value in release.evidence.items():
+        yield from _field("evidence", f"{name}: {_short(value)}")
+    if release.isolated:
+        yield from _field("isolated", ", ".join(release.isolated))
+    yield ""
+    for event in release.events:
+        if event.words is not None:
+            yield from wrapped(event.words, f"  {event.at:%H:%M:%S}  ")
+    yield ""
+    if release.words is not None:
+        yield from wrapped(release.words, "")
+    yield from (f"  {command}" for command in _commands(release))
+
+
+def _commands(release: ReleaseDocument) -> Iterator[str]:
+    """What can be done now, as commands."""
+    if release.phase == Phase.APPROVING:
+        yield f"bulkhead approve {release.service}"
+    if release.ended_at is None or release.serves:
+        yield f"bulkhead rollback {release.service}"
+    if release.isolated:
+        yield f"bulkhead unisolate {release.revision} --reason …"
+    else:
+        yield f"bulkhead isolate {release.revision} --reason …"
+
+
+def _step(weight: int, mirror: int, approve: bool) -> str:
+    shown = f"{mirror} % mirrored" if mirror else f"{weight} %"
+    return f"{shown}, then a person approves" if approve else shown
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_short(inner)}" for name, inner in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _field(name: str, text: str) -> list[str]:
+    return wrapped(text, f"  {name:{_LABEL}}")

@@ -1,0 +1,140 @@
+"""The documents of the JSON API. What serves a revision (its environment may hold secrets) is in none of them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Item = TypeVar("Item")
+
+
+class ApiDocument(BaseModel):
+    """Base of all of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Attention(enum.StrEnum):
+    """Whether a service wants a person, the most urgent first."""
+
+    APPROVAL = "approval"
+    """Its release waits for a person to approve."""
+    FAILING = "failing"
+    """Something fails that is tried again and again."""
+    ROLLED_BACK = "rolled-back"
+    """Its latest release was rolled back; nothing is in progress."""
+    ISOLATED = "isolated"
+    """A revision is isolated until a person releases it."""
+    NONE = "none"
+
+
+class Role(enum.StrEnum):
+    """What a revision is to its service."""
+
+    STABLE = "stable"
+    CANDIDATE = "candidate"
+
+
+class RevisionDocument(ApiDocument):
+    """One immutable deployable of a service."""
+
+    id: str
+    model_name: str = Field(description="registered model in MLflow")
+    model_version: str | None = Field(description="its version there; none before it is registered")
+    model_uri: str
+    image: str
+    created_at: datetime
+
+
+class ShareDocument(ApiDocument):
+    """What a revision has of a service's traffic, as the ledger has decided it."""
+
+    revision: str
+    percent: int = Field(ge=0, le=100)
+    role: Role
+
+
+class ReleaseSummary(ApiDocument):
+    """One rollout of a revision."""
+
+    id: int
+    service: str
+    revision: str
+    model_name: str
+    model_version: str | None
+    stable: str | None = Field(description="the revision that it is to replace; none for a service's first")
+    phase: str
+    step: int = Field(description="of the plan, from 1")
+    steps: int = Field(description="how many the plan has; 0 where it cannot be read")
+    dag_id: str | None = Field(description="of the DAG run that asked for it, where one did")
+    run_id: str | None
+    requested_at: datetime
+    phase_at: datetime = Field(description="since when it is in its phase")
+    decided_at: datetime | None = Field(description="when it was decided to roll it back")
+    contained_at: datetime | None = Field(description="when the router confirmed that all traffic was back")
+    ended_at: datetime | None
+    reason: str | None = Field(description="why it was rolled back")
+    words: str | None = Field(description="how it has ended, in a sentence; none while it is in progress")
+
+
+class EventDocument(ApiDocument):
+    """What happened in a rollout."""
+
+    id: int
+    at: datetime
+    kind: str
+    words: str | None = Field(description="as a sentence; none where another event tells the same")
+    data: Mapping[str, Any]
+
+
+class StepDocument(ApiDocument):
+    """One step of a plan."""
+
+    weight: int = Field(description="percent of the traffic")
+    mirror: int = Field(description="percent of the requests that are shown to the candidate as well")
+    approve: bool = Field(description="whether a person has to approve before it goes on")
+
+
+class ReleaseDocument(ReleaseSummary):
+    """One rollout with its way, its evidence and its events."""
+
+    plan: Sequence[StepDocument]
+    candidate: RevisionDocument
+    replaces: RevisionDocument | None
+    serves: bool = Field(description="whether its revision is the service's stable one now")
+    decision: Mapping[str, Any] | None = Field(description="the rule that decided against it, and the numbers")
+    evidence: Mapping[str, Any] = Field(description="what spoke for it: the gate's metrics, the data's hash")
+    isolated: Sequence[str] = Field(description="levels at which its revision is isolated")
+    events: Sequence[EventDocument]
+
+
+class ServiceDocument(ApiDocument):
+    """A service: what serves, what is in progress, and whether it wants a person."""
+
+    name: str
+    stable: RevisionDocument | None
+    split: Sequence[ShareDocument]
+    release: ReleaseSummary | None = Field(description="in progress")
+    last: ReleaseSummary | None = Field(description="the latest that has ended")
+    failing: Mapping[str, str] = Field(description="the error by the work that it ends")
+    isolated: Sequence[str] = Field(description="isolated revisions")
+    attention: Attention
+    why: str | None = Field(description="what a person is wanted for, in a sentence")
+
+
+class Page(ApiDocument, Generic[Item]):
+    """Part of a list."""
+
+    items: Sequence[Item]
+    total: int | None = Field(description="of all pages; none where that is not counted")
+    next: int | None = Field(description="what to give to have the following page; none at the end")
+
+
+class Trouble(ApiDocument):
+    """Why a request has no answer."""
+
+    error: str

@@ -1,0 +1,199 @@
+"""From the ledger to the documents of the JSON API, and to what the command line shows of a release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bulkhead.errors import InvalidInputError
+from bulkhead.ledger.ledger import Ledger
+from bulkhead.ledger.overview import RolloutView, ServiceView
+from bulkhead.ledger.tables import Phase, Revision, Rollout
+from bulkhead.pods.identity import run_of, run_owner
+from bulkhead.rollout.plan import Step, parse_plan
+from bulkhead.rollout.sentences import end, sentence
+from bulkhead.web.documents import (
+    Attention,
+    EventDocument,
+    Page,
+    ReleaseDocument,
+    ReleaseSummary,
+    RevisionDocument,
+    Role,
+    ServiceDocument,
+    ShareDocument,
+    StepDocument,
+)
+
+_BY_URGENCY = {attention: index for index, attention in enumerate(Attention)}
+_WHOLE = (Phase.PROMOTING, Phase.BAKING, Phase.RETIRING, Phase.PROMOTED)
+_AT_STEP = (Phase.ANALYSING, Phase.APPROVING)
+
+
+class LedgerReader:
+    """What the ledger says. Nothing else is asked, so it answers whatever else is away.
+
+    Args:
+        ledger: that is read.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def services(self, search: str = "", offset: int = 0, limit: int = 50) -> Page[ServiceDocument]:
+        """Services, those that want a person first, then by name.
+
+        Args:
+            search: part of the name, in whatever case; empty for every one.
+            offset: how many to leave out.
+            limit: at most so many.
+        """
+        views = [view for view in self._ledger.overview.services() if search.casefold() in view.service.name.casefold()]
+        documents = sorted(map(_service, views), key=lambda document: (_BY_URGENCY[document.attention], document.name))
+        following = offset + limit
+        items = documents[offset:following]
+        return Page(items=items, total=len(documents), next=following if following < len(documents) else None)
+
+    def service(self, name: str) -> ServiceDocument:
+        """One service.
+
+        Raises:
+            NotFoundError: nothing was ever released to it.
+        """
+        (view,) = self._ledger.overview.services(name)
+        return _service(view)
+
+    def releases(
+        self,
+        service: str | None = None,
+        run: tuple[str, str] | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> Page[ReleaseSummary]:
+        """Releases, newest first.
+
+        Args:
+            run: only those of this DAG run: DAG's id, run's id.
+            before: only those older than the one of this id.
+            limit: at most so many.
+        """
+        owner = None if run is None else run_owner(*run)
+        rows = self._ledger.overview.rollouts(service, owner, before, limit + 1)
+        items = [_summary(rollout, revision) for rollout, revision in rows[:limit]]
+        return Page(items=items, total=None, next=items[-1].id if len(rows) > limit else None)
+
+    def release(self, release_id: int) -> ReleaseDocument:
+        """One release.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return _release(self._ledger.overview.rollout(release_id))
+
+
+def _release(view: RolloutView) -> ReleaseDocument:
+    rollout = view.rollout
+    return ReleaseDocument(
+        **_summary(rollout, view.revision).model_dump(),
+        plan=[StepDocument(weight=step.weight, mirror=step.mirror, approve=step.approve) for step in _steps(rollout)],
+        candidate=_revision(view.revision),
+        replaces=None if view.stable is None else _revision(view.stable),
+        serves=view.serving == rollout.revision_id,
+        decision=rollout.decision,
+        evidence=view.revision.evidence,
+        isolated=[str(isolation.level) for isolation in view.isolations],
+        events=[
+            EventDocument(
+                id=event.id, at=event.at, kind=event.kind, words=sentence(event, rollout), data=event.data or {}
+            )
+            for event in view.events
+        ],
+    )
+
+
+def _service(view: ServiceView) -> ServiceDocument:
+    attention, why = _attention(view)
+    return ServiceDocument(
+        name=view.service.name,
+        stable=None if view.stable is None else _revision(view.stable),
+        split=_split(view.service.stable_revision, view.going),
+        release=None if view.going is None else _summary(view.going, view.revisions[view.going.revision_id]),
+        last=None if view.last is None else _summary(view.last, view.revisions[view.last.revision_id]),
+        failing=view.failing,
+        isolated=view.isolated,
+        attention=attention,
+        why=why,
+    )
+
+
+def _attention(view: ServiceView) -> tuple[Attention, str | None]:
+    if view.going is not None and view.going.phase is Phase.APPROVING:
+        return Attention.APPROVAL, f"Step {view.going.step + 1} waits for a person to approve."
+    if view.failing:
+        return Attention.FAILING, "; ".join(f"{work}: {why}" for work, why in view.failing.items())
+    if view.going is None and view.last is not None and view.last.phase is Phase.ROLLED_BACK:
+        return Attention.ROLLED_BACK, end(view.last)
+    if view.isolated:
+        return Attention.ISOLATED, f"Isolated until a person releases it: {', '.join(view.isolated)}."
+    return Attention.NONE, None
+
+
+def _split(stable: str | None, rollout: Rollout | None) -> list[ShareDocument]:
+    """The traffic as the ledger has decided it: during a step what the step says, on the way to one what was before."""
+    percent = 0 if rollout is None else _percent(rollout)
+    shares = [] if stable is None else [ShareDocument(revision=stable, percent=100 - percent, role=Role.STABLE)]
+    if rollout is not None and rollout.revision_id != stable:
+        shares.append(ShareDocument(revision=rollout.revision_id, percent=percent, role=Role.CANDIDATE))
+    return shares
+
+
+def _percent(rollout: Rollout) -> int:
+    """Of the traffic that the candidate has; 0 as soon as it was decided to take it back."""
+    if rollout.phase in _WHOLE:
+        return 100
+    steps = _steps(rollout)
+    index = rollout.step if rollout.phase in _AT_STEP else rollout.step - 1
+    on_its_way = rollout.phase in (*_AT_STEP, Phase.SHIFTING)
+    return steps[index].weight if on_its_way and 0 <= index < len(steps) else 0
+
+
+def _summary(rollout: Rollout, revision: Revision) -> ReleaseSummary:
+    dag_id, run_id = run_of(rollout.owner) or (None, None)
+    return ReleaseSummary(
+        id=rollout.id,
+        service=rollout.service,
+        revision=rollout.revision_id,
+        model_name=revision.model_name,
+        model_version=revision.model_version,
+        stable=rollout.stable_id,
+        phase=rollout.phase,
+        step=rollout.step + 1,
+        steps=len(_steps(rollout)),
+        dag_id=dag_id,
+        run_id=run_id,
+        requested_at=rollout.created_at,
+        phase_at=rollout.phase_at,
+        decided_at=rollout.decided_at,
+        contained_at=rollout.contained_at,
+        ended_at=rollout.ended_at,
+        reason=rollout.reason,
+        words=end(rollout) if rollout.phase.ended else None,
+    )
+
+
+def _revision(revision: Revision) -> RevisionDocument:
+    return RevisionDocument(
+        id=revision.id,
+        model_name=revision.model_name,
+        model_version=revision.model_version,
+        model_uri=revision.model_uri,
+        image=revision.image,
+        created_at=revision.created_at,
+    )
+
+
+def _steps(rollout: Rollout) -> Sequence[Step]:
+    """Of its plan; none where it cannot be read (an older version's, a restored backup's)."""
+    try:
+        return parse_plan(rollout.plan).steps
+    except InvalidInputError:
+        return ()

@@ -1,0 +1,38 @@
+"""The JSON API in Airflow's api-server, for whoever is logged in there."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+PREFIX = "/bulkhead/api"
+"""Where it is below Airflow's own URL."""
+
+
+class ProtectedApi:
+    """The API, made for its first request: each process of Airflow's loads the plugins, and one of them serves this."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        with self._lock:
+            if self._app is None:
+                self._app = _make()
+        await self._app(scope, receive, send)
+
+
+def _make() -> ASGIApp:
+    from airflow.api_fastapi.core_api.security import requires_authenticated
+    from fastapi import Depends
+
+    from bulkhead.operators.hooks import BulkheadHook
+    from bulkhead.web.api import create_app
+
+    dependency: Any = Depends(requires_authenticated())
+    return create_app(lambda: BulkheadHook().control().ledger, [dependency])
