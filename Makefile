@@ -15,7 +15,7 @@ PARALLEL ?= -n auto --no-loadscope-reorder
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --strip-extras
 
-.PHONY: help demo demo-stop cluster-demo cluster-demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year bench-gate lock images chart-check clean
+.PHONY: help demo demo-stop cluster-demo cluster-demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year bench-gate lock images ui chart-check clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -97,6 +97,9 @@ images: ## build the images (IMAGES="control tasks"; IMAGE_ARGS for the builder)
 		$(BUILDER) $(STAMPED) $(IMAGE_ARGS) --build-arg REVISION="$$revision" --target "$$image" \
 			-f docker/Dockerfile -t "$(IMAGE_PREFIX)$$image:$(IMAGE_TAG)" . || exit 1; \
 	done
+
+ui: ## build the pages in Airflow's web interface from bulkhead/web/app (npm), and check their types
+	@cd bulkhead/web/app && npm ci --silent --no-audit --no-fund && npm run --silent check && npm run --silent build
 
 chart-check: $(STAMP) ## lint, render and schema-check the chart, by Helm's own library
 	$(BIN)/pytest $(PYTEST) tests/docker/test_chart.py

@@ -1,15 +1,29 @@
-"""The JSON API in Airflow's api-server, for whoever is logged in there."""
+"""The Control Room in Airflow's api-server: a JSON API for whoever is logged in there, and pages that show it."""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
 
+from bulkhead.web import BUNDLE
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 PREFIX = "/bulkhead/api"
 """Where it is below Airflow's own URL."""
+
+
+# One bundle for all: each name is that of its component, which bulkhead/web/app/src/main.tsx gives it, and its label.
+PAGES = [
+    {"name": name, "bundle_url": f"{PREFIX.removeprefix('/')}{BUNDLE}", "url_route": route, "destination": destination}
+    for name, route, destination in (
+        ("Bulkhead", "bulkhead", "nav"),
+        ("Release", "bulkhead-release", "task_instance"),
+        ("Releases", "bulkhead-releases", "dag_run"),
+    )
+]
+"""Where Airflow's pages show ours."""
 
 
 class ProtectedApi:

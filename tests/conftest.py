@@ -35,7 +35,7 @@ pytest_plugins = [
 
 _MOST_WORKERS = 8
 _E2E = "tests/e2e/"
-_DEMO = ("demo", "taskflow", "fleet", "releases", "examples", "gpu_pods", "faults", "without_airflow")
+_DEMO = ("demo", "control_room", "taskflow", "fleet", "releases", "examples", "gpu_pods", "faults", "without_airflow")
 """The end-to-end tests that share the demo, in order: the examples' runs go on meanwhile; who kills comes last."""
 _WHOLE = ("tests/gpu_tasks/", "tests/packaging/")
 """Where all tests of a file share what was made for them: a trained model, an environment."""

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from bulkhead.events import EventKind
 from bulkhead.gate_overrides import GateOverride
+from bulkhead.ledger.queries import failing
 from bulkhead.ledger.tables import Event, Rollout
 from bulkhead.ledger.transactions import Transactions
 
@@ -57,14 +58,8 @@ class Events(Transactions):
         """What fails at a service now, outside its rollouts' own steps: the error by the work that it ends."""
         kinds = Event.kind.in_((EventKind.FAILING, EventKind.RECOVERED))
         query = select(Event).where(Event.service == service, kinds).order_by(Event.id.desc()).limit(_LATEST)
-        why_of: dict[str, str] = {}
         with self._reading() as session:
-            for event in reversed(session.scalars(query).all()):
-                if event.kind == EventKind.FAILING:
-                    why_of[event.data["for"]] = event.data["why"]
-                else:
-                    why_of.pop(event.data["for"], None)
-        return why_of
+            return failing(reversed(session.scalars(query).all()))
 
     def append(self, rollout: Rollout, kind: str, data: Mapping[str, Any]) -> None:
         """Append an event of a rollout.

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from bulkhead.events import EventKind
-from bulkhead.ledger.queries import existing, existing_service
+from bulkhead.ledger.queries import existing, existing_service, failing
 from bulkhead.ledger.tables import Event, Isolation, Revision, Rollout, Service
 from bulkhead.ledger.transactions import Transactions
 
@@ -154,14 +154,10 @@ def _failing(session: Session, name: str | None, services: int) -> dict[str, dic
     kinds = Event.kind.in_((EventKind.FAILING, EventKind.RECOVERED))
     query = select(Event).where(kinds).order_by(Event.id.desc()).limit(_EVENTS_A_SERVICE * services)
     query = query if name is None else query.where(Event.service == name)
-    why_of: dict[str, dict[str, str]] = {}
+    events: dict[str, list[Event]] = {}
     for event in reversed(session.scalars(query).all()):
-        of_service = why_of.setdefault(event.service or "", {})
-        if event.kind == EventKind.FAILING:
-            of_service[event.data["for"]] = event.data["why"]
-        else:
-            of_service.pop(event.data["for"], None)
-    return why_of
+        events.setdefault(event.service or "", []).append(event)
+    return {service: failing(of_service) for service, of_service in events.items()}
 
 
 def _isolated(session: Session) -> dict[str, list[str]]:

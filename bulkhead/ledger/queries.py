@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -9,10 +10,10 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from bulkhead.errors import BusyError, ConflictError, NotFoundError
-from bulkhead.events import IntentKind
+from bulkhead.events import EventKind, IntentKind
 from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.requests import Request
-from bulkhead.ledger.tables import Base, Intent, Isolation, Revision, Rollout, Service
+from bulkhead.ledger.tables import Base, Event, Intent, Isolation, Revision, Rollout, Service
 
 Row = TypeVar("Row", bound=Base)
 
@@ -35,6 +36,21 @@ def existing(session: Session, table: type[Row], key: str | int, *, lock: bool =
 def active_rollout(service: str) -> Select[Rollout]:
     """The query for a service's rollout in progress."""
     return select(Rollout).where(Rollout.service == service, Rollout.ended_at.is_(None))
+
+
+def failing(events: Iterable[Event]) -> dict[str, str]:
+    """What fails at a service now, outside its rollouts' own steps: the error by the work that it ends.
+
+    Args:
+        events: the latest of it that say so, or that it is over; oldest first.
+    """
+    why_of: dict[str, str] = {}
+    for event in events:
+        if event.kind == EventKind.FAILING:
+            why_of[event.data["for"]] = event.data["why"]
+        else:
+            why_of.pop(event.data["for"], None)
+    return why_of
 
 
 def existing_service(session: Session, name: str) -> Service:

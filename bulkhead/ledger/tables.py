@@ -128,7 +128,7 @@ class Rollout(Base):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     key: Mapped[str] = mapped_column(Identifier(KEY_BYTES), unique=True)
-    service: Mapped[str] = mapped_column(ForeignKey("services.name"))
+    service: Mapped[str] = mapped_column(ForeignKey("services.name"), index=True)
     owner: Mapped[str] = mapped_column(Identifier(KEY_BYTES), index=True)
     revision_id: Mapped[str] = mapped_column(ForeignKey("revisions.id"))
     stable_id: Mapped[str | None] = mapped_column(ForeignKey("revisions.id"))

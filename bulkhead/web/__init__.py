@@ -1,1 +1,7 @@
-"""What the ledger says, as JSON over HTTP: for the Control Room in Airflow's web interface, and for programs."""
+"""What the ledger says, as JSON over HTTP and as pages: the Control Room in Airflow's web interface.
+
+``app/`` has the pages' source, in TypeScript; ``static/bulkhead.js`` is what ``npm run build`` makes of it.
+"""
+
+BUNDLE = "/bulkhead.js"
+"""Path of the pages' program, below the API's own."""

@@ -6,16 +6,18 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.params import Depends
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel
 
 from bulkhead.errors import BulkheadError, NotFoundError, UnavailableError
 from bulkhead.ledger.ledger import Ledger
+from bulkhead.web import BUNDLE
 from bulkhead.web.documents import Page, ReleaseDocument, ReleaseSummary, ServiceDocument, Trouble
 from bulkhead.web.reader import LedgerReader
 
@@ -24,6 +26,8 @@ _FRESH_S = 1.0
 _KEPT = 512
 """ResponseCache that are kept at most."""
 _RETRY_S = 5
+_REVALIDATED = {"Cache-Control": "private, no-cache"}
+_STATIC = Path(__file__).with_name("static")
 _LONGEST_ID = 2**31 - 1
 
 _LONGEST_AIRFLOW_ID = 250
@@ -121,7 +125,7 @@ def _routes(ledger: Callable[[], Ledger], app: FastAPI) -> APIRouter:
     def answer(request: Request, make: Callable[[LedgerReader], BaseModel]) -> Response:
         body = cache.give(f"{request.url.path}?{request.url.query}", lambda: make(reading()))
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+        headers = {"ETag": tag, **_REVALIDATED}
         if tag in [given.strip().removeprefix("W/") for given in request.headers.get("If-None-Match", "").split(",")]:
             return Response(status_code=304, headers=headers)
         return Response(body, media_type="application/json", headers=headers)
@@ -166,6 +170,10 @@ def _routes(ledger: Callable[[], Ledger], app: FastAPI) -> APIRouter:
     def release(request: Request, release_id: Annotated[int, PathParameter(ge=1, le=_LONGEST_ID)]) -> Response:
         """One release: its way, its evidence, its events."""
         return answer(request, lambda read: read.release(release_id))
+
+    @router.get(BUNDLE, include_in_schema=False)
+    def bundle() -> FileResponse:
+        return FileResponse(_STATIC / BUNDLE.removeprefix("/"), media_type="text/javascript", headers=_REVALIDATED)
 
     @router.get("/openapi.json", include_in_schema=False)
     def openapi() -> dict[str, Any]:

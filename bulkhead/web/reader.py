@@ -48,10 +48,10 @@ class LedgerReader:
             limit: at most so many.
         """
         views = [view for view in self._ledger.overview.services() if search.casefold() in view.service.name.casefold()]
-        documents = sorted(map(_service, views), key=lambda document: (_BY_URGENCY[document.attention], document.name))
+        views.sort(key=lambda view: (_BY_URGENCY[_attention(view)], view.service.name))
         following = offset + limit
-        items = documents[offset:following]
-        return Page(items=items, total=len(documents), next=following if following < len(documents) else None)
+        items = [_service(view) for view in views[offset:following]]
+        return Page(items=items, total=len(views), next=following if following < len(views) else None)
 
     def service(self, name: str) -> ServiceDocument:
         """One service.
@@ -111,7 +111,7 @@ def _release(view: RolloutView) -> ReleaseDocument:
 
 
 def _service(view: ServiceView) -> ServiceDocument:
-    attention, why = _attention(view)
+    attention = _attention(view)
     return ServiceDocument(
         name=view.service.name,
         stable=None if view.stable is None else _revision(view.stable),
@@ -121,20 +121,31 @@ def _service(view: ServiceView) -> ServiceDocument:
         failing=view.failing,
         isolated=view.isolated,
         attention=attention,
-        why=why,
+        why=_why(view, attention),
     )
 
 
-def _attention(view: ServiceView) -> tuple[Attention, str | None]:
+def _attention(view: ServiceView) -> Attention:
     if view.going is not None and view.going.phase is Phase.APPROVING:
-        return Attention.APPROVAL, f"Step {view.going.step + 1} waits for a person to approve."
+        return Attention.APPROVAL
     if view.failing:
-        return Attention.FAILING, "; ".join(f"{work}: {why}" for work, why in view.failing.items())
+        return Attention.FAILING
     if view.going is None and view.last is not None and view.last.phase is Phase.ROLLED_BACK:
-        return Attention.ROLLED_BACK, end(view.last)
-    if view.isolated:
-        return Attention.ISOLATED, f"Isolated until a person releases it: {', '.join(view.isolated)}."
-    return Attention.NONE, None
+        return Attention.ROLLED_BACK
+    return Attention.ISOLATED if view.isolated else Attention.NONE
+
+
+def _why(view: ServiceView, attention: Attention) -> str | None:
+    """What a person is wanted for, in a sentence."""
+    if attention is Attention.APPROVAL and view.going is not None:
+        return f"Step {view.going.step + 1} waits for a person to approve."
+    if attention is Attention.FAILING:
+        return "; ".join(f"{work}: {why}" for work, why in view.failing.items())
+    if attention is Attention.ROLLED_BACK and view.last is not None:
+        return end(view.last)
+    if attention is Attention.ISOLATED:
+        return f"Isolated until a person releases it: {', '.join(view.isolated)}."
+    return None
 
 
 def _split(stable: str | None, rollout: Rollout | None) -> list[ShareDocument]:

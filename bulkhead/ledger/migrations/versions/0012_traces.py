@@ -1,4 +1,4 @@
-"""A rollout remembers the trace of its request.
+"""A rollout remembers the trace of its request, and is found by its service.
 
 Revision ID: 0012
 Revises: 0011
@@ -15,7 +15,9 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("rollouts", sa.Column("trace", sa.String(64)))
+    op.create_index("ix_rollouts_service", "rollouts", ["service"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_rollouts_service", "rollouts")
     op.drop_column("rollouts", "trace")
