@@ -41,7 +41,7 @@ _TROUBLE: dict[int | str, dict[str, Any]] = {
 
 
 class ResponseCache:
-    """ResponseCache by what was asked for, each computed once a second however many ask.
+    """Answers by what was asked for, each made once a second however many ask.
 
     Args:
         clock: seconds that only grow.
