@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,11 +19,8 @@ from bulkhead.ledger.ledger import Ledger
 from bulkhead.web import BUNDLE
 from bulkhead.web.documents import Page, ReleaseDocument, ReleaseSummary, ServiceDocument, Trouble
 from bulkhead.web.reader import LedgerReader
+from bulkhead.web.response_cache import ResponseCache
 
-_FRESH_S = 1.0
-"""For so long an answer is given again to whoever asks the same: viewers cost the ledger no more than that."""
-_KEPT = 512
-"""ResponseCache that are kept at most."""
 _RETRY_S = 5
 _REVALIDATED = {"Cache-Control": "private, no-cache"}
 _STATIC = Path(__file__).with_name("static")
@@ -38,52 +34,6 @@ _TROUBLE: dict[int | str, dict[str, Any]] = {
     404: {"model": Trouble, "description": "there is no such thing"},
     503: {"model": Trouble, "description": "the ledger does not answer"},
 }
-
-
-class ResponseCache:
-    """Answers by what was asked for, each made once a second however many ask.
-
-    Args:
-        clock: seconds that only grow.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._lock = clock, threading.Lock()
-        self._bodies: dict[str, tuple[float, bytes]] = {}
-        self._making: dict[str, threading.Lock] = {}
-
-    def give(self, key: str, make: Callable[[], BaseModel]) -> bytes:
-        """The body of an answer.
-
-        Args:
-            key: what was asked for.
-            make: reads the ledger; its error goes to each who asks.
-        """
-        with self._lock:
-            turn = self._making.setdefault(key, threading.Lock())
-        with turn:
-            kept = self._bodies.get(key)
-            if kept is not None and self._clock() - kept[0] < _FRESH_S:
-                return kept[1]
-            try:
-                body = make().model_dump_json().encode()
-            except BulkheadError:
-                with self._lock:
-                    self._making.pop(key, None)
-                raise
-            with self._lock:
-                self._bodies[key] = (self._clock(), body)
-                self._forget()
-            return body
-
-    def _forget(self) -> None:
-        """Drop what nobody has asked for lately, once there is much of it."""
-        if len(self._bodies) <= _KEPT:
-            return
-        now = self._clock()
-        for key in [key for key, (at, _) in self._bodies.items() if now - at >= _FRESH_S]:
-            del self._bodies[key]
-            self._making.pop(key, None)
 
 
 def create_app(ledger: Callable[[], Ledger], dependencies: Sequence[Depends] = ()) -> FastAPI:
