@@ -5,13 +5,14 @@ from __future__ import annotations
 import getpass
 import signal
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bulkhead.errors import BulkheadError
 from bulkhead.text import storable
@@ -45,6 +46,12 @@ def wrapped(text: str, before: str) -> list[str]:
     """A text as one or more lines that fit the width, indented under the words in front of its first line."""
     one_line = " ".join(storable(text).split())
     return textwrap.wrap(one_line, WIDTH, initial_indent=before, subsequent_indent=" " * len(before))
+
+
+def print_lines(lines: Iterable[str | Text]) -> None:
+    """Print lines as they are, however narrow the terminal."""
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:

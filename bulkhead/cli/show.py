@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from bulkhead import settings
-from bulkhead.cli.console import app, console, errors_reported, wrapped
+from bulkhead.cli.console import app, errors_reported, print_lines, wrapped
 from bulkhead.control import Control
 from bulkhead.errors import NotFoundError
-from bulkhead.ledger.tables import Phase
 from bulkhead.web.documents import ReleaseDocument
 from bulkhead.web.reader import LedgerReader
 
@@ -30,8 +29,7 @@ def show(
     if as_json:
         print(document.model_dump_json())
         return
-    for line in _lines(document):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    print_lines(_lines(document))
 
 
 def _latest(reading: LedgerReader, name: str) -> int:
@@ -54,7 +52,7 @@ def _lines(release: ReleaseDocument) -> Iterator[str]:
         yield from _field("replaces", f"{release.replaces.id}, model version {release.replaces.model_version}")
     if release.dag_id is not None:
         yield from _field("DAG run", f"{release.dag_id}, {release.run_id}")
-    yield from _field("plan", ", ".join(_step(step.weight, step.mirror, step.approve) for step in release.plan))
+    yield from _field("plan", ", ".join(step.words for step in release.plan))
     for name, value in release.evidence.items():
         yield from _field("evidence", f"{name}: {_short(value)}")
     if release.isolated:
@@ -66,24 +64,7 @@ def _lines(release: ReleaseDocument) -> Iterator[str]:
     yield ""
     if release.words is not None:
         yield from wrapped(release.words, "")
-    yield from (f"  {command}" for command in _commands(release))
-
-
-def _commands(release: ReleaseDocument) -> Iterator[str]:
-    """What can be done now, as commands."""
-    if release.phase == Phase.APPROVING:
-        yield f"bulkhead approve {release.service}"
-    if release.ended_at is None or release.serves:
-        yield f"bulkhead rollback {release.service}"
-    if release.isolated:
-        yield f"bulkhead unisolate {release.revision} --reason …"
-    else:
-        yield f"bulkhead isolate {release.revision} --reason …"
-
-
-def _step(weight: int, mirror: int, approve: bool) -> str:
-    shown = f"{mirror} % mirrored" if mirror else f"{weight} %"
-    return f"{shown}, then a person approves" if approve else shown
+    yield from (f"  {command}" for command in release.commands)
 
 
 def _short(value: Any) -> str:

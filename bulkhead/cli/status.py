@@ -10,11 +10,11 @@ import typer
 from rich.text import Text
 
 from bulkhead import settings
-from bulkhead.cli.console import WIDTH, app, console, errors_reported, wrapped
+from bulkhead.cli.console import WIDTH, app, console, errors_reported, print_lines, wrapped
 from bulkhead.control import Control
-from bulkhead.errors import BulkheadError, InvalidInputError
+from bulkhead.errors import BulkheadError
 from bulkhead.ledger.tables import Isolation, Rollout, Service
-from bulkhead.rollout.plan import parse_plan
+from bulkhead.rollout.plan import readable_plan
 from bulkhead.rollout.sentences import end, sentence
 
 _BAR = 40
@@ -45,14 +45,9 @@ def status(
         if not services:
             console.print("Nothing was released yet.")
         for row in services:
-            _show(_service(control, row))
-        _show(_latest([rollout for rollout in rollouts if rollout.phase.ended]))
-        _show(_isolations(control, isolated))
-
-
-def _show(lines: Iterator[str | Text]) -> None:
-    for line in lines:
-        console.print(line, soft_wrap=True, highlight=False)
+            print_lines(_service(control, row))
+        print_lines(_latest([rollout for rollout in rollouts if rollout.phase.ended]))
+        print_lines(_isolations(control, isolated))
 
 
 def _service(control: Control, service: Service) -> Iterator[str | Text]:
@@ -161,10 +156,8 @@ def _rollout_row(rollout: Rollout) -> dict[str, Any]:
 
 def _weight(rollout: Rollout) -> int | None:
     """Percent of the step; None where the plan cannot be read."""
-    try:
-        return parse_plan(rollout.plan).steps[rollout.step].weight
-    except (InvalidInputError, IndexError):
-        return None
+    plan = readable_plan(rollout.plan)
+    return plan.steps[rollout.step].weight if plan is not None and rollout.step < len(plan.steps) else None
 
 
 def _isolated_row(control: Control, isolation: Isolation) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bulkhead import arguments
-from bulkhead.errors import first_invalid
+from bulkhead.errors import InvalidInputError, first_invalid
 from bulkhead.metrics.counters import FAILING, NO_ANSWER, STATUS
 
 # RFC 9110, "token", and what an HTTPRoute's match takes. What no router takes would wait until the step is given up.
@@ -256,6 +256,18 @@ def parse_plan(data: Mapping[str, Any]) -> Plan:
         return Plan.model_validate(data)
     except ValidationError as error:
         raise first_invalid(error, "plan") from error
+
+
+def readable_plan(data: Mapping[str, Any]) -> Plan | None:
+    """A plan of the ledger, to be shown; None where it cannot be read: an older version's, a restored backup's.
+
+    Args:
+        data: its JSON form.
+    """
+    try:
+        return parse_plan(data)
+    except InvalidInputError:
+        return None
 
 
 def check_plan(data: Mapping[str, Any], is_open: Callable[[Any], bool]) -> None:

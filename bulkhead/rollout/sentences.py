@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bulkhead.errors import InvalidInputError
 from bulkhead.events import UNCLEAR, EventKind, Rule
 from bulkhead.ledger.tables import Event, Phase, Rollout
-from bulkhead.rollout.plan import Plan, Step, parse_plan
+from bulkhead.rollout.plan import Plan, Step, readable_plan
 
 HOLD = "hold: "
 """In front of the rule for which a step waits, in what an event ``waiting`` is for."""
@@ -142,7 +141,7 @@ def _shifting(data: Mapping[str, Any], _: Rollout) -> str | None:
 
 
 def _analysing(data: Mapping[str, Any], rollout: Rollout) -> str:
-    number, plan = _number(data, rollout), _plan(rollout)
+    number, plan = _number(data, rollout), readable_plan(rollout.plan)
     step = plan.steps[number] if plan is not None and number < len(plan.steps) else None
     if plan is None or step is None:
         return f"{_step(number, plan)}: {data.get('weight')} % of the traffic goes to it."
@@ -193,7 +192,7 @@ def _promoting(_: Mapping[str, Any], __: Rollout) -> str:
 
 
 def _baking(_: Mapping[str, Any], rollout: Rollout) -> str | None:
-    plan = _plan(rollout)
+    plan = readable_plan(rollout.plan)
     if plan is None or not plan.bake_s:
         return None
     warm = f"; revision {rollout.stable_id} stays ready to take over" if rollout.stable_id else ""
@@ -298,7 +297,7 @@ def _headers(step: Step) -> str:
 
 def _its_step(data: Mapping[str, Any], rollout: Rollout) -> str:
     """The step that an event is about, and of how many."""
-    return _step(_number(data, rollout), _plan(rollout))
+    return _step(_number(data, rollout), readable_plan(rollout.plan))
 
 
 def _step(number: int, plan: Plan | None) -> str:
@@ -309,14 +308,6 @@ def _number(data: Mapping[str, Any], rollout: Rollout) -> int:
     # An event from before there was an "index" has the step itself in its place, or its index.
     number = data.get("index", data.get("step"))
     return number if isinstance(number, int) else rollout.step
-
-
-def _plan(rollout: Rollout) -> Plan | None:
-    """None where it cannot be read: an older version's."""
-    try:
-        return parse_plan(rollout.plan)
-    except InvalidInputError:
-        return None
 
 
 def _stop(text: str) -> str:

@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 class ApiDocument(BaseModel):
     """Base of all of them."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 class Attention(enum.StrEnum):
@@ -97,6 +97,7 @@ class StepDocument(ApiDocument):
     weight: int = Field(description="percent of the traffic")
     mirror: int = Field(description="percent of the requests that are shown to the candidate as well")
     approve: bool = Field(description="whether a person has to approve before it goes on")
+    words: str = Field(description="all of it, for people")
 
 
 class ReleaseDocument(ReleaseSummary):
@@ -110,6 +111,7 @@ class ReleaseDocument(ReleaseSummary):
     evidence: Mapping[str, Any] = Field(description="what spoke for it: the gate's metrics, the data's hash")
     isolated: Sequence[str] = Field(description="levels at which its revision is isolated")
     events: Sequence[EventDocument]
+    commands: Sequence[str] = Field(description="what can be done now, on the command line")
 
 
 class ServiceDocument(ApiDocument):

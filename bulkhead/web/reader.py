@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from bulkhead.errors import InvalidInputError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.overview import RolloutView, ServiceView
 from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.pods.identity import run_of, run_owner
-from bulkhead.rollout.plan import Step, parse_plan
+from bulkhead.rollout.plan import Step, readable_plan
 from bulkhead.rollout.sentences import end, sentence
 from bulkhead.web.documents import (
     Attention,
@@ -94,9 +93,9 @@ def _release(view: RolloutView) -> ReleaseDocument:
     rollout = view.rollout
     return ReleaseDocument(
         **_summary(rollout, view.revision).model_dump(),
-        plan=[StepDocument(weight=step.weight, mirror=step.mirror, approve=step.approve) for step in _steps(rollout)],
-        candidate=_revision(view.revision),
-        replaces=None if view.stable is None else _revision(view.stable),
+        plan=[_step(step) for step in _steps(rollout)],
+        candidate=RevisionDocument.model_validate(view.revision),
+        replaces=None if view.stable is None else RevisionDocument.model_validate(view.stable),
         serves=view.serving == rollout.revision_id,
         decision=rollout.decision,
         evidence=view.revision.evidence,
@@ -107,14 +106,30 @@ def _release(view: RolloutView) -> ReleaseDocument:
             )
             for event in view.events
         ],
+        commands=list(_commands(view)),
     )
+
+
+def _step(step: Step) -> StepDocument:
+    shown = f"{step.mirror} % mirrored" if step.mirror else f"{step.weight} %"
+    words = f"{shown}, then a person approves" if step.approve else shown
+    return StepDocument(weight=step.weight, mirror=step.mirror, approve=step.approve, words=words)
+
+
+def _commands(view: RolloutView) -> Iterator[str]:
+    rollout = view.rollout
+    if rollout.phase is Phase.APPROVING:
+        yield f"bulkhead approve {rollout.service}"
+    if not rollout.phase.ended or view.serving == rollout.revision_id:
+        yield f"bulkhead rollback {rollout.service}"
+    yield f"bulkhead {'unisolate' if view.isolations else 'isolate'} {rollout.revision_id} --reason …"
 
 
 def _service(view: ServiceView) -> ServiceDocument:
     attention = _attention(view)
     return ServiceDocument(
         name=view.service.name,
-        stable=None if view.stable is None else _revision(view.stable),
+        stable=None if view.stable is None else RevisionDocument.model_validate(view.stable),
         split=_split(view.service.stable_revision, view.going),
         release=None if view.going is None else _summary(view.going, view.revisions[view.going.revision_id]),
         last=None if view.last is None else _summary(view.last, view.revisions[view.last.revision_id]),
@@ -191,20 +206,6 @@ def _summary(rollout: Rollout, revision: Revision) -> ReleaseSummary:
     )
 
 
-def _revision(revision: Revision) -> RevisionDocument:
-    return RevisionDocument(
-        id=revision.id,
-        model_name=revision.model_name,
-        model_version=revision.model_version,
-        model_uri=revision.model_uri,
-        image=revision.image,
-        created_at=revision.created_at,
-    )
-
-
 def _steps(rollout: Rollout) -> Sequence[Step]:
-    """Of its plan; none where it cannot be read (an older version's, a restored backup's)."""
-    try:
-        return parse_plan(rollout.plan).steps
-    except InvalidInputError:
-        return ()
+    plan = readable_plan(rollout.plan)
+    return () if plan is None else plan.steps

@@ -60,4 +60,4 @@ def test_answers_are_not_kept_for_ever() -> None:
     for index in range(2000):
         with pytest.raises(UnavailableError):
             cache.give(f"lost {index}", _away)
-    assert len(cache._bodies) < 600 and len(cache._making) < 600
+    assert len(cache._entries) < 600

@@ -29,7 +29,7 @@ function Details({ release }: { release: Release }) {
       )}
       <Section name="What can be done now">
         <Stack gap={1}>
-          {commands(release).map((command) => (
+          {release.commands.map((command) => (
             <Code alignSelf="flex-start" key={command}>
               {command}
             </Code>
@@ -102,7 +102,7 @@ function facts(release: Release): Fact[] {
     ["Model", `${version(release)}, ${release.candidate.model_uri}`],
     ["Image", release.candidate.image],
     ["Replaces", release.replaces === null ? "nothing: it is the first" : version(release.replaces)],
-    ["Plan", release.plan.map(step).join(", ")],
+    ["Plan", release.plan.map((step) => step.words).join(", ")],
     ["Requested", time(release.requested_at)],
   ];
 
@@ -117,22 +117,4 @@ function facts(release: Release): Fact[] {
   }
 
   return known;
-}
-
-function step({ approve, mirror, weight }: Release["plan"][number]): string {
-  return `${mirror > 0 ? `${mirror} % mirrored` : `${weight} %`}${approve ? ", then a person approves" : ""}`;
-}
-
-function commands(release: Release): string[] {
-  const words = [];
-
-  if (release.phase === "approving") {
-    words.push(`bulkhead approve ${release.service}`);
-  }
-  if (release.ended_at === null || release.serves) {
-    words.push(`bulkhead rollback ${release.service}`);
-  }
-  words.push(`bulkhead ${release.isolated.length > 0 ? "unisolate" : "isolate"} ${release.revision} --reason …`);
-
-  return words;
 }

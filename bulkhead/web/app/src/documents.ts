@@ -39,7 +39,7 @@ export interface ReleaseSummary {
 }
 
 export interface Release extends ReleaseSummary {
-  plan: { weight: number; mirror: number; approve: boolean }[];
+  plan: { weight: number; mirror: number; approve: boolean; words: string }[];
   candidate: Revision;
   replaces: Revision | null;
   serves: boolean;
@@ -47,6 +47,7 @@ export interface Release extends ReleaseSummary {
   evidence: Record<string, unknown>;
   isolated: string[];
   events: { id: number; at: string; kind: string; words: string | null }[];
+  commands: string[];
 }
 
 export interface Service {
