@@ -6,6 +6,7 @@ milliseconds, and is kept also where its caller dies right after it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ from bulkhead.rollout.revision import RevisionSpec
 from bulkhead.rollout.wake import wake
 from bulkhead.settings import ServicePorts, Settings
 from bulkhead.tracing import tracer
+
+_logger = logging.getLogger(__name__)
 
 _RETURN = "return"
 """The part of a request to leave a stable revision that is a rollout of the one before."""
@@ -62,8 +65,11 @@ class Commands:
         return uris
 
     def wake(self) -> None:
-        """Wake the reconciler."""
-        wake(self.settings.home)
+        """Wake the reconciler. Where that cannot be, what was asked for is recorded all the same."""
+        try:
+            wake(self.settings.home)
+        except OSError as error:
+            _logger.warning("the reconciler looks at its next poll, since it cannot be woken: %s", error)
 
     def release(
         self, revision: RevisionSpec, plan: Plan, request: Request, *, owner: str, cleared: bool = False
@@ -109,10 +115,15 @@ class Commands:
         self.wake()
         return rollout
 
-    def abort(self, rollout_id: int, request: Request) -> None:
-        """Take one rollout back, if it is in progress."""
-        self.ledger.rollouts.request_rollback(request, rollout_id=rollout_id)
+    def abort(self, rollout_id: int, request: Request) -> Rollout | None:
+        """Take one rollout back, if it is in progress.
+
+        Returns:
+            It; None where it has ended, or is about to with its revision as the stable one.
+        """
+        rollout = self.ledger.rollouts.request_rollback(request, rollout_id=rollout_id).rollout
         self.wake()
+        return rollout
 
     def roll_back_revision(self, service: str, revision_id: str, request: Request) -> Rollout | None:
         """Return from one revision, if it still serves: it may have been replaced meanwhile.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bulkhead.web import BUNDLE
 
@@ -42,11 +42,8 @@ class ProtectedApi:
 
 
 def _make() -> ASGIApp:
-    from airflow.api_fastapi.core_api.security import requires_authenticated
-    from fastapi import Depends
-
     from bulkhead.operators.hooks import BulkheadHook
+    from bulkhead.plugins.web_login import person
     from bulkhead.web.api import create_app
 
-    dependency: Any = Depends(requires_authenticated())
-    return create_app(lambda: BulkheadHook().control().ledger, [dependency])
+    return create_app(lambda: BulkheadHook().control().commands, person)

@@ -55,8 +55,9 @@ def _lines(release: ReleaseDocument) -> Iterator[str]:
     yield from _field("plan", ", ".join(step.words for step in release.plan))
     for name, value in release.evidence.items():
         yield from _field("evidence", f"{name}: {_short(value)}")
-    if release.isolated:
-        yield from _field("isolated", ", ".join(release.isolated))
+    for isolation in release.isolated:
+        since = f"since {isolation.created_at:%Y-%m-%d %H:%M:%S} by {isolation.requested_by}"
+        yield from _field("isolated", f"{isolation.level} {since}: {isolation.reason}")
     yield ""
     for event in release.events:
         if event.words is not None:
@@ -64,7 +65,7 @@ def _lines(release: ReleaseDocument) -> Iterator[str]:
     yield ""
     if release.words is not None:
         yield from wrapped(release.words, "")
-    yield from (f"  {command}" for command in release.commands)
+    yield from (f"  {action.command}" for action in release.actions)
 
 
 def _short(value: Any) -> str:

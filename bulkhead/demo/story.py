@@ -23,6 +23,7 @@ from bulkhead.demo.summary import Release
 from bulkhead.demo.traffic import Answer, Clients
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.pods.identity import run_owner
 from bulkhead.registries.mlflow import MlflowRegistry
 from bulkhead.settings import Settings
 
@@ -164,7 +165,7 @@ class Story(ABC):
         run_id, begin, conf = f"{name}-release", time.time(), {**self.conf, **conf}
         self.progress.say(f"[b]{name} release[/b]: Airflow runs {DAG_ID} ({conf})")
         self.stack.airflow.trigger(DAG_ID, run_id, conf)
-        owner = f"airflow:{DAG_ID}/{run_id}"
+        owner = run_owner(DAG_ID, run_id)
         rollout = self.progress.wait(
             "train and evaluate", lambda: self._find(owner, run_id), lambda: self._states(run_id)
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from bulkhead.events import EventKind
-from bulkhead.ledger.queries import existing, existing_service, failing
-from bulkhead.ledger.tables import Event, Isolation, Revision, Rollout, Service
+from bulkhead.ledger.queries import active_rollout, existing, existing_service, failing, revision_before
+from bulkhead.ledger.tables import Event, Isolation, Phase, Revision, Rollout, Service
 from bulkhead.ledger.transactions import Transactions
+from bulkhead.pods.identity import DAG_RUN
 
 _EVENTS_A_SERVICE = 20
 """Events that are read, in the middle, to say what fails at a service now."""
@@ -49,6 +50,12 @@ class RolloutView:
         revision: that it releases.
         stable: the revision that it is to replace; None for a service's first.
         serving: id of the service's stable revision now.
+        going: id of the service's rollout in progress, if any.
+        previous: id of the revision that rolling the service back would return to, while nothing is in progress; None
+            where there is none.
+        served: whether its revision has had all of the traffic once.
+        releaser: the latest owner, of this rollout or one before it at its service, that is a DAG run; None where
+            there is none.
         events: of the rollout, oldest first.
         isolations: of the revision, in force.
     """
@@ -57,6 +64,10 @@ class RolloutView:
     revision: Revision
     stable: Revision | None
     serving: str | None
+    going: int | None
+    previous: str | None
+    served: bool
+    releaser: str | None
     events: Sequence[Event]
     isolations: Sequence[Isolation]
 
@@ -120,18 +131,28 @@ class Overview(Transactions):
         """
         with self._reading() as session:
             rollout = existing(session, Rollout, rollout_id)
-            isolations = select(Isolation).where(
-                Isolation.revision_id == rollout.revision_id, Isolation.ended_at.is_(None)
-            )
-            events = select(Event).where(Event.rollout_id == rollout_id).order_by(Event.id)
+            service, revision_id = rollout.service, rollout.revision_id
+            isolated = (Isolation.revision_id == revision_id) & Isolation.ended_at.is_(None)
+            serving = session.get_one(Service, service).stable_revision
+            going = session.scalar(active_rollout(service))
+            promoted = (Rollout.revision_id == revision_id) & (Rollout.phase == Phase.PROMOTED)
             return RolloutView(
                 rollout,
-                session.get_one(Revision, rollout.revision_id),
+                session.get_one(Revision, revision_id),
                 session.get(Revision, rollout.stable_id) if rollout.stable_id else None,
-                session.get_one(Service, rollout.service).stable_revision,
-                list(session.scalars(events)),
-                list(session.scalars(isolations.order_by(Isolation.id))),
+                serving,
+                None if going is None else going.id,
+                revision_before(session, service, serving),
+                session.scalar(select(Rollout.id).where(promoted).limit(1)) is not None,
+                session.scalar(_releaser(service, rollout_id)),
+                list(session.scalars(select(Event).where(Event.rollout_id == rollout_id).order_by(Event.id))),
+                list(session.scalars(select(Isolation).where(isolated).order_by(Isolation.id))),
             )
+
+
+def _releaser(service: str, until: int) -> Select[str]:
+    by_dag_runs = (Rollout.service == service) & (Rollout.id <= until) & Rollout.owner.startswith(DAG_RUN)
+    return select(Rollout.owner).where(by_dag_runs).order_by(Rollout.id.desc()).limit(1)
 
 
 def _all(session: Session) -> list[Service]:

@@ -13,7 +13,7 @@ from bulkhead.errors import BusyError, ConflictError, NotFoundError
 from bulkhead.events import EventKind, IntentKind
 from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.requests import Request
-from bulkhead.ledger.tables import Base, Event, Intent, Isolation, Revision, Rollout, Service
+from bulkhead.ledger.tables import Base, Event, Intent, Isolation, Phase, Revision, Rollout, Service
 
 Row = TypeVar("Row", bound=Base)
 
@@ -74,6 +74,28 @@ def locked_service(session: Session, name: str) -> Service:
         session.add(service)
         session.flush()
     return service
+
+
+def revision_before(session: Session, service: str, stable: str | None) -> str | None:
+    """The revision that a service's stable one replaced; one that is isolated is left out, for the one before.
+
+    Args:
+        stable: the stable revision, as it was read.
+
+    Returns:
+        Its id; None where there is none to go back to.
+    """
+    now, passed = stable, {stable}
+    while now is not None:
+        promoted = (Rollout.service == service) & (Rollout.revision_id == now) & (Rollout.phase == Phase.PROMOTED)
+        now = session.scalar(select(Rollout.stable_id).where(promoted).order_by(Rollout.id).limit(1))
+        revision = session.get(Revision, now) if now is not None and now not in passed else None
+        if revision is None:
+            return None
+        if session.scalar(isolation_in_force(revision.id)) is None:
+            return revision.id
+        passed.add(now)
+    return None
 
 
 def recorded(session: Session, request: Request) -> Intent | None:

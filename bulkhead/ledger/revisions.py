@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from bulkhead.errors import ConflictError, NotFoundError
-from bulkhead.ledger.queries import existing, existing_service, isolation_in_force
-from bulkhead.ledger.tables import Phase, Revision, Rollout, Service
+from bulkhead.ledger.queries import existing, existing_service, revision_before
+from bulkhead.ledger.tables import Revision, Rollout, Service
 from bulkhead.ledger.transactions import Transactions
 
 
@@ -43,22 +43,10 @@ class Revisions(Transactions):
             NotFoundError: there is none to go back to.
         """
         with self._reading() as session:
-            stable = now = existing_service(session, service).stable_revision
-            passed = {now}
-            while now is not None:
-                query = (
-                    select(Rollout.stable_id)
-                    .where(Rollout.service == service, Rollout.revision_id == now, Rollout.phase == Phase.PROMOTED)
-                    .order_by(Rollout.id)
-                    .limit(1)
-                )
-                now = session.scalar(query)
-                revision = session.get(Revision, now) if now is not None and now not in passed else None
-                if revision is None:
-                    break
-                if session.scalar(isolation_in_force(revision.id)) is None:
-                    return revision.id
-                passed.add(now)
+            stable = existing_service(session, service).stable_revision
+            before = revision_before(session, service, stable)
+        if before is not None:
+            return before
         raise NotFoundError(f"service {service!r} has no earlier revision than {stable!r} to roll back to")
 
     def set_model_version(self, revision_id: str, version: str) -> None:

@@ -18,6 +18,9 @@ MANAGED = LABEL_PREFIX + "managed"
 GENERATION = LABEL_PREFIX + "generation"
 """Annotation that carries the fence under which an object was written."""
 
+DAG_RUN = "airflow:"
+"""In front of the name of every owner in the ledger that is a DAG run."""
+
 SEQUENCE = LABEL_PREFIX + "sequence"
 """Annotation that orders the writes of one generation, where there are several."""
 
@@ -25,7 +28,6 @@ SEQUENCE = LABEL_PREFIX + "sequence"
 # Airflow's ids have up to 250 characters each, so those of ASCII are never shortened. What the ledger makes of them
 # adds words of its own, and has to fit 1,024 bytes.
 _OWNER_BYTES = 600
-_AIRFLOW = "airflow:"
 _INSTANCE_BYTES = 880
 
 
@@ -118,7 +120,7 @@ class TaskIdentity:
 
 def run_owner(dag_id: str, run_id: str) -> str:
     """A DAG run, as the ledger names it."""
-    return identifier(f"{_AIRFLOW}{dag_id}/{run_id}", _OWNER_BYTES)
+    return identifier(f"{DAG_RUN}{dag_id}/{run_id}", _OWNER_BYTES)
 
 
 def run_of(owner: str) -> tuple[str, str] | None:
@@ -128,8 +130,8 @@ def run_of(owner: str) -> tuple[str, str] | None:
         owner: of a rollout. Where ``run_owner`` had to shorten it, the run's id is as it was shortened.
     """
     # A DAG's id has no slash; a run's may.
-    dag_id, slash, run_id = owner.removeprefix(_AIRFLOW).partition("/")
-    return (dag_id, run_id) if owner.startswith(_AIRFLOW) and slash else None
+    dag_id, slash, run_id = owner.removeprefix(DAG_RUN).partition("/")
+    return (dag_id, run_id) if owner.startswith(DAG_RUN) and slash else None
 
 
 def run_labels(owner: str) -> dict[str, str]:

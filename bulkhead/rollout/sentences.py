@@ -108,6 +108,12 @@ def where(step: Step) -> str:
     return f"for {_headers(step)}"
 
 
+def step_words(step: Step) -> str:
+    """A step of a plan, in a few words."""
+    shown = f"{step.mirror} % mirrored" if step.mirror else f"{step.weight} %"
+    return f"{shown}, then a person approves" if step.approve else shown
+
+
 def _next(rollout: Rollout) -> str:
     decision = rollout.decision or {}
     rule = str(decision.get("rule", ""))

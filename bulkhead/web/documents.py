@@ -5,11 +5,17 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from bulkhead.isolation_levels import DEFAULT, IsolationLevel
+
+LONGEST_ID = 2**31 - 1
+"""Largest id of a row that any of the ledger's databases gives."""
 
 Item = TypeVar("Item")
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 
 
 class ApiDocument(BaseModel):
@@ -100,6 +106,46 @@ class StepDocument(ApiDocument):
     words: str = Field(description="all of it, for people")
 
 
+class ActionKind(enum.StrEnum):
+    """What a person can do about a release."""
+
+    APPROVE = "approve"
+    """Let it go on from the step at which it waits."""
+    ROLL_BACK = "rollback"
+    """Return its traffic to what served before."""
+    RETURN = "return"
+    """Give all of the traffic to its revision again."""
+    ISOLATE = "isolate"
+    UNISOLATE = "unisolate"
+
+
+class LevelDocument(ApiDocument):
+    """How far a revision can be isolated."""
+
+    level: IsolationLevel
+    touches: str = Field(description="what that changes, for people")
+
+
+class ActionDocument(ApiDocument):
+    """What can be done about a release now."""
+
+    kind: ActionKind = Field(description="last part of the path to which it is posted")
+    words: str = Field(description="what it will touch, in a sentence")
+    command: str = Field(description="the same on the command line")
+    step: int | None = Field(default=None, description="that would be approved, from 1")
+    levels: Sequence[LevelDocument] = Field(default=(), description="to choose from; traffic is always one of them")
+
+
+class IsolationDocument(ApiDocument):
+    """A level at which a revision is isolated."""
+
+    level: IsolationLevel
+    reason: str
+    requested_by: str
+    created_at: datetime
+    applied_at: datetime | None = Field(description="since when the world shows it; none: not yet")
+
+
 class ReleaseDocument(ReleaseSummary):
     """One rollout with its way, its evidence and its events."""
 
@@ -109,9 +155,9 @@ class ReleaseDocument(ReleaseSummary):
     serves: bool = Field(description="whether its revision is the service's stable one now")
     decision: Mapping[str, Any] | None = Field(description="the rule that decided against it, and the numbers")
     evidence: Mapping[str, Any] = Field(description="what spoke for it: the gate's metrics, the data's hash")
-    isolated: Sequence[str] = Field(description="levels at which its revision is isolated")
+    isolated: Sequence[IsolationDocument] = Field(description="levels at which its revision is isolated")
     events: Sequence[EventDocument]
-    commands: Sequence[str] = Field(description="what can be done now, on the command line")
+    actions: Sequence[ActionDocument] = Field(description="what can be done now, the most likely first")
 
 
 class ServiceDocument(ApiDocument):
@@ -134,6 +180,39 @@ class Page(ApiDocument, Generic[Item]):
     items: Sequence[Item]
     total: int | None = Field(description="of all pages; none where that is not counted")
     next: int | None = Field(description="what to give to have the following page; none at the end")
+
+
+class ActionRequest(ApiDocument):
+    """What every action wants to know."""
+
+    reason: Reason = Field(description="for whoever reads what happened: why it is done")
+
+
+class ApproveRequest(ActionRequest):
+    """That a step is approved."""
+
+    step: int = Field(ge=1, le=10_000, description="at which the release waits, from 1; another is refused")
+
+
+class IsolateRequest(ActionRequest):
+    """That a revision is isolated."""
+
+    levels: Sequence[IsolationLevel] = Field(default=DEFAULT, max_length=len(IsolationLevel))
+
+
+class Recorded(ApiDocument):
+    """What an action has led to. It is kept, whatever becomes of the caller; the reconciler does the rest."""
+
+    words: str
+    release: int = Field(description="that shows what becomes of it: the one it was asked of, or one that returns")
+
+
+class Permission(ApiDocument):
+    """Whether who asks may act on a release."""
+
+    person: str
+    dag_id: str | None = Field(description="that one has to be allowed to edit; none: every DAG")
+    allowed: bool
 
 
 class Trouble(ApiDocument):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.overview import RolloutView, ServiceView
 from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.pods.identity import run_of, run_owner
 from bulkhead.rollout.plan import Step, readable_plan
-from bulkhead.rollout.sentences import end, sentence
+from bulkhead.rollout.sentences import end, sentence, step_words
+from bulkhead.web.actions import possible
 from bulkhead.web.documents import (
     Attention,
     EventDocument,
+    IsolationDocument,
     Page,
     ReleaseDocument,
     ReleaseSummary,
@@ -86,43 +88,39 @@ class LedgerReader:
         Raises:
             NotFoundError: there is none.
         """
-        return _release(self._ledger.overview.rollout(release_id))
+        return _release(self.view(release_id))
+
+    def view(self, release_id: int) -> RolloutView:
+        """The same as the ledger has it.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return self._ledger.overview.rollout(release_id)
 
 
 def _release(view: RolloutView) -> ReleaseDocument:
     rollout = view.rollout
     return ReleaseDocument(
         **_summary(rollout, view.revision).model_dump(),
-        plan=[_step(step) for step in _steps(rollout)],
+        plan=[
+            StepDocument(weight=step.weight, mirror=step.mirror, approve=step.approve, words=step_words(step))
+            for step in _steps(rollout)
+        ],
         candidate=RevisionDocument.model_validate(view.revision),
         replaces=None if view.stable is None else RevisionDocument.model_validate(view.stable),
         serves=view.serving == rollout.revision_id,
         decision=rollout.decision,
         evidence=view.revision.evidence,
-        isolated=[str(isolation.level) for isolation in view.isolations],
+        isolated=[IsolationDocument.model_validate(isolation) for isolation in view.isolations],
         events=[
             EventDocument(
                 id=event.id, at=event.at, kind=event.kind, words=sentence(event, rollout), data=event.data or {}
             )
             for event in view.events
         ],
-        commands=list(_commands(view)),
+        actions=list(possible(view)),
     )
-
-
-def _step(step: Step) -> StepDocument:
-    shown = f"{step.mirror} % mirrored" if step.mirror else f"{step.weight} %"
-    words = f"{shown}, then a person approves" if step.approve else shown
-    return StepDocument(weight=step.weight, mirror=step.mirror, approve=step.approve, words=words)
-
-
-def _commands(view: RolloutView) -> Iterator[str]:
-    rollout = view.rollout
-    if rollout.phase is Phase.APPROVING:
-        yield f"bulkhead approve {rollout.service}"
-    if not rollout.phase.ended or view.serving == rollout.revision_id:
-        yield f"bulkhead rollback {rollout.service}"
-    yield f"bulkhead {'unisolate' if view.isolations else 'isolate'} {rollout.revision_id} --reason …"
 
 
 def _service(view: ServiceView) -> ServiceDocument:

@@ -53,6 +53,11 @@ class ResponseCache:
                 entry.made_at = self._clock()
             return entry.body
 
+    def clear(self) -> None:
+        """Drop all: whoever asks from now on is told of what has just changed."""
+        with self._lock:
+            self._entries = {}
+
     def _forget(self) -> None:
         """Drop what nobody has asked for lately, once there is much of it."""
         if len(self._entries) > _KEPT:

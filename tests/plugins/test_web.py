@@ -4,10 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from airflow.api_fastapi.core_api.security import get_user
+from airflow.models.dag import DagModel
 
 from bulkhead import web as pages
-from bulkhead.plugins import web
+from bulkhead.plugins import web, web_login
 from bulkhead.plugins.airflow_plugin import BulkheadPlugin
 from tests.bulkhead.web.test_app import BUNDLE
 
@@ -46,3 +49,11 @@ def test_every_route_of_it_wants_a_login() -> None:
     for route in routes:
         calls = [inner.call for outer in route.dependant.dependencies for inner in outer.dependencies]
         assert get_user in calls, route.path
+
+
+@pytest.mark.parametrize(("role", "allowed"), [("viewer", False), ("user", True), ("admin", True)])
+def test_who_may_edit_a_dag_is_airflows_to_say(monkeypatch: pytest.MonkeyPatch, role: str, allowed: bool) -> None:
+    monkeypatch.setattr(web_login, "get_auth_manager", SimpleAuthManager)
+    monkeypatch.setattr(DagModel, "get_team_name", lambda dag_id: None)
+    person = web_login.person(SimpleAuthManagerUser(username="ada", role=role))
+    assert (person.name, person.may_edit("release"), person.may_edit(None)) == ("ada", allowed, allowed)

@@ -1,19 +1,28 @@
 """The JSON API over HTTP: what it answers, to whom, and how often it asks the ledger for that."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
-from fastapi import Depends, HTTPException
+from fastapi import HTTPException
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 
+from bulkhead.commands import Commands
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.pods.identity import run_owner
+from bulkhead.settings import Settings
+from bulkhead.web.actions import Person
 from bulkhead.web.api import create_app
 from tests.hostile import NASTY
 from tests.rollouts import promote, request
+
+
+def anybody() -> Person:
+    return Person("ada", lambda _: True)
 
 
 @pytest.fixture
@@ -22,8 +31,8 @@ def ledger(sqlite_url: str) -> Ledger:
 
 
 @pytest.fixture
-def client(ledger: Ledger) -> TestClient:
-    return TestClient(create_app(lambda: ledger))
+def client(ledger: Ledger, tmp_path: Path) -> TestClient:
+    return TestClient(create_app(lambda: Commands(Settings(home=tmp_path), ledger), anybody))
 
 
 def test_services_and_releases_are_read(ledger: Ledger, client: TestClient) -> None:
@@ -74,15 +83,15 @@ def test_text_from_outside_is_found_and_breaks_nothing(ledger: Ledger, client: T
     assert client.get("/services").status_code == 200
 
 
-def test_a_ledger_that_does_not_answer_is_said_and_asked_again(ledger: Ledger) -> None:
+def test_a_ledger_that_does_not_answer_is_said_and_asked_again(ledger: Ledger, tmp_path: Path) -> None:
     away = [True]
 
-    def opened() -> Ledger:
+    def opened() -> Commands:
         if away[0]:
             raise UnavailableError("the ledger does not answer: connection refused; it is tried again")
-        return ledger
+        return Commands(Settings(home=tmp_path), ledger)
 
-    client = TestClient(create_app(opened))
+    client = TestClient(create_app(opened, anybody))
     answer = client.get("/services")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert "connection refused" in answer.json()["error"]
@@ -90,25 +99,29 @@ def test_a_ledger_that_does_not_answer_is_said_and_asked_again(ledger: Ledger) -
     assert client.get("/services").status_code == 200
 
 
-def test_no_route_is_open_to_who_may_not_read(ledger: Ledger) -> None:
-    def nobody() -> None:
+def test_no_route_is_open_to_who_may_not_read(ledger: Ledger, tmp_path: Path) -> None:
+    def nobody() -> Person:
         raise HTTPException(401, "Not authenticated")
 
-    dependency: Any = Depends(nobody)
-    app = create_app(lambda: ledger, [dependency])
+    promote(ledger, "old")
+    app = create_app(lambda: Commands(Settings(home=tmp_path), ledger), nobody)
     client = TestClient(app)
-    paths = [route.path for route in app.routes if hasattr(route, "methods")]
-    assert {"/services", "/releases", "/openapi.json"} <= set(paths)
-    for path in paths:
-        assert client.get(path.format(name="digits", release_id=1, dag_id="release")).status_code == 401, path
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    assert {"/services", "/releases/{release_id}/rollback", "/openapi.json"} <= {route.path for route in routes}
+    for route in routes:
+        path = route.path.format(name="digits", release_id=1, dag_id="release")
+        for method in route.methods:
+            assert client.request(method, path, json={}).status_code == 401, path
+    assert client.get("/services").json() == {"error": "Not authenticated"}
 
 
-def test_all_that_it_answers_is_what_its_document_says(ledger: Ledger) -> None:
+def test_all_that_it_answers_is_what_its_document_says(ledger: Ledger, tmp_path: Path) -> None:
     promote(ledger, "old")
     request(ledger, "new", owner=run_owner("release", "run"))
-    schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(lambda: ledger))
+    app = create_app(lambda: Commands(Settings(home=tmp_path), ledger), anybody)
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     operations = [result.ok() for result in schema.get_all_operations()]
-    assert len(operations) == 5
+    assert len(operations) == 11
     for operation in operations:
 
         @given(case=operation.as_strategy())
