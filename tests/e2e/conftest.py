@@ -1,5 +1,6 @@
 """One demo for all: run to its end by its own command, left running, and harmed afterwards."""
 
+import configparser
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from kubernetes import client as k8s
 
@@ -21,6 +23,7 @@ from benchmarks.launch import api_server, kubeconfig
 from bulkhead import settings
 from bulkhead.control import Control
 from bulkhead.demo.airflow_client import AirflowClient
+from bulkhead.demo.traffic import DemoTraffic
 from bulkhead.pods.identity import matches, run_labels, run_owner
 from bulkhead.runtimes.kubernetes.access import Access, client
 from tests.collectors import TraceCollector
@@ -71,6 +74,23 @@ class Kept:
         return subprocess.run(
             [BULKHEAD, *words], capture_output=True, text=True, env=environment, timeout=600, check=False
         )
+
+    def session_of_a_viewer(self, admins: str) -> str:
+        """Airflow's token for somebody who may look at everything and change nothing: the demo has no such user.
+
+        Args:
+            admins: the administrator's token, whose claims are kept else.
+        """
+        configuration = configparser.RawConfigParser()
+        configuration.read(self.folder / "airflow" / "airflow.cfg")
+        claims, headers = jwt.decode(admins, options={"verify_signature": False}), jwt.get_unverified_header(admins)
+        secret = configuration["api_auth"]["jwt_secret"]
+        return jwt.encode({**claims, "sub": "eve", "role": "viewer"}, secret, headers["alg"], headers)
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, answer: str) -> None:
+        """What a person answers to a task that asks."""
+        task = f"{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        self.airflow.call("PATCH", f"/api/v2/dags/{task}", {"chosen_options": [answer], "params_input": {}})
 
     def components(self, name: str) -> list[int]:
         """Process ids of an Airflow component, everything in its session included."""
@@ -226,6 +246,15 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
         left = [str(path) for path in temporary.rglob("*")]
         shutil.rmtree(temporary)
         assert not left
+
+
+@pytest.fixture
+def clients(kept: Kept) -> Iterator[None]:
+    """Somebody asks twenty times a second."""
+    traffic = DemoTraffic(f"http://127.0.0.1:{kept.control.settings.ports['digits'].port}/invocations", 20)
+    traffic.start()
+    yield
+    traffic.stop()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from bulkhead.pods.identity import run_owner
 from tests.e2e.conftest import Kept
 
 pytestmark = pytest.mark.e2e
@@ -37,11 +38,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(kept: Kept, browser: Browser) -> Iterator[Open]:
-    """Opens a page as somebody who has logged in; at the end no page may have complained."""
+    """Opens a page as somebody who has logged in; at the end no page may have complained, but of what is refused."""
     complaints: list[str] = []
     contexts = []
 
-    def open_page(path: str, *, width: int = 1600, scheme: str = "light") -> Page:
+    def open_page(path: str, *, width: int = 1600, scheme: str = "light", refused: int = 0) -> Page:
         look = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
         context = browser.new_context(**look)  # type: ignore[arg-type]
         contexts.append(context)
@@ -52,7 +53,11 @@ def opened(kept: Kept, browser: Browser) -> Iterator[Open]:
         page.fill("input[name=password]", kept.password)
         page.click("button[type=submit]")
         page.wait_for_url(lambda url: "login" not in url)
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        expected = f"the server responded with a status of {refused} "
+        page.on(
+            "console",
+            lambda said: complaints.append(said.text) if said.type == "error" and expected not in said.text else None,
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(f"{kept.airflow.url}{path}")
         return page
@@ -93,7 +98,10 @@ def test_the_bad_release_is_understood_from_its_tasks_tab_alone(opened: Open, sc
     expect(alert).to_contain_text("Next: mend the model")
     said = page.get_by_role("region", name="What happened")
     expect(said).to_contain_text(re.compile(r"Step 1 of \d"))
+    expect(page.get_by_role("button", name="Isolate")).to_be_enabled()
+    page.get_by_text("On the command line").click()
     expect(page.get_by_role("region", name="What can be done now")).to_contain_text("bulkhead isolate digits-")
+    page.get_by_text("On the command line").click()
     expect(page.locator(".bulkhead")).to_contain_text("model_uri")
     _picture(page, f"control-room-release-{scheme}")
 
@@ -127,3 +135,87 @@ def test_everybody_can_use_it(opened: Open, path: str, width: int, scheme: str) 
     found = Axe().run(page, context={"include": [[".bulkhead"]]})
     assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("(box => box.scrollWidth <= box.clientWidth)(document.querySelector('.bulkhead'))")
+
+
+def _press(page: Page, button: str, reason: str) -> None:
+    """Press a button, give the reason that its dialog asks for, and press again."""
+    page.locator(".bulkhead").get_by_role("button", name=button).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name=button)).to_be_disabled()
+    dialog.get_by_role("textbox").fill(reason)
+    dialog.get_by_role("button", name=button).click()
+    expect(dialog).to_be_hidden()
+
+
+@pytest.mark.usefixtures("clients")
+def test_a_person_approves_and_rolls_back_by_clicking(opened: Open, kept: Kept) -> None:
+    before = kept.control.ledger.services.get("digits").stable_revision
+    kept.start("release_asked", "clicked", {})
+    kept.task("release_asked", "clicked", "release.deploy", "success")
+    page = opened("/dags/release_asked/runs/clicked/tasks/release.deploy/plugin/bulkhead-release")
+    expect(page.locator(".bulkhead")).to_contain_text("approving, step 1 of 2")
+    _press(page, "Approve", "it answers as it should")
+    said = page.get_by_role("region", name="What happened")
+    expect(said).to_contain_text("Step 1 of 2 was approved by web: admin: it answers as it should.")
+    expect(page.locator(".bulkhead")).to_contain_text(re.compile("^Promoted: revision|Promoted: revision"))
+    [rollout] = kept.control.ledger.rollouts.latest("digits", run_owner("release_asked", "clicked"))
+    assert kept.control.ledger.services.get("digits").stable_revision == rollout.revision_id
+
+    _press(page, "Roll back", "the numbers look odd to me")
+    page.get_by_role("status").get_by_role("link").click()
+    expect(page.locator(".bulkhead")).to_contain_text(re.compile(r"Promoted: revision"))
+    assert kept.control.ledger.services.get("digits").stable_revision == before
+    assert kept.control.ledger.rollouts.latest("digits")[0].owner == "web: admin"
+    kept.answer("release_asked", "clicked", "release.approve_1", "Approve")  # that Airflow asks as well
+
+
+def test_a_person_isolates_by_levels_and_ends_it(opened: Open) -> None:
+    page = opened(TASK, refused=422)
+    page.locator(".bulkhead").get_by_role("button", name="Isolate").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("checkbox", name=re.compile("^traffic"))).to_be_disabled()
+    dialog.get_by_text(re.compile("^pod: its pods are kept")).click()
+    dialog.get_by_role("textbox").fill('<b>it "leaks"</b>')
+    found = Axe().run(page, context={"include": [[".bulkhead-dialog"]]})
+    assert found.violations_count == 0, found.generate_report()
+    _picture(page, "control-room-isolate")
+    dialog.get_by_text(re.compile("^network: nothing reaches")).click()
+    dialog.get_by_role("button", name="Isolate").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("processes of one machine share its network")
+    dialog.get_by_text(re.compile("^network: nothing reaches")).click()
+    dialog.get_by_role("button", name="Isolate").click()
+    expect(page.get_by_role("region", name="What it is")).to_contain_text('<b>it "leaks"</b> (web: admin')
+    _press(page, "End the isolation", "it was the test's")
+    expect(page.locator(".bulkhead").get_by_role("button", name="End the isolation")).to_be_hidden()
+
+
+def test_a_viewer_reads_and_is_refused_whatever_is_sent(opened: Open, kept: Kept) -> None:
+    page = opened("/")
+    [cookie] = [cookie for cookie in page.context.cookies() if cookie["name"] == "_token"]
+    page.context.add_cookies([{**cookie, "value": kept.session_of_a_viewer(cookie["value"])}])  # type: ignore[list-item]
+    page.goto(f"{kept.airflow.url}{TASK}")
+    asked = "Acting from here asks for the permission to edit DAG digits_release, which eve does not have."
+    expect(page.locator(".bulkhead")).to_contain_text(asked)
+    expect(page.locator(".bulkhead").get_by_role("button")).to_have_count(0)
+    release = page.evaluate("""async () => {
+        const run = "dags/digits_release/releases?run_id=bad-release";
+        return (await (await fetch(`/bulkhead/api/${run}`)).json()).items[0].id; }""")
+    headers = {"Idempotency-Key": "by-hand-of-eve", "Content-Type": "application/json"}
+    for action in ("rollback", "isolate", "unisolate"):
+        answer = page.request.post(
+            f"{kept.airflow.url}/bulkhead/api/releases/{release}/{action}",
+            headers=headers,
+            data={"reason": "by hand"},
+        )
+        assert (answer.status, "edit DAG 'digits_release'" in answer.json()["error"]) == (403, True)
+
+
+def test_a_session_that_has_expired_is_said_and_nothing_is_lost(opened: Open) -> None:
+    page = opened(TASK, refused=401)
+    page.locator(".bulkhead").get_by_role("button", name="Isolate").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox").fill("typed before")
+    page.context.clear_cookies()
+    dialog.get_by_role("button", name="Isolate").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("not logged in any more")
+    expect(dialog.get_by_role("textbox")).to_have_value("typed before")

@@ -1,11 +1,9 @@
 """Releases that ask a person, and releases that are guarded, under a real scheduler and triggerer."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bulkhead.demo.traffic import DemoTraffic
 from bulkhead.ledger.tables import Phase, Rollout
 from bulkhead.pods.identity import run_owner
 from tests.e2e.conftest import Kept
@@ -14,26 +12,13 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("examples_begun")]
 
+APPROVE = "release.approve_1"
 SERVER = Path(__file__).parents[1] / "programs" / "server.py"
-
-
-@pytest.fixture
-def clients(kept: Kept) -> Iterator[None]:
-    """Somebody asks twenty times a second."""
-    traffic = DemoTraffic(f"http://127.0.0.1:{kept.control.settings.ports['digits'].port}/invocations", 20)
-    traffic.start()
-    yield
-    traffic.stop()
 
 
 def _rollout(kept: Kept, dag_id: str, run_id: str) -> Rollout:
     [found] = kept.control.ledger.rollouts.latest("digits", run_owner(dag_id, run_id))
     return found
-
-
-def _answer(kept: Kept, run_id: str, answer: str) -> None:
-    task = f"release_asked/dagRuns/{run_id}/taskInstances/release.approve_1/-1/hitlDetails"
-    kept.airflow.call("PATCH", f"/api/v2/dags/{task}", {"chosen_options": [answer], "params_input": {}})
 
 
 def _asked(kept: Kept, run_id: str) -> str:
@@ -55,7 +40,7 @@ def _asked(kept: Kept, run_id: str) -> str:
 @pytest.mark.usefixtures("clients")
 def test_a_release_that_a_person_approves_goes_on_to_its_end(kept: Kept) -> None:
     revision = _asked(kept, "approved")
-    _answer(kept, "approved", "Approve")
+    kept.answer("release_asked", "approved", APPROVE, "Approve")
     kept.task("release_asked", "approved", "release.promote_1", "success")
     assert _rollout(kept, "release_asked", "approved").phase is Phase.PROMOTED
     assert kept.control.ledger.services.get("digits").stable_revision == revision
@@ -66,7 +51,7 @@ def test_a_release_that_a_person_approves_goes_on_to_its_end(kept: Kept) -> None
 def test_a_release_that_a_person_rejects_is_taken_back(kept: Kept) -> None:
     stable = kept.control.ledger.services.get("digits").stable_revision
     _asked(kept, "rejected")
-    _answer(kept, "rejected", "Reject")
+    kept.answer("release_asked", "rejected", APPROVE, "Reject")
     kept.task("release_asked", "rejected", "release.roll_back_1", "success")
     rollout = _rollout(kept, "release_asked", "rejected")
     assert (rollout.phase, rollout.reason) == (Phase.ROLLED_BACK, "step 1 was not approved")

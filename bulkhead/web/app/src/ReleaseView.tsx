@@ -1,5 +1,6 @@
-import { Alert, Badge, Code, DataList, Heading, HStack, Stack, Table } from "@chakra-ui/react";
+import { Alert, Badge, DataList, Heading, HStack, Stack, Table } from "@chakra-ui/react";
 
+import { Actions } from "./Actions";
 import { useApi } from "./api";
 import type { Release } from "./documents";
 import { clock, short, time, version } from "./format";
@@ -28,13 +29,7 @@ function Details({ release }: { release: Release }) {
         </Alert.Root>
       )}
       <Section name="What can be done now">
-        <Stack gap={1}>
-          {release.commands.map((command) => (
-            <Code alignSelf="flex-start" key={command}>
-              {command}
-            </Code>
-          ))}
-        </Stack>
+        <Actions release={release} />
       </Section>
       <Section name="What happened">
         <Happened release={release} />
@@ -112,8 +107,11 @@ function facts(release: Release): Fact[] {
 
     known.push(["DAG run", <To key="run" to={run}>{`${dag_id}, ${run_id}`}</To>]);
   }
-  if (release.isolated.length > 0) {
-    known.push(["Isolated", release.isolated.join(", ")]);
+  for (const isolation of release.isolated) {
+    const { applied_at, created_at, level, reason, requested_by } = isolation;
+    const state = applied_at === null ? ", not in force yet" : "";
+
+    known.push([`Isolated: ${level}`, `${reason} (${requested_by}, ${time(created_at)}${state})`]);
   }
 
   return known;

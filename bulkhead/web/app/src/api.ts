@@ -1,5 +1,7 @@
 import { useEffect, useState } from "react";
 
+import type { Recorded } from "./documents";
+
 const EVERY_MS = 2000;
 
 /** What was asked for, as far as it is known: the last answer stays while the next one fails. */
@@ -8,35 +10,49 @@ export interface Answer<Item> {
   error?: string;
 }
 
-async function get<Item>(path: string, signal: AbortSignal): Promise<Item> {
-  // The browser asks again with the ETag that it has: what has not changed does not come twice.
-  const answer = await fetch(new URL(`bulkhead/api/${path}`, document.baseURI), { cache: "no-cache", signal });
+async function ask<Item>(path: string, how: RequestInit): Promise<Item> {
+  const answer = await fetch(new URL(`bulkhead/api/${path}`, document.baseURI), how);
 
   if (answer.ok) {
     return (await answer.json()) as Item;
   }
-  if (answer.status === 401 || answer.status === 403) {
-    throw new Error("You are not logged in any more. Reload the page to log in.");
-  }
   const trouble = (await answer.json().catch(() => ({}))) as { error?: string };
 
+  if (answer.status === 401) {
+    throw new Error("You are not logged in any more. Reload the page to log in.");
+  }
   throw new Error(trouble.error ?? `Airflow's api-server answered ${answer.status}.`);
 }
 
-/** Ask every two seconds for as long as the page is looked at. */
-export function useApi<Item>(path: string): Answer<Item> {
+/** Do something about a release. The key says which press it was: sent again, nothing more is done. */
+export async function act(path: string, key: string, asked: object): Promise<Recorded> {
+  const headers = { "Content-Type": "application/json", "Idempotency-Key": key };
+
+  try {
+    return await ask<Recorded>(path, { body: JSON.stringify(asked), headers, method: "POST" });
+  } catch (error) {
+    throw new Error(error instanceof TypeError ? "Airflow's api-server does not answer. Try again." : words(error));
+  }
+}
+
+/** Ask every two seconds for as long as the page is looked at; or only until there is an answer. */
+export function useApi<Item>(path: string, once = false): Answer<Item> {
   const [answer, setAnswer] = useState<{ path: string } & Answer<Item>>({ path });
 
   useEffect(() => {
     const stop = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
 
-    const ask = async () => {
+    const poll = async () => {
       if (!document.hidden) {
         try {
-          const data = await get<Item>(path, stop.signal);
+          // The browser asks again with the ETag that it has: what has not changed does not come twice.
+          const data = await ask<Item>(path, { cache: "no-cache", signal: stop.signal });
 
           setAnswer({ data, path });
+          if (once) {
+            return;
+          }
         } catch (error) {
           if (stop.signal.aborted) {
             return;
@@ -45,17 +61,17 @@ export function useApi<Item>(path: string): Answer<Item> {
         }
       }
       if (!stop.signal.aborted) {
-        timer = setTimeout(() => void ask(), EVERY_MS);
+        timer = setTimeout(() => void poll(), EVERY_MS);
       }
     };
 
-    void ask();
+    void poll();
 
     return () => {
       stop.abort();
       clearTimeout(timer);
     };
-  }, [path]);
+  }, [once, path]);
 
   return answer.path === path ? answer : {};
 }

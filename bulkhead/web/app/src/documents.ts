@@ -38,6 +38,35 @@ export interface ReleaseSummary {
   words: string | null;
 }
 
+export type ActionKind = "approve" | "rollback" | "return" | "isolate" | "unisolate";
+
+export interface Action {
+  kind: ActionKind;
+  words: string;
+  command: string;
+  step: number | null;
+  levels: { level: string; touches: string }[];
+}
+
+export interface Isolation {
+  level: string;
+  reason: string;
+  requested_by: string;
+  created_at: string;
+  applied_at: string | null;
+}
+
+export interface Permission {
+  person: string;
+  dag_id: string | null;
+  allowed: boolean;
+}
+
+export interface Recorded {
+  words: string;
+  release: number;
+}
+
 export interface Release extends ReleaseSummary {
   plan: { weight: number; mirror: number; approve: boolean; words: string }[];
   candidate: Revision;
@@ -45,9 +74,9 @@ export interface Release extends ReleaseSummary {
   serves: boolean;
   decision: Record<string, unknown> | null;
   evidence: Record<string, unknown>;
-  isolated: string[];
+  isolated: Isolation[];
   events: { id: number; at: string; kind: string; words: string | null }[];
-  commands: string[];
+  actions: Action[];
 }
 
 export interface Service {
