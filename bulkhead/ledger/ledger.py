@@ -13,6 +13,7 @@ from bulkhead.ledger.events import Events
 from bulkhead.ledger.intents import Intents
 from bulkhead.ledger.isolations import Isolations
 from bulkhead.ledger.launches import Launches
+from bulkhead.ledger.measurements import Measurements
 from bulkhead.ledger.overview import Overview
 from bulkhead.ledger.quarantines import Quarantines
 from bulkhead.ledger.revisions import Revisions
@@ -37,6 +38,7 @@ class Ledger(Transactions):
         intents: what was asked for.
         isolations: of revisions.
         launches: which task runs which pod.
+        measurements: of rollouts, while they were judged.
         overview: many services and rollouts at once.
         quarantines: of devices and nodes.
         revisions: what can be served.
@@ -56,6 +58,7 @@ class Ledger(Transactions):
         self.intents = Intents(*shared)
         self.isolations = Isolations(*shared)
         self.launches = Launches(*shared)
+        self.measurements = Measurements(*shared)
         self.overview = Overview(*shared)
         self.quarantines = Quarantines(*shared)
         self.revisions = Revisions(*shared)

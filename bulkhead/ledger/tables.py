@@ -239,6 +239,18 @@ class QuarantinePhase(enum.StrEnum):
         return self in (QuarantinePhase.HELD, QuarantinePhase.MANUAL)
 
 
+class Measurement(Base):
+    """What was measured of a rollout's candidate, and of stable beside it, since its step began."""
+
+    __tablename__ = "measurements"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    rollout_id: Mapped[int] = mapped_column(ForeignKey("rollouts.id"), index=True)
+    at: Mapped[datetime]
+    step: Mapped[int]
+    numbers: Mapped[dict[str, Any]]
+
+
 class Quarantine(Base):
     """A lease on a bad device or node, in force until it is ended.
 

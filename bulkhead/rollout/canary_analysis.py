@@ -17,6 +17,7 @@ from bulkhead.rollout.analysis.tally import Tally
 from bulkhead.rollout.analysis.truth import Truth
 from bulkhead.rollout.context import Abort, RolloutContext
 from bulkhead.rollout.effects import Effects
+from bulkhead.rollout.measurement_recorder import MeasurementRecorder
 from bulkhead.rollout.sentences import where
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,11 @@ class CanaryAnalysis:
 
     Attributes:
         effects: by which everything is measured.
+        recorder: keeps what was measured.
     """
 
     effects: Effects
+    recorder: MeasurementRecorder
     _readings: dict[int, list[BurnReading]] = field(default_factory=dict)
     _tallies: dict[tuple[int, str], tuple[str, Tally]] = field(default_factory=dict)
     _truths: dict[int, tuple[datetime, Truth]] = field(default_factory=dict)
@@ -81,7 +84,18 @@ class CanaryAnalysis:
         stable = arms[context.stable] if context.stable else None
         elapsed = context.age_s(datetime.fromisoformat(rollout.window["at"]))
         readings, truth = self._readings[rollout.id], self._truth(context)
-        return judge(plan, context.step, arms[context.candidate], stable, elapsed, readings, truth)
+        judgement = judge(plan, context.step, arms[context.candidate], stable, elapsed, readings, truth)
+        self.recorder.record(context, judgement.numbers)
+        return judgement
+
+    def forget_all_but(self, rollout_ids: set[int]) -> None:
+        """Drop what was measured of rollouts that have ended."""
+        self.recorder.forget_all_but(rollout_ids)
+        for measured in (self._readings, self._truths, self._faults):
+            for ended in measured.keys() - rollout_ids:
+                del measured[ended]
+        for key in [key for key in self._tallies if key[0] not in rollout_ids]:
+            del self._tallies[key]
 
     def unreadable_s(self, context: RolloutContext) -> float:
         """How long the candidate's metrics could not be read, in seconds."""

@@ -29,6 +29,7 @@ from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.drift import DriftCorrector
 from bulkhead.rollout.effects import Effects
 from bulkhead.rollout.isolation import Isolator
+from bulkhead.rollout.measurement_recorder import MeasurementRecorder
 from bulkhead.rollout.phases import PHASES, Handlers, following, overdue
 from bulkhead.rollout.waiting import WaitingRecorder
 from bulkhead.settings import ServicePolicy
@@ -75,7 +76,8 @@ class Reconciler:
         policies = {} if policies is None else policies
         effects = Effects(ledger, registry, devices)
         self._contexts = Contexts(backends, clock)
-        self._handlers = Handlers(ledger, effects, CanaryAnalysis(effects), policies)
+        self._analysis = CanaryAnalysis(effects, MeasurementRecorder(ledger.measurements))
+        self._handlers = Handlers(ledger, effects, self._analysis, policies)
         self._waiting = WaitingRecorder(ledger.events, clock)
         self._drift = DriftCorrector(ledger, backends, policies, clock)
         self._isolator = Isolator(ledger, backends, registry, devices)
@@ -103,7 +105,8 @@ class Reconciler:
         services = self._ledger.services.all()
         self._leases.hold(services)
         going = {rollout.service: rollout for rollout in self._ledger.rollouts.active()}
-        self._contexts.forget_all_but({rollout.id for rollout in going.values()})
+        for memory in (self._contexts, self._analysis, self._waiting):
+            memory.forget_all_but({rollout.id for rollout in going.values()})
         for service in services:
             self._correct_drift(service, going.get(service.name))
         stepped = [self._stepped(rollout) for rollout in self._ledger.rollouts.active()]

@@ -64,3 +64,8 @@ class WaitingRecorder:
         if still:
             data["still"] = True
         self._events.append(rollout, EventKind.WAITING, data)
+
+    def forget_all_but(self, rollout_ids: set[int]) -> None:
+        """Drop what is remembered of rollouts that have ended."""
+        for ended in self._latest.keys() - rollout_ids:
+            del self._latest[ended]

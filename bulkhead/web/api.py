@@ -22,7 +22,15 @@ from bulkhead.text import bounded
 from bulkhead.web import BUNDLE
 from bulkhead.web.action_routes import action_routes
 from bulkhead.web.actions import Person
-from bulkhead.web.documents import LONGEST_ID, Page, ReleaseDocument, ReleaseSummary, ServiceDocument, Trouble
+from bulkhead.web.documents import (
+    LONGEST_ID,
+    CourseDocument,
+    Page,
+    ReleaseDocument,
+    ReleaseSummary,
+    ServiceDocument,
+    Trouble,
+)
 from bulkhead.web.reader import LedgerReader
 from bulkhead.web.response_cache import ResponseCache
 
@@ -143,6 +151,11 @@ def _reading(opened: _Opened, cache: ResponseCache, app: FastAPI) -> APIRouter:
     def release(request: Request, release_id: Annotated[int, PathParameter(ge=1, le=LONGEST_ID)]) -> Response:
         """One release: its way, its evidence, its events."""
         return answer(request, lambda read: read.release(release_id))
+
+    @router.get("/releases/{release_id}/course", response_model=CourseDocument)
+    def course(request: Request, release_id: Annotated[int, PathParameter(ge=1, le=LONGEST_ID)]) -> Response:
+        """How one release went: its share of the traffic, what was measured, when something was decided."""
+        return answer(request, lambda read: read.course(release_id))
 
     @router.get(BUNDLE, include_in_schema=False)
     def bundle() -> FileResponse:

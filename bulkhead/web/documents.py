@@ -160,6 +160,48 @@ class ReleaseDocument(ReleaseSummary):
     actions: Sequence[ActionDocument] = Field(description="what can be done now, the most likely first")
 
 
+class PointDocument(ApiDocument):
+    """What a release's revision has of the traffic from a moment on."""
+
+    at: datetime
+    percent: int = Field(ge=0, le=100)
+
+
+class MomentDocument(ApiDocument):
+    """When something was decided."""
+
+    at: datetime
+    words: str
+
+
+class ArmDocument(ApiDocument):
+    """What was counted of a revision since the step began."""
+
+    requests: int
+    failures: int
+    slow: int
+    p99_ms: float | None = Field(description="at most; none where that is not known")
+
+
+class MeasurementDocument(ApiDocument):
+    """What was measured while a step was judged."""
+
+    at: datetime
+    step: int = Field(description="of the plan, from 1; what is counted begins anew with each")
+    window_s: float = Field(description="since the step began, in seconds")
+    candidate: ArmDocument | None = Field(description="none where it could not be read")
+    stable: ArmDocument | None
+    evidence: Mapping[str, float] = Field(description="against the candidate, by rule: at 1 it is rolled back")
+
+
+class CourseDocument(ApiDocument):
+    """How a release went over time. Measurements are kept of each service's latest releases."""
+
+    split: Sequence[PointDocument]
+    moments: Sequence[MomentDocument]
+    measurements: Sequence[MeasurementDocument]
+
+
 class ServiceDocument(ApiDocument):
     """A service: what serves, what is in progress, and whether it wants a person."""
 

@@ -11,8 +11,10 @@ from bulkhead.pods.identity import run_of, run_owner
 from bulkhead.rollout.plan import Step, readable_plan
 from bulkhead.rollout.sentences import end, sentence, step_words
 from bulkhead.web.actions import possible
+from bulkhead.web.course import course
 from bulkhead.web.documents import (
     Attention,
+    CourseDocument,
     EventDocument,
     IsolationDocument,
     Page,
@@ -89,6 +91,14 @@ class LedgerReader:
             NotFoundError: there is none.
         """
         return _release(self.view(release_id))
+
+    def course(self, release_id: int) -> CourseDocument:
+        """How one release went over time.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return course(self.view(release_id), self._ledger.measurements.of(release_id))
 
     def view(self, release_id: int) -> RolloutView:
         """The same as the ledger has it.

@@ -2,6 +2,7 @@ import { Alert, Badge, DataList, Heading, HStack, Stack, Table } from "@chakra-u
 
 import { Actions } from "./Actions";
 import { useApi } from "./api";
+import { Course } from "./Course";
 import type { Release } from "./documents";
 import { clock, short, time, version } from "./format";
 import { phase, Shown, To } from "./parts";
@@ -30,6 +31,9 @@ function Details({ release }: { release: Release }) {
       )}
       <Section name="What can be done now">
         <Actions release={release} />
+      </Section>
+      <Section name="How it went">
+        <Course release={release} />
       </Section>
       <Section name="What happened">
         <Happened release={release} />

@@ -79,6 +79,28 @@ export interface Release extends ReleaseSummary {
   actions: Action[];
 }
 
+export interface Arm {
+  requests: number;
+  failures: number;
+  slow: number;
+  p99_ms: number | null;
+}
+
+export interface Measurement {
+  at: string;
+  step: number;
+  window_s: number;
+  candidate: Arm | null;
+  stable: Arm | null;
+  evidence: Record<string, number>;
+}
+
+export interface Course {
+  split: { at: string; percent: number }[];
+  moments: { at: string; words: string }[];
+  measurements: Measurement[];
+}
+
 export interface Service {
   name: string;
   stable: Revision | null;

@@ -4,4 +4,4 @@ import type * as Own from "react";
 const React = (globalThis as unknown as { React: typeof Own }).React;
 
 export default React;
-export const { Fragment, useEffect, useState } = React;
+export const { Fragment, useEffect, useRef, useState } = React;
