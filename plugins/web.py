@@ -21,6 +21,7 @@ PAGES = [
         ("Bulkhead", "bulkhead", "nav"),
         ("Release", "bulkhead-release", "task_instance"),
         ("Releases", "bulkhead-releases", "dag_run"),
+        ("BulkheadDashboard", "bulkhead-dashboard", "dashboard"),
     )
 ]
 """Where Airflow's pages show ours."""

@@ -90,6 +90,16 @@ def test_what_wants_a_person_is_seen_at_once_and_leads_to_its_release(opened: Op
     expect(page.get_by_role("heading", name="Services")).to_be_visible()
 
 
+def test_the_home_page_names_the_services_that_are_not_well(opened: Open) -> None:
+    page = opened("/")
+    card = page.locator(".bulkhead")
+    expect(card.get_by_text("rolled back", exact=True)).to_be_visible()
+    expect(card).to_contain_text("deadline")
+    _picture(page, "control-room-home")
+    card.get_by_role("link", name="digits").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("of digits")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_bad_release_is_understood_from_its_tasks_tab_alone(opened: Open, scheme: str) -> None:
     page = opened(TASK, scheme=scheme)
@@ -103,6 +113,13 @@ def test_the_bad_release_is_understood_from_its_tasks_tab_alone(opened: Open, sc
     expect(page.get_by_role("region", name="What can be done now")).to_contain_text("bulkhead isolate digits-")
     page.get_by_text("On the command line").click()
     expect(page.locator(".bulkhead")).to_contain_text("model_uri")
+    course = page.get_by_role("region", name="How it went")
+    for name in ("Traffic: candidate 0 %", "Failed: candidate", "Evidence against it: "):
+        expect(course.get_by_role("img", name=name)).to_be_visible()
+    expect(course).to_contain_text("rollback at")
+    course.get_by_text("As numbers").click()
+    expect(course.get_by_role("row").last).to_contain_text(re.compile(r"failed, .*errors 1\.\d"))
+    course.get_by_text("As numbers").click()
     _picture(page, f"control-room-release-{scheme}")
 
 

@@ -20,7 +20,8 @@ def test_each_page_is_a_component_of_the_bundle() -> None:
     for page in BulkheadPlugin.react_apps:
         assert f"{page['name']}:" in text
         assert page["bundle_url"] == f"bulkhead/api{pages.BUNDLE}"
-    assert {page["destination"] for page in BulkheadPlugin.react_apps} == {"nav", "task_instance", "dag_run"}
+    places = {page["destination"] for page in BulkheadPlugin.react_apps}
+    assert places == {"nav", "task_instance", "dag_run", "dashboard"}
     assert len({page["url_route"] for page in BulkheadPlugin.react_apps}) == len(BulkheadPlugin.react_apps)
 
 

@@ -3,6 +3,8 @@ import { useEffect, useRef, useState } from "react";
 import uPlot from "uplot";
 import style from "uplot/dist/uPlot.min.css";
 
+import { clock } from "./format";
+
 /** One line of a chart. `values` belong to the chart's `at`; a gap is null. */
 export interface Line {
   name: string;
@@ -32,9 +34,12 @@ interface ChartProps {
   limit?: number;
   /** The least that the scale shows. */
   top?: number;
+  /** Whether the time stands below: at the last of those that stand below each other. */
+  timed?: boolean;
 }
 
-const HEIGHT = 110;
+const HEIGHT = 80;
+const TIME_HEIGHT = 26;
 const SYNC = uPlot.sync("bulkhead");
 
 /** A chart over time. What it shows is said by its label too; the numbers themselves are in a table beside it. */
@@ -55,7 +60,7 @@ export function Chart(props: ChartProps) {
     const colours = swatches.current.slice(0, lines.length).map((swatch) => colourOf(swatch, "backgroundColor"));
 
     plot.current = new uPlot(options(props, element, colours), [at, ...lines.map((line) => line.values)], element);
-    const sized = new ResizeObserver(() => plot.current?.setSize({ height: HEIGHT, width: element.clientWidth }));
+    const sized = new ResizeObserver(() => plot.current?.setSize({ height: height(props), width: element.clientWidth }));
 
     sized.observe(element);
 
@@ -87,9 +92,10 @@ export function Chart(props: ChartProps) {
           </HStack>
         ))}
       </HStack>
-      <Box aria-label={`${name}: ${lines.map((line) => `${line.name} ${last(line.values)} ${unit}`).join(", ")}`}
+      <Box
+        aria-label={`${name}: ${lines.map((line) => `${line.name} ${last(line.values)} ${unit}`).join(", ")}`}
         color="fg.muted"
-        h={`${HEIGHT}px`}
+        h={`${height(props)}px`}
         overflow="hidden"
         ref={place}
         role="img"
@@ -104,11 +110,15 @@ function options(props: ChartProps, element: HTMLElement, colours: string[]): uP
   const paths = props.stepped === true ? { paths: uPlot.paths.stepped?.({ align: 1 }) } : {};
 
   return {
-    axes: [axis, { ...axis, size: 48 }],
+    axes: [
+      { ...axis, size: props.timed === true ? TIME_HEIGHT : 0, space: 90, values: (_, at) => at.map(moment) },
+      { ...axis, size: 48, space: 24 },
+    ],
     cursor: { sync: { key: SYNC.key } },
-    height: HEIGHT,
+    height: height(props),
     hooks: { draw: [(drawn) => decorate(drawn, props, text)] },
     legend: { show: false },
+    padding: [6, 12, 6, 0],
     scales: {
       x: { range: [props.from, props.to], time: true },
       y: { range: (_, __, highest) => [0, Math.max(props.top ?? 0, (highest ?? 0) * 1.05) || 1] },
@@ -155,6 +165,10 @@ function decorate(plot: uPlot, { limit, marks }: ChartProps, colour: string) {
   }
   ctx.restore();
 }
+
+const height = ({ timed }: ChartProps): number => HEIGHT + (timed === true ? TIME_HEIGHT : 0);
+
+const moment = (at: number): string => clock(new Date(at * 1000).toISOString());
 
 const colourOf = (element: HTMLElement | null, property: "backgroundColor" | "color"): string =>
   element === null ? "gray" : getComputedStyle(element)[property];

@@ -63,6 +63,7 @@ function Charts({ course, release }: { course: CourseDocument; release: Release 
         limit={1}
         lines={evidence(measurements)}
         name="Evidence against it"
+        timed
         top={1.1}
         unit="of what a rule needs to roll back"
       />

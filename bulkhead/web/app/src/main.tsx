@@ -2,6 +2,7 @@ import { Box, Heading, Stack, Text } from "@chakra-ui/react";
 import { useSearchParams } from "react-router-dom";
 
 import { useApi } from "./api";
+import { DashboardCard } from "./DashboardCard";
 import type { Page, ReleaseSummary } from "./documents";
 import { phase, Shown, To } from "./parts";
 import { ReleaseView } from "./ReleaseView";
@@ -76,5 +77,10 @@ const Frame = ({ children }: { children: React.ReactNode }) => (
   </Box>
 );
 
-// Airflow looks for a component by the name of its entry: see bulkhead/plugins/airflow_plugin.py.
-Object.assign(globalThis, { Bulkhead: ControlRoom, Release: ReleasesOfRun, Releases: ReleasesOfRun });
+// Airflow looks for a component by the name of its entry: see bulkhead/plugins/web.py.
+Object.assign(globalThis, {
+  Bulkhead: ControlRoom,
+  BulkheadDashboard: DashboardCard,
+  Release: ReleasesOfRun,
+  Releases: ReleasesOfRun,
+});
