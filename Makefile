@@ -110,7 +110,7 @@ lock: $(STAMP) ## write requirements.lock and requirements-torch.lock anew, from
 	@grep '^torch==' requirements.lock > requirements-torch.lock
 	@build=$$($(COMPILE) --extra tasks pyproject.toml | grep -oE '^(torch|triton|cuda-[a-z-]+|nvidia-[a-z0-9-]+)' | grep -vx nvidia-ml-py); \
 	$(COMPILE) --extra dev --generate-hashes $$(printf -- '--no-emit-package %s ' $$build) pyproject.toml -o requirements.lock; \
-	$(COMPILE) -c requirements.lock --extra registry --extra tracing --generate-hashes pyproject.toml -o docker/control.lock; \
+	$(COMPILE) -c requirements.lock --extra registry --extra tracing --extra ui --generate-hashes pyproject.toml -o docker/control.lock; \
 	$(COMPILE) -c requirements.lock --extra tasks --generate-hashes $$(printf -- '--no-emit-package %s ' $$build) pyproject.toml -o docker/tasks.lock; \
 	$(COMPILE) -c requirements.lock --generate-hashes docker/build.in -o docker/build.lock
 

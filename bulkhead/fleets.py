@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from bulkhead.pods.suspicion import Avoidance, avoid
 from bulkhead.runtimes.kubernetes.access import Access, client
 from bulkhead.runtimes.kubernetes.nodes import NodeCordons
 from bulkhead.settings import FleetSettings, Settings
+from bulkhead.users import user_name
 
 _SUSPECTED_FOR = timedelta(hours=1)
 _FRESH, _POLLS = timedelta(minutes=10), 3
@@ -82,7 +82,7 @@ def controller(settings: Settings, quarantines: Quarantines) -> QuarantineContro
     """
     fleet = settings.fleet
     nodes = NodeCordons(client(_access(fleet), settings.kubeconfigs)) if fleet.nodes else None
-    return QuarantineController(quarantines, fleet, nodes, f"{getpass.getuser()}@{socket.gethostname()}/{os.getpid()}")
+    return QuarantineController(quarantines, fleet, nodes, f"{user_name()}@{socket.gethostname()}/{os.getpid()}")
 
 
 def _sources(settings: Settings) -> Iterator[Source]:

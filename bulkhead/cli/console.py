@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import signal
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from bulkhead.errors import BulkheadError
 from bulkhead.text import storable
+from bulkhead.users import user_name
 
 WIDTH = 100
 """Columns that a text for people takes at most."""
@@ -66,7 +66,7 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
 
 def who() -> str:
     """Who asks, for the record."""
-    return f"cli: {getpass.getuser()}"
+    return f"cli: {user_name()}"
 
 
 def on_termination(act: Callable[[], None]) -> None:

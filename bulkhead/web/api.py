@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from bulkhead.commands import Commands
 from bulkhead.errors import BulkheadError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from bulkhead.text import bounded
-from bulkhead.web import BUNDLE
+from bulkhead.web import BUNDLE, STANDALONE
 from bulkhead.web.action_routes import action_routes
 from bulkhead.web.actions import Person
 from bulkhead.web.documents import (
@@ -158,8 +158,10 @@ def _reading(opened: _Opened, cache: ResponseCache, app: FastAPI) -> APIRouter:
         return answer(request, lambda read: read.course(release_id))
 
     @router.get(BUNDLE, include_in_schema=False)
-    def bundle() -> FileResponse:
-        return FileResponse(_STATIC / BUNDLE.removeprefix("/"), media_type="text/javascript", headers=_REVALIDATED)
+    @router.get(STANDALONE, include_in_schema=False)
+    def bundle(request: Request) -> FileResponse:
+        name = request.url.path.rpartition("/")[2]
+        return FileResponse(_STATIC / name, media_type="text/javascript", headers=_REVALIDATED)
 
     @router.get("/openapi.json", include_in_schema=False)
     def openapi() -> dict[str, Any]:

@@ -117,7 +117,7 @@ def test_sdist_and_wheel_hold_one_package_with_every_module_of_ours(built: Path)
     for name in ("operators", "plugins", "gpu_tasks"):
         ours |= {f"bulkhead/{path.relative_to(ROOT)}" for path in (ROOT / name).rglob("*.py")}
     ours |= {f"bulkhead/dags/{path.name}" for path in (ROOT / "dags" / "control_plane").glob("*.py")}
-    ours.add("bulkhead/web/static/bulkhead.js")
+    ours |= {f"bulkhead/web/static/{name}" for name in ("bulkhead.js", "standalone.js", "licences.txt")}
     with zipfile.ZipFile(wheel) as opened:
         packed = {name for name in opened.namelist() if ".dist-info/" not in name}
     assert {name for name in packed if not name.startswith("bulkhead/")} == set()

@@ -21,7 +21,7 @@ async function ask<Item>(path: string, how: RequestInit): Promise<Item> {
   if (answer.status === 401) {
     throw new Error("You are not logged in any more. Reload the page to log in.");
   }
-  throw new Error(trouble.error ?? `Airflow's api-server answered ${answer.status}.`);
+  throw new Error(trouble.error ?? `The server answered ${answer.status}.`);
 }
 
 /** Do something about a release. The key says which press it was: sent again, nothing more is done. */
@@ -31,7 +31,7 @@ export async function act(path: string, key: string, asked: object): Promise<Rec
   try {
     return await ask<Recorded>(path, { body: JSON.stringify(asked), headers, method: "POST" });
   } catch (error) {
-    throw new Error(error instanceof TypeError ? "Airflow's api-server does not answer. Try again." : words(error));
+    throw new Error(error instanceof TypeError ? "The server does not answer. Try again." : words(error));
   }
 }
 
@@ -78,7 +78,7 @@ export function useApi<Item>(path: string, once = false): Answer<Item> {
 
 function words(error: unknown): string {
   if (error instanceof TypeError) {
-    return "Airflow's api-server does not answer. What is shown is what it said last.";
+    return "The server does not answer. What is shown is what it said last.";
   }
 
   return error instanceof Error ? error.message : String(error);
