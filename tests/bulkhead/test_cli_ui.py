@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from typer.testing import CliRunner
 
 from bulkhead.cli import app
@@ -22,15 +21,12 @@ from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase
 from bulkhead.rollout.plan import Plan, Step
 from bulkhead.settings import CONFIG_VARIABLE, Settings
+from tests.browsers import PATIENCE_MS, chromium
 from tests.ports import free_port
 from tests.rollouts import advance, promote, revision
 
 BULKHEAD = str(Path(sys.executable).with_name("bulkhead"))
-CHROMIUM = shutil.which("chromium")
-ALONE = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-QUIET = "--disable-component-update --disable-sync"
 EVIL = '<img src=x onerror="alert(1)">\'"'
-PATIENCE_MS = 120_000
 
 
 @pytest.fixture
@@ -60,19 +56,14 @@ def address(ledger: Ledger) -> Iterator[str]:
 
 @pytest.fixture
 def page(address: str) -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("NOT SEEN IN A BROWSER: chromium is not here")
     complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=f"{ALONE} {QUIET}".split())
+    with chromium() as browser:
         page = browser.new_page()
         page.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(f"a text was run: {dialog.message}"))
         page.goto(address)
         yield page
-        browser.close()
     assert complaints == []
 
 

@@ -15,7 +15,7 @@ export function Shown<Item>({ answer, children }: { answer: Answer<Item>; childr
         </Alert.Root>
       )}
       {answer.data === undefined ? (
-        answer.error === undefined && <Spinner aria-label="loading" />
+        answer.error === undefined && <Spinner aria-label="loading" role="status" />
       ) : (
         <>{children(answer.data)}</>
       )}
