@@ -25,7 +25,7 @@ from bulkhead.ledger.queries import (
 )
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Event, Phase, Revision, Rollout, Service
-from bulkhead.ledger.transactions import Transactions
+from bulkhead.ledger.transactions import Transactions, once_a_key
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,8 @@ class Rollouts(Transactions):
                 refuse_isolated(session, str(revision["id"]), str(revision["model_uri"]))
                 service = locked_service(session, service_name)
                 holder = session.scalar(active_rollout(service_name))
+                if holder is not None and holder.key == request.key:
+                    return holder  # the same request came twice at once
                 if holder is not None:
                     raise busy(service_name, holder)
                 service.generation += 1
@@ -126,6 +128,7 @@ class Rollouts(Transactions):
                 f"service {service_name!r}: another writer started a rollout at the same time"
             ) from error
 
+    @once_a_key
     def request_rollback(
         self, request: Request, *, rollout_id: int | None = None, service: str | None = None
     ) -> Rollback:
@@ -154,6 +157,7 @@ class Rollouts(Transactions):
             session.flush()
             return Rollback(rollback.id, rollout)
 
+    @once_a_key
     def withdraw(self, owner: str, request: Request) -> Sequence[Rollout]:
         """Take back whatever an owner has in progress, and refuse what it has yet to ask for.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, OperationalError, StatementError
@@ -13,10 +15,31 @@ from sqlalchemy.orm import Session, sessionmaker
 from bulkhead.errors import BulkheadError, RefusedError, UnavailableError
 from bulkhead.ledger.engine import READ_ONLY
 
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
 
 def utc_now() -> datetime:
     """The time of this machine, in UTC."""
     return datetime.now(UTC)
+
+
+def once_a_key(write: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Of a method that records a request under its key before it has locked a row: where the same request comes twice
+    at once, the later one finds what the other has recorded.
+
+    Args:
+        write: in one transaction; it looks for the key first.
+    """
+
+    @wraps(write)
+    def looking_again(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        try:
+            return write(*args, **kwargs)
+        except IntegrityError:  # the database's own constraint on keys: the other has committed in between
+            return write(*args, **kwargs)
+
+    return looking_again
 
 
 class Transactions:

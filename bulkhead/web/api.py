@@ -96,7 +96,10 @@ class _Opened:
     def give(self) -> Commands:
         with self._lock:
             if self._commands is None:
-                self._commands = self._make()
+                try:
+                    self._commands = self._make()
+                except InvalidInputError as error:  # nothing that was asked is wrong
+                    raise BulkheadError(f"Bulkhead's configuration: {error}") from error
             return self._commands
 
 

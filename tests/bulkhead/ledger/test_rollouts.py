@@ -256,3 +256,26 @@ def test_the_database_itself_refuses_to_change_the_event_log(ledger: Ledger, sta
 def test_times_come_back_in_utc(ledger: Ledger) -> None:
     assert request(ledger, "a").created_at.tzinfo is UTC
     assert ledger.rollouts.latest()[0].created_at.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("going", [True, False])
+def test_the_same_request_that_comes_many_times_at_once_is_recorded_once(ledger: Ledger, going: bool) -> None:
+    old = promote(ledger, "old")
+    if going:
+        request(ledger, "new", owner="run")
+    for number in range(5):
+        rollback, withdrawal, isolation = (Request(f"{kind}{number}", "", "x") for kind in "rwi")
+        with ThreadPoolExecutor(8) as pool:
+            several = [pool.submit(ledger.rollouts.request_rollback, rollback, service="digits") for _ in range(8)]
+            withdrawn = [pool.submit(ledger.rollouts.withdraw, "run", withdrawal) for _ in range(8)]
+            isolated = [pool.submit(ledger.isolations.isolate, old.revision_id, isolation) for _ in range(8)]
+        assert len({answer.result().intent_id for answer in several}) == 1
+        assert all(answer.exception() is None for answer in (*withdrawn, *isolated))
+    assert [len(ledger.intents.of_kind(kind)) for kind in ("rollback", "withdraw", "isolate")] == [5, 5, 5]
+
+
+def test_the_same_release_that_is_asked_for_many_times_at_once_is_one(ledger: Ledger) -> None:
+    promote(ledger, "old")
+    with ThreadPoolExecutor(8) as pool:
+        asked = list(pool.map(lambda _: request(ledger, "new", key="k").id, range(8)))
+    assert len(set(asked)) == 1 and len(ledger.rollouts.active()) == 1

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 
 from bulkhead.commands import Commands
-from bulkhead.errors import UnavailableError
+from bulkhead.errors import InvalidInputError, UnavailableError
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.pods.identity import run_owner
 from bulkhead.settings import Settings
@@ -97,6 +97,14 @@ def test_a_ledger_that_does_not_answer_is_said_and_asked_again(ledger: Ledger, t
     assert "connection refused" in answer.json()["error"]
     away[0] = False
     assert client.get("/services").status_code == 200
+
+
+def test_a_configuration_that_is_wrong_is_no_fault_of_who_asks() -> None:
+    def wrong() -> Commands:
+        raise InvalidInputError("ledger_url", "mysql://", "give a URL of SQLite or PostgreSQL")
+
+    answer = TestClient(create_app(wrong, anybody)).get("/services")
+    assert answer.status_code == 500 and "configuration: ledger_url = 'mysql://'" in answer.json()["error"]
 
 
 def test_no_route_is_open_to_who_may_not_read(ledger: Ledger, tmp_path: Path) -> None:
