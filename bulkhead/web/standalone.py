@@ -94,10 +94,21 @@ def serve(commands: Callable[[], Commands], user: str, port: int, announce: Call
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
-        listening.listen()  # who opens the address at once waits for an answer, and is not refused
-        announce(f"http://127.0.0.1:{listening.getsockname()[1]}/?{_TOKEN}={token}")
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/?{_TOKEN}={token}"
         # Its access log would have the token.
         configuration = uvicorn.Config(
             create_standalone(commands, token, user), log_level="warning", access_log=False, lifespan="off"
         )
-        uvicorn.Server(configuration).run(sockets=[listening])
+        _Announced(configuration, lambda: announce(address)).run(sockets=[listening])
+
+
+class _Announced(uvicorn.Server):
+    """A server that says so once it answers, and heeds signals: not before."""
+
+    def __init__(self, configuration: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(configuration)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()

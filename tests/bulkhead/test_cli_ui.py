@@ -47,9 +47,10 @@ def address(ledger: Ledger) -> Iterator[str]:
             found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", command.stdout.readline())
             assert found is not None
             yield found[0]
+            command.send_signal(signal.SIGINT)  # who is told the address is heard
+            said = command.communicate(timeout=120)[0]
         finally:
-            command.send_signal(signal.SIGINT)
-            said = command.communicate(timeout=60)[0]
+            command.kill()
         assert command.returncode in (0, 130, -signal.SIGINT), said
         assert "token" not in said
 
