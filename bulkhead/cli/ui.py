@@ -23,7 +23,7 @@ def ui(
 ) -> None:
     """Serve the Control Room without Airflow: on this machine, to whoever has the address that is printed."""
     with errors_reported():
-        missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
+        missing = [package for package in _NEEDS if importlib.util.find_spec(package) is None]
         if missing:
             raise InvalidInputError("bulkhead ui", ", ".join(missing), "missing here; run pip install 'bulkhead[ui]'")
         from bulkhead.web import standalone

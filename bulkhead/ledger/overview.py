@@ -51,8 +51,8 @@ class RolloutView:
         stable: the revision that it is to replace; None for a service's first.
         serving: id of the service's stable revision now.
         going: id of the service's rollout in progress, if any.
-        previous: id of the revision that rolling the service back would return to, while nothing is in progress; None
-            where there is none.
+        previous: id of the revision that rolling the service back would return to; None where there is none, something
+            is in progress, or the rollout's revision is not the stable one.
         served: whether its revision has had all of the traffic once.
         releaser: the latest owner, of this rollout or one before it at its service, that is a DAG run; None where
             there is none.
@@ -142,7 +142,7 @@ class Overview(Transactions):
                 session.get(Revision, rollout.stable_id) if rollout.stable_id else None,
                 serving,
                 None if going is None else going.id,
-                revision_before(session, service, serving),
+                revision_before(session, service, serving) if going is None and serving == revision_id else None,
                 session.scalar(select(Rollout.id).where(promoted).limit(1)) is not None,
                 session.scalar(_releaser(service, rollout_id)),
                 list(session.scalars(select(Event).where(Event.rollout_id == rollout_id).order_by(Event.id))),

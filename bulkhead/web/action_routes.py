@@ -34,7 +34,9 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     409: {"model": Trouble, "description": "it is not possible any more; nothing was changed"},
 }
 
-_Id = Annotated[int, PathParameter(ge=1, le=LONGEST_ID)]
+ReleaseId = Annotated[int, PathParameter(ge=1, le=LONGEST_ID)]
+"""Of a path."""
+
 # A form or an image of another site can set no header, and a script of another site may not set this one: so the key
 # also says that the request comes from a page of ours or from a program that has credentials of its own.
 _Key = Annotated[
@@ -63,7 +65,7 @@ def action_routes(
     """
     router, asks = APIRouter(responses=_REFUSALS), _depends(person)
 
-    def permitted(release_id: _Id, key: _Key, who: Person = asks, site: _Site = None) -> _Asking:
+    def permitted(release_id: ReleaseId, key: _Key, who: Person = asks, site: _Site = None) -> _Asking:
         if site is not None and site not in _SAME_SITE:
             raise HTTPException(403, f"another site asks for this (Sec-Fetch-Site: {site}): open the page itself")
         control = commands()
@@ -77,7 +79,7 @@ def action_routes(
     asking = _depends(permitted)
 
     @router.get("/releases/{release_id}/permission")
-    def permission(release_id: _Id, who: Person = asks) -> Permission:
+    def permission(release_id: ReleaseId, who: Person = asks) -> Permission:
         """Whether who asks may act on a release."""
         return _permission(LedgerReader(commands().ledger).view(release_id), who)
 

@@ -153,8 +153,7 @@ def _roll_back(commands: Commands, view: RolloutView, request: Request) -> Recor
 
 def _to_leave(view: RolloutView) -> bool:
     """Whether the release's revision is the stable one, and there is another to return to."""
-    stable = view.serving == view.rollout.revision_id
-    return stable and view.rollout.phase.ended and view.going is None and view.previous is not None
+    return view.rollout.phase.ended and view.previous is not None
 
 
 def _returns(rollout: Rollout) -> str:

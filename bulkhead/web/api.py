@@ -20,7 +20,7 @@ from bulkhead.commands import Commands
 from bulkhead.errors import BulkheadError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from bulkhead.text import bounded
 from bulkhead.web import BUNDLE, STANDALONE
-from bulkhead.web.action_routes import action_routes
+from bulkhead.web.action_routes import ReleaseId, action_routes
 from bulkhead.web.actions import Person
 from bulkhead.web.documents import (
     LONGEST_ID,
@@ -151,12 +151,12 @@ def _reading(opened: _Opened, cache: ResponseCache, app: FastAPI) -> APIRouter:
         return answer(request, lambda read: read.releases(None, (dag_id, run_id), before, limit))
 
     @router.get("/releases/{release_id}", response_model=ReleaseDocument)
-    def release(request: Request, release_id: Annotated[int, PathParameter(ge=1, le=LONGEST_ID)]) -> Response:
+    def release(request: Request, release_id: ReleaseId) -> Response:
         """One release: its way, its evidence, its events."""
         return answer(request, lambda read: read.release(release_id))
 
     @router.get("/releases/{release_id}/course", response_model=CourseDocument)
-    def course(request: Request, release_id: Annotated[int, PathParameter(ge=1, le=LONGEST_ID)]) -> Response:
+    def course(request: Request, release_id: ReleaseId) -> Response:
         """How one release went: its share of the traffic, what was measured, when something was decided."""
         return answer(request, lambda read: read.course(release_id))
 

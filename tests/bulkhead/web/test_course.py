@@ -1,6 +1,6 @@
 """The course of a release, as a picture shows it."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_a_release_that_was_rolled_back(ledger: Ledger, clock: Clock) -> None:
     assert first.candidate is not None and (first.candidate.failures, first.candidate.p99_ms) == (3, 100)
     assert (first.step, first.stable, first.evidence) == (1, None, {"errors": 0.4})
     assert last.candidate is not None and (last.candidate.failures, last.candidate.p99_ms) == (9, None)
-    assert last.evidence == {"errors": 1.2} and last.at == _now(clock) - _s(1)
+    assert last.evidence == {"errors": 1.2} and last.at == clock() - _s(1)
 
 
 def test_a_release_that_was_promoted(ledger: Ledger) -> None:
@@ -65,7 +65,3 @@ def test_a_release_that_was_promoted(ledger: Ledger) -> None:
 
 def _s(seconds: int) -> timedelta:
     return timedelta(seconds=seconds)
-
-
-def _now(clock: Clock) -> datetime:
-    return clock()
