@@ -59,18 +59,18 @@ class Control:
     def reconciler(self) -> Reconciler:
         """The reconciler."""
         self.load_credentials()
-        devices = Devices(self.ledger.quarantines, self.settings.fleet)
+        devices = Devices(self.ledger.quarantines, self.ledger.fleet, self.settings.fleet)
         registry = MlflowRegistry(self.settings.mlflow_tracking_uri)
         leases = Leases(self.ledger.engine, self.settings.lease_s)
         return Reconciler(self.ledger, self.backends, registry, devices, leases, self.settings.services)
 
     def fleet_watch(self) -> FleetWatch:
         """A watch of the fleet, which goes on where the last one ended."""
-        return fleets.watch(self.settings, self.ledger.quarantines, suspected=lambda: self.avoidance().reasons)
+        return fleets.watch(self.settings, self.ledger, suspected=lambda: self.avoidance().reasons)
 
     def avoidance(self) -> Avoidance:
         """Where launches should not go now; see ``fleets.avoidance``."""
-        return fleets.avoidance(self.settings, self.ledger.suspicions, self.ledger.quarantines)
+        return fleets.avoidance(self.settings, self.ledger)
 
     def quarantine_controller(self) -> QuarantineController:
         """Who keeps the fleet's unhealthy devices away from work."""

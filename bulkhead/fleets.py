@@ -19,8 +19,8 @@ from bulkhead.health.sources.nvml import NvmlSource
 from bulkhead.health.sources.prometheus import DevicePrometheusSource
 from bulkhead.health.sources.tasks import Suspected, TaskSource
 from bulkhead.health.watch import FleetWatch
+from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.quarantines import Quarantines
-from bulkhead.ledger.suspicions import Suspicions
 from bulkhead.metrics.http_json import token_of
 from bulkhead.pods.suspicion import Avoidance, avoid
 from bulkhead.runtimes.kubernetes.access import Access, client
@@ -34,12 +34,12 @@ _FRESH, _POLLS = timedelta(minutes=10), 3
 
 
 def watch(
-    settings: Settings, memory: Quarantines | None, urls: Sequence[str] = (), suspected: Suspected | None = None
+    settings: Settings, memory: Ledger | None, urls: Sequence[str] = (), suspected: Suspected | None = None
 ) -> FleetWatch:
     """The watch of a configuration's fleet.
 
     Args:
-        memory: where to take up from; None for a fresh look.
+        memory: the ledger from which to take up; None for a fresh look.
         urls: exporters to ask instead of the configuration's sources.
         suspected: gives what tasks suspect; None where no ledger is asked.
 
@@ -56,22 +56,27 @@ def watch(
     return FleetWatch(sources, load_policy(settings.fleet.policy), memory)
 
 
-def avoidance(settings: Settings, suspicions: Suspicions, quarantines: Quarantines) -> Avoidance:
+def avoidance(settings: Settings, ledger: Ledger) -> Avoidance:
     """Where launches should not go now, by what tasks have said within the last hour.
 
     Args:
-        quarantines: of the ledger, where the fleet's watch leaves what it knows.
+        ledger: where the fleet's watch leaves what it knows.
 
     Raises:
         UnavailableError: the ledger does not answer.
     """
     now = datetime.now(UTC)
-    said = suspicions.since(now - _SUSPECTED_FOR)
+    said = ledger.suspicions.since(now - _SUSPECTED_FOR)
     if not said:
         return Avoidance()
-    fresh = max(_FRESH, _POLLS * timedelta(seconds=settings.fleet.poll_s))
-    held = {row.node for row in quarantines.held() if row.kind == "node"}
-    return avoid(said, places(quarantines.fleet(now - fresh), held), settings.fleet.budget_share)
+    held = {row.node for row in ledger.quarantines.held() if row.kind == "node"}
+    known = places(ledger.fleet.nodes_since(now - believed_for(settings.fleet)), held)
+    return avoid(said, known, settings.fleet.budget_share)
+
+
+def believed_for(fleet: FleetSettings) -> timedelta:
+    """For how long what a watch has left is believed."""
+    return max(_FRESH, _POLLS * timedelta(seconds=fleet.poll_s))
 
 
 def controller(settings: Settings, quarantines: Quarantines) -> QuarantineController:

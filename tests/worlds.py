@@ -200,7 +200,7 @@ class MemoryRegistry:
 class Stage:
     """A reconciler with its memory world.
 
-    Attributes: ledger, router, workloads, registry, clock, quarantines, devices, reconciler, backends (of services that
+    Attributes: ledger, router, workloads, registry, clock, quarantines, fleet, devices, reconciler, backends (of services that
     have one of their own).
     """
 
@@ -211,8 +211,8 @@ class Stage:
         self.policies: dict[str, ServicePolicy] = {}
         self.backend = ServingBackend(self.router, self.workloads, self.router)
         self.backends: dict[str, ServingBackend] = {}
-        self.quarantines = self.ledger.quarantines
-        self.devices = Devices(self.quarantines, FleetSettings(), self.clock)
+        self.quarantines, self.fleet = self.ledger.quarantines, self.ledger.fleet
+        self.devices = Devices(self.quarantines, self.fleet, FleetSettings(), self.clock)
         self.reconciler = self.another()
 
     def another(self, lease_s: float = 5) -> Reconciler:

@@ -161,7 +161,7 @@ def _show(control: Control) -> str:
 
 def _target(control: Control, name: str) -> Target:
     """What a person means by a name."""
-    remembered = control.ledger.quarantines.remembered()
+    remembered = control.ledger.fleet.remembered()
     for node, devices in remembered.items():
         if name in devices:
             return Target(name, "device", node, devices[name]["device"]["model"])

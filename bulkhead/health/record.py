@@ -1,18 +1,21 @@
-"""Windows and verdicts as JSON, so that a watch can go on where another has ended."""
+"""What is known of a fleet as the ledger has it: windows and verdicts as JSON, from which a watch goes on where another
+has ended, and how devices and nodes stand as rows, for people."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from bulkhead.health.conditions import Condition
 from bulkhead.health.fleet import Fleet
 from bulkhead.health.observation import Device, Field, Reading, XidEvent
 from bulkhead.health.policy import Policy
-from bulkhead.health.verdict import DeviceVerdict, Health, Reason
+from bulkhead.health.verdict import DeviceVerdict, Health, NodeVerdict, Reason
 from bulkhead.health.window import EvidenceWindow
+from bulkhead.ledger.fleet import DeviceStand, NodeStand
 from bulkhead.ledger.tables import FleetNode
 from bulkhead.pods.suspicion import Place
 from bulkhead.xids import RecommendedAction
@@ -61,6 +64,40 @@ def places(nodes: Iterable[FleetNode], held: Collection[str]) -> dict[str, Place
     return {
         row.name: Place(row.product, row.pool, row.usable and row.name not in held, _doubted(row.data)) for row in nodes
     }
+
+
+def device_stands(verdicts: Iterable[DeviceVerdict]) -> Iterator[DeviceStand]:
+    """How devices stand, as rows."""
+    for verdict in verdicts:
+        yield DeviceStand(
+            uuid=verdict.device.uuid,
+            node=verdict.device.node,
+            model=verdict.device.model,
+            health=verdict.health,
+            reason=verdict.reason,
+            evidence=verdict.text,
+            action=verdict.action,
+            job=verdict.job,
+            since=datetime.fromtimestamp(verdict.since, UTC),
+        )
+
+
+def node_stands(verdicts: Iterable[NodeVerdict]) -> Iterator[NodeStand]:
+    """How nodes stand, as rows."""
+    for verdict in verdicts:
+        yield NodeStand(
+            name=verdict.node,
+            product=verdict.product,
+            pool=verdict.pool,
+            usable=verdict.usable,
+            cordoned=verdict.cordoned,
+            health=verdict.health,
+            reason=verdict.reason,
+            evidence=verdict.text,
+            action=verdict.action,
+            devices=verdict.devices,
+            healthy=verdict.healthy,
+        )
 
 
 def _doubted(devices: Mapping[str, Any]) -> bool:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from bulkhead.health.fleet import Fleet
 from bulkhead.health.observation import Snapshot
 from bulkhead.health.policy import Policy
-from bulkhead.health.record import dump, load
+from bulkhead.health.record import device_stands, dump, load, node_stands
 from bulkhead.health.sources.base import Source
-from bulkhead.health.verdict import Assessment, NodeVerdict
-from bulkhead.ledger.quarantines import Quarantines
-from bulkhead.pods.suspicion import Place
+from bulkhead.health.verdict import Assessment
+from bulkhead.ledger.ledger import Ledger
 from bulkhead.text import bounded
 
 log = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ class FleetWatch:
     """A fleet's sources, and what is known of its devices by them.
 
     Args:
-        memory: where to take up from, and to leave what is known; None for neither.
+        memory: the ledger from which to take up, and in which to leave what is known; None for neither.
         clock: seconds since 1970.
     """
 
@@ -34,13 +33,13 @@ class FleetWatch:
         self,
         sources: Sequence[Source],
         policy: Policy,
-        memory: Quarantines | None = None,
+        memory: Ledger | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.sources = sources
         self._memory, self._clock = memory, clock
-        self._fleet = load(memory.remembered(), policy) if memory is not None else Fleet(policy)
-        self._nodes: Mapping[str, NodeVerdict] = {}
+        self._fleet = load(memory.fleet.remembered(), policy) if memory is not None else Fleet(policy)
+        self._latest = Assessment(clock())
 
     def poll(self) -> Assessment:
         """Ask all sources, and judge.
@@ -50,14 +49,14 @@ class FleetWatch:
         """
         at = self._clock()
         if self._memory is not None:
-            self._fleet.answer({target: at.timestamp() for target, at in self._memory.answered().items()})
+            answered = self._memory.quarantines.answered()
+            self._fleet.answer({target: at.timestamp() for target, at in answered.items()})
         snapshots: list[Snapshot] = []
         if self.sources:
             with ThreadPoolExecutor(min(_AT_ONCE, len(self.sources))) as pool:
                 snapshots = list(pool.map(lambda source: _poll(source, at), self.sources))
-        assessment = self._fleet.take(snapshots, at)
-        self._nodes = assessment.nodes
-        return assessment
+        self._latest = self._fleet.take(snapshots, at)
+        return self._latest
 
     def remember(self) -> None:
         """Leave what is known for the next watch.
@@ -66,8 +65,8 @@ class FleetWatch:
             UnavailableError: the ledger does not answer.
         """
         if self._memory is not None:
-            places = {name: Place(node.product, node.pool, node.usable) for name, node in self._nodes.items()}
-            self._memory.remember(dump(self._fleet), places)
+            stands = node_stands(self._latest.nodes.values())
+            self._memory.fleet.remember(dump(self._fleet), stands, device_stands(self._latest.devices.values()))
 
 
 def _poll(source: Source, at: float) -> Snapshot:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from bulkhead.ledger.approvals import Approvals
 from bulkhead.ledger.engine import open_engine
 from bulkhead.ledger.events import Events
+from bulkhead.ledger.fleet import FleetRecords
 from bulkhead.ledger.intents import Intents
 from bulkhead.ledger.isolations import Isolations
 from bulkhead.ledger.launches import Launches
@@ -35,6 +36,7 @@ class Ledger(Transactions):
     Attributes:
         approvals: people's consent.
         events: what happened.
+        fleet: how devices and nodes stand.
         intents: what was asked for.
         isolations: of revisions.
         launches: which task runs which pod.
@@ -55,6 +57,7 @@ class Ledger(Transactions):
         shared = (self.engine, clock)
         self.approvals = Approvals(*shared)
         self.events = Events(*shared)
+        self.fleet = FleetRecords(*shared)
         self.intents = Intents(*shared)
         self.isolations = Isolations(*shared)
         self.launches = Launches(*shared)

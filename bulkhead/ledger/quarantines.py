@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session
 
 from bulkhead.errors import ConflictError, NotFoundError
 from bulkhead.events import EventKind
-from bulkhead.ledger.tables import Event, FleetNode, Quarantine, QuarantinePhase
+from bulkhead.ledger.tables import Event, Quarantine, QuarantinePhase
 from bulkhead.ledger.transactions import Transactions
-from bulkhead.pods.suspicion import Place
 
 RELAPSES = 3
 """So many relapses within ``RELAPSE_DAYS`` need a person."""
@@ -215,43 +213,6 @@ class Quarantines(Transactions):
         """
         with self._writing() as session:
             session.get_one(Quarantine, row.id, with_for_update=True).applied_phase = row.phase
-
-    def remember(self, nodes: Mapping[str, dict[str, Any]], places: Mapping[str, Place] | None = None) -> None:
-        """Keep what a watch knows of a fleet, for the next one.
-
-        Args:
-            nodes: what is known of each node's devices, as JSON.
-            places: where the nodes belong, as far as it is known.
-        """
-        now, places = self._clock(), places or {}
-        with self._writing() as session:
-            for name in {**nodes, **places}:
-                row = FleetNode(name=name, at=now, data=nodes.get(name, {}))
-                if name in places:
-                    row.product, row.pool, row.usable = places[name].product, places[name].pool, places[name].usable
-                session.merge(row)
-
-    def fleet(self, since: datetime) -> Sequence[FleetNode]:
-        """The nodes that a watch has kept after a time."""
-        with self._reading() as session:
-            return session.scalars(select(FleetNode).where(FleetNode.at >= since)).all()
-
-    def remembered(
-        self, nodes: Collection[str] | None = None, since: datetime | None = None
-    ) -> dict[str, dict[str, Any]]:
-        """What ``remember`` kept, by node.
-
-        Args:
-            nodes: of these alone; of all by default.
-            since: only what was kept after this.
-        """
-        query = select(FleetNode)
-        if nodes is not None:
-            query = query.where(FleetNode.name.in_(nodes))
-        if since is not None:
-            query = query.where(FleetNode.at >= since)
-        with self._reading() as session:
-            return {row.name: row.data for row in session.scalars(query)}
 
     def _new(self, session: Session, target: Target, now: datetime, probation_s: float) -> Quarantine:
         since = now - timedelta(days=RELAPSE_DAYS)

@@ -291,7 +291,7 @@ class Quarantine(Base):
 
 
 class FleetNode(Base):
-    """What a watch remembers of a node and its devices, for the next one.
+    """How a node stands, and what a watch remembers of its devices for the next one.
 
     ``usable`` says that new pods can go there, as far as the watch knows: it is seen, and not cordoned.
     """
@@ -299,11 +299,35 @@ class FleetNode(Base):
     __tablename__ = "fleet_nodes"
 
     name: Mapped[str] = mapped_column(Identifier(253), primary_key=True)
-    at: Mapped[datetime]
+    at: Mapped[datetime] = mapped_column(index=True)
     data: Mapped[dict[str, Any]]
     product: Mapped[str] = mapped_column(Identifier(128), default="", server_default="")
     pool: Mapped[str] = mapped_column(Identifier(253), default="", server_default="")
     usable: Mapped[bool] = mapped_column(default=False, server_default=false())
+    health: Mapped[str] = mapped_column(Identifier(16), server_default="unknown")
+    reason: Mapped[str] = mapped_column(Identifier(32), server_default="")
+    evidence: Mapped[str] = mapped_column(Words, server_default="")
+    action: Mapped[str] = mapped_column(Identifier(32), server_default="")
+    devices: Mapped[int] = mapped_column(server_default="0")
+    healthy: Mapped[int] = mapped_column(server_default="0")
+    cordoned: Mapped[bool] = mapped_column(server_default=false())
+
+
+class FleetDevice(Base):
+    """How a device stands, as a watch has found it at ``at``. ``job`` is the pod that has it, as ``namespace/name``."""
+
+    __tablename__ = "fleet_devices"
+
+    uuid: Mapped[str] = mapped_column(Identifier(253), primary_key=True)
+    node: Mapped[str] = mapped_column(Identifier(253), index=True)
+    model: Mapped[str] = mapped_column(Identifier(128))
+    health: Mapped[str] = mapped_column(Identifier(16), index=True)
+    reason: Mapped[str] = mapped_column(Identifier(32))
+    evidence: Mapped[str] = mapped_column(Words)
+    action: Mapped[str] = mapped_column(Identifier(32))
+    job: Mapped[str] = mapped_column(Identifier(KEY_BYTES))
+    since: Mapped[datetime]
+    at: Mapped[datetime]
 
 
 class Suspicion(Base):

@@ -14,6 +14,7 @@ from typing import Any
 from bulkhead.errors import ConflictError, NotFoundError
 from bulkhead.health.verdict import Health
 from bulkhead.isolation_levels import IsolationLevel
+from bulkhead.ledger.fleet import FleetRecords
 from bulkhead.ledger.quarantines import QuarantineBudget, Quarantines, Target
 from bulkhead.ledger.tables import Isolation
 from bulkhead.settings import FleetSettings
@@ -31,11 +32,13 @@ class Devices:
 
     Attributes:
         quarantines: of the ledger.
+        fleet: what watches have left there.
         settings: of the fleet.
         clock: gives the time in UTC.
     """
 
     quarantines: Quarantines
+    fleet: FleetRecords
     settings: FleetSettings
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -62,7 +65,7 @@ class Devices:
         Args:
             isolation: the level that asks for it: ``device`` or ``node``.
         """
-        remembered = self.quarantines.remembered()
+        remembered = self.fleet.remembered()
         for target in self._targets(isolation.level, placement, remembered):
             try:
                 self.quarantines.start(
@@ -101,7 +104,7 @@ class Devices:
     def _under(self, placement: Placement) -> Iterator[tuple[str, dict[str, Any]]]:
         """Devices that some pods have, as far as it is known who has them."""
         since = self.clock() - _FRESH
-        for devices in self.quarantines.remembered(placement.nodes, since).values():
+        for devices in self.fleet.remembered(placement.nodes, since).values():
             for uuid, device in devices.items():
                 if (device["verdict"] or {}).get("job") in placement.pods:
                     yield uuid, device

@@ -88,7 +88,7 @@ def test_no_source_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_watch_quarantines_what_turns_unhealthy_and_shows_it(control: Control, exporter: Backend) -> None:
     command = [str(Path(sys.executable).with_name("bulkhead")), "fleet", "--watch"]
     watch = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    until(lambda: "a" in control.ledger.quarantines.remembered(), "the first poll")
+    until(lambda: "a" in control.ledger.fleet.remembered(), "the first poll")
     exporter.name = text(a0=95, a1=0, b0=0, b1=0)
     until(
         lambda: [quarantine.target for quarantine in control.ledger.quarantines.open_ones()] == ["GPU-a0"],
@@ -108,8 +108,8 @@ def test_the_watch_quarantines_what_turns_unhealthy_and_shows_it(control: Contro
 
 
 def test_a_person_starts_passes_and_ends_a_quarantine(control: Control) -> None:
-    fleets.watch(control.settings, control.ledger.quarantines).remember()
-    watch = fleets.watch(control.settings, control.ledger.quarantines)
+    fleets.watch(control.settings, control.ledger).remember()
+    watch = fleets.watch(control.settings, control.ledger)
     watch.poll()
     watch.remember()
     asked = runner.invoke(app, ["quarantine", "start", "a", "--reason", "it smells"])

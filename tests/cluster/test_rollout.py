@@ -47,7 +47,7 @@ class Stage:
         self.reconciler = self.another()
 
     def another(self, lease_s: float = 5) -> Reconciler:
-        devices = Devices(self.ledger.quarantines, FleetSettings())
+        devices = Devices(self.ledger.quarantines, self.ledger.fleet, FleetSettings())
         leases = Leases(self.ledger.engine, lease_s)
         return Reconciler(self.ledger, lambda _: self.backend, self.registry, devices, leases)
 

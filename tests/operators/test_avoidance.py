@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkhead.control import Control
+from bulkhead.ledger.fleet import NodeStand
 from bulkhead.operators.avoidance import elsewhere
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.retry import ContainmentRetryPolicy
@@ -18,7 +19,6 @@ from bulkhead.pods.failure import classify
 from bulkhead.pods.gpu import GpuRequest
 from bulkhead.pods.outcome import Outcome
 from bulkhead.pods.policy import Changes
-from bulkhead.pods.suspicion import Place
 from bulkhead.rollout.devices import Devices
 from bulkhead.workloads.base import Placement
 from tests.hostile import TEXT
@@ -48,7 +48,7 @@ def _pod(node: str, message: str, code: int) -> dict[str, Any]:
 def test_no_sequence_of_outcomes_takes_more_than_the_budget_or_any_release_back(
     control: Control, context: Callable[..., Any], ends: list[tuple[str, str, str, int]]
 ) -> None:
-    control.ledger.quarantines.remember({}, {node: Place("H100", "a") for node in NODES})
+    control.ledger.fleet.remember({}, [NodeStand(node, "H100", "a") for node in NODES])
     policy = ContainmentRetryPolicy()
     for dag, node, message, code in ends:
         task = context(f"train-{next(NUMBERS)}", retries=3)
@@ -58,7 +58,7 @@ def test_no_sequence_of_outcomes_takes_more_than_the_budget_or_any_release_back(
             policy.evaluate(error(f"p-{next(NUMBERS)}", failure, node), 1, 3, task)
     request = elsewhere(GpuRequest(), Changes(), BulkheadHook.default_conn_name)
     assert len(request.exclude_nodes) <= 1  # of six: one in twenty, one at least
-    devices = Devices(control.ledger.quarantines, control.settings.fleet)
+    devices = Devices(control.ledger.quarantines, control.ledger.fleet, control.settings.fleet)
     for node in NODES:
         assert devices.fault(Placement(frozenset({node}), frozenset({"default/p"}))) is None
     assert not control.ledger.quarantines.open_ones()

@@ -13,6 +13,7 @@ from kubernetes import client as k8s
 
 from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
+from bulkhead.ledger.fleet import NodeStand
 from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.operators.identity import identity
 from bulkhead.pods.exceptions import (
@@ -25,7 +26,6 @@ from bulkhead.pods.exceptions import (
 )
 from bulkhead.pods.outcome import FailureClass, Outcome
 from bulkhead.pods.policy import Record
-from bulkhead.pods.suspicion import Place
 from tests.fixtures.gpu_pod import DIGEST, ended, event, launch, pods_of, resume, with_dag
 
 Context = Callable[..., Any]
@@ -245,7 +245,7 @@ async def test_the_next_try_stays_away_from_the_node_and_has_more_memory(
 async def test_what_one_dag_suspects_is_a_preference_for_others_and_two_forbid_it(
     cluster: kmock.KubernetesEmulator, operator: Callable[..., GpuPodOperator], context: Context, control: Control
 ) -> None:
-    control.ledger.quarantines.remember({}, {f"gpu-{number}": Place("H100", "a") for number in range(4)})
+    control.ledger.fleet.remember({}, [NodeStand(f"gpu-{number}", "H100", "a") for number in range(4)])
     affinities = []
     for owner in ("theirs", "others"):
         control.ledger.suspicions.add(node="gpu-3", owner=owner, cause="device_fault/ecc", reason="xid 48", key=owner)

@@ -10,7 +10,7 @@ from bulkhead.health.quarantine import QuarantineController
 from bulkhead.health.verdict import Health
 from bulkhead.health.watch import FleetWatch
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.quarantines import Quarantines, Target
+from bulkhead.ledger.quarantines import Target
 from bulkhead.settings import FleetSettings
 
 
@@ -33,10 +33,10 @@ def test_asks_every_source() -> None:
 
 def test_evidence_that_was_answered_speaks_no_more(tmp_path: Path) -> None:
     now = [1_000_000.0]
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    memory = Quarantines(ledger.engine, lambda: datetime.fromtimestamp(now[0], UTC))
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db", lambda: datetime.fromtimestamp(now[0], UTC))
+    memory = ledger.quarantines
     source = Played("1")
-    watch = FleetWatch([source], Policy(), memory, lambda: now[0])
+    watch = FleetWatch([source], Policy(), ledger, lambda: now[0])
     controller = QuarantineController(memory, FleetSettings(budget_share=1.0), None, "a test")
     watch.poll()
     source.errors, now[0] = 1.0, now[0] + 15
@@ -77,7 +77,7 @@ def test_an_event_that_is_kept_for_an_hour_and_was_answered_is_read_again_in_vai
 
 
 def test_the_next_watch_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
-    memory = Quarantines(Ledger(f"sqlite:///{tmp_path}/ledger.db").engine)
+    memory = Ledger(f"sqlite:///{tmp_path}/ledger.db")
     source = Played("1")
     first = FleetWatch([source], Policy(), memory, lambda: 1000.0)
     assert first.poll().devices["GPU-1"].health is Health.HEALTHY

@@ -50,7 +50,7 @@ def test_any_event_and_any_memory_of_a_fleet_is_kept(ledger: Ledger, text: str) 
     ledger.events.record("digits", "failing", {"why": text, text: float("nan")})
     assert ledger.events.select()[-1].data["why"] == bounded(text)
     quarantines = ledger.quarantines
-    quarantines.remember({text: {"device": {"model": text}, text: float("inf")}})
+    ledger.fleet.remember({text: {"device": {"model": text}, text: float("inf")}})
     row = quarantines.start(
         Target(f"GPU {text}", "device", f"node {text}", text, text),
         reason="person",

@@ -78,7 +78,7 @@ def test_the_words_of_before_are_those_of_now_in_a_ledger_that_is_kept(ledger_ur
     ledger.quarantines.start(target, **asked, **bounds, budget=QuarantineBudget(1))
     ledger.quarantines.end("GPU-1", reason="mended", holder="ada")
     remembered = {"node-1": {"GPU-1": {"verdict": {"health": Health.UNHEALTHY, "action": "contact-support"}}}}
-    ledger.quarantines.remember(remembered)
+    ledger.fleet.remember(remembered)
     _downgrade(ledger, "0009")
     with ledger.engine.connect() as connection:
         row = dict(connection.exec_driver_sql("SELECT * FROM quarantines").mappings().one())
@@ -96,7 +96,7 @@ def test_the_words_of_before_are_those_of_now_in_a_ledger_that_is_kept(ledger_ur
     assert parse_plan(again.rollouts.get(rollout.id).plan) == parse_plan(rollout.plan)
     assert again.rollouts.get(rollout.id).decision == {"rule": Rule.METRICS_UNAVAILABLE}
     assert [intent.kind for intent in again.intents.of_kind(IntentKind.UNISOLATE)] == ["unisolate"]
-    assert again.quarantines.remembered() == remembered
+    assert again.fleet.remembered() == remembered
     assert again.isolations.levels(rollout.revision_id) == again.quarantines.open_ones() == []
     assert [row.phase for row in again.quarantines.unapplied()] == [QuarantinePhase.ENDED]
 

@@ -163,9 +163,3 @@ def test_everything_is_in_the_log(quarantines: Quarantines, ledger: Ledger, cloc
         "quarantine-diagnosed",
         "quarantine-ended",
     ]
-
-
-def test_what_a_watch_knows_is_remembered_by_node(quarantines: Quarantines) -> None:
-    quarantines.remember({"n1": {"GPU-1": {"x": 1}}, "n2": {}})
-    quarantines.remember({"n1": {"GPU-1": {"x": 2}}})
-    assert quarantines.remembered() == {"n1": {"GPU-1": {"x": 2}}, "n2": {}}

@@ -29,7 +29,7 @@ def device(node: str, health: str, job: str = "") -> dict[str, Any]:
 def watch(stage: Stage, **devices: dict[str, Any]) -> None:
     """What the fleet's watch leaves, by UUID."""
     for uuid, one in devices.items():
-        stage.quarantines.remember({one["device"]["node"]: {uuid: one}})
+        stage.fleet.remember({one["device"]["node"]: {uuid: one}})
 
 
 def on_trial(stage: Stage) -> Any:
