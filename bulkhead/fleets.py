@@ -70,8 +70,8 @@ def avoidance(settings: Settings, ledger: Ledger) -> Avoidance:
     if not said:
         return Avoidance()
     held = {row.node for row in ledger.quarantines.held() if row.kind == "node"}
-    known = places(ledger.fleet.nodes_since(now - believed_for(settings.fleet)), held)
-    return avoid(said, known, settings.fleet.budget_share)
+    seen = places(ledger.fleet.nodes_since(now - believed_for(settings.fleet)), held)
+    return avoid(said, seen, settings.fleet.budget_share)
 
 
 def believed_for(fleet: FleetSettings) -> timedelta:

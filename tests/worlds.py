@@ -200,8 +200,8 @@ class MemoryRegistry:
 class Stage:
     """A reconciler with its memory world.
 
-    Attributes: ledger, router, workloads, registry, clock, quarantines, fleet, devices, reconciler, backends (of services that
-    have one of their own).
+    Attributes: ledger, router, workloads, registry, clock, quarantines, fleet, devices, reconciler, backends (of
+    services that have one of their own).
     """
 
     def __init__(self, url: str) -> None:

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bulkhead.ledger.fleet import DeviceStand, FleetCount, FleetRecords, NodeStand, Wanted
+from bulkhead.ledger.fleet import DeviceStand, FleetCount, FleetRecords, NodeStand, PageRequest
 from bulkhead.ledger.ledger import Ledger
 from tests.worlds import Clock
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 ORDER = ("unhealthy", "suspect", "unknown", "healthy")
-ALL = Wanted(ORDER)
+ALL = PageRequest(ORDER)
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def leave(fleet: FleetRecords, *devices: DeviceStand) -> None:
     fleet.remember({node: {} for node in nodes}, [NodeStand(node, "H100", "pool-a") for node in nodes], devices)
 
 
-def uuids(fleet: FleetRecords, wanted: Wanted = ALL) -> list[str]:
-    return [device.uuid for device in fleet.devices(wanted)[0]]
+def uuids(fleet: FleetRecords, page: PageRequest = ALL) -> list[str]:
+    return [device.uuid for device in fleet.devices(page)[0]]
 
 
 def test_what_a_watch_knows_is_remembered_by_node(fleet: FleetRecords) -> None:
