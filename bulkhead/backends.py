@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from bulkhead.metrics.http_json import HttpMetrics
 from bulkhead.metrics.prometheus import PrometheusMetrics
+from bulkhead.pods.serving_names import server_name
 from bulkhead.rollout.backend import Metrics, ServingBackend
 from bulkhead.routers.envoy.pods import RouterPodsRouter
 from bulkhead.routers.envoy.router import EnvoyRouter
@@ -16,7 +17,6 @@ from bulkhead.runtimes.local.runtime import LocalRuntime
 from bulkhead.settings import ClusterService, Settings
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
 from bulkhead.workloads.local import LocalWorkloads
-from bulkhead.workloads.manifests import name
 
 MLFLOW_SECRET = "mlflow"
 """Secret of the local runtime that holds MLflow's ``username`` and ``password``."""
@@ -74,7 +74,7 @@ class ServingBackends:
 def _metrics(settings: ClusterService) -> Metrics:
     def naming(service: str, revision: str) -> dict[str, str]:
         names = {"namespace": settings.namespace, "service": service, "revision": revision}
-        return {**names, "backend": name(revision)}
+        return {**names, "backend": server_name(revision)}
 
     if settings.http is not None:
         return HttpMetrics(settings.http, naming)

@@ -12,7 +12,7 @@ from bulkhead.cli.console import app, errors_reported, print_lines, wrapped
 from bulkhead.control import Control
 from bulkhead.errors import NotFoundError
 from bulkhead.web.documents import ReleaseDocument
-from bulkhead.web.reader import LedgerReader
+from bulkhead.web.reader import LedgerReader, reader
 
 _LABEL = 12
 
@@ -24,7 +24,7 @@ def show(
 ) -> None:
     """Show one release: model, way, evidence, what happened when, and what can be done now. Reads the ledger alone."""
     with errors_reported():
-        reading = LedgerReader(Control(settings.load()).ledger)
+        reading = reader(Control(settings.load()).commands)
         document = reading.release(int(release) if release.isdecimal() else _latest(reading, release))
     if as_json:
         print(document.model_dump_json())
@@ -50,6 +50,12 @@ def _lines(release: ReleaseDocument) -> Iterator[str]:
     yield from _field("image", candidate.image)
     if release.replaces is not None:
         yield from _field("replaces", f"{release.replaces.id}, model version {release.replaces.model_version}")
+    for name, places in (("nodes", release.nodes), ("devices", release.devices)):
+        if places:
+            yield from _field(name, ", ".join(places))
+    for name, page in (("run", release.run_url), ("version", release.model_url)):
+        if page:
+            yield from _field(name, page)
     if release.dag_id is not None:
         yield from _field("DAG run", f"{release.dag_id}, {release.run_id}")
     yield from _field("plan", ", ".join(step.words for step in release.plan))

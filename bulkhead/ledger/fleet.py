@@ -183,10 +183,19 @@ class FleetRecords(Transactions):
         columns = (FleetNode.name, FleetNode.pool, FleetNode.product, FleetNode.evidence)
         return self._page(select(FleetNode).options(defer(FleetNode.data)), FleetNode.health, columns, page)
 
-    def in_use(self) -> Sequence[FleetDevice]:
-        """The devices that pods have."""
+    def health_of(self, names: Collection[str]) -> dict[str, str]:
+        """How some devices and nodes stand.
+
+        Args:
+            names: UUIDs, and names of nodes.
+
+        Returns:
+            By name; of those that are known.
+        """
+        devices = select(FleetDevice.uuid, FleetDevice.health).where(FleetDevice.uuid.in_(names))
+        nodes = select(FleetNode.name, FleetNode.health).where(FleetNode.name.in_(names))
         with self._reading() as session:
-            return session.scalars(select(FleetDevice).where(FleetDevice.job != "")).all()
+            return dict(session.execute(devices.union_all(nodes)).tuples().all())
 
     def _counts(self, model: InstrumentedAttribute[str], health: InstrumentedAttribute[str]) -> Sequence[FleetCount]:
         query = select(model, health, func.count()).group_by(model, health).order_by(model)

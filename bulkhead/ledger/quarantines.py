@@ -150,6 +150,13 @@ class Quarantines(Transactions):
                 data = {"target": target, "text": why}
                 session.add(Event(at=self._clock(), kind=EventKind.QUARANTINE_REFUSED, data=data))
 
+    def refusals(self, since: datetime) -> Sequence[Event]:
+        """What ``refused`` has recorded after a time, newest first, one of each target."""
+        refused = (Event.kind == EventKind.QUARANTINE_REFUSED) & (Event.at >= since)
+        with self._reading() as session:
+            events = session.scalars(select(Event).where(refused).order_by(Event.id)).all()
+        return list({event.data["target"]: event for event in events}.values())[::-1]
+
     def passed(self, target: str, evidence: str) -> Quarantine:
         """Record that a diagnostic of something held has passed.
 

@@ -114,9 +114,11 @@ class Continue:
 
     Attributes:
         changes: columns of the rollout to set with it.
+        noted: what the event of it says besides.
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
+    noted: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

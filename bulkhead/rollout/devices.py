@@ -59,6 +59,10 @@ class Devices:
                 return f"{uuid} of {device['device']['node']}: {verdict['text']}"
         return None
 
+    def of(self, placement: Placement) -> list[str]:
+        """UUIDs of the devices that some pods have, as far as it is known who has them."""
+        return sorted(uuid for uuid, _ in self._under(placement))
+
     def quarantine(self, isolation: Isolation, placement: Placement) -> None:
         """Ask for a quarantine of what some pods run on, within the fleet's budget.
 

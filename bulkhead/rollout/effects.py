@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from bulkhead.errors import UnavailableError
 from bulkhead.isolation_levels import IsolationLevel
@@ -166,6 +167,15 @@ class Effects:
         since = context.rollout.exposed_at or context.rollout.created_at
         names = context.plan.truth
         return Truth(*(self._measured(revision, names, since) for revision in (context.candidate, context.stable)))
+
+    def places(self, context: RolloutContext) -> Mapping[str, Any]:
+        """Where the candidate's pods run, for the record.
+
+        Returns:
+            ``nodes``, and ``devices`` as far as it is known who has them; neither where it has no pod.
+        """
+        placement = context.backend.workloads.placement(context.candidate)
+        return {"nodes": sorted(placement.nodes), "devices": self.devices.of(placement)} if placement.nodes else {}
 
     def device_fault(self, context: RolloutContext) -> str | None:
         """Which device under the candidate's pods is unhealthy, in words; None where none is known to be."""

@@ -72,7 +72,7 @@ class Handlers:
             detail = f"{why.failure_class}: {why.message}" if why else "its pod is gone"
             return Abort(f"the candidate did not start: {detail}", {"rule": Rule.NOT_SERVING})
         if workload.status.ready:
-            return Continue()
+            return Continue(noted=self.effects.places(context))
         if context.phase_age_s > context.plan.ready_s:
             message = f": {workload.status.message}" if workload.status.message else ""
             reason = f"the candidate was not ready after {context.plan.ready_s:g} s{message}"

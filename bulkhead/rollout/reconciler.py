@@ -223,10 +223,10 @@ class Reconciler:
         match outcome:
             case Abort(reason, decision):
                 return self._ledger.rollouts.abort(rollout, reason, decision)
-            case Continue(changes):
+            case Continue(changes, noted):
                 phase, step = following(rollout.phase, rollout.step, plan)
                 weight = plan.steps[step].weight if step < len(plan.steps) else None
-                data = {"after": rollout.phase, "step": step, "weight": weight}
+                data = {**noted, "after": rollout.phase, "step": step, "weight": weight}
                 return self._ledger.rollouts.transition(rollout, phase, str(phase), data, step=step, **changes)
             case Wait(reason, detail):
                 if reason:

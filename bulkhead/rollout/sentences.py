@@ -5,7 +5,7 @@ An event of the ledger is a kind and some data; here, and nowhere else, it becom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bulkhead.events import UNCLEAR, EventKind, Rule
@@ -17,6 +17,9 @@ HOLD = "hold: "
 
 APPROVAL = "a person to approve"
 """What an event ``waiting`` is for where a step asks for a person."""
+
+_NAMED = 3
+"""So many nodes or devices are named, and the others counted."""
 
 _BY_PLAN = (Rule.MIN_REQUESTS, Rule.MIN_TIME)
 """Rules for which every step waits at first: told only where it goes on for long."""
@@ -143,7 +146,15 @@ def _launched(_: Mapping[str, Any], __: Rollout) -> str:
 
 def _shifting(data: Mapping[str, Any], _: Rollout) -> str | None:
     # After a step the event "passed", or "approved", tells of what comes next.
-    return "Its server is ready." if data.get("after") == Phase.LAUNCHED else None
+    if data.get("after") != Phase.LAUNCHED:
+        return None
+    where = ", ".join(_few(data[names]) for names in ("nodes", "devices") if data.get(names))
+    return f"Its server is ready, on {where}." if where else "Its server is ready."
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _analysing(data: Mapping[str, Any], rollout: Rollout) -> str:

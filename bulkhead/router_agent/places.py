@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bulkhead.routers.base import COMPARER, SERVER, Split
+from bulkhead.pods.serving_names import comparer_name, server_name
+from bulkhead.routers.base import Split
 from bulkhead.routers.envoy.config import MIRROR, Address, upstreams
 
 _SERVICE = "kubernetes.io/service-name"
@@ -36,7 +37,9 @@ def places(split: Split, slices: Iterable[Mapping[str, Any]]) -> dict[str, list[
 
 
 def _service_of(cluster: str) -> str:
-    return COMPARER + cluster.removeprefix(MIRROR) if cluster.startswith(MIRROR) else SERVER + cluster
+    if cluster.startswith(MIRROR):
+        return comparer_name(cluster.removeprefix(MIRROR))
+    return server_name(cluster)
 
 
 def _answering(slices: Iterable[Mapping[str, Any]], port: int) -> list[Address]:

@@ -8,10 +8,6 @@ from typing import Any, NamedTuple, Protocol
 
 from bulkhead.errors import InvalidInputError
 
-SERVER, COMPARER = "serve-", "compare-"
-"""In a cluster: what a revision's id follows in the names of the Services of its server, and of the comparer of its
-answers (``bulkhead.workloads.manifests``)."""
-
 FOREIGN = "rules of others"
 """Who has the traffic where a router's object in the cluster has what was not written here."""
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from bulkhead.errors import UnavailableError
 from bulkhead.pods.identity import LABEL_PREFIX, MANAGED
-from bulkhead.routers.base import COMPARER, FOREIGN, SERVER, Fence, Mirror, Pin, Split
+from bulkhead.pods.serving_names import COMPARER, SERVER, comparer_name, server_name
+from bulkhead.routers.base import FOREIGN, Fence, Mirror, Pin, Split
 from bulkhead.runtimes.kubernetes.objects import HTTP_ROUTE, Document, Objects, fence_of, other_writers
 from bulkhead.settings import ClusterService, GatewayRef
 
@@ -92,19 +93,19 @@ def rules(split: Split, path: str) -> list[Document]:
     """
     prefix = {"path": {"type": "PathPrefix", "value": path}}
     backends = [
-        _backend(SERVER + name, port, split.weights.get(name, 0)) for name, port in sorted(split.endpoints.items())
+        _backend(server_name(name), port, split.weights.get(name, 0)) for name, port in sorted(split.endpoints.items())
     ]
     main: Document = {"matches": [prefix]}
     if split.weights:
         main["backendRefs"] = backends
     if split.mirror is not None:
-        copies = _backend(COMPARER + split.mirror.revision, split.mirror.port, None)
+        copies = _backend(comparer_name(split.mirror.revision), split.mirror.port, None)
         mirror = {"backendRef": copies, "percent": split.mirror.percent}
         main["filters"] = [{"type": "RequestMirror", "requestMirror": mirror}]
     if split.pin is None:
         return [main]
     headers = [{"type": "Exact", "name": name, "value": value} for name, value in sorted(split.pin.headers.items())]
-    backend = _backend(SERVER + split.pin.revision, split.endpoints[split.pin.revision], 1)
+    backend = _backend(server_name(split.pin.revision), split.endpoints[split.pin.revision], 1)
     return [{"matches": [{**prefix, "headers": headers}], "backendRefs": [backend]}, main]
 
 

@@ -24,7 +24,6 @@ from bulkhead.web.documents import (
     Recorded,
     Trouble,
 )
-from bulkhead.web.reader import LedgerReader
 
 _SAME_SITE = ("same-origin", "none")
 """What a browser says of a request that one of our own pages makes, or that a person has typed."""
@@ -69,7 +68,7 @@ def action_routes(
         if site is not None and site not in _SAME_SITE:
             raise HTTPException(403, f"another site asks for this (Sec-Fetch-Site: {site}): open the page itself")
         control = commands()
-        view = LedgerReader(control.ledger).view(release_id)
+        view = control.ledger.overview.rollout(release_id)
         permission = _permission(view, who)
         if not permission.allowed:
             which = "every DAG" if permission.dag_id is None else f"DAG {permission.dag_id!r}"
@@ -81,7 +80,7 @@ def action_routes(
     @router.get("/releases/{release_id}/permission")
     def permission(release_id: ReleaseId, who: Person = asks) -> Permission:
         """Whether who asks may act on a release."""
-        return _permission(LedgerReader(commands().ledger).view(release_id), who)
+        return _permission(commands().ledger.overview.rollout(release_id), who)
 
     @router.post("/releases/{release_id}/approve")
     def approve(asked: ApproveRequest, by: _Asking = asking) -> Recorded:

@@ -33,6 +33,8 @@ class Attention(enum.StrEnum):
     """Something fails that is tried again and again."""
     ROLLED_BACK = "rolled-back"
     """Its latest release was rolled back; nothing is in progress."""
+    DEVICES = "devices"
+    """A device under its pods is unhealthy."""
     ISOLATED = "isolated"
     """A revision is isolated until a person releases it."""
     NONE = "none"
@@ -153,6 +155,10 @@ class ReleaseDocument(ReleaseSummary):
     candidate: RevisionDocument
     replaces: RevisionDocument | None
     serves: bool = Field(description="whether its revision is the service's stable one now")
+    nodes: Sequence[str] = Field(description="on which its pods ran when its server became ready")
+    devices: Sequence[str] = Field(description="UUIDs of those that they had then, as far as a watch knew")
+    run_url: str = Field(description="of the model's run in MLflow's UI; empty where it is not known")
+    model_url: str = Field(description="of the model's version there; empty where it is not known")
     decision: Mapping[str, Any] | None = Field(description="the rule that decided against it, and the numbers")
     evidence: Mapping[str, Any] = Field(description="what spoke for it: the gate's metrics, the data's hash")
     isolated: Sequence[IsolationDocument] = Field(description="levels at which its revision is isolated")
@@ -202,6 +208,13 @@ class CourseDocument(ApiDocument):
     measurements: Sequence[MeasurementDocument]
 
 
+class ServedDevices(ApiDocument):
+    """The devices that a service's pods have, as the fleet's watch has found them."""
+
+    count: int
+    by_health: Mapping[str, int]
+
+
 class ServiceDocument(ApiDocument):
     """A service: what serves, what is in progress, and whether it wants a person."""
 
@@ -212,6 +225,7 @@ class ServiceDocument(ApiDocument):
     last: ReleaseSummary | None = Field(description="the latest that has ended")
     failing: Mapping[str, str] = Field(description="the error by the work that it ends")
     isolated: Sequence[str] = Field(description="isolated revisions")
+    devices: ServedDevices | None = Field(description="none where no watch knows who has which")
     attention: Attention
     why: str | None = Field(description="what a person is wanted for, in a sentence")
 

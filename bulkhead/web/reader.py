@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from bulkhead.commands import Commands
+from bulkhead.health.verdict import Health
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.overview import RolloutView, ServiceView
+from bulkhead.ledger.overview import PodDevices, RolloutView, ServiceView
 from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.pods.identity import run_of, run_owner
+from bulkhead.registries.pages import model_page, run_page
 from bulkhead.rollout.plan import Step, readable_plan
 from bulkhead.rollout.sentences import end, sentence, step_words
 from bulkhead.web.actions import possible
@@ -22,6 +27,7 @@ from bulkhead.web.documents import (
     ReleaseSummary,
     RevisionDocument,
     Role,
+    ServedDevices,
     ServiceDocument,
     ShareDocument,
     StepDocument,
@@ -37,10 +43,11 @@ class LedgerReader:
 
     Args:
         ledger: that is read.
+        mlflow_ui: address of MLflow's UI, for links; empty where it has none.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, mlflow_ui: str = "") -> None:
+        self._ledger, self._mlflow_ui = ledger, mlflow_ui
 
     def services(self, search: str = "", offset: int = 0, limit: int = 50) -> Page[ServiceDocument]:
         """Services, those that want a person first, then by name.
@@ -90,7 +97,7 @@ class LedgerReader:
         Raises:
             NotFoundError: there is none.
         """
-        return _release(self.view(release_id))
+        return _release(self._ledger.overview.rollout(release_id), self._mlflow_ui)
 
     def course(self, release_id: int) -> CourseDocument:
         """How one release went over time.
@@ -98,19 +105,19 @@ class LedgerReader:
         Raises:
             NotFoundError: there is none.
         """
-        return course(self.view(release_id), self._ledger.measurements.of(release_id))
-
-    def view(self, release_id: int) -> RolloutView:
-        """The same as the ledger has it.
-
-        Raises:
-            NotFoundError: there is none.
-        """
-        return self._ledger.overview.rollout(release_id)
+        view = self._ledger.overview.rollout(release_id)
+        return course(view, self._ledger.measurements.of(release_id))
 
 
-def _release(view: RolloutView) -> ReleaseDocument:
-    rollout = view.rollout
+def reader(control: Commands) -> LedgerReader:
+    """What a control plane's ledger says, with links as its configuration has them."""
+    return LedgerReader(control.ledger, control.settings.mlflow_ui)
+
+
+def _release(view: RolloutView, mlflow_ui: str) -> ReleaseDocument:
+    rollout, revision = view.rollout, view.revision
+    experiment_id, run_id = (str(revision.evidence.get(name) or "") for name in ("experiment_id", "run_id"))
+    placed: Mapping[str, Any] = next((event.data for event in view.events if event.data.get("nodes")), {})
     return ReleaseDocument(
         **_summary(rollout, view.revision).model_dump(),
         plan=[
@@ -120,6 +127,10 @@ def _release(view: RolloutView) -> ReleaseDocument:
         candidate=RevisionDocument.model_validate(view.revision),
         replaces=None if view.stable is None else RevisionDocument.model_validate(view.stable),
         serves=view.serving == rollout.revision_id,
+        nodes=placed.get("nodes", ()),
+        devices=placed.get("devices", ()),
+        run_url=run_page(mlflow_ui, experiment_id, run_id),
+        model_url=model_page(mlflow_ui, revision.model_uri, experiment_id, revision.model_name, revision.model_version),
         decision=rollout.decision,
         evidence=view.revision.evidence,
         isolated=[IsolationDocument.model_validate(isolation) for isolation in view.isolations],
@@ -143,6 +154,7 @@ def _service(view: ServiceView) -> ServiceDocument:
         last=None if view.last is None else _summary(view.last, view.revisions[view.last.revision_id]),
         failing=view.failing,
         isolated=view.isolated,
+        devices=_served(view),
         attention=attention,
         why=_why(view, attention),
     )
@@ -155,6 +167,8 @@ def _attention(view: ServiceView) -> Attention:
         return Attention.FAILING
     if view.going is None and view.last is not None and view.last.phase is Phase.ROLLED_BACK:
         return Attention.ROLLED_BACK
+    if _unhealthy(view):
+        return Attention.DEVICES
     return Attention.ISOLATED if view.isolated else Attention.NONE
 
 
@@ -166,9 +180,22 @@ def _why(view: ServiceView, attention: Attention) -> str | None:
         return "; ".join(f"{work}: {why}" for work, why in view.failing.items())
     if attention is Attention.ROLLED_BACK and view.last is not None:
         return end(view.last)
+    if attention is Attention.DEVICES:
+        return "; ".join(f"{alike.uuid} of {alike.node}: {alike.evidence}" for alike in _unhealthy(view))
     if attention is Attention.ISOLATED:
         return f"Isolated until a person releases it: {', '.join(view.isolated)}."
     return None
+
+
+def _served(view: ServiceView) -> ServedDevices | None:
+    counted: Counter[str] = Counter()
+    for alike in view.devices:
+        counted[alike.health] += alike.count
+    return ServedDevices(count=counted.total(), by_health=counted) if counted else None
+
+
+def _unhealthy(view: ServiceView) -> list[PodDevices]:
+    return [alike for alike in view.devices if alike.health == Health.UNHEALTHY]
 
 
 def _split(stable: str | None, rollout: Rollout | None) -> list[ShareDocument]:

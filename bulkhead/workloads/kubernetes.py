@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from kubernetes import client as k8s
 
 from bulkhead.ledger.tables import Revision
+from bulkhead.pods.serving_names import comparer_name, server_name
 from bulkhead.pods.status import PodStatus
 from bulkhead.runtimes.kubernetes.objects import (
     DISRUPTION_BUDGET,
@@ -59,16 +60,16 @@ class KubernetesWorkloads:
 
     def find(self, revision_id: str) -> Workload | None:
         """See ``Workloads.find``."""
-        return self._find(manifests.name(revision_id), revision_id)
+        return self._find(server_name(revision_id), revision_id)
 
     def statistics_endpoints(self, revision_id: str) -> Mapping[str, str]:
         """See ``Workloads.statistics_endpoints``: each pod is asked by its address."""
-        kept = serving_pods.kept_by(self._objects, manifests.name(revision_id), revision_id)
+        kept = serving_pods.kept_by(self._objects, server_name(revision_id), revision_id)
         path = _notes(kept[1]).get(manifests.STATISTICS_PATH) if kept is not None else None
         if kept is None or not path:
             return {}
         pods = serving_pods.pods(self._objects, {workload_kinds.SERVES: revision_id})
-        port = self._listens(kept[1], manifests.name(revision_id))
+        port = self._listens(kept[1], server_name(revision_id))
         return {life: f"http://{address}:{port}{path}" for life, address in serving_pods.ready_pods(pods)}
 
     def placement(self, revision_id: str) -> Placement:
@@ -82,7 +83,7 @@ class KubernetesWorkloads:
 
     def stop(self, revision_id: str, generation: int) -> None:
         """See ``Workloads.stop``. Who keeps the pods goes last: as long as it is there, the rest is known to be."""
-        self._stop(manifests.name(revision_id), revision_id, generation)
+        self._stop(server_name(revision_id), revision_id, generation)
 
     def drift(self, revision: Revision, generation: int) -> str | None:
         """See ``Workloads.drift``.
@@ -110,7 +111,7 @@ class KubernetesWorkloads:
 
     def find_comparer(self, candidate: str) -> Workload | None:
         """See ``Workloads.find_comparer``."""
-        return self._find(manifests.comparer_name(candidate), None)
+        return self._find(comparer_name(candidate), None)
 
     def stop_comparer(self, candidate: str, generation: int) -> None:
         """See ``Workloads.stop_comparer``.
@@ -118,7 +119,7 @@ class KubernetesWorkloads:
         Args:
             candidate: revision that was on trial.
         """
-        self._stop(manifests.comparer_name(candidate), None, generation)
+        self._stop(comparer_name(candidate), None, generation)
 
     def deny_network(self, revision_id: str) -> None:
         """See ``Workloads.deny_network``: a NetworkPolicy that allows its pods nothing, if the cluster's network heeds

@@ -11,6 +11,7 @@ from bulkhead.errors import UnsupportedError
 from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.identity import GENERATION, LABEL_PREFIX
+from bulkhead.pods.serving_names import comparer_name, server_name
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.runtimes.local.ports import free_port
 from bulkhead.runtimes.local.runtime import LocalRuntime
@@ -64,7 +65,7 @@ class LocalWorkloads:
         """See ``Workloads.placement``: this machine."""
         if self.find(revision_id) is None:
             return Placement()
-        return Placement(frozenset({socket.gethostname()}), frozenset({f"default/{_name(revision_id)}"}))
+        return Placement(frozenset({socket.gethostname()}), frozenset({f"default/{server_name(revision_id)}"}))
 
     def stop(self, revision_id: str, generation: int) -> None:
         """Stop a revision's server. Idempotent.
@@ -72,7 +73,7 @@ class LocalWorkloads:
         Raises:
             FencedError: the server was started under a later generation.
         """
-        self._runtime.delete(_name(revision_id), reason="it serves no traffic any more", generation=generation)
+        self._runtime.delete(server_name(revision_id), reason="it serves no traffic any more", generation=generation)
 
     def evidence(self, revision_id: str) -> dict[str, str]:
         """What a revision's pod shows: its log, its status, what was asked for.
@@ -82,7 +83,7 @@ class LocalWorkloads:
         """
         if self.find(revision_id) is None:
             return {}
-        name = _name(revision_id)
+        name = server_name(revision_id)
         status = asdict(self._runtime.status(name))
         return {
             "pod.json": json.dumps(self._runtime.document(name), indent=1),
@@ -125,7 +126,7 @@ class LocalWorkloads:
         own = free_port()
         sides = [f"--candidate={address(self, candidate)}", f"--stable={address(self, stable)}"]
         request = PodRequest(
-            name=_comparer_name(candidate),
+            name=comparer_name(candidate),
             image=self._tasks_image,
             command=["python", "-m", "bulkhead.gpu_tasks.compare", "--port", str(own), *sides],
             labels={_COMPARER: candidate, LABEL_PREFIX + "service": service},
@@ -147,7 +148,7 @@ class LocalWorkloads:
         Raises:
             FencedError: it was started under a later generation.
         """
-        name = _comparer_name(revision_id)
+        name = comparer_name(revision_id)
         self._runtime.delete(name, reason="its answers are compared no more", generation=generation)
 
     def _start(self, existing: Workload | None, request: PodRequest, generation: int) -> None:
@@ -167,7 +168,7 @@ class LocalWorkloads:
         # Another's server says nothing of its model's answers, unless it names a path where it does.
         statistics = serve.statistics_path or ("" if serve.command else STATISTICS)
         return PodRequest(
-            name=_name(revision.id),
+            name=server_name(revision.id),
             image=revision.image,
             command=serve.argv(default, port, uri),
             gpus=serve.gpus,
@@ -182,11 +183,3 @@ class LocalWorkloads:
             port=port,
             ready_path=serve.ready_path,
         )
-
-
-def _comparer_name(revision_id: str) -> str:
-    return f"compare-{revision_id}"
-
-
-def _name(revision_id: str) -> str:
-    return f"serve-{revision_id}"

@@ -13,6 +13,7 @@ from bulkhead.ledger.tables import Revision
 from bulkhead.pods.gpu import place
 from bulkhead.pods.hardening import harden
 from bulkhead.pods.identity import LABEL_PREFIX, MANAGED
+from bulkhead.pods.serving_names import comparer_name, server_name
 from bulkhead.pods.spec import PodRequest, build
 from bulkhead.runtimes.kubernetes.objects import (
     DISRUPTION_BUDGET,
@@ -34,16 +35,6 @@ STATISTICS_PATH = LABEL_PREFIX + "statistics"
 
 _COMPARER_PORT = 8080
 _GRACE_S = 30
-
-
-def name(revision_id: str) -> str:
-    """Name of a revision's Service and PodDisruptionBudget, and of its Deployment."""
-    return f"serve-{revision_id}"
-
-
-def comparer_name(candidate: str) -> str:
-    """Name of the same objects of the comparer of a candidate's answers."""
-    return f"compare-{candidate}"
 
 
 def server(
@@ -70,7 +61,7 @@ def server(
     relaxed = serve.relaxations
     pod = build(
         PodRequest(
-            name=name(revision.id),
+            name=server_name(revision.id),
             image=revision.image,
             command=serve.argv(default, port, uri),
             gpus=serve.gpus,
@@ -92,7 +83,7 @@ def server(
     _watch_over(pod.spec.containers[0], serve)
     ours = not serve.command and "model" not in (serve.kserve or {})
     statistics = serve.statistics_path or (STATISTICS if ours else "")
-    owner = _Owner(name(revision.id), revision.id, revision.service, revision.id)
+    owner = _Owner(server_name(revision.id), revision.id, revision.service, revision.id)
     pods = Pods(_labels(owner), owner.serves, _plain(pod.spec), serve.replicas)
     if serve.kserve is not None:
         workload = workload_kinds.inference_service(pods, serve.kserve, uri)

@@ -13,6 +13,7 @@ from bulkhead.pods.answering import address_of
 from bulkhead.pods.failure import classify
 from bulkhead.pods.identity import LABEL_PREFIX
 from bulkhead.pods.policy import hopeless
+from bulkhead.pods.serving_names import server_name
 from bulkhead.pods.status import PodPhase, PodStatus
 from bulkhead.runtimes.kubernetes.objects import (
     DEPLOYMENT,
@@ -23,7 +24,7 @@ from bulkhead.runtimes.kubernetes.objects import (
     Kind,
     Objects,
 )
-from bulkhead.workloads.manifests import REVISION, name
+from bulkhead.workloads.manifests import REVISION
 from bulkhead.workloads.workload_kinds import GROUP, SERVES, WORKLOAD_KINDS, name_of
 
 KEPT_UNTIL = LABEL_PREFIX + "kept-until"
@@ -126,7 +127,7 @@ def evidence(core: k8s.CoreV1Api, objects: Objects, revision_id: str) -> dict[st
         Text by file name.
     """
     evidence_files = {}
-    workload = kept_by(objects, name(revision_id), revision_id)
+    workload = kept_by(objects, server_name(revision_id), revision_id)
     if workload is not None:
         evidence_files[f"{workload[0].kind.lower()}.json"] = json.dumps(workload[1], indent=1)
     for pod in pods(objects, {REVISION: revision_id}):
@@ -167,7 +168,7 @@ def orphan(objects: Objects, revision_id: str, until: float) -> None:
     Args:
         until: when they may be deleted, in seconds since 1970.
     """
-    workload = kept_by(objects, name(revision_id), revision_id)
+    workload = kept_by(objects, server_name(revision_id), revision_id)
     if workload is not None:
         objects.delete(workload[0], workload[1]["metadata"]["name"], None, orphan=True)
     # The label tells the revision's own pods from those of the comparer of its answers; a group's workers have none.

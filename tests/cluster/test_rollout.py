@@ -14,6 +14,7 @@ from bulkhead.ledger.leases import Leases
 from bulkhead.ledger.ledger import Ledger
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase, Rollout
+from bulkhead.pods.serving_names import server_name
 from bulkhead.rollout.backend import ServingBackend
 from bulkhead.rollout.devices import Devices
 from bulkhead.rollout.plan import RETURN, Plan
@@ -22,7 +23,6 @@ from bulkhead.routers.gateway_api import GatewayRouter
 from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, NETWORK_POLICY, Objects
 from bulkhead.settings import FleetSettings
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
-from bulkhead.workloads.manifests import name
 from tests.fixtures.cluster import IMAGE, answering, default_account
 from tests.rollouts import revision
 from tests.waiting import until
@@ -95,7 +95,7 @@ def test_a_good_revision_takes_over_and_the_old_one_goes(stage: Stage) -> None:
     stage.reach(new, Phase.ANALYSING)
     stage.reach(new, Phase.PROMOTED)
     assert stage.weights == {new.revision_id: 100}
-    assert _deployments(stage) == {name(new.revision_id)}
+    assert _deployments(stage) == {server_name(new.revision_id)}
     assert stage.registry.alias == stage.registry.versions[new.revision_id]
 
 
@@ -105,7 +105,7 @@ def test_a_bad_one_goes_and_what_somebody_changed_meanwhile_is_told_and_mended(s
     stage.reach(bad, Phase.ANALYSING)
     scaled = {"spec": {"replicas": 0}}
     k8s.AppsV1Api(stage.objects.api).patch_namespaced_deployment(
-        name(old.revision_id), stage.objects.namespace, scaled, field_manager="kubectl-scale"
+        server_name(old.revision_id), stage.objects.namespace, scaled, field_manager="kubectl-scale"
     )
     ended = stage.reach(bad, Phase.ROLLED_BACK, failures=20)
     assert "failed" in str(ended.reason)
@@ -118,11 +118,11 @@ def test_a_bad_one_goes_and_what_somebody_changed_meanwhile_is_told_and_mended(s
     until(mended, "the stable server's pods")
     message = [event.data["why"] for event in stage.ledger.events.select(kind="drift", service="digits")]
     assert any("spec.replicas was set by" in one and "kubectl-scale" in one for one in message)
-    assert _deployments(stage) == {name(old.revision_id)}
+    assert _deployments(stage) == {server_name(old.revision_id)}
 
 
 def _replicas(stage: Stage, revision_id: str) -> Any:
-    found = stage.objects.read(DEPLOYMENT, name(revision_id))
+    found = stage.objects.read(DEPLOYMENT, server_name(revision_id))
     return found and found["spec"]["replicas"]
 
 

@@ -15,9 +15,9 @@ import pytest
 from kubernetes import client as k8s
 
 from bulkhead.ledger.tables import Revision
+from bulkhead.pods.serving_names import server_name
 from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, Objects
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
-from bulkhead.workloads.manifests import name
 from tests.fixtures.chart import ChartSite
 from tests.fixtures.cluster import IMAGE, answering
 from tests.rollouts import revision
@@ -137,7 +137,7 @@ def test_every_envoy_splits_as_told_counts_and_drains(routed: Routed, core: k8s.
         [first, *_] = [pod for pod in routed.site.pods("router") if pod.status.pod_ip == routed.hosts()[0]]
         core.delete_namespaced_pod(first.metadata.name, routed.site.serving)
         until(lambda: _gone(core, first), "the pod to be gone")
-        Objects(core.api_client, routed.site.serving).patch(DEPLOYMENT, name("new-00000000"), _restarted())
+        Objects(core.api_client, routed.site.serving).patch(DEPLOYMENT, server_name("new-00000000"), _restarted())
         until(lambda: _rolled(core, routed.site.serving), "the servers to be replaced")
     assert set(told["seen"]) == {"200 new"} and told["moved"] >= 1
 
@@ -152,7 +152,7 @@ def _restarted() -> dict[str, Any]:
 
 
 def _rolled(core: k8s.CoreV1Api, namespace: str) -> bool:
-    status = k8s.AppsV1Api(core.api_client).read_namespaced_deployment(name("new-00000000"), namespace)
+    status = k8s.AppsV1Api(core.api_client).read_namespaced_deployment(server_name("new-00000000"), namespace)
     done, replicas = status.status, status.spec.replicas
     seen = done.observed_generation == status.metadata.generation
     return bool(seen and done.updated_replicas == done.ready_replicas == done.replicas == replicas)

@@ -10,9 +10,9 @@ from kubernetes import client as k8s
 from bulkhead.errors import FencedError, RefusedError
 from bulkhead.ledger.tables import Revision
 from bulkhead.pods.outcome import FailureClass
+from bulkhead.pods.serving_names import server_name
 from bulkhead.runtimes.kubernetes.objects import DEPLOYMENT, NETWORK_POLICY, SERVICE, Objects
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
-from bulkhead.workloads.manifests import name
 from bulkhead.workloads.workload_kinds import SERVES
 from tests.fixtures.serving import Now, served
 from tests.waiting import until
@@ -35,19 +35,19 @@ def test_a_server_is_three_objects_and_launching_again_changes_none(
 ) -> None:
     assert workloads.find(server.id) is None
     workloads.launch(server, 3)
-    before = objects.read(DEPLOYMENT, name(server.id))
+    before = objects.read(DEPLOYMENT, server_name(server.id))
     workloads.launch(server, 3)
-    after = objects.read(DEPLOYMENT, name(server.id))
+    after = objects.read(DEPLOYMENT, server_name(server.id))
     assert before is not None and after is not None
     assert before["spec"] == after["spec"]
     assert before["metadata"]["generation"] == after["metadata"]["generation"]
     found = workloads.find(server.id)
     assert found is not None and found.url("/x").endswith(f"{objects.namespace}.svc:8080/x")
-    assert objects.read(SERVICE, name(server.id)) is not None
+    assert objects.read(SERVICE, server_name(server.id)) is not None
     workloads.stop(server.id, 3)
     workloads.stop(server.id, 3)
     assert workloads.find(server.id) is None
-    assert objects.read(SERVICE, name(server.id)) is None
+    assert objects.read(SERVICE, server_name(server.id)) is None
 
 
 def test_a_zombie_neither_changes_nor_stops_it(server: Revision, workloads: KubernetesWorkloads) -> None:
@@ -66,22 +66,22 @@ def test_what_others_change_is_named_and_written_again(
     assert workloads.drift(server, 1) is None
     apps = k8s.AppsV1Api(api)
     scaled = {"spec": {"replicas": 3}}
-    apps.patch_namespaced_deployment(name(server.id), objects.namespace, scaled, field_manager="kubectl-scale")
+    apps.patch_namespaced_deployment(server_name(server.id), objects.namespace, scaled, field_manager="kubectl-scale")
     assert workloads.drift(server, 1) == 'spec.replicas was set by "kubectl-scale" using apps/v1'
     workloads.launch(server, 1)
     assert workloads.drift(server, 1) is None
     unnoted = {"metadata": {"annotations": {"bulkhead.dev/port": None}}}
-    apps.patch_namespaced_deployment(name(server.id), objects.namespace, unnoted)
+    apps.patch_namespaced_deployment(server_name(server.id), objects.namespace, unnoted)
     found = workloads.find(server.id)
     assert found is not None and found.port == 8080
     assert (
         workloads.drift(server, 1)
-        == f"Deployment {name(server.id)} was changed at metadata.annotations.bulkhead.dev/port"
+        == f"Deployment {server_name(server.id)} was changed at metadata.annotations.bulkhead.dev/port"
     )
     workloads.launch(server, 1)
     assert workloads.drift(server, 1) is None
-    k8s.CoreV1Api(api).delete_namespaced_service(name(server.id), objects.namespace)
-    assert workloads.drift(server, 1) == f"Service {name(server.id)} was deleted"
+    k8s.CoreV1Api(api).delete_namespaced_service(server_name(server.id), objects.namespace)
+    assert workloads.drift(server, 1) == f"Service {server_name(server.id)} was deleted"
     workloads.launch(server, 1)
     assert workloads.drift(server, 1) is None
 
@@ -91,7 +91,7 @@ def test_an_autoscaler_may_have_the_number_of_pods(
 ) -> None:
     server = served(sqlite_url, replicas=None)
     workloads.launch(server, 1)
-    k8s.AppsV1Api(api).patch_namespaced_deployment(name(server.id), objects.namespace, {"spec": {"replicas": 2}})
+    k8s.AppsV1Api(api).patch_namespaced_deployment(server_name(server.id), objects.namespace, {"spec": {"replicas": 2}})
     assert workloads.drift(server, 1) is None
 
 

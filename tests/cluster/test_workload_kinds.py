@@ -8,9 +8,10 @@ from kubernetes.client.exceptions import ApiException
 
 from bulkhead.errors import RefusedError
 from bulkhead.ledger.tables import Revision
+from bulkhead.pods.serving_names import server_name
 from bulkhead.runtimes.kubernetes.objects import SERVICE, Kind, Objects
 from bulkhead.workloads.kubernetes import KubernetesWorkloads
-from bulkhead.workloads.manifests import REVISION, name
+from bulkhead.workloads.manifests import REVISION
 from bulkhead.workloads.workload_kinds import GROUP, INFERENCE_SERVICE, LEADER_WORKER_SET, SERVES
 from tests.fixtures.serving import served
 from tests.waiting import until
@@ -49,12 +50,12 @@ def test_it_is_written_once_found_again_and_stopped(
     after = objects.read(kind, server.id)
     assert before is not None and after is not None and before["spec"] == after["spec"]
     found = workloads.find(server.id)
-    assert found is not None and found.url("/x") == f"http://{name(server.id)}.{objects.namespace}.svc:8080/x"
+    assert found is not None and found.url("/x") == f"http://{server_name(server.id)}.{objects.namespace}.svc:8080/x"
     assert workloads.drift(server, 1) is None
     workloads.stop(server.id, 1)
     workloads.stop(server.id, 1)
     until(lambda: workloads.find(server.id) is None, "its end")
-    assert objects.read(SERVICE, name(server.id)) is None
+    assert objects.read(SERVICE, server_name(server.id)) is None
 
 
 def test_what_others_change_is_named(

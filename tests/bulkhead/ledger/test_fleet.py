@@ -86,9 +86,9 @@ def test_what_a_node_has_no_more_is_forgotten_and_another_watchs_nodes_are_left(
     assert fleet.looked_at() == clock()
 
 
-def test_counts_and_what_pods_have(fleet: FleetRecords) -> None:
+def test_how_many_stand_how_and_how_those_of_a_name_do(fleet: FleetRecords) -> None:
     assert fleet.looked_at() is None
     leave(fleet, stand("GPU-1", "a", job="ml/p"), stand("GPU-2", "a"), stand("GPU-3", "b", "unhealthy"))
     assert set(fleet.device_counts()) == {FleetCount("H100", "healthy", 2), FleetCount("H100", "unhealthy", 1)}
     assert list(fleet.node_counts()) == [FleetCount("H100", "unknown", 2)]
-    assert [device.uuid for device in fleet.in_use()] == ["GPU-1"]
+    assert fleet.health_of(["GPU-3", "a", "?"]) == {"GPU-3": "unhealthy", "a": "unknown"}

@@ -50,6 +50,16 @@ def _said(kind: str, data: dict[str, Any] | None = None, **columns: Any) -> str 
         ("registered", {"after": "requested"}, "Its model is registered."),
         ("launched", {"after": "registered"}, "Its server is starting."),
         ("shifting", {"after": "launched", "step": 0}, "Its server is ready."),
+        (
+            "shifting",
+            {"after": "launched", "nodes": ["gpu-1"], "devices": ["GPU-1", "GPU-2"]},
+            "Its server is ready, on gpu-1, GPU-1, GPU-2.",
+        ),
+        (
+            "shifting",
+            {"after": "launched", "nodes": [f"gpu-{number}" for number in range(9)], "devices": []},
+            "Its server is ready, on gpu-0, gpu-1, gpu-2 and 6 more.",
+        ),
         ("shifting", {"after": "analysing", "step": 1}, None),
         (
             "analysing",

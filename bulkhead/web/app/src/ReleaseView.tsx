@@ -5,7 +5,7 @@ import { useApi } from "./api";
 import { Course } from "./Course";
 import type { Release } from "./documents";
 import { clock, short, time, version } from "./format";
-import { phase, Shown, To } from "./parts";
+import { External, phase, Shown, To } from "./parts";
 
 /** One release: what became of it and why, what it is, and what happened when. */
 export function ReleaseView({ id }: { id: number }) {
@@ -98,13 +98,33 @@ const Facts = ({ facts: shown }: { facts: Fact[] }) => (
 function facts(release: Release): Fact[] {
   const known: Fact[] = [
     ["Revision", release.serves ? `${release.revision}, which serves now` : release.revision],
-    ["Model", `${version(release)}, ${release.candidate.model_uri}`],
+    [
+      "Model",
+      <>
+        {release.model_url === "" ? version(release) : <External href={release.model_url}>{version(release)}</External>}
+        {`, ${release.candidate.model_uri}`}
+      </>,
+    ],
     ["Image", release.candidate.image],
     ["Replaces", release.replaces === null ? "nothing: it is the first" : version(release.replaces)],
     ["Plan", release.plan.map((step) => step.words).join(", ")],
     ["Requested", time(release.requested_at)],
   ];
 
+  if (release.run_url !== "") {
+    known.push([
+      "MLflow run",
+      <External href={release.run_url} key="run">
+        {String(release.evidence["run_id"])}
+      </External>,
+    ]);
+  }
+  if (release.nodes.length > 0) {
+    known.push(["Node", release.nodes.join(", ")]);
+  }
+  if (release.devices.length > 0) {
+    known.push(["GPU", release.devices.join(", ")]);
+  }
   if (release.dag_id !== null && release.run_id !== null) {
     const { dag_id, run_id } = release;
     const run = `/dags/${encodeURIComponent(dag_id)}/runs/${encodeURIComponent(run_id)}`;

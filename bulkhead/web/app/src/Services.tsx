@@ -1,54 +1,34 @@
-import { Heading, HStack, Input, Stack, Table, Text } from "@chakra-ui/react";
-import { useState } from "react";
+import { Stack, Table, Text } from "@chakra-ui/react";
 
 import { useApi } from "./api";
 import type { Page, Service } from "./documents";
-import { version } from "./format";
-import { AttentionBadge, phase, Shown, SplitBar, To } from "./parts";
+import { time, version } from "./format";
+import { List, PAGE, Title, useKept, useLooking } from "./Lists";
+import { AttentionBadge, HealthCounts, phase, Shown, SplitBar, To } from "./parts";
+
+const COLUMNS = ["Service", "State", "Traffic", "Serves", "Devices", "Latest release", "Since"];
 
 /** Every service: those that want a person first. */
 export function Services() {
-  const [search, setSearch] = useState("");
-  const answer = useApi<Page<Service>>(`services?limit=200&search=${encodeURIComponent(search)}`);
+  const looking = useLooking();
+  const { offset, search } = looking;
+  const path = `services?limit=${PAGE}&offset=${offset}&search=${encodeURIComponent(search)}`;
 
   return (
     <Stack gap={4}>
-      <HStack justify="space-between" wrap="wrap">
-        <Heading as="h1" size="xl">
-          Services
-        </Heading>
-        <Input
-          aria-label="find services"
-          maxLength={63}
-          maxW="300px"
-          onChange={(event) => setSearch(event.target.value)}
-          placeholder="find"
-          value={search}
-        />
-      </HStack>
-      <Shown answer={answer}>
-        {(page) =>
-          page.items.length === 0 ? (
-            <Text>{search === "" ? "Nothing was released yet." : "No service has that in its name."}</Text>
-          ) : (
-            <Table.ScrollArea>
-              <Table.Root size="sm">
-                <Table.Header>
-                  <Table.Row>
-                    {["Service", "State", "Traffic", "Serves", "Latest release"].map((name) => (
-                      <Table.ColumnHeader key={name}>{name}</Table.ColumnHeader>
-                    ))}
-                  </Table.Row>
-                </Table.Header>
-                <Table.Body>
-                  {page.items.map((service) => (
-                    <ServiceRow key={service.name} service={service} />
-                  ))}
-                </Table.Body>
-              </Table.Root>
-            </Table.ScrollArea>
-          )
-        }
+      <Title label="find services" looking={looking} name="Services">
+        <To to="?fleet=devices">Fleet</To>
+      </Title>
+      <Shown answer={useKept(useApi<Page<Service>>(path))}>
+        {(page) => (
+          <List
+            columns={COLUMNS}
+            empty={search === "" ? "Nothing was released yet." : "No service has that in its name."}
+            looking={looking}
+            page={page}
+            row={(service) => <ServiceRow key={service.name} service={service} />}
+          />
+        )}
       </Shown>
     </Stack>
   );
@@ -69,8 +49,12 @@ function ServiceRow({ service }: { service: Service }) {
       </Table.Cell>
       <Table.Cell>{service.stable === null ? "nothing yet" : version(service.stable)}</Table.Cell>
       <Table.Cell>
+        {service.devices === null ? "not known" : <HealthCounts counts={service.devices.by_health} />}
+      </Table.Cell>
+      <Table.Cell>
         {release === null ? "none yet" : <To to={`?release=${release.id}`}>{`${release.id}: ${phase(release)}`}</To>}
       </Table.Cell>
+      <Table.Cell whiteSpace="nowrap">{release === null ? "" : time(release.ended_at ?? release.phase_at)}</Table.Cell>
     </Table.Row>
   );
 }

@@ -1,6 +1,6 @@
-// The documents of the JSON API: bulkhead/web/documents.py.
+// The documents of the JSON API: bulkhead/web/documents.py and fleet_documents.py.
 
-export type Attention = "approval" | "failing" | "rolled-back" | "isolated" | "none";
+export type Attention = "approval" | "failing" | "rolled-back" | "devices" | "isolated" | "none";
 
 export interface Revision {
   id: string;
@@ -72,6 +72,10 @@ export interface Release extends ReleaseSummary {
   candidate: Revision;
   replaces: Revision | null;
   serves: boolean;
+  nodes: string[];
+  devices: string[];
+  run_url: string;
+  model_url: string;
   decision: Record<string, unknown> | null;
   evidence: Record<string, unknown>;
   isolated: Isolation[];
@@ -109,8 +113,63 @@ export interface Service {
   last: ReleaseSummary | null;
   failing: Record<string, string>;
   isolated: string[];
+  devices: { count: number; by_health: Partial<Record<Health, number>> } | null;
   attention: Attention;
   why: string | null;
+}
+
+export type Health = "unhealthy" | "unknown" | "suspect" | "healthy";
+
+interface Stand {
+  health: Health;
+  reason: string;
+  evidence: string;
+  action: string;
+  quarantine: string | null;
+  at: string;
+}
+
+export interface Device extends Stand {
+  uuid: string;
+  node: string;
+  model: string;
+  job: string;
+  since: string;
+}
+
+export interface Node extends Stand {
+  name: string;
+  product: string;
+  pool: string;
+  devices: number;
+  healthy: number;
+  cordoned: boolean;
+}
+
+export interface Quarantine {
+  target: string;
+  kind: string;
+  node: string;
+  model: string;
+  size: number;
+  phase: string;
+  applied_phase: string | null;
+  evidence: string;
+  action: string;
+  holder: string;
+  relapses: number;
+  opened_at: string;
+  phase_at: string;
+}
+
+export interface Fleet {
+  looked_at: string | null;
+  current: boolean;
+  devices: Record<Health, number>;
+  nodes: Record<Health, number>;
+  models: { model: string; devices: number; healthy: number; away: number; budget: number }[];
+  quarantines: number;
+  waiting: { target: string; waits_for: string; why: string; since: string; command: string }[];
 }
 
 export interface Page<Item> {

@@ -3,6 +3,7 @@ import { useSearchParams } from "react-router-dom";
 
 import { useApi } from "./api";
 import type { Page, ReleaseSummary, Service } from "./documents";
+import { Fleet, kindOf } from "./Fleet";
 import { phase, Shown, To } from "./parts";
 import { ReleaseView } from "./ReleaseView";
 import { Services } from "./Services";
@@ -13,14 +14,15 @@ interface PluginProps {
   runId?: string;
 }
 
-/** The page in the navigation: every service; or the release that the address names, or the latest of a service. */
+/** The page in the navigation: every service; or what the address names: a release, the latest of a service, the fleet. */
 export function ControlRoom() {
   const [parameters] = useSearchParams();
   const id = Number(parameters.get("release"));
   const service = parameters.get("service");
+  const kind = kindOf(parameters.get("fleet"));
   const released = Number.isInteger(id) && id > 0;
 
-  if (!released && service === null) {
+  if (!released && service === null && kind === undefined) {
     return (
       <Frame>
         <Services />
@@ -33,7 +35,15 @@ export function ControlRoom() {
       <Text mb={2}>
         <To to="?">All services</To>
       </Text>
-      {released ? <ReleaseView id={id} /> : <LatestRelease service={service ?? ""} />}
+      {kind === undefined ? (
+        released ? (
+          <ReleaseView id={id} />
+        ) : (
+          <LatestRelease service={service ?? ""} />
+        )
+      ) : (
+        <Fleet kind={kind} />
+      )}
     </Frame>
   );
 }

@@ -1,8 +1,10 @@
-import { Alert, Badge, Box, Flex, Link, Spinner, Stack, Text } from "@chakra-ui/react";
+import { Alert, Badge, Box, Flex, HStack, Link, Spinner, Stack, Text } from "@chakra-ui/react";
 import { Link as RouterLink } from "react-router-dom";
 
 import type { Answer } from "./api";
-import type { Attention, ReleaseSummary, Share } from "./documents";
+import type { Attention, Health, ReleaseSummary, Share } from "./documents";
+
+export const HEALTHS: Health[] = ["unhealthy", "unknown", "suspect", "healthy"];
 
 /** What is there, what failed, or that it is on its way. */
 export function Shown<Item>({ answer, children }: { answer: Answer<Item>; children: (data: Item) => React.ReactNode }) {
@@ -43,6 +45,7 @@ export function SplitBar({ split }: { split: Share[] }) {
 
 const PALETTES: Record<Attention, string> = {
   approval: "blue",
+  devices: "red",
   failing: "red",
   isolated: "orange",
   none: "green",
@@ -50,6 +53,7 @@ const PALETTES: Record<Attention, string> = {
 };
 const NAMES: Record<Attention, string> = {
   approval: "waits for approval",
+  devices: "device unhealthy",
   failing: "failing",
   isolated: "isolated",
   none: "well",
@@ -62,6 +66,28 @@ export const AttentionBadge = ({ attention }: { attention: Attention }) => (
   </Badge>
 );
 
+const HEALTH_PALETTES: Record<Health, string> = {
+  healthy: "green",
+  suspect: "yellow",
+  unhealthy: "red",
+  unknown: "gray",
+};
+
+export const HealthBadge = ({ children, health }: { children?: React.ReactNode; health: Health }) => (
+  <Badge colorPalette={HEALTH_PALETTES[health]} variant="surface">
+    {children ?? health}
+  </Badge>
+);
+
+/** Badges of how many stand how; of none, nothing. */
+export const HealthCounts = ({ counts }: { counts: Partial<Record<Health, number>> }) => (
+  <HStack wrap="wrap">
+    {HEALTHS.filter((health) => (counts[health] ?? 0) > 0).map((health) => (
+      <HealthBadge health={health} key={health}>{`${counts[health]?.toLocaleString()} ${health}`}</HealthBadge>
+    ))}
+  </HStack>
+);
+
 export const phase = (release: ReleaseSummary): string =>
   release.ended_at === null
     ? `${release.phase.replace("_", " ")}, step ${release.step} of ${release.steps}`
@@ -71,5 +97,12 @@ export const phase = (release: ReleaseSummary): string =>
 export const To = ({ children, to }: { children: React.ReactNode; to: string }) => (
   <Link asChild color="fg.info" textDecoration="underline">
     <RouterLink to={to}>{children}</RouterLink>
+  </Link>
+);
+
+/** A page of MLflow's. */
+export const External = ({ children, href }: { children: React.ReactNode; href: string }) => (
+  <Link color="fg.info" href={href} rel="noreferrer" target="_blank" textDecoration="underline">
+    {children}
   </Link>
 );
