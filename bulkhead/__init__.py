@@ -30,7 +30,7 @@ _WHERE = {
     "Plan": "bulkhead.rollout.plan",
     "PodOperator": "bulkhead.operators.pod",
     "PromoteOperator": "bulkhead.operators.promote",
-    "Relaxations": "bulkhead.pods.hardening",
+    "Relaxations": "bulkhead.pods.relaxations",
     "RollBackNotifier": "bulkhead.plugins.callbacks",
     "RollBackOperator": "bulkhead.operators.roll_back",
     "RunParamDeadline": "bulkhead.plugins.deadlines",

@@ -26,7 +26,7 @@ from bulkhead.plugins.deadlines import rollback_on_deadline as rollback_on_deadl
 from bulkhead.plugins.device_sensors import DeviceFaultSensor as DeviceFaultSensor
 from bulkhead.plugins.device_sensors import DeviceHealthSensor as DeviceHealthSensor
 from bulkhead.plugins.sensors import ServingSLOSensor as ServingSLOSensor
-from bulkhead.pods.hardening import Relaxations as Relaxations
+from bulkhead.pods.relaxations import Relaxations as Relaxations
 from bulkhead.rollout.plan import Plan as Plan
 from bulkhead.rollout.plan import Step as Step
 

@@ -29,8 +29,6 @@ from bulkhead.settings import FleetSettings, Settings
 from bulkhead.users import user_name
 
 _SUSPECTED_FOR = timedelta(hours=1)
-_FRESH, _POLLS = timedelta(minutes=10), 3
-"""What a watch has left is believed for so long, or for so many of its polls."""
 
 
 def watch(
@@ -70,13 +68,8 @@ def avoidance(settings: Settings, ledger: Ledger) -> Avoidance:
     if not said:
         return Avoidance()
     held = {row.node for row in ledger.quarantines.held() if row.kind == "node"}
-    seen = places(ledger.fleet.nodes_since(now - believed_for(settings.fleet)), held)
+    seen = places(ledger.fleet.nodes_since(now - settings.fleet.believed_for), held)
     return avoid(said, seen, settings.fleet.budget_share)
-
-
-def believed_for(fleet: FleetSettings) -> timedelta:
-    """For how long what a watch has left is believed."""
-    return max(_FRESH, _POLLS * timedelta(seconds=fleet.poll_s))
 
 
 def controller(settings: Settings, quarantines: Quarantines) -> QuarantineController:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bulkhead.errors import BulkheadError
 from bulkhead.operators.hooks import BulkheadHook
-from bulkhead.pods.gpu import GpuRequest
+from bulkhead.pods.gpu_request import GpuRequest
 from bulkhead.pods.policy import Changes
 from bulkhead.pods.suspicion import Avoidance
 

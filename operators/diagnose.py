@@ -15,7 +15,8 @@ from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.pod import PodOperator
 from bulkhead.operators.runtimes import AirflowRuntime
 from bulkhead.operators.templates import check_known
-from bulkhead.pods.gpu import GpuRequest, bind
+from bulkhead.pods.gpu import bind
+from bulkhead.pods.gpu_request import GpuRequest
 from bulkhead.pods.policy import Changes
 from bulkhead.runtimes.kubernetes.nodes import TAINT
 

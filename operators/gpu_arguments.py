@@ -11,8 +11,9 @@ from kubernetes import client as k8s
 from bulkhead import arguments
 from bulkhead.errors import InvalidInputError
 from bulkhead.operators.templates import check_known
-from bulkhead.pods.hardening import Relaxations, harden
-from bulkhead.pods.spec import check_quantity
+from bulkhead.pods.hardening import harden
+from bulkhead.pods.quantities import check_quantity
+from bulkhead.pods.relaxations import Relaxations
 
 _NOT_SERVED = ("callbacks", "progress_callback", "logging_interval", "trigger_kwargs")
 _LEAST = {"startup_timeout_seconds": 1, "active_deadline_seconds": 1, "termination_grace_period": 0}

@@ -23,11 +23,13 @@ from bulkhead.operators.retry import changes_for, fill_in
 from bulkhead.operators.runtimes import AirflowRuntime, OnKubernetes
 from bulkhead.pods.distributed import QUEUE, TORCHRUN
 from bulkhead.pods.gpu import place
-from bulkhead.pods.hardening import Relaxations, harden
+from bulkhead.pods.hardening import harden
 from bulkhead.pods.identity import MANAGED
 from bulkhead.pods.outcome import PATH_VARIABLE
 from bulkhead.pods.policy import Changes
-from bulkhead.pods.spec import RESUME_VARIABLE, TERMINATION_LOG, scale
+from bulkhead.pods.quantities import scale
+from bulkhead.pods.relaxations import Relaxations
+from bulkhead.pods.spec import RESUME_VARIABLE, TERMINATION_LOG
 from bulkhead.runtimes.kubernetes.access import Access, with_retries
 
 if TYPE_CHECKING:

@@ -11,12 +11,16 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowNotFoundException, AirflowRuntimeError
 
 from bulkhead import arguments, settings
-from bulkhead.control import Control
 from bulkhead.errors import InvalidInputError
-from bulkhead.runtimes.local.runtime import LocalRuntime
 
+# Every process of Airflow's loads this with the plugin. What changes the world is imported where it is used:
+# Kubernetes' clients alone are 70 MB.
 if TYPE_CHECKING:
     from airflow.sdk import Connection
+
+    from bulkhead.commands import Commands
+    from bulkhead.control import Control
+    from bulkhead.runtimes.local.runtime import LocalRuntime
 
 
 SECTION = "bulkhead"
@@ -62,10 +66,29 @@ class BulkheadHook(BaseHook):
         Raises:
             InvalidInputError: a field of the connection or the file is wrong.
         """
-        return Control(configured(_fields(find_connection(self.bulkhead_conn_id))))
+        from bulkhead.control import Control
+
+        return Control(self._configured())
+
+    def commands(self) -> Commands:
+        """What can be asked for, and the ledger: for who changes nothing else.
+
+        Raises:
+            InvalidInputError: a field of the connection or the file is wrong.
+        """
+        from bulkhead.commands import Commands
+        from bulkhead.ledger.ledger import Ledger
+
+        own = self._configured()
+        return Commands(own, Ledger(own.ledger))
+
+    def _configured(self) -> settings.Settings:
+        return configured(_fields(find_connection(self.bulkhead_conn_id)))
 
     async def acontrol(self) -> Control:
         """As ``control``, in the triggerer."""
+        from bulkhead.control import Control
+
         return Control(configured(_fields(await _afind(self.bulkhead_conn_id))))
 
     def test_connection(self) -> tuple[bool, str]:
@@ -98,6 +121,8 @@ class LocalRuntimeHook(BaseHook):
         Raises:
             InvalidInputError: a field of the connection is wrong.
         """
+        from bulkhead.runtimes.local.runtime import LocalRuntime
+
         connection = find_connection(self.local_conn_id)
         extra: Mapping[str, Any] = connection.extra_dejson if connection else {}
         own = configured()

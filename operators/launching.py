@@ -27,10 +27,10 @@ from bulkhead.operators.runtimes import AirflowRuntime, Waiting, gone_trigger
 from bulkhead.operators.wait_for_devices import WaitForDevicesMixin
 from bulkhead.pods.distributed import Gang
 from bulkhead.pods.exceptions import PodFailedError, error
-from bulkhead.pods.gpu import GpuRequest
-from bulkhead.pods.hardening import Relaxations
+from bulkhead.pods.gpu_request import GpuRequest
 from bulkhead.pods.outcome import Failure
 from bulkhead.pods.policy import Changes
+from bulkhead.pods.relaxations import Relaxations
 from bulkhead.runtimes.base import POD, Launched, TaskWorkload
 
 if TYPE_CHECKING:

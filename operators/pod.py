@@ -18,7 +18,9 @@ from bulkhead.operators.retry import changes_for
 from bulkhead.operators.runtimes import AirflowRuntime, runtime_at
 from bulkhead.operators.templates import check_known
 from bulkhead.pods.distributed import QUEUE, TORCHRUN
-from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, SecretRef, build, check_claims, check_quantity, scale
+from bulkhead.pods.quantities import check_quantity, scale
+from bulkhead.pods.secret_ref import SecretRef
+from bulkhead.pods.spec import RESUME_VARIABLE, PodRequest, build, check_claims
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

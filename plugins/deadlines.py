@@ -17,7 +17,6 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import BaseDeadlineReference
 
 from bulkhead import arguments
-from bulkhead.commands import Commands
 from bulkhead.ledger.requests import Request
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.insistence import ainsist
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy.orm import Session
+
+    from bulkhead.commands import Commands
 
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ async def roll_back_late(
         ValueError: Airflow gave no context, so that the run is unknown.
         NotFoundError, ConflictError: see ``Commands.roll_back_owner``.
     """
-    await _contain(Commands.roll_back_owner, service, reason, bulkhead_conn_id, context)
+    await _contain(lambda commands: commands.roll_back_owner, service, reason, bulkhead_conn_id, context)
 
 
 async def isolate_late(service: str, reason: str, bulkhead_conn_id: str, context: dict[str, Any] | None = None) -> None:
@@ -113,11 +114,11 @@ async def isolate_late(service: str, reason: str, bulkhead_conn_id: str, context
     Raises:
         ValueError: Airflow gave no context, so that the run is unknown.
     """
-    await _contain(Commands.isolate_released, service, reason, bulkhead_conn_id, context)
+    await _contain(lambda commands: commands.isolate_released, service, reason, bulkhead_conn_id, context)
 
 
 async def _contain(
-    act: Callable[..., object],
+    act: Callable[[Commands], Callable[..., object]],
     service: str | None,
     reason: str,
     bulkhead_conn_id: str,
@@ -133,7 +134,7 @@ async def _contain(
     request = Request(f"deadline/{deadline['id']}", why, "airflow: deadline")
     control = await BulkheadHook(bulkhead_conn_id).acontrol()
     owner = run_owner(run["dag_id"], run["dag_run_id"])
-    await ainsist(lambda: act(control.commands, owner, service, request))
+    await ainsist(lambda: act(control.commands)(owner, service, request))
 
 
 def _shown(at: object) -> str:

@@ -47,4 +47,4 @@ def _make() -> ASGIApp:
     from bulkhead.plugins.web_login import person
     from bulkhead.web.api import create_app
 
-    return create_app(lambda: BulkheadHook().control().commands, person)
+    return create_app(BulkheadHook().commands, person)

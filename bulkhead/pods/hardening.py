@@ -5,45 +5,15 @@ Source: Kubernetes, Pod Security Standards, "Restricted".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import Any
 
 from kubernetes import client as k8s
 
-from bulkhead import arguments
 from bulkhead.errors import InvalidInputError
+from bulkhead.pods.relaxations import Relaxations
 
 DAY_S = 24 * 3600
 """Deadline of a pod that names none."""
-
-
-@dataclass(frozen=True)
-class Relaxations:
-    """What a pod may do beyond the level, each said by name.
-
-    Attributes:
-        run_as_root: containers may run as root.
-        writable_root: the root file system may be written to.
-        privilege_escalation: a process may gain more privileges than its parent.
-        capabilities: Linux capabilities that may be added; ``ALL`` is dropped all the same.
-        unconfined_seccomp: another seccomp profile than ``RuntimeDefault`` may be named.
-        service_account_token: the pod may get a token of its service account.
-        no_deadline: the pod may run for ever.
-    """
-
-    run_as_root: bool = False
-    writable_root: bool = False
-    privilege_escalation: bool = False
-    capabilities: tuple[str, ...] = ()
-    unconfined_seccomp: bool = False
-    service_account_token: bool = False
-    no_deadline: bool = False
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name != "capabilities":
-                arguments.switch(f"relax.{field.name}", getattr(self, field.name))
-        arguments.texts("relax.capabilities", self.capabilities)
 
 
 def harden(pod: k8s.V1Pod, relaxed: Relaxations, scratch: tuple[str, ...] = ("/tmp",)) -> k8s.V1Pod:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Any
 
 from kubernetes import client as k8s
-from kubernetes.utils.quantity import parse_quantity
 
 from bulkhead import arguments
 from bulkhead.errors import InvalidInputError
-from bulkhead.pods.hardening import DAY_S, Relaxations, harden
+from bulkhead.pods.hardening import DAY_S, harden
 from bulkhead.pods.identity import MANAGED
 from bulkhead.pods.outcome import PATH_VARIABLE
+from bulkhead.pods.quantities import check_quantity
+from bulkhead.pods.relaxations import Relaxations
+from bulkhead.pods.secret_ref import SecretRef
 
 GPU_RESOURCE = "nvidia.com/gpu"
 """Extended resource name under which NVIDIA's device plugin offers GPUs."""
@@ -23,25 +24,9 @@ GPU_RESOURCE = "nvidia.com/gpu"
 RESUME_VARIABLE = "BULKHEAD_RESUME_FROM"
 """Environment variable that names the checkpoint which a retry resumes from."""
 
-QUANTITY = "give a positive Kubernetes quantity such as '2' or '2Gi'"
-"""The remedy for what is none."""
-
 _NOTHING = Relaxations()
 TERMINATION_LOG = "/dev/termination-log"
 _DNS_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
-
-
-@dataclass(frozen=True)
-class SecretRef:
-    """A reference to one key of a Kubernetes Secret; the value itself is never held here.
-
-    Attributes:
-        name: the Secret.
-        key: the key in it.
-    """
-
-    name: str
-    key: str
 
 
 @dataclass(frozen=True)
@@ -133,25 +118,6 @@ def build(request: PodRequest, relaxed: Relaxations = _NOTHING) -> k8s.V1Pod:
     return harden(pod, replace(relaxed, no_deadline=request.deadline_s is None), ("/tmp", *request.scratch))
 
 
-def scale(memory: str | None, factor: float) -> str | None:
-    """A memory limit, grown.
-
-    Args:
-        memory: a Kubernetes quantity, or None for no limit.
-        factor: at least 1.
-
-    Returns:
-        A quantity in whole bytes; ``memory`` itself where nothing changes, or where it is no quantity (``build``
-        refuses that by name).
-    """
-    if memory is None or factor == 1.0:
-        return memory
-    try:
-        return str(int(parse_quantity(memory) * Decimal(factor)))
-    except ValueError:
-        return memory
-
-
 def _check(request: PodRequest) -> None:
     if not _DNS_LABEL.match(request.name):
         raise InvalidInputError(
@@ -177,27 +143,6 @@ def _check(request: PodRequest) -> None:
     check_claims("pod.claims", request.claims)
     for name in ("cpu", "memory"):
         check_quantity(f"pod.{name}", getattr(request, name))
-
-
-def is_quantity(value: Any) -> bool:
-    """Whether a value is a positive Kubernetes quantity."""
-    try:
-        return isinstance(value, str) and bool(parse_quantity(value) > 0)
-    except ValueError:
-        return False
-
-
-def check_quantity(field: str, value: Any) -> None:
-    """Refuse what is no positive Kubernetes quantity; None, for no limit, is taken.
-
-    Args:
-        field: name of it, as its author wrote it.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    if value is not None and not is_quantity(value):
-        raise InvalidInputError(field, value, QUANTITY)
 
 
 def check_claims(field: str, value: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from kubernetes import client as k8s
 
 from bulkhead.pods.distributed import Gang
-from bulkhead.pods.gpu import GpuRequest
+from bulkhead.pods.gpu_request import GpuRequest
 
 POD = "Pod"
 """Kind of a workload that is one pod."""

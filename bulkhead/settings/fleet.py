@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+_FRESH, _POLLS = timedelta(minutes=10), 3
+"""What a watch has left is believed for so long, or for so many of its polls."""
 
 
 class Exporter(BaseModel):
@@ -82,6 +86,11 @@ class FleetSettings(BaseModel):
     pods: Literal["leave", "drain", "kill"] = "leave"
     grace_s: float = Field(600.0, ge=0)
     probation_s: float = Field(3600.0, gt=0)
+
+    @property
+    def believed_for(self) -> timedelta:
+        """For how long what a watch has left is believed."""
+        return max(_FRESH, _POLLS * timedelta(seconds=self.poll_s))
 
     def budget(self, devices: int) -> int:
         """How many devices of a model may be in quarantine at once."""

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from bulkhead import arguments
 from bulkhead.errors import first_invalid
-from bulkhead.pods.gpu import GpuRequest
-from bulkhead.pods.hardening import Relaxations
-from bulkhead.pods.spec import QUANTITY, SecretRef, is_quantity
+from bulkhead.pods.gpu_request import GpuRequest
+from bulkhead.pods.quantities import QUANTITY, is_quantity
+from bulkhead.pods.relaxations import Relaxations
+from bulkhead.pods.secret_ref import SecretRef
 
 _RELAXATIONS = sorted(
     field.name for field in fields(Relaxations) if field.type in ("bool", bool) and field.name != "no_deadline"
@@ -31,7 +32,7 @@ class ServeSpec(BaseModel):
     Attributes:
         command: argv; ``{port}`` and ``{model_uri}`` are filled in. By default our own server of MLflow models.
         gpus: whole GPUs of each pod.
-        gpu: more about the GPUs, as ``bulkhead.pods.gpu.GpuRequest`` has it; in a cluster only.
+        gpu: more about the GPUs, as ``bulkhead.pods.gpu_request.GpuRequest`` has it; in a cluster only.
         cpu: limit of each pod as a Kubernetes quantity.
         memory: limit of each pod as a Kubernetes quantity.
         env: plain variables; never secrets.
@@ -53,8 +54,8 @@ class ServeSpec(BaseModel):
             cluster.
         pod: part of a ``v1.PodSpec``, as YAML has it, laid over what is made here: node selectors, volumes, a service
             account, more containers. A container named ``main`` changes the server's. In a cluster.
-        relax: names of ``bulkhead.pods.hardening.Relaxations`` that the image needs, for instance ``run_as_root``; in a
-            cluster.
+        relax: names of ``bulkhead.pods.relaxations.Relaxations`` that the image needs, for instance ``run_as_root``; in
+            a cluster.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

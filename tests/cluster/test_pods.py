@@ -10,7 +10,8 @@ from kubernetes.client.exceptions import ApiException
 
 from bulkhead.operators.gpu_pod import GpuPodOperator
 from bulkhead.pods.exceptions import ApplicationFailedError, HostOutOfMemoryError, PodConfigError, PodUnschedulableError
-from bulkhead.pods.gpu import GpuRequest, bind, place
+from bulkhead.pods.gpu import bind, place
+from bulkhead.pods.gpu_request import GpuRequest
 from bulkhead.pods.outcome import FailureClass, Outcome
 from bulkhead.pods.refusal import classify_refusal
 from tests.fixtures.cluster import IMAGE, default_account, finish, launch, wait, with_dag

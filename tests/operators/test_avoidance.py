@@ -16,7 +16,7 @@ from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.retry import ContainmentRetryPolicy
 from bulkhead.pods.exceptions import error
 from bulkhead.pods.failure import classify
-from bulkhead.pods.gpu import GpuRequest
+from bulkhead.pods.gpu_request import GpuRequest
 from bulkhead.pods.outcome import Outcome
 from bulkhead.pods.policy import Changes
 from bulkhead.rollout.devices import Devices

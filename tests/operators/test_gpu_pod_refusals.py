@@ -23,7 +23,7 @@ from bulkhead.pods.exceptions import (
     PodRefusedError,
     PodUnschedulableError,
 )
-from bulkhead.pods.hardening import Relaxations
+from bulkhead.pods.relaxations import Relaxations
 from tests.fixtures.gpu_pod import DIGEST, launch, pods_of, with_dag
 from tests.fixtures.kubernetes import kubeconfig_of
 

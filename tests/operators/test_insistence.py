@@ -13,7 +13,7 @@ from bulkhead.ledger.tables import Phase
 from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.insistence import ainsist, insist
 from bulkhead.operators.triggers.rollout import ReleaseTrigger
-from bulkhead.plugins import listener
+from bulkhead.plugins import endings
 from bulkhead.plugins.callbacks import IsolateNotifier, RollBackNotifier
 from bulkhead.plugins.deadlines import isolate_late, roll_back_late
 from tests.rollouts import request
@@ -72,7 +72,7 @@ FAILED = {"dag_run": SimpleNamespace(dag_id="release", run_id="run", clear_numbe
 CONNECTION = BulkheadHook.default_conn_name
 
 ONCE: dict[str, Callable[[], object]] = {
-    "the listener": lambda: listener.end_run("release", "run"),
+    "the listener": lambda: endings.end_run("release", "run"),
     "a deadline that rolls back": lambda: asyncio.run(roll_back_late(None, "late", CONNECTION, LATE)),
     "a deadline that isolates": lambda: asyncio.run(isolate_late("digits", "late", CONNECTION, LATE)),
     "a notifier that rolls back": lambda: RollBackNotifier("digits")(FAILED),

@@ -1,105 +1,15 @@
+"""The listener: what it leaves alone, that it does not block, and what its process has to load for it."""
+
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
-from tenacity import stop_after_attempt
 
-from bulkhead.control import Control
-from bulkhead.errors import UnavailableError
-from bulkhead.ledger.launches import Launches
-from bulkhead.ledger.tables import Launch, Phase
-from bulkhead.operators import insistence
-from bulkhead.plugins import listener
-from bulkhead.pods.identity import TaskIdentity
-from bulkhead.pods.spec import PodRequest, build
-from tests.rollouts import request
+from bulkhead.plugins import endings, listener
 from tests.waiting import until
-
-
-def _pod(control: Control, task: TaskIdentity) -> str:
-    name = task.pod_name(1)
-    command = ["python", "-c", "import time; time.sleep(60)"]
-    access = {"local_root": str(control.runtime.layout.root)}
-    known = {"dag_id": task.dag_id, "run_id": task.run_id, "task_id": task.task_id, "map_index": task.map_index}
-    control.ledger.launches.record(access, "default", name, owner=task.owner, instance=task.instance, task=known)
-    control.runtime.launch(build(PodRequest(name=name, image="none", command=command, labels=task.labels())))
-    return name
-
-
-def test_a_run_that_ended_has_its_rollout_taken_back_and_its_pods_ended(control: Control) -> None:
-    rollout = request(control.ledger, "a", owner="airflow:release/run")
-    other = request(control.ledger, "b", service="letters", owner="airflow:release/other")
-    pod = _pod(control, TaskIdentity("release", "run", "train"))
-    others = _pod(control, TaskIdentity("release", "other", "train"))
-    listener.end_run("release", "run")
-    now = control.ledger.rollouts.get(rollout.id)
-    assert (now.phase, now.reason) == (Phase.RESTORING, "its DAG run has ended")
-    assert control.ledger.rollouts.get(other.id).phase is Phase.REQUESTED
-    assert control.runtime.status(pod).message == "its DAG run has ended"
-    assert not control.runtime.status(others).ended
-
-
-def test_a_task_that_a_person_marked_has_its_own_pods_ended_under_every_clear_number(control: Control) -> None:
-    task = TaskIdentity("release", "run", "train")
-    pods = [_pod(control, replace(task, clear_number=clear_number)) for clear_number in (0, 1)]
-    others = _pod(control, replace(task, task_id="evaluate"))
-    listener.end_task("release", "run", "train", -1)
-    assert [control.runtime.status(pod).message for pod in pods] == [
-        "a later try of its task took its place",
-        "its task was marked in Airflow",
-    ]
-    assert not control.runtime.status(others).ended
-
-
-def test_a_deploy_task_that_a_person_marked_has_its_rollout_taken_back(control: Control) -> None:
-    task = TaskIdentity("release", "run", "deploy", clear_number=1)
-    rollout = request(control.ledger, "a", owner=task.owner, key=task.key)
-    listener.end_task("release", "run", "evaluate", -1)
-    assert control.ledger.rollouts.get(rollout.id).phase is Phase.REQUESTED
-    listener.end_task("release", "run", "deploy", -1)
-    assert control.ledger.rollouts.get(rollout.id).phase is Phase.RESTORING
-
-
-def test_what_released_nothing_leaves_nothing(control: Control) -> None:
-    listener.end_run("release", "run")
-    assert control.ledger.events.select() == []
-
-
-def test_twice_is_one_rollback(control: Control) -> None:
-    rollout = request(control.ledger, "a", owner="airflow:release/run")
-    for _ in range(2):
-        listener.end_run("release", "run")
-    assert len(control.ledger.events.select(rollout.id, "rollback")) == 1
-
-
-def test_a_ledger_that_is_away_does_not_stop_airflow_and_is_logged(
-    control: Control, no_waiting: None, monkeypatch: pytest.MonkeyPatch, tmp_path, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(insistence, "stop_after_delay", lambda _: stop_after_attempt(2))
-    (tmp_path / "no-folder").touch()
-    monkeypatch.setenv("BULKHEAD_LEDGER_URL", f"sqlite:///{tmp_path}/no-folder/ledger.db")
-    with caplog.at_level("ERROR", logger="bulkhead.plugins.listener"):
-        listener.end_run("release", "run")
-    assert "could not be ended" in caplog.text and "bulkhead status" in caplog.text
-
-
-def test_a_ledger_that_is_away_for_a_moment_leaves_no_pod(
-    control: Control, no_waiting: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pod = _pod(control, TaskIdentity("release", "run", "train"))
-    ended, asked = Launches.ended, []
-
-    def away_at_first(launches: Launches) -> Sequence[Launch]:
-        asked.append(1)
-        if len(asked) == 1:
-            raise UnavailableError("the ledger does not answer: disk I/O error; it is tried again")
-        return ended(launches)
-
-    monkeypatch.setattr(Launches, "ended", away_at_first)
-    listener.end_run("release", "run")
-    assert control.runtime.status(pod).message == "its DAG run has ended"
 
 
 def _ti() -> SimpleNamespace:
@@ -116,7 +26,7 @@ def test_a_task_that_ended_by_itself_is_left_alone(monkeypatch: pytest.MonkeyPat
     hook("running", _ti())
     assert seen == []
     hook(None, _ti())
-    assert seen == [(listener.end_task, "release", "run", "train", -1)]
+    assert seen == [("end_task", "release", "run", "train", -1)]
 
 
 @pytest.mark.parametrize("hook", [listener.on_dag_run_failed, listener.on_dag_run_success])
@@ -127,8 +37,16 @@ def test_the_hooks_do_not_block(monkeypatch: pytest.MonkeyPatch, hook: Callable[
         assert release.wait(240)
         done.append(arguments)
 
-    monkeypatch.setattr(listener, "end_run", slow)
+    monkeypatch.setattr(endings, "end_run", slow)
     hook(SimpleNamespace(dag_id="release", run_id="run"), "")  # it came back although the work waits
     assert done == []
     release.set()
     until(lambda: done == [("release", "run")], "the work")
+
+
+def test_the_plugin_loads_no_client_of_kubernetes() -> None:
+    """Every process of Airflow's loads the plugin; the api-server reads the ledger as well."""
+    asked = "import sys; import {modules}; print(sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    modules = "bulkhead.plugins.airflow_plugin, bulkhead.plugins.web_login, bulkhead.web.api"
+    loaded = subprocess.check_output([sys.executable, "-c", asked.format(modules=modules)], text=True)
+    assert "'airflow'" in loaded and "'kubernetes" not in loaded

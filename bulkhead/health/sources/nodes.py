@@ -16,7 +16,7 @@ from kubernetes.client.exceptions import ApiException
 
 from bulkhead.health.kernel_log import xids
 from bulkhead.health.observation import NodeState, Snapshot, place
-from bulkhead.pods.gpu import PRODUCT_LABEL
+from bulkhead.pods.gpu_request import PRODUCT_LABEL
 from bulkhead.pods.identity import LABEL_PREFIX
 from bulkhead.pods.spec import GPU_RESOURCE
 

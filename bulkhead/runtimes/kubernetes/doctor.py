@@ -13,8 +13,10 @@ from kubernetes import client as k8s
 from kubernetes.client.exceptions import ApiException
 
 from bulkhead.pods.exceptions import PodFailedError
-from bulkhead.pods.gpu import PRODUCT_LABEL, GpuRequest, place
-from bulkhead.pods.hardening import Relaxations, harden
+from bulkhead.pods.gpu import place
+from bulkhead.pods.gpu_request import PRODUCT_LABEL, GpuRequest
+from bulkhead.pods.hardening import harden
+from bulkhead.pods.relaxations import Relaxations
 from bulkhead.runtimes.kubernetes.pods import refusal_named
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from kubernetes import client as k8s
 
 from bulkhead.pods import distributed
-from bulkhead.pods.gpu import GpuRequest, claim_template, place
+from bulkhead.pods.gpu import claim_template, place
+from bulkhead.pods.gpu_request import GpuRequest
 from bulkhead.pods.status import PodPhase, of_task
 from bulkhead.runtimes.base import POD, Launched, TaskWorkload
 from bulkhead.runtimes.kubernetes import jobs, pods

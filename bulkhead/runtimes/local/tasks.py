@@ -11,7 +11,8 @@ from kubernetes import client as k8s
 
 from bulkhead.errors import BulkheadError, NotFoundError, UnsupportedError
 from bulkhead.pods.distributed import GANG, INDEX, NODE_RANK, Gang
-from bulkhead.pods.gpu import GpuRequest, place
+from bulkhead.pods.gpu import place
+from bulkhead.pods.gpu_request import GpuRequest
 from bulkhead.pods.ranks import JobState, job_state
 from bulkhead.pods.status import PodPhase
 from bulkhead.runtimes.base import POD, Launched, TaskWorkload

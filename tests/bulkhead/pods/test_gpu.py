@@ -4,7 +4,8 @@ import pytest
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError
-from bulkhead.pods.gpu import GpuRequest, bind, claim_template, place
+from bulkhead.pods.gpu import bind, claim_template, place
+from bulkhead.pods.gpu_request import GpuRequest
 
 
 def _place(request: GpuRequest, **spec: Any) -> k8s.V1PodSpec:

@@ -4,7 +4,8 @@ import pytest
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError
-from bulkhead.pods.hardening import DAY_S, Relaxations, harden
+from bulkhead.pods.hardening import DAY_S, harden
+from bulkhead.pods.relaxations import Relaxations
 
 
 def _pod(container: dict[str, Any] | None = None, **spec: Any) -> k8s.V1Pod:

@@ -5,7 +5,9 @@ import pytest
 from kubernetes import client as k8s
 
 from bulkhead.errors import InvalidInputError
-from bulkhead.pods.spec import GPU_RESOURCE, PodRequest, SecretRef, build, scale
+from bulkhead.pods.quantities import scale
+from bulkhead.pods.secret_ref import SecretRef
+from bulkhead.pods.spec import GPU_RESOURCE, PodRequest, build
 
 JOB = PodRequest(name="train-1", image="repo/train@sha256:1", command=["python", "-m", "job"], gpus=2, memory="2Gi")
 SERVER = replace(JOB, deadline_s=None, port=8080, ready_path="/ping")

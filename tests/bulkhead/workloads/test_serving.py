@@ -3,7 +3,7 @@
 import pytest
 
 from bulkhead.errors import InvalidInputError
-from bulkhead.pods.spec import SecretRef
+from bulkhead.pods.secret_ref import SecretRef
 from bulkhead.rollout.revision import RevisionSpec
 from bulkhead.workloads.serving import parse_serve
 

@@ -10,7 +10,8 @@ from bulkhead.errors import (
     UnsupportedError,
 )
 from bulkhead.pods.outcome import FailureClass
-from bulkhead.pods.spec import PodRequest, SecretRef, build
+from bulkhead.pods.secret_ref import SecretRef
+from bulkhead.pods.spec import PodRequest, build
 from bulkhead.pods.status import PodPhase, PodStatus
 from bulkhead.runtimes.local.runtime import LocalRuntime
 from tests.local_pods import alive, launch, logged, python, running
