@@ -10,7 +10,8 @@ from bulkhead.demo.story import DAG_ID, MODEL, SERVICE, Story
 from bulkhead.errors import UnavailableError
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase
-from bulkhead.pods.spec import PodRequest, SecretRef, build
+from bulkhead.pods.secret_ref import SecretRef
+from bulkhead.pods.spec import PodRequest, build
 from bulkhead.pods.training import PARAMETERS_VARIABLE
 from bulkhead.rollout.plan import Plan
 from bulkhead.rollout.revision import RevisionSpec

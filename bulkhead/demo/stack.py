@@ -139,7 +139,7 @@ class LocalStack:
             user=_USER,
         )
         _write_private(home / "airflow.cfg", configuration)
-        self.processes.run("airflow-migrate", _program(["airflow", "db", "migrate"]), self._airflow_environment())
+        self.processes.run("airflow-migrate", _program(["airflow", "db", "migrate"]), self.airflow_environment())
 
     def start_airflow(self, components: Iterable[str] = AIRFLOW) -> None:
         """Start Airflow.
@@ -148,7 +148,26 @@ class LocalStack:
             components: which of its four.
         """
         for component in components:
-            self.processes.start(f"airflow-{component}", _program(["airflow", component]), self._airflow_environment())
+            self.processes.start(f"airflow-{component}", _program(["airflow", component]), self.airflow_environment())
+
+    def airflow_environment(self) -> Mapping[str, str]:
+        """That Airflow's components run in."""
+        connections = {
+            "AIRFLOW_CONN_BULKHEAD_DEFAULT": {
+                "conn_type": "bulkhead",
+                "extra": {"home": str(self.settings.home), "mlflow_tracking_uri": self.settings.mlflow_tracking_uri},
+            },
+            "AIRFLOW_CONN_BULKHEAD_LOCAL_DEFAULT": {
+                "conn_type": "bulkhead_local",
+                "extra": {"root": str(self.settings.pods), "simulated_gpus": self.settings.simulated_gpus},
+            },
+        }
+        return {
+            **self._bulkhead_environment(),
+            "AIRFLOW_HOME": str(self.folder / "airflow"),
+            "AIRFLOW__TRACES__OTEL_ON": str(tracing.configured()),
+            **{name: json.dumps(value) for name, value in connections.items()},
+        }
 
     def mlflow_answers(self) -> bool | None:
         """True once MLflow answers; None before."""
@@ -196,24 +215,6 @@ Everything is left running (stop it with [b]make demo-stop[/b]):
     def _bulkhead_environment(self) -> Mapping[str, str]:
         telemetry = {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
         return {**self._base_environment(), **telemetry, CONFIG_VARIABLE: str(self._config)}
-
-    def _airflow_environment(self) -> Mapping[str, str]:
-        connections = {
-            "AIRFLOW_CONN_BULKHEAD_DEFAULT": {
-                "conn_type": "bulkhead",
-                "extra": {"home": str(self.settings.home), "mlflow_tracking_uri": self.settings.mlflow_tracking_uri},
-            },
-            "AIRFLOW_CONN_BULKHEAD_LOCAL_DEFAULT": {
-                "conn_type": "bulkhead_local",
-                "extra": {"root": str(self.settings.pods), "simulated_gpus": self.settings.simulated_gpus},
-            },
-        }
-        return {
-            **self._bulkhead_environment(),
-            "AIRFLOW_HOME": str(self.folder / "airflow"),
-            "AIRFLOW__TRACES__OTEL_ON": str(tracing.configured()),
-            **{name: json.dumps(value) for name, value in connections.items()},
-        }
 
 
 def stop_left_over(folder: Path) -> int:

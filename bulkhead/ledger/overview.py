@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import Select, exists, select
 from sqlalchemy.orm import Session, aliased
 
 from bulkhead.errors import NotFoundError
-from bulkhead.events import EventKind
-from bulkhead.ledger.changes import Changes, Part, latest
-from bulkhead.ledger.queries import existing_service, failing, revision_before
-from bulkhead.ledger.tables import Event, FleetDevice, Isolation, Phase, Revision, Rollout, Service
+from bulkhead.ledger.changes import NOTHING_KNOWN, Changes, changes_query, merged
+from bulkhead.ledger.queries import existing_service, revision_before
+from bulkhead.ledger.service_standing import ServiceStanding, standings
+from bulkhead.ledger.tables import Event, Isolation, Phase, Revision, Rollout, Service
 from bulkhead.ledger.transactions import Transactions
 from bulkhead.pods.identity import DAG_RUN
-from bulkhead.pods.serving_names import RevisionsOfPods
-
-_EVENTS_A_SERVICE = 20
-"""Events that are read, in the middle, to say what fails at a service now."""
-
-
-@dataclass(frozen=True)
-class PodDevices:
-    """Devices of one pod that stand alike, as the fleet's watch has left it.
-
-    Attributes:
-        job: the pod, as ``namespace/name``.
-        health: how they stand.
-        count: of them.
-        uuid: of one of them.
-        node: that they are on.
-        evidence: against one of them.
-    """
-
-    job: str
-    health: str
-    count: int
-    uuid: str
-    node: str
-    evidence: str
 
 
 @dataclass(frozen=True)
@@ -49,23 +23,17 @@ class ServiceView:
     """A service with what belongs to it.
 
     Attributes:
-        service: itself.
+        standing: what tells how much it wants a person.
         stable: its stable revision; None before its first release.
         going: its rollout in progress, if any.
         last: its latest rollout that has ended, if any.
-        failing: what fails now outside its rollouts' own steps: the error by the work that it ends.
-        isolated: ids of its revisions that are isolated.
-        devices: that the pods of its stable revision, and of the one in progress, have.
         revisions: of the rollouts, by id.
     """
 
-    service: Service
+    standing: ServiceStanding
     stable: Revision | None
     going: Rollout | None
     last: Rollout | None
-    failing: Mapping[str, str]
-    isolated: Sequence[str]
-    devices: Sequence[PodDevices]
     revisions: Mapping[str, Revision]
 
 
@@ -103,42 +71,45 @@ class RolloutView:
 class Overview(Transactions):
     """Lists over one ledger. Everything is read in one transaction, so what is shown together belongs together."""
 
-    def changes(self) -> Changes:
-        """How far the ledger has come: one short query."""
-        with self._reading() as session:
-            return dict(zip(Part, session.execute(latest()).one(), strict=True))
-
-    def services(self, name: str | None = None) -> Sequence[ServiceView]:
-        """Every service, by name.
+    def changes(self, before: Changes = NOTHING_KNOWN) -> Changes:
+        """How far the ledger has come: one short query.
 
         Args:
-            name: only this one.
+            before: what this has returned last.
+        """
+        with self._reading() as session:
+            return merged(before, session.execute(changes_query(before)).all())
+
+    def services(
+        self, urgency: Callable[[ServiceStanding], int], search: str = "", offset: int = 0, limit: int = 50
+    ) -> tuple[Sequence[ServiceView], int]:
+        """Part of the services, the most urgent first, then by name.
+
+        Args:
+            urgency: of a service; the smallest comes first.
+            search: part of the name, in whatever case; empty for every one.
+            offset: how many to leave out.
+            limit: at most so many.
+
+        Returns:
+            They, and how many there are in all pages.
+        """
+        with self._reading() as session:
+            rows = [row for row in standings(session) if search.casefold() in row.service.casefold()]
+            rows.sort(key=lambda row: (urgency(row), row.service))
+            return _views(session, rows[offset : offset + limit]), len(rows)
+
+    def service(self, name: str) -> ServiceView:
+        """One service.
 
         Raises:
             NotFoundError: nothing was ever released to it.
         """
         with self._reading() as session:
-            stable = _stable_revisions(session, name)
-            rollouts = _latest_rollouts(session, name)
-            failing, isolated = _failing(session, name, len(stable)), _isolated(session)
-            revisions = {revision.id: revision for _, revision in rollouts}
-            going = {rollout.service: rollout for rollout, _ in rollouts if rollout.ended_at is None}
-            last = {rollout.service: rollout for rollout, _ in rollouts if rollout.ended_at is not None}
-            serving = {row.name: _serving(row, going.get(row.name)) for row, _ in stable}
-            devices = _devices(session, chain.from_iterable(serving.values()))
-        return [
-            ServiceView(
-                row,
-                revision,
-                going.get(row.name),
-                last.get(row.name),
-                failing.get(row.name, {}),
-                isolated.get(row.name, []),
-                [of_pod for revision_id in serving[row.name] for of_pod in devices.get(revision_id, ())],
-                revisions,
-            )
-            for row, revision in stable
-        ]
+            rows = standings(session, name)
+            if not rows:
+                existing_service(session, name)  # says which there are
+            return _views(session, rows)[0]
 
     def rollouts(
         self, service: str | None = None, owner: str | None = None, before: int | None = None, limit: int = 50
@@ -211,69 +182,21 @@ def _rollout(rollout_id: int) -> Select[Any]:
     )
 
 
-def _stable_revisions(session: Session, name: str | None) -> Sequence[tuple[Service, Revision | None]]:
-    """Services, by name, with what each serves.
-
-    Raises:
-        NotFoundError: there is none of the name.
-    """
-    query = select(Service, Revision).outerjoin(Revision, Revision.id == Service.stable_revision)
-    query = query.order_by(Service.name) if name is None else query.where(Service.name == name)
-    rows = [(service, revision) for service, revision in session.execute(query)]
-    if name is not None and not rows:
-        existing_service(session, name)  # says which there are
-    return rows
-
-
-def _latest_rollouts(session: Session, name: str | None) -> list[tuple[Rollout, Revision]]:
-    """Of each service, the rollout in progress and the latest that has ended."""
-    ended = select(func.max(Rollout.id)).where(Rollout.ended_at.is_not(None)).group_by(Rollout.service)
-    chosen = Rollout.ended_at.is_(None) | Rollout.id.in_(ended)
-    query = select(Rollout, Revision).join(Revision, Revision.id == Rollout.revision_id).where(chosen)
-    rows = session.execute(query if name is None else query.where(Rollout.service == name))
-    return [(rollout, revision) for rollout, revision in rows]
-
-
-def _serving(service: Service, going: Rollout | None) -> set[str]:
-    """The revisions that may have pods."""
-    return {name for name in (service.stable_revision, going and going.revision_id) if name}
-
-
-def _devices(session: Session, revisions: Iterable[str]) -> dict[str, list[PodDevices]]:
-    """Devices that the pods of revisions have, by revision."""
-    job, health, uuid = FleetDevice.job, FleetDevice.health, func.min(FleetDevice.uuid)
-    query = (
-        select(job, health, func.count(), uuid, func.min(FleetDevice.node), func.min(FleetDevice.evidence))
-        .where(job != "")
-        .group_by(job, health)
-    )
-    of_pods = RevisionsOfPods(revisions)
-    devices: dict[str, list[PodDevices]] = {}
-    for row in session.execute(query):
-        if (revision := of_pods.find(row[0])) is not None:
-            devices.setdefault(revision, []).append(PodDevices(*row))
-    return devices
-
-
-def _failing(session: Session, name: str | None, services: int) -> dict[str, dict[str, str]]:
-    kinds = Event.kind.in_((EventKind.FAILING, EventKind.RECOVERED))
-    query = select(Event).where(kinds).order_by(Event.id.desc()).limit(_EVENTS_A_SERVICE * services)
-    query = query if name is None else query.where(Event.service == name)
-    events: dict[str, list[Event]] = {}
-    for event in reversed(session.scalars(query).all()):
-        events.setdefault(event.service or "", []).append(event)
-    return {service: failing(of_service) for service, of_service in events.items()}
-
-
-def _isolated(session: Session) -> dict[str, list[str]]:
-    query = (
-        select(Revision.service, Revision.id)
-        .join(Isolation, Isolation.revision_id == Revision.id)
-        .where(Isolation.ended_at.is_(None))
-        .distinct()
-        .order_by(Revision.id)
-    )
-    isolated: dict[str, list[str]] = {}
-    for service, revision in session.execute(query):
-        isolated.setdefault(service, []).append(revision)
-    return isolated
+def _views(session: Session, chosen: Sequence[ServiceStanding]) -> list[ServiceView]:
+    ids = [mark.id for row in chosen for mark in (row.going, row.last) if mark is not None]
+    query = select(Rollout, Revision).join(Revision, Revision.id == Rollout.revision_id).where(Rollout.id.in_(ids))
+    rows = session.execute(query).all()
+    rollouts = {rollout.id: rollout for rollout, _ in rows}
+    stable = [row.stable for row in chosen if row.stable is not None]
+    revisions = {revision.id: revision for _, revision in rows}
+    revisions |= {row.id: row for row in session.scalars(select(Revision).where(Revision.id.in_(stable)))}
+    return [
+        ServiceView(
+            row,
+            revisions[row.stable] if row.stable is not None else None,
+            rollouts[row.going.id] if row.going is not None else None,
+            rollouts[row.last.id] if row.last is not None else None,
+            revisions,
+        )
+        for row in chosen
+    ]

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from bulkhead.commands import Commands
 from bulkhead.errors import BulkheadError, ConflictError, InvalidInputError, NotFoundError, UnavailableError
-from bulkhead.ledger.changes import Part
+from bulkhead.ledger.changes import EVENTS, FLEET, events_of, measurements_of
 from bulkhead.text import bounded
 from bulkhead.web import BUNDLE, STANDALONE
 from bulkhead.web.action_routes import ReleaseId, action_routes
@@ -39,9 +39,6 @@ _STATIC = Path(__file__).with_name("static")
 _LONGEST_AIRFLOW_ID = 250
 
 _STATUSES = ((NotFoundError, 404), (InvalidInputError, 422), (ConflictError, 409), (UnavailableError, 503))
-
-_SERVICES = Part.EVENTS | Part.FLEET
-_COURSE = Part.EVENTS | Part.MEASUREMENTS
 
 _Before = Annotated[int | None, Query(ge=1, le=LONGEST_ID, description="only older than the one of this id")]
 _TROUBLE: dict[int | str, dict[str, Any]] = {
@@ -101,12 +98,16 @@ def _release_routes(responses: Responses) -> APIRouter:
         limit: Limit = 50,
     ) -> Response:
         """Services; those that want a person first."""
-        return responses.give(request, _SERVICES, lambda control: reader(control).services(search, offset, limit))
+        return responses.give(
+            request, lambda control: reader(control).services(search, offset, limit), lambda _: (EVENTS, FLEET)
+        )
 
     @router.get("/services/{name}", response_model=ServiceDocument)
     def service(request: Request, name: Annotated[str, PathParameter(max_length=63)]) -> Response:
         """One service."""
-        return responses.give(request, _SERVICES, lambda control: reader(control).service(name))
+        return responses.give(
+            request, lambda control: reader(control).service(name), lambda given: (events_of(given.name), FLEET)
+        )
 
     @router.get("/releases", response_model=Page[ReleaseSummary])
     def releases(
@@ -117,7 +118,9 @@ def _release_routes(responses: Responses) -> APIRouter:
     ) -> Response:
         """Releases, newest first."""
         return responses.give(
-            request, Part.EVENTS, lambda control: reader(control).releases(service, None, before, limit)
+            request,
+            lambda control: reader(control).releases(service, None, before, limit),
+            lambda _: (EVENTS if service is None else events_of(service),),
         )
 
     @router.get("/dags/{dag_id}/releases", response_model=Page[ReleaseSummary])
@@ -130,17 +133,25 @@ def _release_routes(responses: Responses) -> APIRouter:
     ) -> Response:
         """Releases that a DAG run has asked for, newest first: none, where it has released nothing."""
         run = (dag_id, run_id)
-        return responses.give(request, Part.EVENTS, lambda control: reader(control).releases(None, run, before, limit))
+        return responses.give(
+            request, lambda control: reader(control).releases(None, run, before, limit), lambda _: (EVENTS,)
+        )
 
     @router.get("/releases/{release_id}", response_model=ReleaseDocument)
     def release(request: Request, release_id: ReleaseId) -> Response:
         """One release: its way, its evidence, its events."""
-        return responses.give(request, Part.EVENTS, lambda control: reader(control).release(release_id))
+        return responses.give(
+            request, lambda control: reader(control).release(release_id), lambda given: (events_of(given.service),)
+        )
 
     @router.get("/releases/{release_id}/course", response_model=CourseDocument)
     def course(request: Request, release_id: ReleaseId) -> Response:
         """How one release went: its share of the traffic, what was measured, when something was decided."""
-        return responses.give(request, _COURSE, lambda control: reader(control).course(release_id))
+        return responses.give(
+            request,
+            lambda control: reader(control).course(release_id),
+            lambda given: (events_of(given.service), measurements_of(release_id)),
+        )
 
     return router
 

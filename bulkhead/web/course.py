@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from bulkhead.events import EventKind
-from bulkhead.ledger.overview import RolloutView
-from bulkhead.ledger.tables import Event, Measurement, Phase
+from bulkhead.ledger.tables import Event, Measurement, Phase, Rollout
 from bulkhead.web.documents import ArmDocument, CourseDocument, MeasurementDocument, MomentDocument, PointDocument
 
 _DECISIONS: Mapping[str, str] = {
@@ -20,35 +19,36 @@ _DECISIONS: Mapping[str, str] = {
 }
 
 
-def course(view: RolloutView, measurements: Sequence[Measurement]) -> CourseDocument:
+def course(rollout: Rollout, events: Sequence[Event], measurements: Sequence[Measurement]) -> CourseDocument:
     """What a picture of a release shows.
 
     Args:
-        view: the release.
+        rollout: the release.
+        events: of it, oldest first.
         measurements: of it, oldest first.
     """
     kept = [_measurement(measurement.at, measurement.step, measurement.numbers) for measurement in measurements]
     # What a decision rests on is in its event, and was measured a moment after the last measurement that was kept.
     decided = [
         _measurement(event.at, _step(event), event.data["numbers"])
-        for event in view.events
+        for event in events
         if event.kind in (EventKind.PASSED, EventKind.ROLLBACK) and event.data.get("numbers")
     ]
     return CourseDocument(
-        split=list(_split(view)),
+        service=rollout.service,
+        split=list(_split(rollout, events)),
         moments=[
             MomentDocument(at=event.at, words=_DECISIONS[event.kind].format(step=_step(event) + 1))
-            for event in view.events
+            for event in events
             if event.kind in _DECISIONS
         ],
         measurements=sorted([*kept, *decided], key=lambda measurement: measurement.at),
     )
 
 
-def _split(view: RolloutView) -> Iterator[PointDocument]:
-    rollout = view.rollout
+def _split(rollout: Rollout, events: Sequence[Event]) -> Iterator[PointDocument]:
     yield PointDocument(at=rollout.created_at, percent=0)
-    for event in view.events:
+    for event in events:
         if event.kind == Phase.ANALYSING and isinstance(event.data.get("weight"), int):
             yield PointDocument(at=event.at, percent=event.data["weight"])
         elif event.kind == Phase.PROMOTING:

@@ -203,6 +203,7 @@ class MeasurementDocument(ApiDocument):
 class CourseDocument(ApiDocument):
     """How a release went over time. Measurements are kept of each service's latest releases."""
 
+    service: str
     split: Sequence[PointDocument]
     moments: Sequence[MomentDocument]
     measurements: Sequence[MeasurementDocument]

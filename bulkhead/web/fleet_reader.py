@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from bulkhead.fleets import believed_for
 from bulkhead.health.verdict import Health
 from bulkhead.ledger.fleet import FleetCount, PageRequest
 from bulkhead.ledger.ledger import Ledger
@@ -50,7 +49,7 @@ class FleetReader:
         counts = ledger.fleet.device_counts()
         return FleetDocument(
             looked_at=looked_at,
-            current=looked_at is not None and self._clock() - looked_at <= believed_for(self._settings),
+            current=looked_at is not None and self._clock() - looked_at <= self._settings.believed_for,
             devices=_by_health(counts),
             nodes=_by_health(ledger.fleet.node_counts()),
             models=list(self._models(counts, quarantines)),

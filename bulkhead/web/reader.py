@@ -9,7 +9,8 @@ from typing import Any
 from bulkhead.commands import Commands
 from bulkhead.health.verdict import Health
 from bulkhead.ledger.ledger import Ledger
-from bulkhead.ledger.overview import PodDevices, RolloutView, ServiceView
+from bulkhead.ledger.overview import RolloutView, ServiceView
+from bulkhead.ledger.service_standing import PodDevices, ServiceStanding
 from bulkhead.ledger.tables import Phase, Revision, Rollout
 from bulkhead.pods.identity import run_of, run_owner
 from bulkhead.registries.pages import model_page, run_page
@@ -57,11 +58,10 @@ class LedgerReader:
             offset: how many to leave out.
             limit: at most so many.
         """
-        views = [view for view in self._ledger.overview.services() if search.casefold() in view.service.name.casefold()]
-        views.sort(key=lambda view: (_BY_URGENCY[_attention(view)], view.service.name))
+        views, total = self._ledger.overview.services(_urgency, search, offset, limit)
         following = offset + limit
-        items = [_service(view) for view in views[offset:following]]
-        return Page(items=items, total=len(views), next=following if following < len(views) else None)
+        items = [_service(view) for view in views]
+        return Page(items=items, total=total, next=following if following < total else None)
 
     def service(self, name: str) -> ServiceDocument:
         """One service.
@@ -69,8 +69,7 @@ class LedgerReader:
         Raises:
             NotFoundError: nothing was ever released to it.
         """
-        (view,) = self._ledger.overview.services(name)
-        return _service(view)
+        return _service(self._ledger.overview.service(name))
 
     def releases(
         self,
@@ -105,8 +104,9 @@ class LedgerReader:
         Raises:
             NotFoundError: there is none.
         """
-        view = self._ledger.overview.rollout(release_id)
-        return course(view, self._ledger.measurements.of(release_id))
+        ledger = self._ledger
+        rollout, events = ledger.rollouts.get(release_id), ledger.events.select(release_id)
+        return course(rollout, events, ledger.measurements.of(release_id))
 
 
 def reader(control: Commands) -> LedgerReader:
@@ -145,31 +145,35 @@ def _release(view: RolloutView, mlflow_ui: str) -> ReleaseDocument:
 
 
 def _service(view: ServiceView) -> ServiceDocument:
-    attention = _attention(view)
+    standing, attention = view.standing, _attention(view.standing)
     return ServiceDocument(
-        name=view.service.name,
+        name=standing.service,
         stable=None if view.stable is None else RevisionDocument.model_validate(view.stable),
-        split=_split(view.service.stable_revision, view.going),
+        split=_split(standing.stable, view.going),
         release=None if view.going is None else _summary(view.going, view.revisions[view.going.revision_id]),
         last=None if view.last is None else _summary(view.last, view.revisions[view.last.revision_id]),
-        failing=view.failing,
-        isolated=view.isolated,
-        devices=_served(view),
+        failing=standing.failing,
+        isolated=standing.isolated,
+        devices=_served(standing),
         attention=attention,
         why=_why(view, attention),
     )
 
 
-def _attention(view: ServiceView) -> Attention:
-    if view.going is not None and view.going.phase is Phase.APPROVING:
+def _urgency(standing: ServiceStanding) -> int:
+    return _BY_URGENCY[_attention(standing)]
+
+
+def _attention(standing: ServiceStanding) -> Attention:
+    if standing.going is not None and standing.going.phase is Phase.APPROVING:
         return Attention.APPROVAL
-    if view.failing:
+    if standing.failing:
         return Attention.FAILING
-    if view.going is None and view.last is not None and view.last.phase is Phase.ROLLED_BACK:
+    if standing.going is None and standing.last is not None and standing.last.phase is Phase.ROLLED_BACK:
         return Attention.ROLLED_BACK
-    if _unhealthy(view):
+    if _unhealthy(standing):
         return Attention.DEVICES
-    return Attention.ISOLATED if view.isolated else Attention.NONE
+    return Attention.ISOLATED if standing.isolated else Attention.NONE
 
 
 def _why(view: ServiceView, attention: Attention) -> str | None:
@@ -177,25 +181,25 @@ def _why(view: ServiceView, attention: Attention) -> str | None:
     if attention is Attention.APPROVAL and view.going is not None:
         return f"Step {view.going.step + 1} waits for a person to approve."
     if attention is Attention.FAILING:
-        return "; ".join(f"{work}: {why}" for work, why in view.failing.items())
+        return "; ".join(f"{work}: {why}" for work, why in view.standing.failing.items())
     if attention is Attention.ROLLED_BACK and view.last is not None:
         return end(view.last)
     if attention is Attention.DEVICES:
-        return "; ".join(f"{alike.uuid} of {alike.node}: {alike.evidence}" for alike in _unhealthy(view))
+        return "; ".join(f"{alike.uuid} of {alike.node}: {alike.evidence}" for alike in _unhealthy(view.standing))
     if attention is Attention.ISOLATED:
-        return f"Isolated until a person releases it: {', '.join(view.isolated)}."
+        return f"Isolated until a person releases it: {', '.join(view.standing.isolated)}."
     return None
 
 
-def _served(view: ServiceView) -> ServedDevices | None:
+def _served(standing: ServiceStanding) -> ServedDevices | None:
     counted: Counter[str] = Counter()
-    for alike in view.devices:
+    for alike in standing.devices:
         counted[alike.health] += alike.count
     return ServedDevices(count=counted.total(), by_health=counted) if counted else None
 
 
-def _unhealthy(view: ServiceView) -> list[PodDevices]:
-    return [alike for alike in view.devices if alike.health == Health.UNHEALTHY]
+def _unhealthy(standing: ServiceStanding) -> list[PodDevices]:
+    return [alike for alike in standing.devices if alike.health == Health.UNHEALTHY]
 
 
 def _split(stable: str | None, rollout: Rollout | None) -> list[ShareDocument]:

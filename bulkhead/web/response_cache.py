@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from bulkhead.ledger.changes import Changes, Part
+from bulkhead.ledger.changes import NOTHING_KNOWN, Changes
 
-FRESH_S = 2.0
+FRESH_S = 2.5
 """For so long an answer is given again without a look: viewers cost the ledger one short query in that time."""
 
-OLDEST_S = 30.0
-"""An answer this old is made again whatever has changed: a few columns change without an event (that an isolation is in
-force, that the cluster shows a quarantine), and an event may be seen after a later one was."""
+OLDEST_S = 60.0
+"""An answer this old is made again whatever has changed: some columns change without an event (when a watch has
+looked, that the cluster shows a quarantine), and an event may be seen after a later one was."""
 
-_KEPT = 512
+_KEPT = 128
 """Answers that are kept, beside those that are still fresh."""
 
 
@@ -31,38 +31,37 @@ class _Entry:
         body: of it.
         made_at: by the clock; never, at first.
         good_at: when the ledger was asked last, and had not changed since it was made.
-        changes: of the ledger, just before it was made.
+        made_of: how far each topic had come that it depends on, just before it was made; of the ledger.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     body: bytes = b""
     made_at: float = -math.inf
     good_at: float = -math.inf
-    changes: Changes = field(default_factory=dict)
+    made_of: dict[str, str | None] = field(default_factory=dict)
 
 
 class ResponseCache:
     """Answers by what was asked for.
 
     Args:
-        changes: asks the ledger how far it has come.
+        changes: asks the ledger how far it has come, given what it has answered last.
         clock: seconds that only grow.
     """
 
-    def __init__(self, changes: Callable[[], Changes], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, changes: Callable[[Changes], Changes], clock: Callable[[], float] = time.monotonic) -> None:
         self._ask, self._clock, self._lock = changes, clock, threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self._looking = threading.Lock()
-        self._changes: Changes = {}
+        self._changes = NOTHING_KNOWN
         self._looked_at = -math.inf
 
-    def give(self, key: str, parts: Part, make: Callable[[], BaseModel]) -> bytes:
+    def give(self, key: str, make: Callable[[], tuple[BaseModel, Collection[str]]]) -> bytes:
         """The body of an answer.
 
         Args:
             key: what was asked for.
-            parts: of the ledger, which it depends on.
-            make: reads them; its error goes to each who asks.
+            make: reads it, and says on which topics of the ledger it depends; its error goes to each who asks.
         """
         with self._lock:
             self._forget()
@@ -71,9 +70,11 @@ class ResponseCache:
             now = self._clock()
             if now - entry.good_at >= FRESH_S:
                 changes, looked_at = self._latest()
-                same = all(changes[part] == entry.changes.get(part) for part in parts)
+                same = all(changes.get(topic) == mark for topic, mark in entry.made_of.items())
                 if not same or now - entry.made_at >= OLDEST_S:
-                    entry.body, entry.made_at, entry.changes = make().model_dump_json().encode(), now, changes
+                    document, topics = make()
+                    entry.body, entry.made_at = document.model_dump_json().encode(), now
+                    entry.made_of = {topic: changes.get(topic) for topic in topics}
                 entry.good_at = looked_at
             return entry.body
 
@@ -88,7 +89,7 @@ class ResponseCache:
         with self._looking:
             now = self._clock()
             if now - self._looked_at >= FRESH_S:
-                self._changes, self._looked_at = self._ask(), now
+                self._changes, self._looked_at = self._ask(self._changes), now
             return self._changes, self._looked_at
 
     def _forget(self) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import TypeVar
 
 from fastapi import Request, Response
 from pydantic import BaseModel
 
 from bulkhead.commands import Commands
 from bulkhead.errors import BulkheadError, InvalidInputError
-from bulkhead.ledger.changes import Changes, Part
+from bulkhead.ledger.changes import Changes
 from bulkhead.web.response_cache import ResponseCache
+
+Document = TypeVar("Document", bound=BaseModel)
 
 REVALIDATED = {"Cache-Control": "private, no-cache"}
 
@@ -53,15 +56,24 @@ class Responses:
     def __init__(self, opened: Opened) -> None:
         self._opened, self._cache = opened, ResponseCache(self._changes)
 
-    def give(self, request: Request, parts: Part, make: Callable[[Commands], BaseModel]) -> Response:
+    def give(
+        self,
+        request: Request,
+        make: Callable[[Commands], Document],
+        topics: Callable[[Document], Collection[str]],
+    ) -> Response:
         """Answer a request; with the tag of what is known already, that it has not changed.
 
         Args:
-            parts: of the ledger, which the answer depends on.
-            make: reads them.
+            make: reads the answer from the ledger.
+            topics: those of the ledger, by the answer, which it depends on.
         """
-        key = f"{request.url.path}?{request.url.query}"
-        body = self._cache.give(key, parts, lambda: make(self._opened.give()))
+
+        def made() -> tuple[Document, Collection[str]]:
+            document = make(self._opened.give())
+            return document, topics(document)
+
+        body = self._cache.give(f"{request.url.path}?{request.url.query}", made)
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers = {"ETag": tag, **REVALIDATED}
         if tag in [given.strip().removeprefix("W/") for given in request.headers.get("If-None-Match", "").split(",")]:
@@ -72,5 +84,5 @@ class Responses:
         """Drop what is kept: whoever asks from now on is told of what has just changed."""
         self._cache.clear()
 
-    def _changes(self) -> Changes:
-        return self._opened.give().ledger.overview.changes()
+    def _changes(self, before: Changes) -> Changes:
+        return self._opened.give().ledger.overview.changes(before)

@@ -3,12 +3,15 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from bulkhead.ledger.fleet import DeviceStand, NodeStand
+from bulkhead.ledger.quarantines import Target
 from bulkhead.pods.identity import run_owner
 from tests.browsers import PATIENCE_MS, chromium
 from tests.e2e.conftest import Kept
@@ -17,6 +20,7 @@ pytestmark = pytest.mark.e2e
 
 RUN = "/dags/digits_release/runs/bad-release"
 TASK = f"{RUN}/tasks/deploy/plugin/bulkhead-release"
+FLEET = "/plugin/bulkhead?fleet=devices"
 Open = Callable[..., Page]
 
 
@@ -56,6 +60,34 @@ def opened(kept: Kept, browser: Browser) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def fleet(kept: Kept) -> None:
+    """What a watch leaves of 32 nodes of 8 GPUs, two of which are sick; a person is to look at one of them."""
+    now, ledger = datetime.now(UTC), kept.control.ledger
+    sick = {
+        "GPU-03-5": ("unhealthy", "xid-79", "Xid 79: the GPU has fallen off the bus", "reset the node"),
+        "GPU-17-2": ("suspect", "row-remap", "Rows could not be remapped: 1", "replace the GPU"),
+    }
+    nodes = [
+        NodeStand(f"gpu-node-{node:02}", "NVIDIA-H100", "train", health="healthy", devices=8, healthy=8)
+        for node in range(32)
+    ]
+    devices = [
+        DeviceStand(uuid, stand.name, "NVIDIA-H100", *sick.get(uuid, ("healthy", "", "", "")), f"ml/train-{node}", now)
+        for node, stand in enumerate(nodes)
+        for uuid in (f"GPU-{node:02}-{slot}" for slot in range(8))
+    ]
+    ledger.fleet.remember({stand.name: {} for stand in nodes}, nodes, devices)
+    ledger.quarantines.start(
+        Target("GPU-03-5", "device", "gpu-node-03", "NVIDIA-H100", "train"),
+        **dict(zip(("reason", "evidence", "action"), sick["GPU-03-5"][1:], strict=True)),
+        holder="fleet",
+        probation_s=3600,
+        evidence_at=now,
+        budget=None,
+    )
 
 
 def _picture(page: Page, name: str) -> None:
@@ -105,6 +137,9 @@ def test_the_bad_release_is_understood_from_its_tasks_tab_alone(opened: Open, sc
     expect(alert).to_contain_text("Next: mend the model")
     said = page.get_by_role("region", name="What happened")
     expect(said).to_contain_text(re.compile(r"Step 1 of \d"))
+    expect(said).to_contain_text("Its server is ready, on ")
+    made_of = page.get_by_role("region", name="What it is")
+    expect(made_of.get_by_role("link").first).to_have_attribute("href", re.compile("#/(experiments|models)/"))
     expect(page.get_by_role("button", name="Isolate")).to_be_enabled()
     page.get_by_text("On the command line").click()
     expect(page.get_by_role("region", name="What can be done now")).to_contain_text("bulkhead isolate digits-")
@@ -137,7 +172,30 @@ def test_a_service_is_found_by_part_of_its_name(opened: Open) -> None:
     expect(page.get_by_role("row", name=re.compile("digits"))).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/plugin/bulkhead", TASK])
+@pytest.mark.usefixtures("fleet")
+def test_the_fleets_page_finds_what_is_sick_among_many(opened: Open) -> None:
+    page = opened("/plugin/bulkhead")
+    page.get_by_role("link", name="Fleet").click()
+    rows = page.get_by_role("table").last.get_by_role("row")
+    expect(rows.nth(1)).to_contain_text("the GPU has fallen off the bus")
+    expect(rows.nth(1)).to_contain_text("quarantine: ")
+    expect(rows.nth(2)).to_contain_text("Rows could not be remapped")
+    expect(page.get_by_text("254 of 256")).to_be_visible()
+    _picture(page, "control-room-fleet")
+    page.get_by_role("button", name="1 unhealthy").click()
+    expect(rows).to_have_count(2)
+    page.get_by_role("button", name="1 unhealthy").click()
+    page.get_by_label("find devices").fill("TRAIN-31")
+    expect(rows.filter(has_text="gpu-node-31")).to_have_count(8)
+    expect(rows).to_have_count(9)
+    page.get_by_role("link", name="nodes", exact=True).click()
+    expect(rows.filter(has_text="gpu-node-03")).to_have_count(1)
+    page.get_by_role("link", name="quarantines (1)").click()
+    expect(rows.nth(1)).to_contain_text("GPU-03-5")
+
+
+@pytest.mark.usefixtures("fleet")
+@pytest.mark.parametrize("path", ["/plugin/bulkhead", FLEET, TASK])
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1600, "light"), (1600, "dark")])
 def test_everybody_can_use_it(opened: Open, path: str, width: int, scheme: str) -> None:
     page = opened(path, width=width, scheme=scheme)

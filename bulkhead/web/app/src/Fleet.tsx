@@ -17,12 +17,7 @@ export const kindOf = (name: string | null): Kind | undefined => KINDS.find((kin
 export function Fleet({ kind }: { kind: Kind }) {
   return (
     <Shown answer={useApi<FleetDocument>("fleet")}>
-      {(fleet) => (
-        <Stack gap={5}>
-          <Standing fleet={fleet} />
-          <Listed fleet={fleet} key={kind} kind={kind} />
-        </Stack>
-      )}
+      {(fleet) => <Listed fleet={fleet} key={kind} kind={kind} />}
     </Shown>
   );
 }
@@ -108,6 +103,7 @@ function Listed({ fleet, kind }: { fleet: FleetDocument; kind: Kind }) {
           ),
         )}
       </Title>
+      <Standing fleet={fleet} />
       {counts === undefined ? undefined : (
         <HStack aria-label="only what is" role="group" wrap="wrap">
           {HEALTHS.map((name) => (

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "react";
 import type { Answer } from "./api";
 import type { Page } from "./documents";
 
-export const PAGE = 50;
+export const PAGE = 25;
 const TYPING_MS = 250;
 
 /** What is looked for, and from where on the list is shown; both begin anew with another search. */
@@ -85,7 +85,7 @@ export const List = <Item,>({ columns, empty, looking, page, row }: ListProps<It
     <Text>{empty}</Text>
   ) : (
     <Stack gap={3}>
-      <Table.ScrollArea>
+      <Table.ScrollArea aria-label={columns[0]} role="region" tabIndex={0}>
         <Table.Root size="sm">
           <Table.Header>
             <Table.Row>

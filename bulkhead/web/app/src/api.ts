@@ -10,11 +10,11 @@ export interface Answer<Item> {
   error?: string;
 }
 
-async function ask<Item>(path: string, how: RequestInit): Promise<Item> {
+async function ask(path: string, how: RequestInit): Promise<string> {
   const answer = await fetch(new URL(`bulkhead/api/${path}`, document.baseURI), how);
 
   if (answer.ok) {
-    return (await answer.json()) as Item;
+    return answer.text();
   }
   const trouble = (await answer.json().catch(() => ({}))) as { error?: string };
 
@@ -29,7 +29,7 @@ export async function act(path: string, key: string, asked: object): Promise<Rec
   const headers = { "Content-Type": "application/json", "Idempotency-Key": key };
 
   try {
-    return await ask<Recorded>(path, { body: JSON.stringify(asked), headers, method: "POST" });
+    return JSON.parse(await ask(path, { body: JSON.stringify(asked), headers, method: "POST" })) as Recorded;
   } catch (error) {
     throw new Error(error instanceof TypeError ? "The server does not answer. Try again." : words(error));
   }
@@ -42,14 +42,18 @@ export function useApi<Item>(path: string, once = false): Answer<Item> {
   useEffect(() => {
     const stop = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let known: string | undefined;
 
     const poll = async () => {
       if (!document.hidden) {
         try {
           // The browser asks again with the ETag that it has: what has not changed does not come twice.
-          const data = await ask<Item>(path, { cache: "no-cache", signal: stop.signal });
+          const text = await ask(path, { cache: "no-cache", signal: stop.signal });
 
-          setAnswer({ data, path });
+          if (text !== known) {
+            setAnswer({ data: JSON.parse(text) as Item, path });
+            known = text; // what has not changed is not drawn again
+          }
           if (once) {
             return;
           }
@@ -57,6 +61,7 @@ export function useApi<Item>(path: string, once = false): Answer<Item> {
           if (stop.signal.aborted) {
             return;
           }
+          known = undefined;
           setAnswer((before) => ({ data: before.path === path ? before.data : undefined, error: words(error), path }));
         }
       }
