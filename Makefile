@@ -15,7 +15,7 @@ PARALLEL ?= -n auto --no-loadscope-reorder
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --strip-extras
 
-.PHONY: help demo demo-stop cluster-demo cluster-demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year bench-gate lock images ui chart-check clean
+.PHONY: help demo demo-stop cluster-demo cluster-demo-stop test lint unit coverage nightly mutants bench-launch bench-analysis bench-rollback bench-goodput bench-gpt bench-fleet bench-fleet-year bench-gate bench-ui lock images ui chart-check clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -78,6 +78,9 @@ bench-fleet: $(STAMP) ## judging 10,000 GPUs in one scrape, against prometheus_c
 
 bench-fleet-year: $(STAMP) ## a simulated year of 2,000 GPUs: what is contained, and what that costs (about 25 minutes)
 	@$(BIN)/python -m benchmarks.fleet_year | tail -n 1
+
+bench-ui: $(STAMP) ## the Control Room over 20,000 releases and 10,000 GPUs, in Airflow and Chromium (about 8 minutes)
+	@$(BIN)/python -m benchmarks.ui | tail -n 1
 
 # The first that is here. The same commit gives the same digests: times of files are those of no build.
 # A docker client builds nothing by itself: it wants its buildx, and a daemon that answers.
