@@ -20,7 +20,10 @@ OLDEST_S = 60.0
 looked, that the cluster shows a quarantine), and an event may be seen after a later one was."""
 
 _KEPT = 128
-"""Answers that are kept, beside those that are still fresh."""
+"""Answers that are kept, beside those that somebody watches."""
+
+_WATCHED_S = 4 * FRESH_S
+"""What was asked for so lately is watched: a page asks every two seconds."""
 
 
 @dataclass
@@ -93,7 +96,7 @@ class ResponseCache:
             return self._changes, self._looked_at
 
     def _forget(self) -> None:
-        """Drop what nobody has asked for lately, once there is much of it."""
+        """Drop what nobody watches, once there is much of it."""
         if len(self._entries) > _KEPT:
             now = self._clock()
-            self._entries = {key: entry for key, entry in self._entries.items() if now - entry.good_at < FRESH_S}
+            self._entries = {key: entry for key, entry in self._entries.items() if now - entry.good_at < _WATCHED_S}

@@ -132,3 +132,9 @@ def test_answers_are_not_kept_for_ever(world: World) -> None:
         with pytest.raises(UnavailableError):
             world.cache.give(f"lost {index}", _away)
     assert len(world.cache._entries) < 600
+
+
+def test_what_many_watch_is_kept_however_much_it_is(world: World) -> None:
+    for tick in range(20):
+        world.now = 2.0 * tick
+        assert {world.ask(f"key {index}", EVENTS) for index in range(500)} == {f"key {index} 1" for index in range(500)}
