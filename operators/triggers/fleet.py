@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,9 +13,11 @@ from airflow.triggers.base import TriggerEvent
 
 from bulkhead import arguments
 from bulkhead.control import Control
+from bulkhead.errors import UnavailableError
 from bulkhead.health.requirement import DeviceRequirement, check_model, find
 from bulkhead.health.verdict import Assessment, DeviceVerdict, Health
 from bulkhead.health.watch import FleetWatch
+from bulkhead.operators.hooks import BulkheadHook
 from bulkhead.operators.triggers.polling import PollingTrigger, poll
 
 log = structlog.get_logger(__name__)
@@ -149,6 +152,33 @@ class DeviceFaultTrigger(FleetTrigger):
                 if before is not None and uuid not in before:
                     yield TriggerEvent(_payload(device))
             before = set(unhealthy)
+
+
+def look_once(trigger: FleetTrigger) -> dict[str, Any] | None:
+    """Look at the fleet, for a task that need not defer where what it waits for is there.
+
+    Args:
+        trigger: to which it would defer.
+
+    Returns:
+        What the trigger would fire with at its first poll; None where it would wait, or the fleet does not answer.
+    """
+    try:
+        view = _FleetPoll()(BulkheadHook(trigger.bulkhead_conn_id).control())
+    except UnavailableError as error:
+        log.warning("no answer, polling in the triggerer", error=str(error))
+        return None
+    return asyncio.run(_first(trigger, view))
+
+
+async def _first(trigger: FleetTrigger, view: FleetView) -> dict[str, Any] | None:
+    async def stream() -> AsyncIterator[FleetView]:
+        yield view
+
+    async for event in trigger.filter_shared_stream(stream()):
+        payload: dict[str, Any] = event.payload
+        return payload
+    return None
 
 
 def _payload(verdict: DeviceVerdict) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def opened(kept: Kept, browser: Browser) -> Iterator[Open]:
 
 
 @pytest.fixture(scope="module")
-def fleet(kept: Kept) -> None:
+def fleet(kept: Kept) -> Iterator[None]:
     """What a watch leaves of 32 nodes of 8 GPUs, two of which are sick; a person is to look at one of them."""
     now, ledger = datetime.now(UTC), kept.control.ledger
     sick = {
@@ -88,6 +88,8 @@ def fleet(kept: Kept) -> None:
         evidence_at=now,
         budget=None,
     )
+    yield
+    ledger.quarantines.end("GPU-03-5", reason="the test is over", holder="test")
 
 
 def _picture(page: Page, name: str) -> None:
