@@ -1,4 +1,4 @@
-"""What people, tasks and alerts ask of the control plane: release, roll back, approve, isolate.
+"""What people, tasks and alerts ask of the control plane: release, roll back, approve, promote, isolate.
 
 Each command writes an intent into the ledger and wakes the reconciler, which does the rest; so a command is over in
 milliseconds, and is kept also where its caller dies right after it.
@@ -202,6 +202,20 @@ class Commands:
             ConflictError: it does not wait for anybody, or at another step.
         """
         rollout = self.ledger.approvals.approve(rollout_id, request, step=step)
+        self.wake()
+        return rollout
+
+    def promote(self, rollout_id: int, request: Request) -> Rollout:
+        """Have a rollout go to the last step of its plan at once. It is judged there as by plan.
+
+        Returns:
+            The rollout.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            ConflictError: it is at no step, or at its last one.
+        """
+        rollout = self.ledger.approvals.promote(rollout_id, request)
         self.wake()
         return rollout
 

@@ -16,6 +16,8 @@ class IntentKind(enum.StrEnum):
     WITHDRAW = "withdraw"
     """That an owner's rollouts are rolled back, those that it has yet to ask for included."""
     APPROVE = "approve"
+    PROMOTE = "promote"
+    """That a rollout goes to the last step of its plan at once."""
     ISOLATE = "isolate"
     UNISOLATE = "unisolate"
 
@@ -24,6 +26,8 @@ class EventKind(enum.StrEnum):
     """What an event of the ledger tells of, besides phases."""
 
     APPROVED = "approved"
+    SKIPPING = "skipping"
+    """A person has a rollout go to its last step at once."""
     PASSED = "passed"
     """A step has passed, or goes on without enough evidence as its plan has it."""
     WAITING = "waiting"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 PATIENCE_MS = 240_000.0
 """How long what is waited for may take, on whatever machine."""
@@ -25,3 +25,20 @@ def chromium() -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=_CHROMIUM, args=f"{_ALONE} {_QUIET}".split())
         yield launched
         launched.close()
+
+
+def logged_in(context: BrowserContext, url: str, user: str, password: str) -> Page:
+    """A page of somebody who has logged in to Airflow's web interface.
+
+    Args:
+        context: a browser's, with no session yet.
+        url: of the interface.
+    """
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.goto(url)
+    page.fill("input[name=username]", user)
+    page.fill("input[name=password]", password)
+    page.click("button[type=submit]")
+    page.wait_for_url(lambda address: "login" not in address)
+    return page

@@ -40,17 +40,6 @@ def rollback(
         _report_end(control, rollout, wait_s)
 
 
-@app.command(deprecated=True, hidden=True)
-def promote(
-    revision: Annotated[str, typer.Argument(help="a revision that its service had before")],
-    wait_s: Annotated[float, typer.Option(help="how long to wait for the end, in seconds")] = 120,
-) -> None:
-    """Now 'bulkhead rollback SERVICE --to REVISION'."""
-    with errors_reported():
-        service = Control(settings.load()).ledger.revisions.get(revision).service
-    rollback(service, to=revision, wait_s=wait_s)
-
-
 @app.command()
 def approve(
     service: Annotated[str, typer.Argument(help="the service whose rollout waits for a person")],
@@ -59,12 +48,20 @@ def approve(
     """Let a rollout go on from a step that asks for a person."""
     with errors_reported():
         control = Control(settings.load())
-        control.ledger.services.get(service)
-        waiting = control.ledger.rollouts.active_of(service)
-        if waiting is None:
-            raise NotFoundError(f"service {service!r} has no rollout in progress; see 'bulkhead status {service}'")
-        rollout = control.commands.approve(waiting.id, _request(reason))
+        rollout = control.commands.approve(_going(control, service), _request(reason))
         console.print(f"recorded: rollout {rollout.id} may go on from step {rollout.step + 1}")
+
+
+@app.command()
+def promote(
+    service: Annotated[str, typer.Argument(help="the service whose rollout is to skip steps")],
+    reason: Annotated[str, typer.Option(help="kept in the ledger")] = "asked for on the command line",
+) -> None:
+    """Have a rollout go to the last step of its plan at once. It is judged there, and rolled back where it fails."""
+    with errors_reported():
+        control = Control(settings.load())
+        rollout = control.commands.promote(_going(control, service), _request(reason))
+        console.print(f"recorded: rollout {rollout.id} goes from step {rollout.step + 1} to its last one")
 
 
 @app.command()
@@ -103,6 +100,29 @@ def release(
 ) -> None:
     """Now 'bulkhead unisolate REVISION'."""
     unisolate(revision, reason)
+
+
+def _going(control: Control, service: str) -> int:
+    """Id of a service's rollout in progress."""
+    try:
+        control.ledger.services.get(service)
+    except NotFoundError:
+        _refuse_revision(control, service)
+        raise
+    rollout = control.ledger.rollouts.active_of(service)
+    if rollout is None:
+        raise NotFoundError(f"service {service!r} has no rollout in progress; see 'bulkhead status {service}'")
+    return rollout.id
+
+
+def _refuse_revision(control: Control, word: str) -> None:
+    """'promote' gave a revision its traffic back once: who still types that is told what does so now."""
+    try:
+        service = control.ledger.revisions.get(word).service
+    except NotFoundError:
+        return
+    back = f"'bulkhead rollback {service} --to {word}' gives it all of the traffic again"
+    raise InvalidInputError("service", word, f"it is a revision of service {service!r}; {back}")
 
 
 def _report_end(control: Control, rollout: Rollout, wait_s: float) -> None:

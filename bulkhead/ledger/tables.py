@@ -48,6 +48,11 @@ class Phase(enum.StrEnum):
         return self in (Phase.RESTORING, Phase.UNALIASING, Phase.DRAINING, Phase.ROLLED_BACK)
 
     @property
+    def at_step(self) -> bool:
+        """Whether the candidate has what a step of its plan gives it, and stays there for now."""
+        return self in (Phase.ANALYSING, Phase.APPROVING)
+
+    @property
     def settled(self) -> bool:
         """Whether the direction is final: it returns already, or the candidate has become the stable revision."""
         return self.returning or self in (Phase.RETIRING, Phase.PROMOTED)
@@ -147,6 +152,11 @@ class Rollout(Base):
     contained_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     trace: Mapped[str | None] = mapped_column(Identifier(64))
+
+    @property
+    def may_skip(self) -> bool:
+        """Whether it is at a step of its plan that is not the last one."""
+        return self.phase.at_step and self.step + 1 < len(self.plan.get("steps", ()))
 
     __table_args__ = (
         # The database itself allows one rollout in progress a service, whatever the code does.

@@ -115,10 +115,12 @@ class Continue:
     Attributes:
         changes: columns of the rollout to set with it.
         noted: what the event of it says besides.
+        skip_to: index of the step that comes next, in place of what the table of phases has.
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
     noted: Mapping[str, Any] = field(default_factory=dict)
+    skip_to: int | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ _CALM = timedelta(minutes=10)
 
 _BEFORE = (Phase.REQUESTED, Phase.REGISTERED, Phase.LAUNCHED)
 _AFTER = (Phase.PROMOTING, Phase.BAKING, Phase.RETIRING)
-_STEP = (Phase.ANALYSING, Phase.APPROVING)
 
 
 class DriftCorrector:
@@ -110,7 +109,7 @@ class DriftCorrector:
     def _wanted(self, service: Service, going: RolloutContext | None, backend: ServingBackend) -> Split | None:
         """The traffic that was written; None where it is being written just now, or nothing was."""
         stable = service.stable_revision
-        if going is not None and going.rollout.phase in _STEP:
+        if going is not None and going.rollout.phase.at_step:
             return split(going)
         if going is not None and going.rollout.phase in _AFTER:
             return _all_to(going.candidate, backend)

@@ -6,6 +6,7 @@
                                               ▲  ▲        │   │
                                               │  └────────┘   ▼
                                               └────────── approving
+    from analysing or approving, where a person has it skip steps: shifting, with the last step of the plan
     any of these but retiring, on a verdict, an error or a rollback intent:
                                 restoring ─▶ unaliasing ─▶ draining ─▶ rolled_back
 
@@ -43,7 +44,7 @@ class Handlers:
     """What is done in each phase. A handler changes the world and says what came of it; the reconciler writes it down.
 
     Attributes:
-        ledger: is read for approvals, and told of steps that passed.
+        ledger: is read for what people agreed to, and told of steps that passed.
         effects: on the world.
         analysis: of candidates.
         policies: how far failures are isolated, by service.
@@ -97,6 +98,8 @@ class Handlers:
         judgement, plan = self.analysis.judge(context), context.plan
         if judgement.verdict is StepVerdict.FAIL:
             return failed(context, judgement)
+        if (skipping := self._skipping(context)) is not None:
+            return skipping
         if judgement.verdict is StepVerdict.PASS:
             return self._passed(context, judgement)
         inconclusive_timeout_s = plan.inconclusive_timeout_s_of(context.step)
@@ -111,6 +114,8 @@ class Handlers:
         """Go on once a person has agreed. The candidate is judged all the while."""
         if (abort := self.analysis.failing(context)) is not None:
             return abort
+        if (skipping := self._skipping(context)) is not None:
+            return skipping
         rollout, approval_s = context.rollout, context.plan.approval_s
         if self.ledger.approvals.approved(rollout):
             return Continue()
@@ -162,6 +167,12 @@ class Handlers:
         if context.phase_age_s > limit:
             return Abort(f"gave up after {limit:g} s: {error}", {"rule": Rule.UNAVAILABLE})
         return Wait(str(error))
+
+    def _skipping(self, context: RolloutContext) -> Continue | None:
+        """The way to the last step, where a person asked for that; the candidate is judged there as by plan."""
+        if context.rollout.may_skip and self.ledger.approvals.promoted(context.rollout):
+            return Continue(skip_to=len(context.plan.steps) - 1)
+        return None
 
     def _passed(self, context: RolloutContext, judgement: Judgement) -> Outcome:
         data = decision(context, judgement)
@@ -254,14 +265,15 @@ PHASES: Mapping[Phase, PhaseSpec] = {
 """Every phase that has not ended."""
 
 
-def following(phase: Phase, step: int, plan: Plan) -> tuple[Phase, int]:
+def following(phase: Phase, step: int, plan: Plan, skip_to: int | None = None) -> tuple[Phase, int]:
     """Where a rollout goes when its phase's effect has succeeded.
 
     Args:
         phase: now; not an ended one.
         step: index of the step now.
+        skip_to: index of the step that comes next, in place of what the table has; None: as the table has it.
 
     Returns:
         The next phase, and the step in it.
     """
-    return PHASES[phase].successor(plan, step)
+    return PHASES[phase].successor(plan, step) if skip_to is None else (Phase.SHIFTING, skip_to)

@@ -223,8 +223,8 @@ class Reconciler:
         match outcome:
             case Abort(reason, decision):
                 return self._ledger.rollouts.abort(rollout, reason, decision)
-            case Continue(changes, noted):
-                phase, step = following(rollout.phase, rollout.step, plan)
+            case Continue(changes, noted, skip_to):
+                phase, step = following(rollout.phase, rollout.step, plan, skip_to)
                 weight = plan.steps[step].weight if step < len(plan.steps) else None
                 data = {**noted, "after": rollout.phase, "step": step, "weight": weight}
                 return self._ledger.rollouts.transition(rollout, phase, str(phase), data, step=step, **changes)

@@ -176,6 +176,11 @@ def _approved(data: Mapping[str, Any], rollout: Rollout) -> str:
     return f"{_its_step(data, rollout)} was approved by {data.get('by')}{said}."
 
 
+def _skipping(data: Mapping[str, Any], rollout: Rollout) -> str:
+    said = f": {data['reason']}" if data.get("reason") else ""
+    return f"{_its_step(data, rollout)}: {data.get('by')} has it go to the last step at once{said}."
+
+
 def _passed(data: Mapping[str, Any], rollout: Rollout) -> str:
     step, reason = _its_step(data, rollout), data.get("reason", "")
     rule, numbers = data.get("rule"), data.get("numbers") or {}
@@ -266,6 +271,7 @@ _SENTENCES: Mapping[str, Callable[[Mapping[str, Any], Rollout], str | None]] = {
     Phase.DRAINING: _draining,
     Phase.ROLLED_BACK: _ended,
     EventKind.APPROVED: _approved,
+    EventKind.SKIPPING: _skipping,
     EventKind.PASSED: _passed,
     EventKind.ROLLBACK: _rollback,
     EventKind.WAITING: _waiting,

@@ -87,6 +87,11 @@ def action_routes(
         """Let it go on from the step at which it waits."""
         return by.act(ActionKind.APPROVE, asked)
 
+    @router.post("/releases/{release_id}/promote")
+    def promote(asked: ActionRequest, by: _Asking = asking) -> Recorded:
+        """Have it go to the last step of its plan at once. It is judged there."""
+        return by.act(ActionKind.PROMOTE, asked)
+
     @router.post("/releases/{release_id}/rollback")
     def rollback(asked: ActionRequest, by: _Asking = asking) -> Recorded:
         """Return its traffic to what served before: while it is in progress, or its revision is the stable one."""

@@ -68,6 +68,12 @@ def possible(view: RolloutView) -> Iterator[ActionDocument]:
             else _returns(rollout),
             command=f"bulkhead rollback {rollout.service}",
         )
+    if rollout.may_skip:
+        yield ActionDocument(
+            kind=ActionKind.PROMOTE,
+            words=_skips(rollout),
+            command=f"bulkhead promote {rollout.service}",
+        )
     if view.served and view.serving != revision and view.going is None and not view.isolations:
         yield ActionDocument(
             kind=ActionKind.RETURN,
@@ -121,6 +127,9 @@ def act(
             assert isinstance(asked, ApproveRequest)
             commands.approve(rollout.id, request, step=asked.step - 1)
             return Recorded(words=f"Step {asked.step} is approved.", release=rollout.id)
+        case ActionKind.PROMOTE:
+            commands.promote(rollout.id, request)
+            return Recorded(words="It goes to the last step of its plan.", release=rollout.id)
         case ActionKind.ROLL_BACK:
             return _roll_back(commands, view, request)
         case ActionKind.RETURN:
@@ -160,6 +169,15 @@ def _returns(rollout: Rollout) -> str:
     if rollout.stable_id is None:
         return "Its traffic ends. It is the first of its service, so none serves then."
     return f"All of the traffic returns to revision {rollout.stable_id}."
+
+
+def _skips(rollout: Rollout) -> str:
+    plan = readable_plan(rollout.plan)
+    last = f" ({step_words(plan.steps[-1])})" if plan is not None else ""
+    return (
+        f"The release goes from step {rollout.step + 1} to the last one of its plan{last} at once, without the "
+        f"evidence and the approvals of those between. It is judged there, and rolled back if it fails."
+    )
 
 
 def _goes_on(rollout: Rollout) -> str:

@@ -14,6 +14,7 @@ from bulkhead.web.documents import ArmDocument, CourseDocument, MeasurementDocum
 _DECISIONS: Mapping[str, str] = {
     EventKind.PASSED: "step {step} passed",
     EventKind.APPROVED: "step {step} approved",
+    EventKind.SKIPPING: "to the last step",
     EventKind.ROLLBACK: "rollback",
     Phase.RETIRING: "stable",
 }

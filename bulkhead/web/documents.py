@@ -113,6 +113,8 @@ class ActionKind(enum.StrEnum):
 
     APPROVE = "approve"
     """Let it go on from the step at which it waits."""
+    PROMOTE = "promote"
+    """Have it go to the last step of its plan at once."""
     ROLL_BACK = "rollback"
     """Return its traffic to what served before."""
     RETURN = "return"

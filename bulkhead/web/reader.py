@@ -36,7 +36,6 @@ from bulkhead.web.documents import (
 
 _BY_URGENCY = {attention: index for index, attention in enumerate(Attention)}
 _WHOLE = (Phase.PROMOTING, Phase.BAKING, Phase.RETIRING, Phase.PROMOTED)
-_AT_STEP = (Phase.ANALYSING, Phase.APPROVING)
 
 
 class LedgerReader:
@@ -216,8 +215,8 @@ def _percent(rollout: Rollout) -> int:
     if rollout.phase in _WHOLE:
         return 100
     steps = _steps(rollout)
-    index = rollout.step if rollout.phase in _AT_STEP else rollout.step - 1
-    on_its_way = rollout.phase in (*_AT_STEP, Phase.SHIFTING)
+    index = rollout.step if rollout.phase.at_step else rollout.step - 1
+    on_its_way = rollout.phase.at_step or rollout.phase is Phase.SHIFTING
     return steps[index].weight if on_its_way and 0 <= index < len(steps) else 0
 
 

@@ -19,12 +19,13 @@ from bulkhead.isolation_levels import IsolationLevel
 from bulkhead.ledger.requests import Request
 from bulkhead.ledger.tables import Phase
 from bulkhead.pods.spec import PodRequest, build
+from bulkhead.rollout.plan import Plan
 from bulkhead.settings import CONFIG_VARIABLE, ServicePorts, Settings
 from bulkhead.text import bounded
 from tests.fixtures.runtime import end_pods
 from tests.hostile import NASTY
 from tests.ports import free_port
-from tests.rollouts import promote, request
+from tests.rollouts import advance, promote, request, revision
 from tests.servers import get
 from tests.waiting import until
 
@@ -157,16 +158,14 @@ def test_isolate_unisolate_and_roll_back_to(control: Control) -> None:
     assert control.ledger.isolations.in_force() == []
 
 
-def test_the_words_of_before_do_the_same_and_say_that_they_are_old(control: Control) -> None:
+def test_the_word_of_before_does_the_same_and_says_that_it_is_old(control: Control) -> None:
     promote(control.ledger, "a")
     name = promote(control.ledger, "b").revision_id
     control.ledger.isolations.isolate(name, Request("i", "it answers NaN", "a test"), levels=[IsolationLevel.TRAFFIC])
-    refused = runner.invoke(app, ["promote", name])
-    assert refused.exit_code == 2 and "it answers NaN" in refused.stderr and "deprecated" in refused.stderr
     old = runner.invoke(app, ["release", name, "--reason", "mended"])
     assert "may have traffic again" in old.output and "deprecated" in old.stderr
     assert control.ledger.isolations.in_force() == []
-    assert not re.search(r"^\W*(promote|release) ", runner.invoke(app, ["--help"]).output, re.MULTILINE)
+    assert not re.search(r"^\W*release ", runner.invoke(app, ["--help"]).output, re.MULTILINE)
 
 
 def test_a_service_is_not_rolled_back_to_a_revision_of_another(control: Control) -> None:
@@ -197,6 +196,21 @@ def test_a_rollout_that_waits_for_a_person_is_approved(control: Control) -> None
     result = runner.invoke(app, ["approve", "digits", "--reason", "looks well"])
     assert f"recorded: rollout {rollout.id} may go on from step 1" in result.output
     assert control.ledger.approvals.approved(waiting)
+
+
+def test_a_rollout_is_promoted_from_a_step_that_is_not_its_last(control: Control) -> None:
+    old = promote(control.ledger, "a").revision_id
+    given = runner.invoke(app, ["promote", old])
+    assert given.exit_code == 2 and f"'bulkhead rollback digits --to {old}'" in given.stderr
+    nothing = runner.invoke(app, ["promote", "digits"])
+    assert nothing.exit_code == 2 and "service 'digits' has no rollout in progress" in nothing.stderr
+    plan = Plan(steps=(10, 50, 100)).model_dump(mode="json")
+    columns, asked = revision("b").columns(), Request("b", "", "a test")
+    rollout = advance(control.ledger, control.ledger.rollouts.request(columns, plan, asked, owner="o"), Phase.ANALYSING)
+    result = runner.invoke(app, ["promote", "digits", "--reason", "it is urgent"])
+    assert f"recorded: rollout {rollout.id} goes from step 1 to its last one" in result.output
+    assert control.ledger.approvals.promoted(rollout)
+    assert control.ledger.intents.of_kind("promote")[0].reason == "it is urgent"
 
 
 def test_collect_ends_what_no_task_waits_for(control: Control) -> None:
@@ -242,6 +256,7 @@ def test_the_help_names_the_commands() -> None:
         "collect",
         "doctor",
         "approve",
+        "promote",
         "isolate",
         "unisolate",
         "router",

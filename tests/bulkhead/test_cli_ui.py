@@ -95,6 +95,25 @@ def test_a_person_finds_what_waits_approves_it_and_sees_it_go_on(ledger: Ledger,
     expect(page.get_by_role("heading", name="Services")).to_be_visible()
 
 
+def test_a_person_promotes_what_is_urgent(ledger: Ledger, page: Page) -> None:
+    promote(ledger, "old")
+    columns, plan = revision("new").columns(), Plan(steps=(10, 50, 100)).model_dump(mode="json")
+    rollout = ledger.rollouts.request(columns, plan, Request("w", "", "x"), owner="cli: ada")
+    rollout = advance(ledger, rollout, Phase.ANALYSING)
+    page.goto(f"{page.url}?release={rollout.id}")
+    page.get_by_role("button", name="Promote").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("to the last one of its plan (100 %) at once")
+    dialog.get_by_role("textbox").fill("it is urgent")
+    dialog.get_by_role("button", name="Promote").click()
+    expect(page.get_by_role("region", name="What happened")).to_contain_text(
+        "go to the last step at once: it is urgent."
+    )
+    assert ledger.approvals.promoted(rollout)
+    ledger.rollouts.transition(rollout, Phase.SHIFTING, "shifting", {}, step=2)
+    expect(page.get_by_role("button", name="Promote")).to_be_hidden()
+
+
 def test_opposite_buttons_pressed_at_once_and_a_release_that_does_not_exist(ledger: Ledger, page: Page) -> None:
     promote(ledger, "old")
     columns, plan = revision("new").columns(), Plan(steps=(50, 100)).model_dump(mode="json")

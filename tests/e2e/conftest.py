@@ -27,6 +27,7 @@ from bulkhead.demo.traffic import DemoTraffic
 from bulkhead.pods.identity import matches, run_labels, run_owner
 from bulkhead.runtimes.kubernetes.access import Access, client
 from tests.collectors import TraceCollector
+from tests.e2e.watching import Watcher
 from tests.waiting import Found, until
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ class Kept:
     """A demo that was left running.
 
     Attributes: folder, output (all that it printed), document (its last line), airflow, mlflow_url, password, control,
-    collector (of the traces of all of it).
+    collector (of the traces of all of it), watcher (who has looked on in a browser).
     """
 
     folder: Path
@@ -67,6 +68,7 @@ class Kept:
     password: str
     control: Control
     collector: TraceCollector
+    watcher: Watcher
 
     def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run ``bulkhead`` with the demo's configuration."""
@@ -225,11 +227,14 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
             telemetry = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_EXPORTER": "otlp_proto_http"}
             environment = {**os.environ, **telemetry, "TMPDIR": str(temporary)}
             demo = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
+        watcher = Watcher(folder)
         try:
             code: object = demo.wait(1700)
         except subprocess.TimeoutExpired as error:
             code = error
             demo.kill()
+        finally:
+            watcher.end()
         text = log.read_text()
         assert code == 0, text
         password = (folder / "home" / "pods" / "secrets" / "mlflow" / "password").read_text()
@@ -237,7 +242,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cluster_config: str) -> Itera
         configured = settings.Settings.model_validate_json(json.dumps(_yaml(folder / "config.yaml")))
         airflow = AirflowClient(urls["Airflow"], "admin", password)
         document = json.loads(text.splitlines()[-1])
-        yield Kept(folder, text, document, airflow, urls["MLflow"], password, Control(configured), collector)
+        yield Kept(folder, text, document, airflow, urls["MLflow"], password, Control(configured), collector, watcher)
     finally:
         stopped = subprocess.run([BULKHEAD, "demo", "--stop", "--folder", str(folder)], check=True, timeout=600)
         assert stopped.returncode == 0

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from bulkhead.ledger.fleet import DeviceStand, NodeStand
 from bulkhead.ledger.quarantines import Target
 from bulkhead.pods.identity import run_owner
-from tests.browsers import PATIENCE_MS, chromium
+from tests.browsers import chromium, logged_in
 from tests.e2e.conftest import Kept
 
 pytestmark = pytest.mark.e2e
@@ -40,13 +40,7 @@ def opened(kept: Kept, browser: Browser) -> Iterator[Open]:
         look = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
         context = browser.new_context(**look)  # type: ignore[arg-type]
         contexts.append(context)
-        context.set_default_timeout(PATIENCE_MS)
-        page = context.new_page()
-        page.goto(kept.airflow.url)
-        page.fill("input[name=username]", "admin")
-        page.fill("input[name=password]", kept.password)
-        page.click("button[type=submit]")
-        page.wait_for_url(lambda url: "login" not in url)
+        page = logged_in(context, kept.airflow.url, "admin", kept.password)
         expected = f"the server responded with a status of {refused} "
         page.on(
             "console",
@@ -97,6 +91,22 @@ def _picture(page: Page, name: str) -> None:
     folder = os.environ.get("BULKHEAD_PICTURES")
     if folder:
         page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def test_the_demos_releases_are_watched_live(kept: Kept) -> None:
+    seen = kept.watcher.seen()
+    for name, result in (("good", "promoted"), ("bad", "rolled back"), ("hanging", "rolled back")):
+        [rollout] = kept.control.ledger.rollouts.latest("digits", run_owner("digits_release", f"{name}-release"))
+        sightings = [sighting for sighting in seen if sighting.release == rollout.id]
+        phases = [sighting.phase for sighting in sightings]
+        assert phases and phases[-1] == result, seen
+        assert phases[0] not in ("promoted", "rolled back"), f"release {name} was seen after its end only: {seen}"
+        percents = [sighting.percent for sighting in sightings if sighting.percent is not None]
+        if name == "good":
+            assert percents == sorted(percents) and {10, 50} & set(percents) and percents[-1] == 100, seen
+        else:
+            assert percents[-1] == 0, seen
+    assert [sighting.release for sighting in seen] == sorted(sighting.release for sighting in seen)
 
 
 def test_what_wants_a_person_is_seen_at_once_and_leads_to_its_release(opened: Open) -> None:

@@ -43,6 +43,38 @@ def test_what_waits_for_nobody_cannot_be_approved(ledger: Ledger, waiting: Rollo
     assert ledger.intents.of_kind("approve") == []
 
 
+@pytest.mark.parametrize("phase", [Phase.ANALYSING, Phase.APPROVING])
+def test_a_promotion_counts_at_whichever_step_the_rollout_is(ledger: Ledger, waiting: Rollout, phase: Phase) -> None:
+    at_step = ledger.rollouts.transition(waiting, phase, str(phase), {})
+    assert not ledger.approvals.promoted(at_step)
+    for _ in range(2):  # the same wish, come again
+        ledger.approvals.promote(waiting.id, Request("p", "it is urgent", "ada"))
+    assert len(ledger.intents.of_kind("promote")) == 1
+    assert ledger.events.select(waiting.id, "skipping")[0].data == {"step": 0, "by": "ada", "reason": "it is urgent"}
+    shifting = ledger.rollouts.transition(at_step, Phase.SHIFTING, "shifting", {}, step=1)
+    assert ledger.approvals.promoted(advance(ledger, shifting, Phase.ANALYSING)), "the reconciler had just moved it on"
+    assert not ledger.approvals.approved(waiting), "a step that asks for a person still does"
+
+
+@pytest.mark.parametrize(
+    ("phase", "step", "says"),
+    [
+        (Phase.LAUNCHED, 0, "is launched: only one that is at a step of its plan can skip the others"),
+        (Phase.BAKING, 2, "is baking: only one that is at a step"),
+        (Phase.RESTORING, 0, "is restoring: only one that is at a step"),
+        (Phase.ANALYSING, 2, "is at the last step of its plan already"),
+    ],
+)
+def test_what_has_no_step_to_skip_is_not_promoted(
+    ledger: Ledger, waiting: Rollout, phase: Phase, step: int, says: str
+) -> None:
+    ledger.rollouts.transition(waiting, phase, str(phase), {}, step=step)
+    with pytest.raises(ConflictError, match=says):
+        ledger.approvals.promote(waiting.id, Request("p", "", "ada"))
+    assert ledger.intents.of_kind("promote") == [] and ledger.events.select(waiting.id, "skipping") == []
+
+
 def test_an_unknown_rollout_is_named(ledger: Ledger) -> None:
-    with pytest.raises(NotFoundError, match="no rollout 7 in the ledger"):
-        ledger.approvals.approve(7, Request("b", "", "ada"))
+    for ask in (ledger.approvals.approve, ledger.approvals.promote):
+        with pytest.raises(NotFoundError, match="no rollout 7 in the ledger"):
+            ask(7, Request("b", "", "ada"))

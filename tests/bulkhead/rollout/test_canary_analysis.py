@@ -79,6 +79,69 @@ def test_a_candidate_may_wait_for_a_person_without_any_request(stage: Stage) -> 
     assert stage.now(rollout).exposed_at is None
 
 
+# Promotion by a person
+
+
+def _promote(stage: Stage, rollout: Rollout) -> None:
+    stage.ledger.approvals.promote(rollout.id, Request("p", "urgent", "ada"))
+    stage.reconciler.run_once()
+
+
+@pytest.mark.parametrize("first", [10, {"weight": 10, "approve": True}, {"headers": {"x": "1"}}])
+def test_promoted_it_goes_to_the_last_step_at_once_and_is_judged_there(stage: Stage, first: Any) -> None:
+    rollout = _new(stage, steps=[first, {"weight": 50, "approve": True}, 100], min_requests=20)
+    _promote(stage, rollout)
+    now = stage.now(rollout)
+    assert (now.phase, now.step, stage.weights) == (Phase.ANALYSING, 2, {rollout.revision_id: 100})
+    _serve(stage, rollout, requests=19)
+    assert stage.now(rollout).phase is Phase.ANALYSING, "as the plan has it for every step"
+    _serve(stage, rollout, requests=1)
+    assert stage.now(rollout).phase is Phase.PROMOTED
+    kinds = [event.kind for event in stage.ledger.events.select(rollout.id)]
+    assert kinds.count("passed") == 1 and "approving" not in kinds
+
+
+def test_promoted_where_it_waits_for_a_person_it_asks_no_more(stage: Stage) -> None:
+    rollout = _new(stage, steps=[{"weight": 10, "approve": True}, 50, 100])
+    _serve(stage, rollout)
+    assert stage.now(rollout).phase is Phase.APPROVING
+    _promote(stage, rollout)
+    assert (stage.now(rollout).step, stage.weights) == (2, {rollout.revision_id: 100})
+
+
+def test_a_last_step_that_asks_for_a_person_does_so_after_a_promotion(stage: Stage) -> None:
+    rollout = _new(stage, steps=[10, 50, {"weight": 100, "approve": True}])
+    _promote(stage, rollout)
+    _serve(stage, rollout)
+    assert (stage.now(rollout).phase, stage.now(rollout).step) == (Phase.APPROVING, 2)
+
+
+def test_what_fails_is_not_promoted_but_rolled_back(stage: Stage) -> None:
+    rollout = _new(stage, steps=[10, 50, 100])
+    stage.router.answer(rollout.revision_id, 100, 50)
+    _promote(stage, rollout)
+    assert (stage.now(rollout).phase, stage.weights) == (Phase.ROLLED_BACK, {_old(stage): 100})
+    assert all(event.data.get("weight") != 100 for event in stage.ledger.events.select(rollout.id))
+
+
+def test_what_fails_after_a_promotion_is_rolled_back(stage: Stage) -> None:
+    rollout = _new(stage, steps=[10, 50, 100])
+    _promote(stage, rollout)
+    _serve(stage, rollout, failures=50)
+    assert (stage.now(rollout).phase, stage.weights) == (Phase.ROLLED_BACK, {_old(stage): 100})
+
+
+def test_nothing_is_promoted_that_cannot_be_judged_now(stage: Stage) -> None:
+    rollout = _new(stage, steps=[10, 100])
+    stage.router.up = False
+    _promote(stage, rollout)
+    assert (stage.now(rollout).phase, stage.now(rollout).step) == (Phase.ANALYSING, 0)
+    stage.router.up = True
+    stage.clock.pass_by(6)
+    stage.reconciler.run_once()
+    assert stage.weights == {rollout.revision_id: 100}
+
+
 # Bake
 
 

@@ -51,8 +51,12 @@ def test_the_properties_of_phases_agree(phase: Phase) -> None:
     assert not phase.ended or phase.settled
 
 
-@given(asked=st.lists(st.booleans(), min_size=1, max_size=6), turn_at=st.none() | st.integers(0, 30))
-def test_whatever_happens_it_comes_to_an_end(asked: list[bool], turn_at: int | None) -> None:
+@given(
+    asked=st.lists(st.booleans(), min_size=1, max_size=6),
+    turn_at=st.none() | st.integers(0, 30),
+    skip_at=st.none() | st.integers(0, 30),
+)
+def test_whatever_happens_it_comes_to_an_end(asked: list[bool], turn_at: int | None, skip_at: int | None) -> None:
     steps = len(asked)
     weights = [*range(1, steps), 100]
     plan = Plan(steps=tuple(Step(weight=weight, approve=ask) for weight, ask in zip(weights, asked, strict=True)))
@@ -62,9 +66,9 @@ def test_whatever_happens_it_comes_to_an_end(asked: list[bool], turn_at: int | N
             break
         if moves == turn_at and not phase.settled:
             phase, turned = Phase.RESTORING, True
-        before = step
-        phase, step = following(phase, step, plan)
-        assert step in (before, before + 1) and step < steps
+        before, skips = step, skip_at is not None and moves >= skip_at and phase.at_step and step + 1 < steps
+        phase, step = following(phase, step, plan, steps - 1 if skips else None)
+        assert step in ((steps - 1,) if skips else (before, before + 1)) and step < steps
         assert moves <= 3 * steps + 9
     assert phase is (Phase.ROLLED_BACK if turned else Phase.PROMOTED)
     assert turned or step == steps - 1

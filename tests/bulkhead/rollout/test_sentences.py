@@ -103,6 +103,11 @@ def _said(kind: str, data: dict[str, Any] | None = None, **columns: Any) -> str 
             "Step 2 of 3 waits for a person: 'bulkhead approve digits', or Airflow's web UI where its DAG asks.",
         ),
         ("approved", {"step": 1, "by": "ada", "reason": "fine"}, "Step 2 of 3 was approved by ada: fine."),
+        (
+            "skipping",
+            {"step": 0, "by": "ada", "reason": "it is urgent"},
+            "Step 1 of 3: ada has it go to the last step at once: it is urgent.",
+        ),
         ("waiting", {"phase": "analysing", "for": "hold: min-requests", "why": "0 of at least 50"}, None),
         (
             "waiting",
@@ -212,13 +217,14 @@ def test_whatever_was_said_is_one_line(text: str) -> None:
         _said("waiting", {"for": text}),
         _said("rollback", {"reason": text, "by": text}),
         _said("approved", {"by": text, "reason": text}),
+        _said("skipping", {"by": text, "reason": text}),
         end(_rollout(phase=Phase.ROLLED_BACK, reason=text)),
     ]
     assert all(one is not None and len(one.splitlines()) <= 1 for one in message)
 
 
 @given(
-    kind=st.sampled_from(["passed", "rollback", "waiting", "approved", "analysing", "drift", *Phase]),
+    kind=st.sampled_from(["passed", "rollback", "waiting", "approved", "skipping", "analysing", "drift", *Phase]),
     data=st.dictionaries(
         st.sampled_from(["index", "step", "weight", "reason", "by", "for", "why", "still", "rule"]),
         st.none() | st.booleans() | st.integers(-1, 9) | st.text(max_size=8),

@@ -155,6 +155,12 @@ class Storm(RuleBasedStateMachine):
         if going is not None:
             self._try(self.stage.ledger.approvals.approve, going.id, Request(self._key(), "", "the storm"))
 
+    @rule()
+    def promote(self) -> None:
+        going = self.stage.ledger.rollouts.active_of("digits")
+        if going is not None:
+            self._try(self.stage.ledger.approvals.promote, going.id, Request(self._key(), "", "the storm"))
+
     @rule(name=NAMES, levels=st.sets(st.sampled_from(list(IsolationLevel))))
     def isolate(self, name: str, levels: set[IsolationLevel]) -> None:
         request = Request(self._key(), "it leaks", "the storm")

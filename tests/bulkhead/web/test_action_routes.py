@@ -40,7 +40,7 @@ def test_who_may_edit_the_dag_acts_and_it_is_shown_at_once(ledger: Ledger, going
     client, path = _client(ledger, tmp_path, "release"), f"/releases/{going.id}"
     permission = client.get(f"{path}/permission").json()
     assert permission == {"person": "ada", "dag_id": "release", "allowed": True}
-    assert [action["kind"] for action in client.get(path).json()["actions"]] == ["rollback", "isolate"]
+    assert [action["kind"] for action in client.get(path).json()["actions"]] == ["rollback", "promote", "isolate"]
     answer = client.post(f"{path}/rollback", json={"reason": "  it leaks "}, headers=KEY)
     assert answer.status_code == 200 and answer.json()["release"] == going.id
     shown = client.get(path).json()

@@ -59,7 +59,12 @@ def _back(ledger: Ledger, rollout: Rollout) -> Rollout:
 
 def test_a_release_that_waits_can_be_approved_and_goes_on(ledger: Ledger, commands: Commands) -> None:
     stable, waiting = promote(ledger, "old").revision_id, _waiting(ledger)
-    assert list(_possible(ledger, waiting)) == [ActionKind.APPROVE, ActionKind.ROLL_BACK, ActionKind.ISOLATE]
+    assert list(_possible(ledger, waiting)) == [
+        ActionKind.APPROVE,
+        ActionKind.ROLL_BACK,
+        ActionKind.PROMOTE,
+        ActionKind.ISOLATE,
+    ]
     assert _possible(ledger, waiting)[ActionKind.APPROVE] == "The release goes on from step 1; next: 100 %."
     assert stable in _possible(ledger, waiting)[ActionKind.ROLL_BACK]
     with pytest.raises(ConflictError, match="what was approved is step 2"):
@@ -68,6 +73,22 @@ def test_a_release_that_waits_can_be_approved_and_goes_on(ledger: Ledger, comman
     assert ledger.approvals.approved(waiting)
     (approval,) = ledger.intents.of_kind(IntentKind.APPROVE)
     assert (approval.requested_by, approval.reason) == ("web: ada", "looks good")
+
+
+def test_a_release_is_promoted_once_for_each_key_while_steps_are_left(ledger: Ledger, commands: Commands) -> None:
+    promote(ledger, "old")
+    waiting = _waiting(ledger)
+    assert _possible(ledger, waiting)[ActionKind.PROMOTE].startswith(
+        "The release goes from step 1 to the last one of its plan (100 %) at once"
+    )
+    for _ in range(3):
+        assert _act(commands, waiting, ActionKind.PROMOTE) == waiting.id
+    (promotion,) = ledger.intents.of_kind(IntentKind.PROMOTE)
+    assert (promotion.requested_by, promotion.reason) == ("web: ada", "it leaks")
+    last = advance(ledger, ledger.rollouts.transition(waiting, Phase.SHIFTING, "shifting", {}, step=1), Phase.ANALYSING)
+    assert ActionKind.PROMOTE not in _possible(ledger, last)
+    with pytest.raises(ConflictError, match="at the last step of its plan already"):
+        _act(commands, last, ActionKind.PROMOTE, key="another")
 
 
 def test_of_two_who_press_opposite_buttons_one_is_told_that_it_is_too_late(ledger: Ledger, commands: Commands) -> None:

@@ -129,7 +129,7 @@ def test_all_that_it_answers_is_what_its_document_says(ledger: Ledger, tmp_path:
     app = create_app(lambda: Commands(Settings(home=tmp_path), ledger), anybody)
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
     operations = [result.ok() for result in schema.get_all_operations()]
-    assert len(operations) == 16
+    assert len(operations) == 17
     for operation in operations:
 
         @given(case=operation.as_strategy())

@@ -58,8 +58,10 @@ def test_a_release_that_was_promoted(ledger: Ledger) -> None:
     rollout = promote(ledger, "new")
     ledger.events.append(rollout, EventKind.PASSED, {"index": 1, "rule": "not-judged", "reason": "the plan asks not"})
     ledger.events.append(rollout, EventKind.APPROVED, {"step": 1, "by": "ada", "reason": ""})
+    ledger.events.append(rollout, EventKind.SKIPPING, {"step": 0, "by": "ada", "reason": ""})
     course = LedgerReader(ledger).course(rollout.id)
-    assert [moment.words for moment in course.moments] == ["stable", "step 2 passed", "step 2 approved"]
+    words = ["stable", "step 2 passed", "step 2 approved", "to the last step"]
+    assert [moment.words for moment in course.moments] == words
     assert [point.percent for point in course.split] == [0, 100] and course.measurements == []
 
 

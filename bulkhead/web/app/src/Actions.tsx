@@ -8,6 +8,7 @@ import { To } from "./parts";
 const NAMES: Record<ActionKind, string> = {
   approve: "Approve",
   isolate: "Isolate",
+  promote: "Promote",
   return: "Give it all of the traffic",
   rollback: "Roll back",
   unisolate: "End the isolation",
@@ -15,6 +16,7 @@ const NAMES: Record<ActionKind, string> = {
 const PALETTES: Record<ActionKind, string> = {
   approve: "green",
   isolate: "orange",
+  promote: "blue",
   return: "blue",
   rollback: "red",
   unisolate: "gray",

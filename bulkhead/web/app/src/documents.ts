@@ -38,7 +38,7 @@ export interface ReleaseSummary {
   words: string | null;
 }
 
-export type ActionKind = "approve" | "rollback" | "return" | "isolate" | "unisolate";
+export type ActionKind = "approve" | "promote" | "rollback" | "return" | "isolate" | "unisolate";
 
 export interface Action {
   kind: ActionKind;
