@@ -68,7 +68,7 @@ class Watcher:
             BaseException: whatever kept the watcher from looking; also that there is no browser to look with.
         """
         self._looking.result()
-        assert self._complaints == []
+        assert not self._complaints, self._complaints
         return self._seen
 
     def _watch(self) -> None:
@@ -79,6 +79,8 @@ class Watcher:
             page = logged_in(context, url, _USER, password)
             page.on("console", lambda said: self._complain(said.text) if said.type == "error" else None)
             page.on("pageerror", lambda error: self._complain(str(error)))
+            page.goto(f"{url}/plugin/bulkhead")
+            expect(page.get_by_role("row", name="digits")).to_be_visible()  # the first release was asked for
             page.goto(f"{url}/plugin/bulkhead?service=digits")
             page.evaluate("() => { window.notReloaded = true; }")
             while not self._over.wait(_LOOK_S):
