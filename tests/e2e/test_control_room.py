@@ -243,7 +243,10 @@ def test_a_person_approves_and_rolls_back_by_clicking(opened: Open, kept: Kept) 
     assert kept.control.ledger.services.get("digits").stable_revision == rollout.revision_id
 
     _press(page, "Roll back", "the numbers look odd to me")
-    page.get_by_role("status").get_by_role("link").click()
+    link = page.get_by_role("status").get_by_role("link")
+    returning = link.inner_text()
+    link.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(returning)  # the page before says "Promoted" as well
     expect(page.locator(".bulkhead")).to_contain_text(re.compile(r"Promoted: revision"))
     assert kept.control.ledger.services.get("digits").stable_revision == before
     assert kept.control.ledger.rollouts.latest("digits")[0].owner == "web: admin"
